@@ -1,0 +1,195 @@
+"""The Adroit tasks with their two score protocols, and the environment that a policy is evaluated in.
+
+Gymnasium-Robotics and D4RL score the same simulation differently; both are computed from one rollout:
+
+* ``minari``: the environment's own return over the whole episode (200 steps, nothing ends it early), against the
+  reference scores in the dataset's metadata.
+* ``d4rl``: ``d4rl_return`` below, against the reference returns of the D4RL paper (arXiv 2004.07219).
+
+Shapes: ``T`` steps of an episode, ``O`` observation, ``E`` episodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import ArrayLike, NDArray
+
+from agents.errors import ConfigError, DataError
+
+PEN_HEIGHT = 26  # column of the pen's height in the pen observation, metres
+PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Two returns that fix a normalised scale: ``min`` scores 0, ``max`` scores 100."""
+
+    min: float
+    max: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.min) and math.isfinite(self.max) and self.min < self.max):
+            raise DataError(f"reference returns must be finite with min < max, got {self.min} and {self.max}")
+
+    def score(self, returns: ArrayLike) -> NDArray[np.float64]:
+        return 100.0 * (np.asarray(returns, dtype=np.float64) - self.min) / (self.max - self.min)
+
+
+@dataclass(frozen=True)
+class AdroitTask:
+    """What D4RL and DAPG (arXiv 1709.10087) fix about one Adroit task; facts of ``AdroitHand*-v1``, dense reward."""
+
+    name: str
+    env_id: str
+    d4rl_min: float  # mean return of a random policy under D4RL's protocol
+    d4rl_max: float  # mean return of the DAPG expert under D4RL's protocol
+    d4rl_horizon: int = 200  # steps
+    success_steps: int = 25  # an episode counts as solved with more steps than this at the goal
+    hand: int | None = None  # first of three observation columns: the palm's position, or palm minus object
+    object: int | None = None  # first of three observation columns: the object's position; None if subtracted already
+
+    @property
+    def d4rl_reference(self) -> Reference:
+        return Reference(self.d4rl_min, self.d4rl_max)
+
+
+ADROIT_TASKS: dict[str, AdroitTask] = {
+    task.name: task
+    for task in (
+        AdroitTask("pen", "AdroitHandPen-v1", 96.262799, 3076.8331017826877, d4rl_horizon=100, success_steps=20),
+        AdroitTask("hammer", "AdroitHandHammer-v1", -274.856578, 12794.134825156867, hand=33, object=36),
+        AdroitTask("door", "AdroitHandDoor-v1", -56.512833, 2880.5693087298737, hand=35),
+        AdroitTask("relocate", "AdroitHandRelocate-v1", -6.425911, 4233.877797728884, hand=30),
+    )
+}
+
+
+def adroit_task(env_id: str | None) -> AdroitTask | None:
+    """The task of a Gymnasium id; None for anything but the four dense-reward v1 environments."""
+    return next((task for task in ADROIT_TASKS.values() if task.env_id == env_id), None)
+
+
+def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[Any]) -> float:
+    """Return of one recorded episode under D4RL's protocol.
+
+    Pen: at most 100 steps, and the step after which the pen lies below 0.075 m is the last one counted. The others:
+    200 steps of the reward minus 0.2 x the distance from palm to object, because gymnasium-robotics 1.2.1 to 1.4.2
+    adds 0.1 x that distance where D4RL subtracts it. Rewards are those of that environment, dense and unscaled.
+
+    Args:
+        observations: shape ``[T + 1, O]``; row ``t + 1`` is what reward ``t`` was computed from.
+        rewards: shape ``[T]``.
+    """
+    rewards = np.asarray(rewards, dtype=np.float64)[: task.d4rl_horizon]
+    after = np.asarray(observations, dtype=np.float64)[1 : len(rewards) + 1]  # [T, O]
+    if task.hand is None:
+        dropped = np.flatnonzero(after[:, PEN_HEIGHT] < PEN_DROPPED)
+        return float(rewards[: dropped[0] + 1].sum() if dropped.size else rewards.sum())
+    offset = after[:, task.hand : task.hand + 3]  # [T, 3]
+    if task.object is not None:
+        offset = offset - after[:, task.object : task.object + 3]
+    return float((rewards - 0.2 * np.linalg.norm(offset, axis=1)).sum())
+
+
+def success_held(task: AdroitTask, success: ArrayLike) -> bool:
+    """DAPG's criterion: more than ``task.success_steps`` steps of the episode (``[T]`` bool) are at the goal."""
+    return int(np.count_nonzero(success)) > task.success_steps
+
+
+def register_robotics() -> None:
+    """Make the ids of Gymnasium-Robotics known; its notice on stderr is what ``d4rl_return`` corrects."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        import gymnasium_robotics
+
+        gym.register_envs(gymnasium_robotics)
+
+
+class EvaluationEnv:
+    """A kind of environment, and up to ``num_envs`` instances of it that evaluations reuse.
+
+    Args:
+        spec: a Gymnasium id, or the spec stored with a dataset.
+        num_envs: how many episodes run at the same time; changes the speed, never the result.
+        reference: the dataset's reference returns, which the ``minari`` score needs.
+
+    Raises:
+        DataError: the environment is unknown or cannot be made.
+    """
+
+    def __init__(self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"num_envs must be at least 1, got {num_envs}")
+        self.spec = find_spec(spec) if isinstance(spec, str) else spec
+        self.num_envs = num_envs
+        self.reference = reference
+        self._idle: list[gym.Env] = []
+
+    @property
+    def task(self) -> AdroitTask | None:
+        dense = self.spec.kwargs.get("reward_type", "dense") == "dense"
+        return adroit_task(self.spec.id) if dense else None
+
+    def make(self, **kwargs: Any) -> gym.Env:
+        """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``."""
+        register_robotics()
+        try:
+            return gym.make(self.spec, disable_env_checker=True, **kwargs)
+        except (gym.error.Error, ImportError, AttributeError) as error:
+            raise DataError(f"cannot make the environment {self.spec.id}: {_one_line(error)}") from error
+
+    @contextlib.contextmanager
+    def borrow(self, count: int) -> Iterator[list[gym.Env]]:
+        """``count`` instances, kept for the next borrower unless the block raises."""
+        envs: list[gym.Env] = []
+        try:
+            while len(envs) < count:
+                envs.append(self._idle.pop() if self._idle else self.make())
+            yield envs
+        except BaseException:
+            _close_all(envs)
+            raise
+        self._idle.extend(envs)
+
+    def close(self) -> None:
+        _close_all(self._idle)
+
+    def __enter__(self) -> EvaluationEnv:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """The registered spec of a Gymnasium id; ``module:id`` imports the module that registers it first.
+
+    Raises:
+        DataError: no such environment.
+    """
+    register_robotics()
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        return gym.spec(name)
+    except (gym.error.Error, ImportError) as error:
+        raise DataError(f"unknown environment {env_id!r}: {_one_line(error)}") from error
+
+
+def _close_all(envs: list[gym.Env]) -> None:
+    while envs:
+        envs.pop().close()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
