@@ -1,0 +1,193 @@
+"""Agent: a loss, its optimizer, learning-rate schedules and target networks behind one ``update(batch)``.
+
+The agent knows no dataset, logger or step budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+from torchrl.objectives import LossModule, SoftUpdate
+
+from agents.errors import ConfigError, NonFiniteLossError
+
+
+@dataclass
+class AdamConfig:
+    """Adam for one group of parameters.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    lr: float = 3e-4  # learning rate at the first update, > 0
+    decay_steps: int | None = None  # updates over which a half cosine takes the rate to 0; None keeps it constant
+    weight_decay: float = 0.0  # L2 penalty as Adam has it, >= 0
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0.0:
+            raise ConfigError(f"lr must be positive, got {self.lr}")
+        if self.decay_steps is not None and self.decay_steps < 1:
+            raise ConfigError(f"decay_steps must be at least 1 or null, got {self.decay_steps}")
+        if self.weight_decay < 0.0:
+            raise ConfigError(f"weight_decay must be at least 0, got {self.weight_decay}")
+
+    def lr_at(self, num_updates: int) -> float:
+        """Learning rate of the update that follows ``num_updates`` others."""
+        if self.decay_steps is None:
+            return self.lr
+        progress = min(num_updates / self.decay_steps, 1.0)
+        return self.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+class Agent:
+    """Owns everything that an update changes.
+
+    Args:
+        loss_module: any TorchRL LossModule; every output whose key starts with ``loss_`` is minimised, the rest are statistics.
+        policy: ``observation -> action``, deterministic, sharing the loss module's parameters; what is evaluated and deployed.
+        optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` among the statistics.
+        target_tau: Polyak step of the target networks in (0, 1]; None when the loss has none.
+        max_grad_norm: largest global gradient norm; None means no clipping.
+
+    Raises:
+        ConfigError: if a setting is out of range or a trained parameter is in no group.
+    """
+
+    def __init__(
+        self,
+        loss_module: LossModule,
+        policy: TensorDictModule,
+        *,
+        optimizers: Mapping[str, tuple[Iterable[nn.Parameter], AdamConfig]],
+        target_tau: float | None = None,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        if max_grad_norm is not None and max_grad_norm <= 0.0:
+            raise ConfigError(f"max_grad_norm must be positive or null, got {max_grad_norm}")
+        if target_tau is not None and not 0.0 < target_tau <= 1.0:
+            raise ConfigError(f"target_tau must lie in (0, 1], got {target_tau}")
+        self.loss_module = loss_module
+        self.policy = policy
+        self.max_grad_norm = max_grad_norm
+        self.num_updates = 0
+        self._schedules = {name: config for name, (_, config) in optimizers.items()}
+        self._parameters = [p for parameters, _ in optimizers.values() for p in parameters]
+        self._check_parameters()
+        groups = [
+            {"params": list(parameters), "lr": config.lr, "weight_decay": config.weight_decay}
+            for parameters, config in optimizers.values()
+        ]
+        self.optimizer = torch.optim.Adam(groups, fused=True)
+        self.target_net_updater = None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau)
+
+    @property
+    def device(self) -> torch.device:
+        return self._parameters[0].device
+
+    def update(self, batch: TensorDictBase) -> TensorDict:
+        """One gradient step on every loss, then one step of the target networks.
+
+        Args:
+            batch: transitions ``{observation [B, O], action [B, A], next: {observation, reward [B, 1], terminated [B, 1]}}`` on the agent's device.
+
+        Returns:
+            Detached scalars: the losses, the loss module's statistics, ``lr_<group>`` and, when clipping, ``grad_norm``.
+
+        Raises:
+            NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at every
+                update: call :func:`check_finite` on what is logged and before saving.
+        """
+        losses = self.loss_module(batch)
+        total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
+        if total.device.type == "cpu":
+            check_finite(losses, step=self.num_updates + 1, batch=batch)
+        rates = self._set_learning_rates()
+        total.backward()
+        statistics = losses.detach()
+        if self.max_grad_norm is not None:
+            statistics["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.target_net_updater is not None:
+            self.target_net_updater.step()
+        self.num_updates += 1
+        for name, rate in rates.items():
+            statistics[f"lr_{name}"] = rate
+        return statistics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on, as a nested dictionary of tensors and the number of updates."""
+        return {
+            "loss_module": self.loss_module.state_dict(),
+            "optimizer": {str(i): dict(self.optimizer.state[p]) for i, p in enumerate(self._parameters)},
+            "num_updates": self.num_updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; keys and shapes must match."""
+        self.loss_module.load_state_dict(state["loss_module"])
+        for i, parameter in enumerate(self._parameters):
+            moments = state["optimizer"].get(str(i), {})
+            # the fused kernel wants its moments beside the parameter and its step count in float32
+            self.optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
+        self.num_updates = int(state["num_updates"])
+
+    def _set_learning_rates(self) -> dict[str, float]:
+        rates = {name: config.lr_at(self.num_updates) for name, config in self._schedules.items()}
+        for group, rate in zip(self.optimizer.param_groups, rates.values()):
+            group["lr"] = rate
+        return rates
+
+    def _check_parameters(self) -> None:
+        owned = {id(p) for p in self._parameters}
+        missing = [n for n, p in self.loss_module.named_parameters() if p.requires_grad and id(p) not in owned]
+        if missing:
+            raise ConfigError(f"no optimizer trains {', '.join(missing)}: put each parameter of the loss into a group")
+
+
+class ForeachSoftUpdate(SoftUpdate):
+    """TorchRL's SoftUpdate with one fused kernel launch for all parameters: a tenth of the time on CPU."""
+
+    def step(self) -> None:
+        if not hasattr(self, "_pairs"):
+            targets = [t.data for t in self._targets.values(True, True)]
+            self._pairs = targets, [s.data for s in self._sources.values(True, True)]
+        torch._foreach_lerp_(*self._pairs, 1.0 - self.eps)
+
+
+def check_finite(losses: TensorDictBase, *, step: int, batch: TensorDictBase | None = None) -> None:
+    """Refuse a NaN or infinite loss.
+
+    Raises:
+        NonFiniteLossError: naming the step, the losses that broke and, where given, the range of each entry of the batch.
+    """
+    broken = {name: float(loss) for name, loss in losses.items() if name.startswith("loss_") and not _is_finite(loss)}
+    if not broken:
+        return
+    values = ", ".join(f"{name} = {value}" for name, value in broken.items())
+    ranges = "" if batch is None else f"; the batch held {_describe(batch)}"
+    raise NonFiniteLossError(
+        f"{values} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
+        "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
+    )
+
+
+def _is_finite(loss: Tensor) -> bool:
+    return math.isfinite(loss.item())
+
+
+def _describe(batch: TensorDictBase) -> str:
+    def span(name: object, value: Tensor) -> str:
+        label = ".".join(name) if isinstance(name, tuple) else name
+        value = value.float()
+        return f"{label} in [{value.min():.4g}, {value.max():.4g}]"
+
+    return ", ".join(span(name, value) for name, value in batch.items(True, True) if name != "index")

@@ -1,0 +1,40 @@
+"""Behaviour cloning: maximum likelihood of the data's actions.
+
+.. math:: L_\\pi = -E[\\, \\log \\pi(a|s) \\,]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torchrl.objectives import BCLoss
+
+from agents.agent import AdamConfig, Agent
+from agents.data import Specs
+from agents.networks import ActorConfig, deterministic_policy
+
+
+@dataclass
+class BCConfig:
+    """Behaviour cloning with IQL's actor, so that the two differ in the weights of the transitions alone.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
+    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    actor: ActorConfig = field(default_factory=lambda: ActorConfig(dropout=0.1))
+    actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
+        loss = BCLoss(actor)
+        return Agent(
+            loss,
+            deterministic_policy(actor),
+            optimizers={"actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer)},
+            max_grad_norm=self.max_grad_norm,
+        )

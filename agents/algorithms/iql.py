@@ -1,0 +1,99 @@
+"""Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv 2110.06169).
+
+.. math::
+    L_V   &= E[\\, |\\tau - 1(u < 0)| \\, u^2 \\,], \\quad u = \\min_i \\bar Q_i(s, a) - V(s) \\\\
+    L_Q   &= \\sum_i E[\\, (r + \\gamma (1 - \\mathrm{terminated}) V(s') - Q_i(s, a))^2 \\,] \\\\
+    L_\\pi &= -E[\\, \\min(\\exp(\\beta u), c) \\log \\pi(a|s) \\,]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from agents.agent import AdamConfig, Agent
+from agents.data import Specs
+from agents.errors import ConfigError
+from agents.networks import ActorConfig, QValueConfig, ValueConfig, deterministic_policy
+from agents.objectives import IQLLoss
+
+
+@dataclass
+class IQLConfig:
+    """IQL with the settings of the official code on Adroit (facts: its ``configs/adroit`` values).
+
+    The official code also clips actions to +-(1 - 1e-5), which an unsquashed Normal cannot notice; a tanh_normal actor does so here.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    expectile: float = 0.7  # tau in (0, 1): 0.5 is the mean of Q over the data's actions, towards 1 its maximum
+    temperature: float = 0.5  # beta, an inverse temperature >= 0: 0 is behaviour cloning
+    advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
+    gamma: float = 0.99  # discount in [0, 1]
+    loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1
+    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
+    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
+    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    actor: ActorConfig = field(default_factory=lambda: ActorConfig(dropout=0.1))
+    qvalue: QValueConfig = field(default_factory=QValueConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
+    actor_optimizer: AdamConfig = field(default_factory=AdamConfig)  # the official code decays this one over the run
+    critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        normalize = self.normalize_observations
+        actor = self.actor.build(specs, normalize=normalize).to(device)
+        loss = IQLLoss(
+            actor,
+            self.qvalue.build(specs, normalize=normalize).to(device),
+            self.value.build(specs, normalize=normalize).to(device),
+            loss_function=self.loss_function,
+            temperature=self.temperature,
+            expectile=self.expectile,
+            gamma=self.gamma,
+            advantage_clip=self.advantage_clip,
+        )
+        critics = [*loss.qvalue_network_params.parameters(), *loss.value_network_params.parameters()]
+        return Agent(
+            loss,
+            deterministic_policy(actor),
+            optimizers={
+                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
+                "critic": (critics, self.critic_optimizer),
+            },
+            target_tau=self.target_tau,
+            max_grad_norm=self.max_grad_norm,
+        )
+
+
+# Temperature and expectile tuned per dataset in the ReBRAC paper (Tarasov et al. 2023, arXiv 2305.09836).
+TUNED = {
+    "D4RL/pen/human-v2": (1.0, 0.95),
+    "D4RL/pen/cloned-v2": (10.0, 0.9),
+    "D4RL/pen/expert-v2": (10.0, 0.8),
+    "D4RL/door/human-v2": (0.5, 0.9),
+    "D4RL/door/cloned-v2": (6.0, 0.7),
+    "D4RL/door/expert-v2": (0.5, 0.7),
+    "D4RL/hammer/human-v2": (3.0, 0.9),
+    "D4RL/hammer/cloned-v2": (6.0, 0.7),
+    "D4RL/hammer/expert-v2": (0.5, 0.95),
+    "D4RL/relocate/human-v2": (1.0, 0.95),
+    "D4RL/relocate/cloned-v2": (6.0, 0.9),
+    "D4RL/relocate/expert-v2": (10.0, 0.9),
+}
+
+
+def tuned(dataset_id: str) -> dict[str, float]:
+    """``temperature`` and ``expectile`` tuned for one of the twelve Adroit datasets.
+
+    Raises:
+        ConfigError: if the table has no entry for the dataset.
+    """
+    if dataset_id not in TUNED:
+        raise ConfigError(f"no tuned settings for {dataset_id!r}; there are some for {', '.join(TUNED)}")
+    temperature, expectile = TUNED[dataset_id]
+    return {"temperature": temperature, "expectile": expectile}

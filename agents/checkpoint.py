@@ -1,0 +1,284 @@
+"""Save, load, resume: everything that the next update depends on, in one safetensors file.
+
+A file holds the parameters, targets, optimizer moments and random-generator states as plain tensors, and beside them, as JSON text, the
+algorithm's configuration, the specs and what the caller adds. Nothing in it is ever executed. TorchRL's own ``torchrl.checkpoint`` was
+not used because its TensorDict payloads may hold pickles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from tensordict.nn import TensorDictModule
+from torch import Tensor
+from torchrl.data import Bounded, Unbounded
+
+from agents.agent import Agent
+from agents.algorithms import ALGORITHMS
+from agents.data import Specs
+from agents.errors import CheckpointError
+
+FORMAT = "offline-agents/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        path: the file it was read from.
+        tensors: every tensor by its ``/``-separated name.
+        metadata: ``num_updates``, ``algorithm`` (config class name and fields), ``specs`` and the caller's ``extra``.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+    @property
+    def num_updates(self) -> int:
+        return self.metadata["num_updates"]
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        return self.metadata["extra"]
+
+    def build_agent(self, config: Any = None, *, device: torch.device | str = "cpu") -> Agent:
+        """The agent as it was saved.
+
+        Args:
+            config: the algorithm's config; needed only for one that is not in :data:`agents.ALGORITHMS`.
+
+        Raises:
+            CheckpointError: if the algorithm is unknown or does not fit the tensors.
+        """
+        config = self._config() if config is None else config
+        with torch.random.fork_rng(devices=[]):  # initialising draws from the global generator
+            agent = config.build(self.specs(), device=device)
+        self.restore(agent)
+        return agent
+
+    def restore(self, agent: Agent) -> None:
+        """Load parameters, targets, optimizer moments and the number of updates into an agent of the same shape."""
+        groups = _unflatten(self.tensors)
+        optimizer = groups.get("optimizer", {})
+        state = {
+            "loss_module": _flatten(groups["loss_module"], sep="."),
+            "optimizer": optimizer,
+            "num_updates": self.num_updates,
+        }
+        try:
+            agent.load_state_dict(state)
+        except (RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{self.path} does not fit this algorithm's networks: {reason}") from error
+
+    def generator_states(self) -> dict[str, Tensor]:
+        """Random-generator states by name, as given to :func:`save`."""
+        return _unflatten(self.tensors).get("generators", {})
+
+    def specs(self) -> Specs:
+        """Shapes, bounds and observation statistics that the agent was built for."""
+        stored = _unflatten(self.tensors)["specs"]
+        low, high = stored["action_low"], stored["action_high"]
+        return Specs(
+            observation=Unbounded(stored["observation_mean"].shape),
+            action=Bounded(low, high, low.shape),
+            observation_mean=stored["observation_mean"],
+            observation_std=stored["observation_std"],
+        )
+
+    def _config(self) -> Any:
+        algorithm = self.metadata["algorithm"]
+        known = {config.__name__: config for config in ALGORITHMS.values()}
+        if algorithm["config"] not in known:
+            raise CheckpointError(
+                f"{self.path} was written by {algorithm['config']!r}, which is not among the registered "
+                f"{', '.join(known)}: pass its config to build_agent"
+            )
+        return _from_dict(known[algorithm["config"]], algorithm["fields"])
+
+
+def save(
+    path: str | Path,
+    agent: Agent,
+    *,
+    config: Any,
+    specs: Specs,
+    generators: Mapping[str, Tensor] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a checkpoint; the file appears whole or not at all, also when the process is killed.
+
+    Args:
+        path: the file to write or replace.
+        config: the algorithm's config dataclass.
+        generators: states of random generators by name (uint8 tensors).
+        extra: JSON-compatible values to keep beside it.
+
+    Raises:
+        CheckpointError: if the file cannot be written; what was there before is untouched.
+    """
+    state = agent.state_dict()
+    tensors = _flatten(
+        {
+            "loss_module": {name: value for name, value in state["loss_module"].items() if isinstance(value, Tensor)},
+            "optimizer": state["optimizer"],
+            "specs": {
+                "observation_mean": specs.observation_mean,
+                "observation_std": specs.observation_std,
+                "action_low": specs.action.space.low,
+                "action_high": specs.action.space.high,
+            },
+            "generators": dict(generators or {}),
+        }
+    )
+    metadata = {
+        "num_updates": state["num_updates"],
+        "algorithm": {"config": type(config).__name__, "fields": dataclasses.asdict(config)},
+        "extra": dict(extra or {}),
+    }
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    payload = to_bytes(contiguous, metadata={"format": FORMAT, "metadata": json.dumps(metadata)})
+    write_atomically(Path(path), payload)
+    return Path(path)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without executing anything from it.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated or no checkpoint of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise CheckpointError(f"{path} is not a checkpoint of this project (format {header.get('format')!r})")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = json.loads(header["metadata"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is truncated or not a checkpoint: {error}") from error
+    return Checkpoint(path, tensors, metadata)
+
+
+def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:
+    """The deterministic policy of a checkpoint, ready to deploy: ``observation [B, O] -> action [B, A]``, in evaluation mode."""
+    return load(path).build_agent(device=device).policy.eval().requires_grad_(False)
+
+
+class CheckpointFolder:
+    """``last``, ``previous`` and ``best`` of one run.
+
+    ``previous`` is what ``last`` replaced: the way back when a disk breaks the newest file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.last = self.folder / "last.safetensors"
+        self.previous = self.folder / "previous.safetensors"
+        self.best = self.folder / "best.safetensors"
+
+    def save(self, agent: Agent, *, is_best: bool, extra: Mapping[str, Any], **kwargs: Any) -> None:
+        """Write ``last``, keep the one before as ``previous``, and let ``best`` point to it where it is the best so far."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        staged = self.folder / "last.staged"
+        save(staged, agent, extra={**extra, "is_best": is_best}, **kwargs)
+        if self.last.exists():
+            _link(self.last, self.previous)  # linked, not moved: at no moment is there no last
+        os.replace(staged, self.last)
+        if is_best:
+            _link(self.last, self.best)
+
+    def load_latest(self) -> tuple[Checkpoint, str | None]:
+        """The newest readable checkpoint, and one line about the newer one that was not, if any.
+
+        Raises:
+            CheckpointError: if none can be read.
+        """
+        try:
+            checkpoint, warning = load(self.last), None
+        except CheckpointError as error:
+            if not self.previous.exists():
+                raise
+            checkpoint = load(self.previous)
+            warning = f"{error}; going on from {self.previous} (step {checkpoint.num_updates})"
+        if checkpoint.extra.get("is_best"):
+            _link(checkpoint.path, self.best)  # a kill may have come between writing last and best
+        return checkpoint, warning
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
+
+    Raises:
+        CheckpointError: if the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        advice = "free some space" if error.errno == errno.ENOSPC else "check the folder"
+        raise CheckpointError(
+            f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}, then resume"
+        ) from error
+
+
+def _link(source: Path, destination: Path) -> None:
+    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, destination)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "", sep: str = "/") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}{sep}", sep))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *branches, leaf = name.split("/")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = value
+    return tree
+
+
+def _from_dict(cls: type, fields: Mapping[str, Any]) -> Any:
+    """A config dataclass, nested ones included, from what ``dataclasses.asdict`` made of it."""
+    defaults = cls()
+    values = {}
+    for name, value in fields.items():
+        default = getattr(defaults, name)
+        values[name] = _from_dict(type(default), value) if dataclasses.is_dataclass(default) else value
+    return cls(**values)

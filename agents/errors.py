@@ -1,0 +1,26 @@
+"""Errors meant for the person at the keyboard: one line that says what is wrong and what to do.
+
+The recipes print such an error without a traceback and exit with code 2; every other exception is a bug.
+"""
+
+from __future__ import annotations
+
+
+class AgentsError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ConfigError(AgentsError, ValueError):
+    """A setting is unknown, out of range, or does not fit the data."""
+
+
+class DataError(AgentsError):
+    """A dataset or environment is missing, broken or of an unsupported kind."""
+
+
+class CheckpointError(AgentsError):
+    """A checkpoint file is missing, truncated, foreign or of another run."""
+
+
+class NonFiniteLossError(AgentsError):
+    """A loss became NaN or infinite; the parameters were left as they were before the update."""

@@ -1,0 +1,304 @@
+"""Actor, Q and value networks as TensorDictModules, built from specs and a small config.
+
+Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are the
+action bounds. A saved policy therefore needs nothing beside its own tensors.
+
+Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``H`` hidden, ``N`` critics.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
+from torch import Tensor, nn
+from torchrl.data import Bounded
+from torchrl.modules.distributions import IndependentNormal, TanhNormal
+
+from agents.data import Specs
+from agents.errors import ConfigError
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU, "tanh": nn.Tanh}
+INITS = ("orthogonal", "default")
+DISTRIBUTIONS = ("normal", "tanh_normal")
+
+# CORL and TD3+BC add this to the standard deviation, so that a constant dimension is not blown up.
+NORMALIZATION_EPS = 1e-3
+
+
+def choice(name: str, value: str, known: object) -> None:
+    """Refuse a name that is not among the known ones."""
+    if value not in known:
+        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(sorted(known))}")
+
+
+@dataclass
+class MLPConfig:
+    """A multilayer perceptron.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])  # units per hidden layer, each >= 1
+    activation: str = "relu"  # relu, gelu, silu, elu or tanh
+    dropout: float = 0.0  # share of hidden units dropped after each hidden layer while training, in [0, 1)
+    layer_norm: bool = False  # LayerNorm before each activation
+    init: str = "orthogonal"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
+
+    def __post_init__(self) -> None:
+        if any(size < 1 for size in self.hidden_sizes):
+            raise ConfigError(f"hidden_sizes must all be at least 1, got {list(self.hidden_sizes)}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}")
+        choice("activation", self.activation, ACTIVATIONS)
+        choice("init", self.init, INITS)
+
+    def layers(self, in_features: int, out_features: int) -> nn.Sequential:
+        """The perceptron itself, ``[..., in_features] -> [..., out_features]``, freshly initialised."""
+        modules: list[nn.Module] = []
+        for size in self.hidden_sizes:
+            modules.append(self._linear(in_features, size))
+            if self.layer_norm:
+                modules.append(nn.LayerNorm(size))
+            modules.append(ACTIVATIONS[self.activation]())
+            if self.dropout > 0.0:
+                modules.append(nn.Dropout(self.dropout))
+            in_features = size
+        return nn.Sequential(*modules, self._linear(in_features, out_features))
+
+    def _linear(self, in_features: int, out_features: int) -> nn.Linear:
+        linear = nn.Linear(in_features, out_features)
+        if self.init == "orthogonal":
+            nn.init.orthogonal_(linear.weight, gain=math.sqrt(2.0))
+            nn.init.zeros_(linear.bias)
+        return linear
+
+
+@dataclass
+class ValueConfig(MLPConfig):
+    """State value V(s)."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> state_value [B, 1]``."""
+        network = nn.Sequential(*_normalizer(specs, normalize), self.layers(specs.observation.shape[-1], 1))
+        return TensorDictModule(network, in_keys=["observation"], out_keys=["state_value"])
+
+
+@dataclass
+class QValueConfig(MLPConfig):
+    """An ensemble of independent state-action values Q(s, a)."""
+
+    num_nets: int = 2  # critics in the ensemble, each with its own initialisation, >= 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_nets < 1:
+            raise ConfigError(f"num_nets must be at least 1, got {self.num_nets}")
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O], action [B, A] -> state_action_value [B, N]``."""
+        in_features = specs.observation.shape[-1] + specs.action.shape[-1]
+        critics = [self.layers(in_features, 1) for _ in range(self.num_nets)]
+        network = QValueEnsemble(critics, _normalizer(specs, normalize))
+        return TensorDictModule(network, in_keys=["observation", "action"], out_keys=["state_action_value"])
+
+
+@dataclass
+class ActorConfig(MLPConfig):
+    """A Gaussian policy.
+
+    ``normal`` is IQL's own: an unsquashed Normal whose mean is a tanh in the action bounds and whose log-std is a free
+    parameter. ``tanh_normal`` squashes the sample and lets the log-std depend on the state, as SAC does.
+    """
+
+    distribution: str = "normal"  # normal or tanh_normal
+    log_std_min: float = -5.0  # natural logarithm; below log_std_max
+    log_std_max: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("distribution", self.distribution, DISTRIBUTIONS)
+        if not self.log_std_min < self.log_std_max:
+            raise ConfigError(
+                f"log_std_min must be below log_std_max, got {self.log_std_min} and {self.log_std_max}"
+            )
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
+        """``observation [B, O] -> loc, scale, action [B, A]`` with ``get_dist`` for the log-likelihood.
+
+        Raises:
+            ConfigError: if the actions are not continuous.
+        """
+        if not isinstance(specs.action, Bounded):
+            raise ConfigError(
+                f"this algorithm needs continuous actions in a Box, the data have {type(specs.action).__name__}; "
+                "choose a dataset with continuous actions"
+            )
+        normal = self.distribution == "normal"
+        network = (NormalActor if normal else TanhNormalActor)(self, specs, normalize)
+        low, high = specs.action.space.low, specs.action.space.high
+        return ProbabilisticTensorDictSequential(
+            TensorDictModule(network, in_keys=["observation"], out_keys=["loc", "scale"]),
+            ProbabilisticTensorDictModule(
+                in_keys=["loc", "scale"],
+                out_keys=["action"],
+                distribution_class=IndependentNormal if normal else BoundedTanhNormal,
+                # torch checks every argument of every distribution unless told not to: a tenth of the update
+                distribution_kwargs={"validate_args": False} if normal else {"low": low, "high": high},
+                default_interaction_type="random",
+            ),
+        )
+
+
+class NormalActor(nn.Module):
+    """Mean ``center + half_range * tanh(net(s))`` and a log-std that is one free parameter per action dimension.
+
+    Source: IQL (arXiv 2110.06169), official code, where the bounds are +-1.
+    """
+
+    def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
+        super().__init__()
+        num_actions = specs.action.shape[-1]
+        self.layers = nn.Sequential(
+            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], num_actions)
+        )
+        self.log_std = nn.Parameter(torch.zeros(num_actions))
+        self.log_std_range = (config.log_std_min, config.log_std_max)
+        _register_bounds(self, specs)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        loc = self.mean_action(observation)
+        scale = self.log_std.clamp(*self.log_std_range).exp()  # [A]
+        return loc, scale.expand_as(loc)
+
+    def mean_action(self, observation: Tensor) -> Tensor:
+        return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
+
+
+class TanhNormalActor(nn.Module):
+    """State-dependent location and scale of a Normal that the distribution squashes into the action bounds."""
+
+    def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], 2 * specs.action.shape[-1])
+        )
+        self.log_std_range = (config.log_std_min, config.log_std_max)
+        _register_bounds(self, specs)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        loc, log_std = self.layers(observation).chunk(2, dim=-1)
+        return loc, log_std.clamp(*self.log_std_range).exp()
+
+    def mean_action(self, observation: Tensor) -> Tensor:
+        loc, _ = self(observation)
+        return self.action_center + self.action_half_range * torch.tanh(loc)
+
+
+class BoundedTanhNormal(TanhNormal):
+    """TanhNormal whose log-likelihood stays finite at the bounds.
+
+    An action of exactly +-1 has a log-likelihood near -643 per dimension under TorchRL's TanhNormal: one saturated
+    demonstration would own the batch. Actions are pulled inside by a share of the range first, as official IQL does.
+    """
+
+    action_eps = 1e-5  # share of the half range
+
+    def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
+        low, high = low.to(loc.device), high.to(loc.device)
+        super().__init__(loc, scale, low=low, high=high, tanh_loc=False)
+        margin = self.action_eps * (high - low) / 2
+        self._inner_low, self._inner_high = low + margin, high - margin
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(torch.clamp(value, self._inner_low, self._inner_high))
+
+
+class DeterministicPolicy(nn.Module):
+    """The policy to evaluate and deploy: the mode of the actor, ``[B, O] -> [B, A]``, inside the action bounds."""
+
+    def __init__(self, actor: ProbabilisticTensorDictSequential) -> None:
+        super().__init__()
+        self.network = actor[0].module
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.network.mean_action(observation)
+
+
+def deterministic_policy(actor: ProbabilisticTensorDictSequential) -> TensorDictModule:
+    """``observation [B, O] -> action [B, A]``, sharing the actor's parameters."""
+    return TensorDictModule(DeterministicPolicy(actor), in_keys=["observation"], out_keys=["action"])
+
+
+class QValueEnsemble(nn.Module):
+    """``N`` independent perceptrons evaluated as one batched product: ``[B, O], [B, A] -> [B, N]``."""
+
+    def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
+        super().__init__()
+        self.num_nets = len(critics)
+        self.normalizer = nn.Sequential(*normalizer)
+        self.layers = nn.Sequential(*(_stack(list(same)) for same in zip(*critics)))
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        joint = torch.cat([self.normalizer(observation), action], dim=-1)
+        qvalues = self.layers(joint.expand(self.num_nets, *joint.shape))  # [N, B, 1]
+        return qvalues.squeeze(-1).transpose(0, 1)  # [B, N]
+
+
+def _stack(modules: list[nn.Module]) -> nn.Module:
+    """One module over a leading ensemble dimension for the same layer of several networks."""
+    if isinstance(modules[0], nn.Linear):
+        return EnsembleLinear(modules)
+    if isinstance(modules[0], nn.LayerNorm):
+        return EnsembleLayerNorm(modules)
+    return modules[0]  # activations and dropout have no parameters
+
+
+class EnsembleLinear(nn.Module):
+    """``x [N, B, in] -> [N, B, out]``, one weight matrix per member."""
+
+    def __init__(self, linears: list[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([linear.weight.detach().T for linear in linears]))  # [N, in, out]
+        self.bias = nn.Parameter(torch.stack([linear.bias.detach()[None] for linear in linears]))  # [N, 1, out]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class EnsembleLayerNorm(nn.Module):
+    """``x [N, B, H] -> [N, B, H]``, one scale and shift per member."""
+
+    def __init__(self, norms: list[nn.LayerNorm]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([norm.weight.detach()[None] for norm in norms]))  # [N, 1, H]
+        self.bias = nn.Parameter(torch.stack([norm.bias.detach()[None] for norm in norms]))
+        self.eps = norms[0].eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.layer_norm(x, x.shape[-1:], eps=self.eps) * self.weight + self.bias
+
+
+class Normalizer(nn.Module):
+    """``(observation - mean) / (std + 1e-3)`` with the dataset's statistics, ``[..., O]``."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("scale", 1.0 / (std + NORMALIZATION_EPS))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return (observation - self.mean) * self.scale
+
+
+def _normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
+    return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []
+
+
+def _register_bounds(module: nn.Module, specs: Specs) -> None:
+    low, high = specs.action.space.low, specs.action.space.high  # [A]
+    module.register_buffer("action_center", (high + low) / 2)
+    module.register_buffer("action_half_range", (high - low) / 2)

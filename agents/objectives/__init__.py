@@ -1,0 +1,5 @@
+"""Loss modules of our own, with TorchRL's keys and call."""
+
+from agents.objectives.iql import IQLLoss, advantage_weight, expectile_loss
+
+__all__ = ["IQLLoss", "advantage_weight", "expectile_loss"]

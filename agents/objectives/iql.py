@@ -1,0 +1,234 @@
+"""Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv 2110.06169).
+
+Shapes: ``B`` batch, ``N`` critics. Values are in units of (scaled) discounted return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict, TensorDictBase, TensorDictParams
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from tensordict.utils import NestedKey
+from torch import Tensor
+from torchrl.objectives import LossModule
+from torchrl.objectives.utils import distance_loss
+
+from agents.errors import ConfigError
+
+QVALUE_LOSSES = ("l1", "l2", "smooth_l1")
+
+
+def expectile_loss(residual: Tensor, expectile: float) -> Tensor:
+    r"""Asymmetric squared error whose minimiser is an expectile of the target.
+
+    .. math:: L(u) = |\tau - 1(u < 0)| \, u^2        (IQL, section 4.1)
+
+    Args:
+        residual: target minus prediction, any shape, in units of (scaled) return.
+        expectile: tau in (0, 1); 0.5 is half the squared error.
+
+    Returns:
+        Loss per element, in the shape of ``residual``.
+
+    Raises:
+        ConfigError: if ``expectile`` is outside (0, 1).
+    """
+    if not 0.0 < expectile < 1.0:
+        raise ConfigError(f"expectile must lie in (0, 1), got {expectile}")
+    return torch.where(residual < 0, 1.0 - expectile, expectile) * residual.square()
+
+
+def advantage_weight(advantage: Tensor, temperature: float, advantage_clip: float | None) -> Tensor:
+    r"""Weight of a transition in the policy extraction.
+
+    .. math:: w = \min(\exp(\beta A), c)        (IQL, eq. 7; the clip c is 100 in the official code)
+
+    Args:
+        advantage: ``[B]``, in units of (scaled) return.
+        temperature: beta >= 0, an inverse temperature; 0 is behaviour cloning.
+        advantage_clip: c > 0, or None for no clip.
+
+    Returns:
+        Weight per transition, ``[B]``.
+    """
+    weight = torch.exp(temperature * advantage)
+    # clipped as the official code does: one outlier would own the batch
+    return weight if advantage_clip is None else weight.clamp_max(advantage_clip)
+
+
+class IQLLoss(LossModule):
+    r"""IQL's three losses from one evaluation of each network.
+
+    With :math:`u = \min_i \bar Q_i(s, a) - V(s)` and :math:`\bar Q` the target critics,
+
+    .. math::
+        L_V   &= E[\, |\tau - 1(u < 0)| \, u^2 \,] \\
+        L_Q   &= \sum_i E[\, (r + \gamma (1 - \mathrm{terminated}) V(s') - Q_i(s, a))^2 \,] \\
+        L_\pi &= -E[\, \min(\exp(\beta u), c) \log \pi(a|s) \,]
+
+    No gradient flows through :math:`\bar Q`, through :math:`V(s')` in :math:`L_Q`, or through :math:`u` in :math:`L_\pi`. All
+    three use the parameters from before the update.
+
+    Differs from :class:`torchrl.objectives.IQLLoss`: the defaults are the paper's, critics come as one ensemble module, statistics are
+    returned, and the batch is left as it was.
+
+    Args:
+        actor_network: ``observation -> action`` with ``get_dist``.
+        qvalue_network: ``observation, action -> state_action_value [B, N]``.
+        value_network: ``observation -> state_value [B, 1]``.
+        loss_function: distance in :math:`L_Q`: ``l2`` (the paper's), ``l1`` or ``smooth_l1``.
+        temperature: beta, an inverse temperature, >= 0.
+        expectile: tau in (0, 1).
+        gamma: discount in [0, 1].
+        advantage_clip: c, the largest weight, or None.
+
+    Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy`` (TorchRL's key: the
+    negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``, ``weight``, ``clip_fraction``.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        value: NestedKey = "state_value"
+        action: NestedKey = "action"
+        state_action_value: NestedKey = "state_action_value"
+        reward: NestedKey = "reward"
+        terminated: NestedKey = "terminated"
+
+    tensor_keys: _AcceptedKeys
+    default_keys = _AcceptedKeys
+    out_keys = [
+        "loss_actor",
+        "loss_qvalue",
+        "loss_value",
+        "entropy",
+        "log_prob",
+        "qvalue",
+        "state_value",
+        "advantage",
+        "weight",
+        "clip_fraction",
+    ]
+
+    actor_network: ProbabilisticTensorDictSequential
+    actor_network_params: TensorDictParams
+    target_actor_network_params: TensorDictParams
+    qvalue_network: TensorDictModule
+    qvalue_network_params: TensorDictParams
+    target_qvalue_network_params: TensorDictParams
+    value_network: TensorDictModule
+    value_network_params: TensorDictParams
+    target_value_network_params: TensorDictParams
+
+    def __init__(
+        self,
+        actor_network: ProbabilisticTensorDictSequential,
+        qvalue_network: TensorDictModule,
+        value_network: TensorDictModule,
+        *,
+        loss_function: str = "l2",
+        temperature: float = 3.0,
+        expectile: float = 0.7,
+        gamma: float = 0.99,
+        advantage_clip: float | None = 100.0,
+    ) -> None:
+        _check_settings(loss_function, temperature, expectile, gamma, advantage_clip)
+        super().__init__()
+        self.loss_function = loss_function
+        self.temperature = temperature
+        self.expectile = expectile
+        self.gamma = gamma
+        self.advantage_clip = advantage_clip
+        self.convert_to_functional(actor_network, "actor_network")
+        self.convert_to_functional(value_network, "value_network")
+        self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        keys = self.tensor_keys
+        observations = list(dict.fromkeys([*self.actor_network.in_keys, *self.value_network.in_keys]))
+        following = [("next", key) for key in (*self.value_network.in_keys, keys.reward, keys.terminated)]
+        return [*observations, keys.action, *following]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        target_qvalue = self._target_qvalue(tensordict)  # [B]
+        value, next_value = self._values(tensordict)  # [B], [B]
+        advantage = (target_qvalue - value).detach()
+        weight = advantage_weight(advantage, self.temperature, self.advantage_clip)
+        log_prob = self._log_prob(tensordict)  # [B]
+        qvalues = self._qvalues(tensordict)  # [B, N]
+        target = self._bellman_target(tensordict, next_value)  # [B]
+
+        losses = {
+            "loss_actor": -(weight * log_prob).mean(),
+            "loss_qvalue": distance_loss(qvalues, target[:, None].expand_as(qvalues), self.loss_function).sum(-1).mean(),
+            "loss_value": expectile_loss(target_qvalue - value, self.expectile).mean(),
+        }
+        return TensorDict({**losses, **self._statistics(log_prob, qvalues, value, advantage, weight)})
+
+    def _target_qvalue(self, tensordict: TensorDictBase) -> Tensor:
+        with torch.no_grad(), self.target_qvalue_network_params.to_module(self.qvalue_network):
+            return self._read_qvalues(tensordict).amin(-1)
+
+    def _qvalues(self, tensordict: TensorDictBase) -> Tensor:
+        with self.qvalue_network_params.to_module(self.qvalue_network):
+            return self._read_qvalues(tensordict)
+
+    def _read_qvalues(self, tensordict: TensorDictBase) -> Tensor:
+        return self.qvalue_network(tensordict.copy()).get(self.tensor_keys.state_action_value)
+
+    def _values(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+        with self.value_network_params.to_module(self.value_network):
+            value = self._read_value(tensordict)
+            with torch.no_grad():
+                return value, self._read_value(tensordict.get("next"))
+
+    def _read_value(self, tensordict: TensorDictBase) -> Tensor:
+        return self.value_network(tensordict.copy()).get(self.tensor_keys.value).squeeze(-1)
+
+    def _log_prob(self, tensordict: TensorDictBase) -> Tensor:
+        with self.actor_network_params.to_module(self.actor_network):
+            dist = self.actor_network.get_dist(tensordict.copy())
+        return dist.log_prob(tensordict.get(self.tensor_keys.action))
+
+    def _bellman_target(self, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
+        following = tensordict.get("next")
+        reward = following.get(self.tensor_keys.reward).squeeze(-1)
+        # a truncated episode goes on in truth: only termination ends the sum of rewards
+        bootstrap = ~following.get(self.tensor_keys.terminated).bool().squeeze(-1)
+        return reward + self.gamma * bootstrap * next_value
+
+    def _statistics(
+        self, log_prob: Tensor, qvalues: Tensor, value: Tensor, advantage: Tensor, weight: Tensor
+    ) -> dict[str, Tensor]:
+        mean_log_prob = log_prob.detach().mean()
+        clipped = torch.zeros_like(weight) if self.advantage_clip is None else weight >= self.advantage_clip
+        return {
+            "entropy": -mean_log_prob,
+            "log_prob": mean_log_prob,
+            "qvalue": qvalues.detach().mean(),
+            "state_value": value.detach().mean(),
+            "advantage": advantage.mean(),
+            "weight": weight.mean(),
+            "clip_fraction": clipped.float().mean(),
+        }
+
+
+def _check_settings(
+    loss_function: str, temperature: float, expectile: float, gamma: float, advantage_clip: float | None
+) -> None:
+    if loss_function not in QVALUE_LOSSES:
+        raise ConfigError(f"unknown loss_function {loss_function!r}; choose from {', '.join(QVALUE_LOSSES)}")
+    if temperature < 0.0:
+        raise ConfigError(f"temperature must be at least 0, got {temperature}")
+    if not 0.0 < expectile < 1.0:
+        raise ConfigError(f"expectile must lie in (0, 1), got {expectile}")
+    if not 0.0 <= gamma <= 1.0:
+        raise ConfigError(f"gamma must lie in [0, 1], got {gamma}")
+    if advantage_clip is not None and advantage_clip <= 0.0:
+        raise ConfigError(f"advantage_clip must be positive or null, got {advantage_clip}")
