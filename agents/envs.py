@@ -144,7 +144,7 @@ class EvaluationEnv:
         register_robotics()
         try:
             return gym.make(self.spec, disable_env_checker=True, **kwargs)
-        except (gym.error.Error, ImportError, AttributeError) as error:
+        except (gym.error.Error, ImportError, AttributeError, TypeError) as error:
             raise DataError(f"cannot make the environment {self.spec.id}: {_one_line(error)}") from error
 
     @contextlib.contextmanager

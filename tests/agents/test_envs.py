@@ -1,0 +1,241 @@
+"""The score protocols against D4RL's reward functions, recomputed from the simulation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+
+from agents.envs import (
+    ADROIT_TASKS,
+    PEN_HEIGHT,
+    AdroitTask,
+    EvaluationEnv,
+    Reference,
+    adroit_task,
+    d4rl_return,
+    success_held,
+)
+from agents.errors import ConfigError, DataError
+
+PEN = ADROIT_TASKS["pen"]
+
+
+class Simulation:
+    """Positions in a running Adroit environment, read from MuJoCo and not from the observation."""
+
+    def __init__(self, env: gym.Env) -> None:
+        self.data, self.model = env.unwrapped.data, env.unwrapped.model
+        self.unwrapped = env.unwrapped
+
+    def site(self, name: str) -> np.ndarray:
+        return self.data.site(name).xpos.copy()
+
+    def body(self, name: str) -> np.ndarray:
+        return self.data.body(name).xpos.copy()
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b))
+
+
+def d4rl_pen(sim: Simulation) -> float:
+    env = sim.unwrapped
+    off = distance(sim.body("Object"), sim.site("eps_ball"))
+    orientation = (sim.site("object_top") - sim.site("object_bottom")) / env.pen_length
+    desired = (sim.site("target_top") - sim.site("target_bottom")) / env.tar_length
+    similarity = float(orientation @ desired)
+    reward = similarity - off
+    reward += 10 if off < 0.075 and similarity > 0.9 else 0
+    reward += 50 if off < 0.075 and similarity > 0.95 else 0
+    return reward - (5 if sim.body("Object")[2] < 0.075 else 0)
+
+
+def d4rl_hammer(sim: Simulation) -> float:
+    hammer, head, nail = sim.body("Object"), sim.site("tool"), sim.site("S_target")
+    left = distance(nail, sim.site("nail_goal"))
+    reward = -0.1 * distance(sim.site("S_grasp"), hammer) - distance(head, nail) - 10 * left
+    reward -= 1e-2 * float(np.linalg.norm(sim.data.qvel))
+    reward += 2 if hammer[2] > 0.04 and head[2] > 0.04 else 0
+    return reward + (25 if left < 0.020 else 0) + (75 if left < 0.010 else 0)
+
+
+def d4rl_door(sim: Simulation) -> float:
+    hinge = float(sim.data.joint("door_hinge").qpos[0])
+    reward = -0.1 * distance(sim.site("S_grasp"), sim.site("S_handle"))
+    reward -= 0.1 * (hinge - 1.57) ** 2 + 1e-5 * float(np.sum(sim.data.qvel**2))
+    return reward + (2 if hinge > 0.2 else 0) + (8 if hinge > 1.0 else 0) + (10 if hinge > 1.35 else 0)
+
+
+def d4rl_relocate(sim: Simulation) -> float:
+    palm, ball, target = sim.site("S_grasp"), sim.body("Object"), sim.site("target")
+    reward = -0.1 * distance(palm, ball)
+    if ball[2] > 0.04:
+        reward += 1.0 - 0.5 * distance(palm, target) - 0.5 * distance(ball, target)
+    return reward + (10 if distance(ball, target) < 0.1 else 0) + (20 if distance(ball, target) < 0.05 else 0)
+
+
+D4RL_REWARDS = {"pen": d4rl_pen, "hammer": d4rl_hammer, "door": d4rl_door, "relocate": d4rl_relocate}
+
+
+def rollout(task: AdroitTask, num_steps: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Observations, the environment's rewards, D4RL's rewards and the object's heights, of random actions."""
+    rng = np.random.default_rng(seed)
+    with EvaluationEnv(task.env_id) as env, env.borrow(1) as (gym_env,):
+        observation, _ = gym_env.reset(seed=seed)
+        sim = Simulation(gym_env)
+        observations, rewards, d4rl_rewards, heights = [observation], [], [], []
+        for _ in range(num_steps):
+            observation, reward, _, _, _ = gym_env.step(rng.uniform(-1, 1, gym_env.action_space.shape))
+            observations.append(observation)
+            rewards.append(reward)
+            d4rl_rewards.append(D4RL_REWARDS[task.name](sim))
+            heights.append(sim.body("Object")[2] if task.name != "door" else np.nan)
+    return np.array(observations), np.array(rewards), np.array(d4rl_rewards), np.array(heights)
+
+
+@pytest.mark.parametrize("name", ["hammer", "door", "relocate"])
+def test_d4rl_return_is_the_sum_of_d4rls_reward(name: str) -> None:
+    task = ADROIT_TASKS[name]
+    observations, rewards, d4rl_rewards, _ = rollout(task, 60, seed=3)
+    assert d4rl_return(task, observations, rewards) == pytest.approx(d4rl_rewards.sum(), abs=1e-9)
+    # each step on its own: an observation off by one step would cancel only in part
+    steps = [d4rl_return(task, observations[t : t + 2], rewards[t : t + 1]) for t in range(60)]
+    np.testing.assert_allclose(steps, d4rl_rewards, atol=1e-10)
+    assert abs(rewards - d4rl_rewards).max() > 0.01  # the environment's own reward is another one
+
+
+def test_pen_return_stops_with_the_step_that_drops_the_pen() -> None:
+    observations, rewards, d4rl_rewards, heights = rollout(PEN, 100, seed=1)
+    np.testing.assert_allclose(rewards, d4rl_rewards, atol=1e-10)
+    np.testing.assert_array_equal(observations[1:, PEN_HEIGHT], heights)
+    drop = next(t for t, height in enumerate(heights) if height < 0.075)
+    assert 0 < drop < 99
+    assert rewards[drop] < rewards[drop - 1] - 4.0  # the penalty is in the step that is counted last
+    assert d4rl_return(PEN, observations, rewards) == pytest.approx(d4rl_rewards[: drop + 1].sum(), abs=1e-9)
+
+
+def pen_observations(heights: list[float]) -> np.ndarray:
+    observations = np.zeros((len(heights), 45))
+    observations[:, PEN_HEIGHT] = heights
+    return observations
+
+
+@pytest.mark.parametrize(
+    ("heights", "rewards", "expected"),
+    [
+        ([0.2] * 201, [1.0] * 200, 100.0),  # D4RL's horizon is 100 steps
+        ([0.2] * 31, [1.0] * 30, 30.0),
+        ([0.2, 0.2, 0.0, 0.0, 0.0], [1.0, -4.0, 32.0, 64.0], -3.0),  # the drop is counted, nothing after it
+        ([0.2, 0.0, 0.2, 0.2], [-4.0, 1.0, 1.0], -4.0),  # a pen that comes back does not
+        ([0.0, 0.2, 0.2], [1.0, 2.0], 3.0),  # the state before the first step does not end it
+        ([0.2, 0.075, 0.2], [1.0, 2.0], 3.0),  # exactly at the height is not below it
+        ([0.2] * 101 + [0.0] * 10, [1.0] * 110, 100.0),
+        ([0.2], [], 0.0),
+    ],
+)
+def test_pen_return_of_made_up_episodes(heights: list[float], rewards: list[float], expected: float) -> None:
+    assert d4rl_return(PEN, pen_observations(heights), np.array(rewards)) == expected
+
+
+@pytest.mark.parametrize(("name", "columns"), [("hammer", (33, 36)), ("door", (35, None)), ("relocate", (30, None))])
+def test_distance_is_taken_off_for_200_steps(name: str, columns: tuple[int, int | None]) -> None:
+    observations = np.zeros((301, 46))
+    observations[:, columns[0] : columns[0] + 3] = [3.0, 4.0, 0.0]
+    rewards = np.ones(300)
+    assert d4rl_return(ADROIT_TASKS[name], observations, rewards) == pytest.approx(200 * (1 - 0.2 * 5))
+    if columns[1] is not None:
+        observations[:, columns[1] : columns[1] + 3] = [3.0, 4.0, 2.0]
+        assert d4rl_return(ADROIT_TASKS[name], observations, rewards) == pytest.approx(200 * (1 - 0.2 * 2))
+
+
+def test_success_is_held_beyond_the_tasks_number_of_steps() -> None:
+    for name, steps in {"pen": 20, "hammer": 25, "door": 25, "relocate": 25}.items():
+        scattered = np.zeros(200, dtype=bool)
+        scattered[: 4 * steps : 4] = True
+        assert not success_held(ADROIT_TASKS[name], scattered)
+        scattered[-1] = True
+        assert success_held(ADROIT_TASKS[name], scattered)
+
+
+def test_reference_scores_its_own_ends_0_and_100() -> None:
+    np.testing.assert_allclose(Reference(-50.0, 150.0).score([-50.0, 50.0, 150.0, 350.0]), [0.0, 50.0, 100.0, 200.0])
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (math.nan, 1.0), (0.0, math.inf)])
+def test_reference_refuses_what_cannot_be_a_scale(low: float, high: float) -> None:
+    with pytest.raises(DataError, match="min < max"):
+        Reference(low, high)
+
+
+def test_only_the_dense_v1_environments_are_adroit_tasks() -> None:
+    assert {task.env_id: adroit_task(task.env_id) for task in ADROIT_TASKS.values()} == {
+        f"AdroitHand{name.capitalize()}-v1": ADROIT_TASKS[name] for name in ("pen", "hammer", "door", "relocate")
+    }
+    assert adroit_task(None) is adroit_task("CartPole-v1") is adroit_task("AdroitHandPen-v2") is None
+    assert EvaluationEnv("AdroitHandPenSparse-v1").task is None
+    dense = EvaluationEnv("AdroitHandPen-v1").spec
+    assert EvaluationEnv(dense).task is PEN
+    assert EvaluationEnv(dataclasses.replace(dense, kwargs={"reward_type": "sparse"})).task is None
+
+
+@pytest.mark.parametrize("env_id", ["Nope-v1", "AdroitHandPen-v99", "AdroitHandPen-v0", "no_module:X-v0", "a b", ""])
+def test_unknown_environment_is_one_line(env_id: str) -> None:
+    with pytest.raises(DataError, match="unknown environment") as caught:
+        EvaluationEnv(env_id)
+    assert "\n" not in str(caught.value) and repr(env_id) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        EnvSpec("Gone-v0", entry_point="no_such_module:Env"),
+        EnvSpec("Gone-v0", entry_point="gymnasium.envs.classic_control:NoSuchEnv"),
+        EnvSpec("Gone-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv", kwargs={"gone": 1}),
+    ],
+)
+def test_spec_that_cannot_be_made_is_one_line(spec: EnvSpec) -> None:
+    with pytest.raises(DataError, match="cannot make the environment Gone-v0") as caught:
+        EvaluationEnv(spec).make()
+    assert "\n" not in str(caught.value)
+
+
+def test_num_envs_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="num_envs must be at least 1, got 0"):
+        EvaluationEnv("CartPole-v1", num_envs=0)
+
+
+def test_borrowed_environments_are_reused_until_closed() -> None:
+    env = EvaluationEnv("CartPole-v1", num_envs=2)
+    with env.borrow(2) as first:
+        assert first[0] is not first[1]
+        lent = set(map(id, first))
+    with env.borrow(2) as second:
+        assert set(map(id, second)) == lent
+        kept = list(second)
+    env.close()
+    with env.borrow(1) as (third,):
+        assert all(third is not old for old in kept)
+
+
+def test_environments_of_a_failed_block_are_closed_and_not_reused() -> None:
+    closed = []
+    env = EvaluationEnv("CartPole-v1")
+    with pytest.raises(RuntimeError, match="mine"), env.borrow(1) as (lent,):
+        lent.unwrapped.close = lambda: closed.append(True)
+        raise RuntimeError("mine")
+    assert closed == [True]
+    with env.borrow(1) as (fresh,):
+        assert fresh is not lent
+
+
+def test_making_an_adroit_environment_prints_nothing() -> None:
+    program = "from agents.envs import EvaluationEnv; EvaluationEnv('AdroitHandDoor-v1').make().close()"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == finished.stderr == ""
