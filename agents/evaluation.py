@@ -1,0 +1,300 @@
+"""Rollouts of a policy: exactly ``num_episodes`` episodes with fixed seeds, scored under both protocols, or as a video.
+
+Each worker thread runs whole episodes in an environment of its own; MuJoCo releases the interpreter lock while it
+steps. The policy only ever sees one observation at a time: products of different batch sizes differ in the last bit,
+contacts amplify that, and the result would depend on the number of workers.
+
+Shapes: ``E`` episodes, ``T`` steps of an episode, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import copy
+import functools
+import itertools
+import math
+import operator
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from agents.envs import AdroitTask, EvaluationEnv, Reference, d4rl_return, success_held
+from agents.errors import AgentsError, ConfigError, DataError
+
+Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
+Policy = TensorDictModuleBase | Act
+
+GL_BACKENDS = ("egl", "osmesa", "glfw")  # glfw last: it needs a display
+GL_PROBE = """
+import importlib, sys, mujoco
+context = importlib.import_module("mujoco." + sys.argv[1]).GLContext(64, 64)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
+"""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded rollout."""
+
+    observations: NDArray[Any]  # [T + 1, O], as the environment gave them
+    actions: NDArray[Any]  # [T, A], as the environment received them
+    rewards: NDArray[np.float64]  # [T]
+    success: NDArray[np.bool_] | None  # [T], info["success"]; None when the environment gives none
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What an evaluation measured; every array is ``[E]``, in the order of the seeds."""
+
+    returns: NDArray[np.float64]  # the environment's own, undiscounted
+    lengths: NDArray[np.int64]  # steps
+    success: NDArray[np.bool_] | None  # at the goal at any step; None without info["success"], as the next two
+    success_held: NDArray[np.bool_] | None  # DAPG's criterion; None when not Adroit
+    success_last: NDArray[np.bool_] | None  # at the goal at the last step
+    d4rl_returns: NDArray[np.float64] | None  # None when not Adroit, or cut before D4RL's horizon
+    task: AdroitTask | None
+    reference: Reference | None  # the dataset's, for minari_scores
+    episodes: tuple[Episode, ...] | None  # only when asked to record
+
+    @property
+    def minari_scores(self) -> NDArray[np.float64] | None:
+        return None if self.reference is None else self.reference.score(self.returns)
+
+    @property
+    def d4rl_scores(self) -> NDArray[np.float64] | None:
+        return None if self.d4rl_returns is None else self.task.d4rl_reference.score(self.d4rl_returns)
+
+    def summary(self) -> str:
+        """Two lines for a person: mean and standard deviation over episodes."""
+        parts = [f"return {_spread(self.returns)}", f"length {_spread(self.lengths)}"]
+        shares = {"any step": self.success, "held": self.success_held, "last step": self.success_last}
+        known = [f"{name} {100 * share.mean():.0f} %" for name, share in shares.items() if share is not None]
+        scores = {"d4rl": self.d4rl_scores, "minari": self.minari_scores}
+        parts += [f"{name} score {_spread(score)}" for name, score in scores.items() if score is not None]
+        first = f"{len(self.returns)} episodes: {', '.join(parts)}"
+        return f"{first}\nsuccess: {', '.join(known)}" if known else first
+
+
+def evaluate(
+    policy: Policy, env: EvaluationEnv, num_episodes: int = 20, *, seed: int = 0, record: bool = False
+) -> EvalResult:
+    """Run whole episodes, ``env.num_envs`` at a time, which does not change the result.
+
+    Args:
+        policy: ``observation [1, O] float32 -> action [1, A]``, evaluated as a copy on the CPU in eval mode, without
+            exploration noise; or a callable ``Act``, which the workers share.
+        seed: episode ``i`` is reset with ``seed + i``; callables draw from ``default_rng((seed, i))``.
+        record: keep the episodes in ``EvalResult.episodes``.
+
+    Raises:
+        ConfigError: ``num_episodes`` is below 1.
+        AgentsError: the policy returned a NaN or infinite action.
+    """
+    if num_episodes < 1:
+        raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
+    with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, _one_deterministic_thread():
+        episodes = _run_episodes([(gym_env, _as_act(policy)) for gym_env in gym_envs], num_episodes, seed)
+    return EvalResult(
+        returns=np.array([episode.rewards.sum() for episode in episodes]),
+        lengths=np.array([len(episode.rewards) for episode in episodes]),
+        success=_goals(episodes, np.any),
+        success_held=_goals(episodes, functools.partial(success_held, env.task)) if env.task else None,
+        success_last=_goals(episodes, operator.itemgetter(-1)),
+        d4rl_returns=_d4rl_returns(env, episodes),
+        task=env.task,
+        reference=env.reference,
+        episodes=tuple(episodes) if record else None,
+    )
+
+
+def random_policy(env: EvaluationEnv) -> Act:
+    """The baseline that acts uniformly at random in the action space.
+
+    Raises:
+        DataError: the action space is neither a bounded Box nor Discrete.
+    """
+    with env.borrow(1) as (gym_env,):
+        space = gym_env.action_space
+    if isinstance(space, gym.spaces.Discrete):
+        return lambda observation, rng: space.start + rng.integers(space.n)
+    if isinstance(space, gym.spaces.Box) and space.is_bounded():
+        return lambda observation, rng: rng.uniform(space.low, space.high)
+    raise DataError(f"a random policy needs a bounded Box or Discrete action space, {env.spec.id} has {space}")
+
+
+def record_video(
+    policy: Policy, env: EvaluationEnv, path: str | Path, *, num_episodes: int = 1, seed: int = 0, max_fps: int = 25
+) -> Path:
+    """Film the first episodes of ``evaluate(policy, env, seed=seed)`` as one mp4 in real time, without a display.
+
+    Args:
+        max_fps: most frames per second; states in between are left out. Raise it for a smoother, slower to make film.
+
+    Raises:
+        AgentsError: nothing can render here; the message says what to install.
+    """
+    from imageio import v2 as imageio  # here, because only videos need it
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
+    gym_env = env.make(render_mode="rgb_array")
+    fps = gym_env.metadata.get("render_fps", max_fps)
+    every = math.ceil(fps / max_fps)
+    states = itertools.count()
+
+    def film() -> None:
+        if next(states) % every == 0:
+            video.append_data(gym_env.render())
+
+    try:
+        _choose_gl_backend(gym_env)
+        with imageio.get_writer(partial, fps=fps / every, macro_block_size=2) as video, _one_deterministic_thread():
+            act = _as_act(policy)
+            for episode in range(num_episodes):
+                _rollout(gym_env, act, seed, episode, on_state=film)
+        partial.replace(path)
+    except gym.error.Error as error:
+        raise AgentsError(f"cannot render {env.spec.id}: {error}") from error
+    finally:
+        gym_env.close()
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _run_episodes(workers: list[tuple[gym.Env, Act]], num_episodes: int, seed: int) -> list[Episode]:
+    idle: queue.SimpleQueue[tuple[gym.Env, Act]] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+    stop = threading.Event()
+
+    def cancel_when_stopped() -> None:
+        if stop.is_set():
+            raise concurrent.futures.CancelledError
+
+    def run(episode: int) -> Episode:
+        worker = idle.get()
+        try:
+            return _rollout(*worker, seed, episode, on_state=cancel_when_stopped)
+        finally:
+            idle.put(worker)
+
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
+        futures = [pool.submit(run, episode) for episode in range(num_episodes)]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        finally:  # also on Ctrl-C: the pool waits for its threads
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [future.result() for future in futures]
+
+
+@torch.inference_mode()
+def _rollout(gym_env: gym.Env, act: Act, seed: int, episode: int, on_state: Callable[[], None]) -> Episode:
+    rng = np.random.default_rng((seed, episode))
+    space = gym_env.action_space
+    observation, _ = gym_env.reset(seed=seed + episode)
+    on_state()
+    observations, actions, rewards, success = [np.array(observation)], [], [], []
+    ended = False
+    while not ended:
+        action = np.array(act(observation, rng), dtype=space.dtype).reshape(space.shape)
+        if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
+            raise AgentsError(f"the policy returned a non-finite action in episode {episode}, step {len(actions)}")
+        observation, reward, terminated, truncated, info = gym_env.step(action)
+        on_state()
+        observations.append(np.array(observation))
+        actions.append(action)
+        rewards.append(float(reward))
+        success.append(info.get("success"))
+        ended = terminated or truncated
+    steps = None if set(success) == {None} else np.array(success, dtype=bool)
+    return Episode(np.array(observations), np.array(actions), np.array(rewards), steps)
+
+
+def _as_act(policy: Policy) -> Act:
+    if not isinstance(policy, torch.nn.Module):
+        return policy
+    policy = copy.deepcopy(policy).to("cpu").eval()  # the caller's stays in its mode, on its device
+    if type(policy) is TensorDictModule and policy.in_keys == ["observation"] and policy.out_keys == ["action"]:
+        network = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
+        return lambda observation, rng: network(_batch_of_one(observation)).numpy()
+
+    def act(observation: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        return policy(TensorDict({"observation": _batch_of_one(observation)}, batch_size=[1]))["action"].numpy()
+
+    return act
+
+
+def _batch_of_one(observation: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(observation, dtype=np.float32)).unsqueeze(0)  # [O] -> [1, O]
+
+
+@contextlib.contextmanager
+def _one_deterministic_thread() -> Iterator[None]:
+    """One torch thread and no exploration noise; both settings are global, new threads inherit them."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _goals(episodes: list[Episode], measure: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_] | None:
+    """``measure`` of each episode's success ``[T]``; an episode without the info failed if another one has it."""
+    if all(episode.success is None for episode in episodes):
+        return None
+    return np.array([episode.success is not None and bool(measure(episode.success)) for episode in episodes])
+
+
+def _d4rl_returns(env: EvaluationEnv, episodes: list[Episode]) -> NDArray[np.float64] | None:
+    limit = env.spec.max_episode_steps
+    if env.task is None or (limit is not None and limit < env.task.d4rl_horizon):
+        return None
+    return np.array([d4rl_return(env.task, episode.observations, episode.rewards) for episode in episodes])
+
+
+def _spread(values: NDArray[Any]) -> str:
+    return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+def _choose_gl_backend(gym_env: gym.Env) -> None:
+    """Point MuJoCo's renderer, if the environment has one, at an OpenGL backend that works, once per process."""
+    if hasattr(gym_env.unwrapped, "mujoco_renderer"):
+        os.environ["MUJOCO_GL"] = _gl_backend(os.environ.get("MUJOCO_GL"))
+
+
+@functools.cache
+def _gl_backend(chosen: str | None) -> str:
+    candidates = (chosen,) if chosen else GL_BACKENDS
+    for backend in candidates:
+        # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice
+        with contextlib.suppress(subprocess.SubprocessError):
+            command = [sys.executable, "-c", GL_PROBE, backend]
+            environment = {**os.environ, "MUJOCO_GL": backend}
+            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+            return backend
+    raise AgentsError(
+        f"cannot render: no OpenGL backend works here (tried {', '.join(candidates)}); "
+        "install one, on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0, or: apt-get install libosmesa6"
+    )
