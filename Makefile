@@ -1,0 +1,46 @@
+# Needs only a Python 3.10-3.13 with venv; everything else goes into .venv, with the versions of constraints.txt.
+
+PYTHON = python3 python3.13 python3.12 python3.11 python3.10 python
+ARGS =
+
+usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 14))
+# An editable install points at this folder: a checkout that was moved or copied installs itself again.
+installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
+
+.NOTPARALLEL:
+.PHONY: help env train test clean
+
+help:
+	@echo "make train             train IQL on the built-in pen dataset; a table and a plot at the end"
+	@echo "make train ARGS='...'  the same with settings, as in ARGS='dataset=demo/hammer/mixed-v0 seed=1'"
+	@echo "make test              run the tests; ARGS='-k iql' goes to pytest"
+	@echo "make env               only make .venv and install the project (train and test do so when needed)"
+	@echo "make clean             remove .venv, so that the next command installs afresh"
+	@echo "PYTHON=python3.12      after any of them: the Python that .venv is made with"
+
+env: $(installed)
+
+train: $(installed)
+	.venv/bin/python recipes/train.py $(ARGS)
+
+test: $(installed)-test
+	.venv/bin/python -m pytest $(ARGS)
+
+clean:
+	rm -rf .venv
+
+# A stamp is written last, so an install that failed or was stopped is done again. One for tests covers the other.
+$(installed) $(installed)-test: pyproject.toml constraints.txt .venv/bin/python
+	@.venv/bin/python -c 'import pip; $(usable)' 2>/dev/null || { \
+		for python in $(PYTHON); do \
+			if $$python -c '$(usable)' 2>/dev/null; then exec $$python -m venv --clear .venv; fi; \
+		done; \
+		echo "no Python 3.10-3.13 with venv among: $(PYTHON); install one, or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	}
+	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+		--editable '.$(if $(findstring -test,$@),[test])'
+	@touch $(installed) $@
+
+# Does nothing: where this is missing, or a link to a Python that has gone, the stamps above are out of date.
+.venv/bin/python: ;
