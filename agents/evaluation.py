@@ -39,7 +39,6 @@ from agents.errors import AgentsError, ConfigError, DataError
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
 Policy = TensorDictModuleBase | Act
-
 GL_BACKENDS = ("egl", "osmesa", "glfw")  # glfw last: it needs a display
 GL_PROBE = """
 import importlib, sys, mujoco
@@ -166,7 +165,8 @@ def record_video(
 
     try:
         _choose_gl_backend(gym_env)
-        with imageio.get_writer(partial, fps=fps / every, macro_block_size=2) as video, _one_deterministic_thread():
+        writer = imageio.get_writer(partial, fps=fps / every, macro_block_size=2)
+        with contextlib.closing(writer) as video, _one_deterministic_thread():  # its own exit leaves ffmpeg running on errors
             act = _as_act(policy)
             for episode in range(num_episodes):
                 _rollout(gym_env, act, seed, episode, on_state=film)

@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -48,10 +48,20 @@ class Endless(Countdown):
         return self._observation(), 1.0, False, False, {}
 
 
+class Drawn(Countdown):
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def render(self) -> np.ndarray:
+        return np.full((32, 32, 3), 40 * self.left, dtype=np.uint8)
+
+
 class Scripted(Countdown):
     """Success of each step as scripted for the seed."""
 
-    script = {
+    script: ClassVar = {
         0: [False, True, False],
         1: [False, False, False],
         2: [True] * 20 + [False],
@@ -281,9 +291,8 @@ def test_failing_policy_stops_the_other_workers_and_restores_torch(threads: int)
             return observation[:, :2] * 0.0
 
     policy = TensorDictModule(Fails(), in_keys=["observation"], out_keys=["action"]).train()
-    with small(Endless, num_envs=2) as env:
-        with pytest.raises(ValueError, match="from the policy"):
-            evaluate(policy, env, 6)
+    with small(Endless, num_envs=2) as env, pytest.raises(ValueError, match="from the policy"):
+        evaluate(policy, env, 6)
     assert policy.training and policy.module.training and torch.get_num_threads() == threads
     assert next(calls) < 30_000  # the other worker's episode would never have ended
 
@@ -321,8 +330,25 @@ def test_video_shows_the_evaluated_episode(tmp_path: Path, monkeypatch: pytest.M
     assert np.abs(frames[0].astype(float) - frames[-1]).max() > 60
 
 
+def test_video_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    def fails(observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if observation[0] == 1:
+            raise ValueError("from the policy")
+        return np.zeros(2)
+
+    path = tmp_path / "drawn.mp4"
+    with small(Drawn) as env:
+        record_video(zeros, env, path, num_episodes=2)
+        before = path.read_bytes()
+        with pytest.raises(ValueError, match="from the policy"):
+            record_video(fails, env, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    frames = pytest.importorskip("imageio.v2").mimread(path)
+    assert [round(float(frame.mean()) / 40) for frame in frames] == [2, 1, 0, 3, 2, 1, 0]
+
+
 def test_video_without_opengl_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "no_such_backend")
-    with adroit("pen") as env, pytest.raises(AgentsError, match="tried no_such_backend.*apt-get install") as caught:
+    with adroit("pen") as env, pytest.raises(AgentsError, match=r"tried no_such_backend.*apt-get install") as caught:
         record_video(random_policy(env), env, tmp_path / "pen.mp4")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
