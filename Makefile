@@ -31,7 +31,7 @@ clean:
 
 # A stamp is written last, so an install that failed or was stopped is done again. One for tests covers the other.
 $(installed) $(installed)-test: pyproject.toml constraints.txt .venv/bin/python
-	@.venv/bin/python -c 'import pip; $(usable)' 2>/dev/null || { \
+	@.venv/bin/python -c 'import pip, sys; assert sys.prefix != sys.base_prefix; $(usable)' 2>/dev/null || { \
 		for python in $(PYTHON); do \
 			if $$python -c '$(usable)' 2>/dev/null; then exec $$python -m venv --clear .venv; fi; \
 		done; \
