@@ -169,19 +169,16 @@ def check_finite(losses: TensorDictBase, *, step: int, batch: TensorDictBase | N
     Raises:
         NonFiniteLossError: naming the step, the losses that broke and, where given, the range of each entry of the batch.
     """
-    broken = {name: float(loss) for name, loss in losses.items() if name.startswith("loss_") and not _is_finite(loss)}
+    values = {name: loss.item() for name, loss in losses.items() if name.startswith("loss_")}
+    broken = {name: value for name, value in values.items() if not math.isfinite(value)}
     if not broken:
         return
-    values = ", ".join(f"{name} = {value}" for name, value in broken.items())
+    named = ", ".join(f"{name} = {value}" for name, value in broken.items())
     ranges = "" if batch is None else f"; the batch held {_describe(batch)}"
     raise NonFiniteLossError(
-        f"{values} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
+        f"{named} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
         "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
     )
-
-
-def _is_finite(loss: Tensor) -> bool:
-    return math.isfinite(loss.item())
 
 
 def _describe(batch: TensorDictBase) -> str:

@@ -1,0 +1,39 @@
+"""Offline reinforcement learning on Minari datasets, built from TorchRL's primitives."""
+
+from agents.agent import AdamConfig, Agent
+from agents.algorithms import ALGORITHMS
+from agents.algorithms.bc import BCConfig
+from agents.algorithms.iql import IQLConfig
+from agents.checkpoint import load_policy
+from agents.data import DatasetStatistics, OfflineDataset, Specs, load_dataset
+from agents.envs import EvaluationEnv, Reference
+from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
+from agents.evaluation import EvalResult, evaluate, random_policy, record_video
+from agents.networks import ActorConfig, QValueConfig, ValueConfig
+
+__all__ = [
+    "ALGORITHMS",
+    "ActorConfig",
+    "AdamConfig",
+    "Agent",
+    "AgentsError",
+    "BCConfig",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DatasetStatistics",
+    "EvalResult",
+    "EvaluationEnv",
+    "IQLConfig",
+    "NonFiniteLossError",
+    "OfflineDataset",
+    "QValueConfig",
+    "Reference",
+    "Specs",
+    "ValueConfig",
+    "evaluate",
+    "load_dataset",
+    "load_policy",
+    "random_policy",
+    "record_video",
+]

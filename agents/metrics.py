@@ -1,0 +1,58 @@
+"""Every key of the dashboard, in one place.
+
+A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where the time goes. The x-axis of
+all of them is gradient steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDictBase
+
+from agents.evaluation import EvalResult
+
+
+def training(statistics: TensorDictBase) -> dict[str, float]:
+    """``train/*`` from what ``Agent.update`` returned: one copy from the device for all of them."""
+    names, tensors = zip(*statistics.items())
+    values = torch.stack([tensor.float() for tensor in tensors]).tolist()
+    return {f"train/{name}": value for name, value in zip(names, values)}
+
+
+def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
+    """What is known of each episode of an evaluation, ``[E]`` by name; what the environment does not define is left out."""
+    columns = {
+        "return": result.returns,
+        "length": result.lengths,
+        "success": result.success,
+        "success_held": result.success_held,
+        "success_last": result.success_last,
+        "minari_score": result.minari_scores,
+        "d4rl_return": result.d4rl_returns,
+        "d4rl_score": result.d4rl_scores,
+    }
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def evaluation(result: EvalResult) -> dict[str, float]:
+    """``eval/*``: means over the episodes, and the standard deviation of their returns."""
+    means = {f"eval/{name}": float(np.mean(values)) for name, values in episodes(result).items()}
+    return {**means, "eval/return_std": float(np.std(result.returns))}
+
+
+def timing(seconds: Mapping[str, float], updates: int) -> dict[str, float]:
+    """``time/*`` of the stretch since the last log point.
+
+    Args:
+        seconds: wall time spent per stage: sample, update, evaluation, logging, checkpoint.
+        updates: gradient steps in the stretch.
+    """
+    total = max(sum(seconds.values()), 1e-9)
+    working = max(seconds["sample"] + seconds["update"], 1e-9)
+    shares = {f"time/{stage}_share": spent / total for stage, spent in seconds.items()}
+    return {"time/updates_per_second": updates / working, **shares}

@@ -1,0 +1,237 @@
+"""The recipes' settings as registered dataclasses, and Hydra's errors as one line.
+
+Every key that a recipe accepts is a field here or in an algorithm's own config; YAML holds only what differs from the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agents.algorithms import ALGORITHMS
+from agents.algorithms.iql import tuned
+from agents.errors import AgentsError, ConfigError
+
+LOGGERS = ("wandb", "csv", "tensorboard", "none")
+STORAGES = ("memory", "memmap")
+CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
+WANDB_MODES = ("auto", "online", "offline")
+
+
+@dataclass
+class WandbConfig:
+    """Where a run appears in Weights & Biases."""
+
+    project: str = "offline-agents"
+    entity: str | None = None  # user or team; None: the account's default
+    mode: str = "auto"  # online, offline, or auto: online where an API key is found
+    group: str = MISSING  # runs that differ in the seed alone; <algorithm>/<dataset> by default
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _check_choice("wandb.mode", self.mode, WANDB_MODES)
+
+
+@dataclass
+class TrainConfig:
+    """Settings of ``recipes/train.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    algorithm: Any = MISSING  # bc, iql, iql_corl, iql_tuned; its own settings as algorithm.<name>=<value>
+    dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
+    seed: int = 0  # of initialisation, batches and dropout, >= 0
+    gradient_steps: int = 30_000  # updates in all, >= 1
+    batch_size: int = 256  # transitions per update, >= 1
+    eval_every: int = 5_000  # updates between evaluations, >= 1
+    num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
+    num_eval_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core. Changes the speed alone
+    log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
+    checkpoint_every: int | None = None  # updates between checkpoints, >= 1, beside those at each evaluation; None: only those
+    device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
+    storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
+    clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
+    eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
+    logger: str = "wandb"  # wandb, csv, tensorboard or none; metrics.csv and evaluations.csv are written in any case
+    run_dir: str = MISSING  # runs/<algorithm>/<dataset>/seed<N> by default
+    resume: str | None = None  # folder of a run to go on with; its own settings are used
+    overwrite: bool = False  # delete the run that is in run_dir already
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        counts = ("gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
+        for name in (*counts, "num_eval_envs", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        _check_choice("storage", self.storage, STORAGES)
+        _check_choice("logger", self.logger, LOGGERS)
+
+
+@dataclass
+class EvaluateConfig:
+    """Settings of ``recipes/evaluate.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    checkpoint: str = MISSING  # a run's folder (its last checkpoint) or a .safetensors file
+    num_episodes: int = 100  # >= 1
+    num_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core
+    seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
+    video: bool = False  # write one episode as mp4
+    eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
+    output: str | None = None  # folder for scores, plot and video; None: <run>/evaluation
+    logger: str = "none"  # wandb or none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_episodes", "num_envs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        _check_choice("logger", self.logger, ("wandb", "none"))
+
+
+RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig}
+
+
+def register() -> None:
+    """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
+    store = ConfigStore.instance()
+    for name, config in RECIPES.items():
+        store.store(name=f"{name}_schema", node=config)
+    for name, config in ALGORITHMS.items():
+        store.store(group="algorithm/schema", name=name, node=config)
+    OmegaConf.register_new_resolver("tuned", lambda dataset, name: tuned(dataset)[name], replace=True)
+
+
+def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
+    """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2."""
+    register()
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(help_text(recipe))
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing several lines and exiting with 1
+    errors = (HydraException, OmegaConfBaseException, AgentsError)
+
+    def guarded(cfg: DictConfig) -> None:
+        try:
+            for override in HydraConfig.get().overrides.task:
+                _refuse_new_keys(override, recipe)
+            run(cfg)
+        except errors as error:  # here and not only below: Hydra would print a line of its own first
+            sys.exit(_refuse(explain(error, recipe)))
+
+    try:
+        hydra.main(version_base="1.3", config_path=CONF, config_name=recipe)(guarded)()
+    except errors as error:
+        sys.exit(_refuse(explain(error, recipe)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def explain(error: BaseException, recipe: str) -> str:
+    """One line for the user: what is wrong, and the valid names where a name was unknown."""
+    text = str(error)
+    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+        return _unknown_key(unknown[1], recipe)
+    if missing := re.search(r"Could not find 'algorithm/(?:schema/)?([^']+)'", text):
+        options = sorted({*_presets()})
+        return f"unknown algorithm {missing[1]!r}{_closest(missing[1], options)}; choose from {', '.join(options)}"
+    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{ambiguous[1]} has several values: add -m to run one after the other"
+    while error.__cause__ is not None and isinstance(error.__cause__, (OmegaConfBaseException, AgentsError)):
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
+    return f"{key}: {lines[0]}" if key else lines[0]
+
+
+def build(cfg: DictConfig, recipe: str) -> Any:
+    """The recipe's config dataclass, checked; the run's own settings first, since the algorithm's may be derived from them."""
+    RECIPES[recipe](**{name: value for name, value in cfg.items_ex(resolve=False) if name != "algorithm"})
+    return OmegaConf.to_object(cfg)
+
+
+def help_text(recipe: str) -> str:
+    """What ``--help`` prints: the recipe's docstring, then every setting with its default and the comment beside it."""
+    parts = [(sys.modules["__main__"].__doc__ or "").strip(), "Settings:", *_settings(RECIPES[recipe]())]
+    if recipe == "train":
+        for name, config in ALGORITHMS.items():
+            parts += [f"Settings of {name}:", *_settings(config(), "algorithm.")]
+    return "\n".join(parts)
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[str]:
+    comments = {}
+    for cls in reversed(type(config).__mro__[:-1]):
+        comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            yield from _settings(value, f"{prefix}{entry.name}.")
+            continue
+        shown = "" if value == MISSING else f"={'null' if value is None else value}"
+        yield f"  {prefix}{entry.name}{shown}".ljust(44) + f"  {comments.get(entry.name, '')}".rstrip()
+
+
+def key_names(config: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a config, nested ones with dots."""
+    for entry in fields(config):
+        yield prefix + entry.name
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            yield from key_names(value, f"{prefix}{entry.name}.")
+
+
+def _unknown_key(key: str, recipe: str) -> str:
+    names = [*key_names(RECIPES[recipe]())]
+    if key.startswith("algorithm."):
+        names = sorted({name for config in ALGORITHMS.values() for name in key_names(config(), "algorithm.")})
+    return f"unknown setting {key!r}{_closest(key, names)}; valid are {', '.join(names)}"
+
+
+def _refuse_new_keys(override: str, recipe: str) -> None:
+    if override[0] in "+~":
+        key = override.lstrip("+~").split("=")[0]
+        raise ConfigError(f"{override}: settings can be changed, not added or removed; {_unknown_key(key, recipe)}")
+
+
+def _presets() -> list[str]:
+    return [name.removesuffix(".yaml") for name in os.listdir(os.path.join(CONF, "algorithm"))]
+
+
+def _closest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(known)}")
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,135 @@
+"""TorchRL's loggers behind one call, and what goes to W&B beside scalars."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
+from torchrl.record.loggers.wandb import WandbLogger
+
+from agents import metrics
+from agents.errors import ConfigError
+from agents.evaluation import EvalResult
+from config import WandbConfig
+
+
+def make_logger(
+    kind: str, folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
+) -> Logger | None:
+    """The logger of a run, writing below its folder; None for ``none``.
+
+    Args:
+        kind: wandb, csv, tensorboard or none.
+        run_id: W&B's id of the run, the same again when it is resumed.
+        settings: the run's settings and what identifies its data and software; flattened for W&B.
+
+    Raises:
+        ConfigError: if the logger's package is missing or W&B refuses the run.
+    """
+    if kind == "none":
+        return None
+    if kind == "csv":
+        return CSVLogger(exp_name="csv", log_dir=str(folder))
+    if kind == "tensorboard":
+        try:
+            return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
+        except ImportError as error:
+            raise ConfigError("logger=tensorboard needs a package: pip install 'offline-agents[tensorboard]'") from error
+    return _wandb_logger(folder, name=name, run_id=run_id, job_type=job_type, settings=settings, wandb=wandb)
+
+
+def _wandb_logger(
+    folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
+) -> WandbLogger:
+    import wandb as client
+
+    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # a package named agents makes it advertise a tracer of language models
+    mode = wandb.mode
+    if mode == "auto":
+        mode = "online" if client.login(prompt=False, verify=False) else "offline"
+    try:
+        return WandbLogger(
+            exp_name=name,
+            save_dir=str(folder),
+            id=run_id,
+            project=wandb.project,
+            log_env_packages=False,  # it would upload the machine's packages and editable paths
+            entity=wandb.entity,
+            group=wandb.group,
+            job_type=job_type,
+            tags=list(wandb.tags),
+            config=flatten(settings),
+            mode=mode,
+            settings=client.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_save_requirements=False,  # neither the machine's packages nor its name and paths are uploaded
+                x_disable_machine_info=True,
+            ),
+        )
+    except client.errors.Error as error:
+        raise ConfigError(f"W&B refused the run ({str(error).splitlines()[0]}); use wandb.mode=offline or logger=csv") from error
+
+
+def sync_hint(logger: Logger | None) -> str | None:
+    """How to upload an offline run; None when there is nothing to upload."""
+    run = getattr(logger, "experiment", None)
+    if not isinstance(logger, WandbLogger) or not run.offline:
+        return None
+    return f"wandb sync {os.path.relpath(Path(run.dir).parent)}"
+
+
+def log_scalars(logger: Logger | None, scalars: Mapping[str, float], step: int) -> None:
+    if logger is not None:
+        logger.log_metrics(dict(scalars), step=step)
+
+
+def log_summary(logger: Logger | None, scalars: Mapping[str, float]) -> None:
+    """The last evaluation as ``final/*`` in W&B's run summary: what a table over runs should sort by."""
+    if isinstance(logger, WandbLogger):
+        logger.experiment.summary.update({key.replace("eval/", "final/"): value for key, value in scalars.items()})
+
+
+def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: EvalResult, step: int) -> None:
+    """An evaluation's scalars, the histogram of its returns and, in W&B, a table with a row per episode."""
+    log_scalars(logger, scalars, step)
+    if not isinstance(logger, WandbLogger):
+        return
+    import wandb as client
+
+    logger.log_histogram("eval/returns", result.returns, step=step, bins=32)
+    columns = metrics.episodes(result)
+    rows = [[index, *(array[index].item() for array in columns.values())] for index in range(len(result.returns))]
+    logger.experiment.log({"eval/episodes": client.Table(columns=["episode", *columns], data=rows), "eval/step": step})
+
+
+def log_video(logger: Logger | None, path: Path | None, step: int) -> None:
+    """A recorded episode as ``eval/video``, in W&B alone."""
+    if isinstance(logger, WandbLogger) and path is not None:
+        import wandb as client
+
+        logger.experiment.log({"eval/video": client.Video(str(path), format="mp4"), "eval/step": step})
+
+
+def close(logger: Logger | None, *, exit_code: int = 0) -> None:
+    """Flush and end the logger; W&B shows a run with another exit code than 0 as failed."""
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish(exit_code=exit_code)
+    elif logger is not None and hasattr(logger.experiment, "close"):
+        logger.experiment.close()
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dots in the keys, as they are written on the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,150 @@
+"""What a run shows a person: the table at the end and the plot of its evaluations."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from agents.checkpoint import write_atomically
+from agents.data import OfflineDataset
+from agents.evaluation import EvalResult
+from run import RunFolder, read_csv
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
+
+COLUMNS = ("policy", "episodes", "return", "d4rl score", "minari score", "success")
+
+
+def score(result: EvalResult) -> str:
+    """The shortest word on how good a policy is: its D4RL score, else Minari's, else its return."""
+    known = {"d4rl score": result.d4rl_scores, "minari score": result.minari_scores, "return": result.returns}
+    name, values = next((name, values) for name, values in known.items() if values is not None)
+    return f"{name} {values.mean():.1f}"
+
+
+def headline(result: EvalResult) -> str:
+    """One line on an evaluation."""
+    shares = "" if result.success is None else f", success {_percent(result.success)}"
+    return f"return {_spread(result.returns)}, {score(result)}{shares}"
+
+
+def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
+    """A row per policy that was evaluated and one for the dataset; the first column to the left, numbers to the right."""
+    rows = [_evaluation_row(name, result) for name, result in evaluations.items() if result is not None]
+    lines = [list(COLUMNS), *rows, *([_dataset_row(dataset)] if dataset else [])]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    aligned = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+    return "\n".join([aligned[0], "  ".join("-" * width for width in widths), *aligned[1:]])
+
+
+def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
+    """Where everything is, once a run has ended."""
+    paths = {
+        "policy": folder.checkpoints.last,
+        "plot": folder.plot_file,
+        "metrics": folder.metrics_file,
+        "evaluations": folder.evaluations_file,
+    }
+    for name, path in paths.items():
+        if path.exists():
+            print(f"{name + ':':13}{path}")
+    if sync_hint:
+        print(f"{'W&B:':13}offline; upload by: {sync_hint}")
+
+
+class ReturnsPlot:
+    """``returns.png``: average episode reward over gradient steps, beside a random policy and the dataset's mean.
+
+    Args:
+        random: an evaluation of the random policy on the same episodes; None draws nothing, as there are no evaluations.
+    """
+
+    def __init__(self, folder: RunFolder, algorithm: str, dataset: OfflineDataset, random: EvalResult | None) -> None:
+        self._folder, self._algorithm, self._dataset, self._random = folder, algorithm, dataset, random
+        self._drawn = -math.inf
+
+    def draw(self, *, at_most_every: float = 0.0) -> None:
+        """Draw what evaluations.csv holds, unless that was done less than ``at_most_every`` seconds ago."""
+        now = time.monotonic()
+        if self._random is None or now - self._drawn < at_most_every:
+            return
+        rows = read_csv(self._folder.evaluations_file)
+        if rows:
+            write_atomically(self._folder.plot_file, self._png(rows))
+            self._drawn = now
+
+    def _png(self, rows: list[dict[str, str]]) -> bytes:
+        steps = np.array([int(row["step"]) for row in rows])
+        mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
+        num_episodes = len(self._random.returns)
+        error = std / np.sqrt(num_episodes)
+
+        figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+        axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
+        axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
+        axes.axhline(
+            self._dataset.statistics.returns.mean(), color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset"
+        )
+        axes.axhline(self._random.returns.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
+        axes.set(title=self._dataset.id, xlabel="gradient steps", ylabel=f"average episode reward ({num_episodes} episodes)")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        return _to_png(figure)
+
+
+def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:
+    """Distribution of the episodes' returns, one histogram per policy on the same bins; written atomically."""
+    returns = [result.returns for result in evaluations.values()]
+    bins = np.histogram_bin_edges(np.concatenate(returns), bins=30)
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    for color, (name, values) in zip(("C0", "C3"), zip(evaluations, returns)):
+        axes.hist(values, bins, alpha=0.6, color=color, label=f"{name}: {_spread(values)}")
+    axes.set(title=title, xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    write_atomically(path, _to_png(figure))
+
+
+def _to_png(figure: Figure) -> bytes:
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    plt.close(figure)
+    return image.getvalue()
+
+
+def _evaluation_row(name: str, result: EvalResult) -> list[str]:
+    scores = (_mean(result.d4rl_scores), _mean(result.minari_scores), _percent(result.success))
+    return [name, str(len(result.returns)), _spread(result.returns), *scores]
+
+
+def _dataset_row(dataset: OfflineDataset) -> list[str]:
+    statistics, task, reference = dataset.statistics, dataset.task, dataset.reference
+    d4rl_returns = statistics.d4rl_returns
+    d4rl = None if task is None or d4rl_returns is None else task.d4rl_reference.score(d4rl_returns)
+    minari = None if reference is None else reference.score(statistics.returns)
+    scores = (_mean(d4rl), _mean(minari), _percent(statistics.success))
+    return ["mean of the dataset", str(statistics.num_episodes), _spread(statistics.returns), *scores]
+
+
+def _spread(values: ArrayLike) -> str:
+    values = np.asarray(values)
+    return f"{values.mean():.0f} ± {values.std():.0f}"
+
+
+def _mean(values: ArrayLike | None) -> str:
+    return "-" if values is None else f"{np.mean(values):.1f}"
+
+
+def _percent(values: ArrayLike | None) -> str:
+    return "-" if values is None else f"{100 * np.mean(values):.0f} %"

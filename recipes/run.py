@@ -1,0 +1,327 @@
+"""One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
+
+    <run_dir>/config.yaml        resolved settings
+              run.json           versions, dataset fingerprint, algorithm, W&B id
+              metrics.csv        a row per log point: step, then the keys of the dashboard
+              evaluations.csv    a row per evaluation
+              returns.png        the evaluations as a curve, beside a random policy and the dataset
+              checkpoints/       last, previous and best, as safetensors
+              wandb/             with logger=wandb
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import io
+import json
+import platform
+import shutil
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from torchrl.data import TensorDictReplayBuffer
+
+from agents.agent import Agent
+from agents.algorithms import ALGORITHMS
+from agents.checkpoint import CheckpointFolder, write_atomically
+from agents.data import OfflineDataset
+from agents.envs import EvaluationEnv
+from agents.errors import ConfigError
+from config import TrainConfig, build
+
+PACKAGES = (
+    "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb", "hydra-core",
+)  # fmt: skip
+# settings that change where and how fast a run goes on, never what it computes
+FREE_ON_RESUME = ("resume", "run_dir", "overwrite", "logger", "wandb", "num_eval_envs", "checkpoint_every")
+
+
+class RunFolder:
+    """The files of one run; see the module's docstring."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.info_file = self.path / "run.json"
+        self.metrics_file = self.path / "metrics.csv"
+        self.evaluations_file = self.path / "evaluations.csv"
+        self.plot_file = self.path / "returns.png"
+        self.checkpoints = CheckpointFolder(self.path / "checkpoints")
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return json.loads(self.info_file.read_text())
+
+    def add_info(self, **values: Any) -> None:
+        known = self.info if self.info_file.exists() else {}
+        write_atomically(self.info_file, json.dumps({**known, **values}, indent=2).encode())
+
+
+def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
+    """Find the run that the settings describe; nothing is written or deleted yet.
+
+    Returns:
+        The folder, the settings, and whether the run goes on from where it stopped.
+
+    Raises:
+        ConfigError: if the folder holds another run, or none where one should be resumed.
+    """
+    if cfg.resume is not None:
+        return (*_resume(cfg), True)
+    folder = RunFolder(cfg.run_dir)
+    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        if not folder.config_file.exists():
+            raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
+        if not cfg.overwrite:
+            raise ConfigError(
+                f"{folder.path} already holds a run: go on with it by resume={folder.path}, start over with "
+                "overwrite=true, or choose another run_dir"
+            )
+    return folder, build(cfg, "train"), False
+
+
+def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig) -> None:
+    """Make the folder of a new run; the run that it overwrites goes only now, when all else is known to work."""
+    if folder.path.exists():
+        shutil.rmtree(folder.path)
+    folder.add_info(
+        algorithm=_algorithm_choice(),
+        algorithm_config=type(config.algorithm).__name__,
+        wandb_id=uuid.uuid4().hex[:8],
+        versions=versions(),
+    )
+    write_atomically(folder.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+
+
+def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
+    folder = RunFolder(cfg.resume)
+    if not folder.config_file.exists() or not folder.info_file.exists():
+        raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
+    classes = {config.__name__: config for config in ALGORITHMS.values()}
+    saved = OmegaConf.structured(TrainConfig)
+    saved.algorithm = OmegaConf.structured(classes[folder.info["algorithm_config"]])
+    saved = OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
+    given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    _refuse_differences(folder, saved, cfg, given)
+    for key in given:
+        if key.split(".")[0] in FREE_ON_RESUME:
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    saved.run_dir = str(folder.path)
+    return folder, OmegaConf.to_object(saved)
+
+
+def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:
+    differences = []
+    for key in given:
+        if key.split(".")[0] in FREE_ON_RESUME:
+            continue
+        there = folder.info["algorithm"] if key == "algorithm" else OmegaConf.select(saved, key)
+        here = _algorithm_choice() if key == "algorithm" else OmegaConf.select(cfg, key)
+        if there != here:
+            differences.append(f"{key} is {there} there, {here} here")
+    if differences:
+        raise ConfigError(
+            f"the run in {folder.path} has other settings: {'; '.join(differences)}; leave them out to resume it, or start "
+            "a new run in another run_dir"
+        )
+
+
+def _algorithm_choice() -> str:
+    return HydraConfig.get().runtime.choices["algorithm"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a setting names; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ConfigError: if the device is unknown or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}; choose from auto, cpu, cuda, cuda:<n>") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"unsupported device {name!r}; choose from auto, cpu, cuda, cuda:<n>")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use device=cpu or auto")
+    return device
+
+
+class Saver:
+    """Checkpoints of one run: the agent, the random generators, and what an evaluation of the policy needs."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: TrainConfig,
+        dataset: OfflineDataset,
+        env: EvaluationEnv | None,
+        agent: Agent,
+        buffer: TensorDictReplayBuffer,
+    ) -> None:
+        self._checkpoints = folder.checkpoints
+        self._config, self._dataset, self._agent = config, dataset, agent
+        self._batches = buffer._rng  # TorchRL gives no public way to the generator, all that a resume needs of a buffer
+        self._best_return: float | None = None
+        self._saved_step = 0
+        self._extra = {
+            "algorithm": folder.info["algorithm"],
+            "dataset": dataset.id,
+            "dataset_fingerprint": dataset.fingerprint,
+            "eval_env": env and env.spec.to_json(),
+            "reference": dataclasses.astuple(dataset.reference) if dataset.reference else None,
+            "versions": versions(),
+        }
+
+    def save(self, mean_return: float | None = None) -> None:
+        """Write a checkpoint of this moment, once.
+
+        Args:
+            mean_return: of an evaluation made with these parameters; decides about ``best``.
+        """
+        if self._saved_step == self._agent.num_updates:
+            return
+        is_best = mean_return is not None and (self._best_return is None or mean_return > self._best_return)
+        if is_best:
+            self._best_return = mean_return
+        self._checkpoints.save(
+            self._agent,
+            is_best=is_best,
+            config=self._config.algorithm,
+            specs=self._dataset.specs,
+            generators=self._generators(),
+            extra={**self._extra, "best_return": self._best_return},
+        )
+        self._saved_step = self._agent.num_updates
+
+    def restore(self) -> int:
+        """Go back to the newest readable checkpoint; returns its step, 0 when there is none yet."""
+        if not (self._checkpoints.last.exists() or self._checkpoints.previous.exists()):
+            return 0
+        checkpoint, warning = self._checkpoints.load_latest()
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
+        if checkpoint.extra["dataset_fingerprint"] != self._dataset.fingerprint:
+            raise ConfigError(
+                f"the data of {self._dataset.id} are not those that this run was trained on "
+                f"({self._dataset.fingerprint[:12]} here, {checkpoint.extra['dataset_fingerprint'][:12]} there); start a new run"
+            )
+        checkpoint.restore(self._agent)
+        states = checkpoint.generator_states()
+        torch.set_rng_state(states["torch"])
+        if "cuda" in states and self._agent.device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self._agent.device)
+        self._batches.set_state(states["buffer"])
+        self._best_return = checkpoint.extra["best_return"]
+        self._saved_step = checkpoint.num_updates
+        return checkpoint.num_updates
+
+    def _generators(self) -> dict[str, torch.Tensor]:
+        states = {"torch": torch.get_rng_state(), "buffer": self._batches.get_state()}
+        if self._agent.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self._agent.device)
+        return states
+
+
+class CsvLog:
+    """A CSV file of one row per step; the columns are those of the first row.
+
+    Args:
+        last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new file.
+    """
+
+    def __init__(self, path: Path, *, last_step: int | None = None) -> None:
+        self.path = path
+        self._columns: list[str] | None = None
+        rows = read_csv(path, last_step) if last_step is not None and path.exists() else []
+        if rows:
+            self._columns = list(rows[0])
+        write_atomically(path, self._to_text(rows).encode())
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        row = {"step": step, **values}
+        header = self._columns is None
+        if header:
+            self._columns = list(row)
+        with open(self.path, "a", newline="") as file:
+            file.write(self._to_text([row], header=header))
+
+    def _to_text(self, rows: list[Mapping[str, Any]], *, header: bool = True) -> str:
+        if self._columns is None:
+            return ""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+
+def read_csv(path: Path, last_step: int | None = None) -> list[dict[str, str]]:
+    """Whole rows of a CSV log up to a step, values as they were written."""
+    lines = path.read_text().splitlines(keepends=True)
+    rows = csv.DictReader(line for line in lines if line.endswith("\n"))
+    return [row for row in rows if last_step is None or int(row["step"]) <= last_step]
+
+
+class Interrupt:
+    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads between updates; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> Interrupt:
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + (self.signal or 0)
+
+
+class Stopwatch:
+    """Wall time per stage since the last reading, in seconds."""
+
+    def __init__(self, *stages: str) -> None:
+        self._spent = dict.fromkeys(stages, 0.0)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[stage] += time.perf_counter() - start
+
+    def read(self) -> dict[str, float]:
+        spent, self._spent = self._spent, dict.fromkeys(self._spent, 0.0)
+        return spent
