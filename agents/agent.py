@@ -53,7 +53,7 @@ class Agent:
     Args:
         loss_module: any TorchRL LossModule; every output whose key starts with ``loss_`` is minimised, the rest are statistics.
         policy: ``observation -> action``, deterministic, sharing the loss module's parameters; what is evaluated and deployed.
-        optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` among the statistics.
+        optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` in ``learning_rates``.
         target_tau: Polyak step of the target networks in (0, 1]; None when the loss has none.
         max_grad_norm: largest global gradient norm; None means no clipping.
 
@@ -92,6 +92,12 @@ class Agent:
     def device(self) -> torch.device:
         return self._parameters[0].device
 
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """``lr_<group>``: the rates that the last update used."""
+        groups = zip(self._schedules, self.optimizer.param_groups)
+        return {f"lr_{name}": group["lr"] for name, group in groups}
+
     def update(self, batch: TensorDictBase) -> TensorDict:
         """One gradient step on every loss, then one step of the target networks.
 
@@ -99,7 +105,7 @@ class Agent:
             batch: transitions ``{observation [B, O], action [B, A], next: {observation, reward [B, 1], terminated [B, 1]}}`` on the agent's device.
 
         Returns:
-            Detached scalars: the losses, the loss module's statistics, ``lr_<group>`` and, when clipping, ``grad_norm``.
+            Detached scalars: the losses, the loss module's statistics and, when clipping, ``grad_norm``.
 
         Raises:
             NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at every
@@ -109,7 +115,7 @@ class Agent:
         total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
         if total.device.type == "cpu":
             check_finite(losses, step=self.num_updates + 1, batch=batch)
-        rates = self._set_learning_rates()
+        self._set_learning_rates()
         total.backward()
         statistics = losses.detach()
         if self.max_grad_norm is not None:
@@ -119,8 +125,6 @@ class Agent:
         if self.target_net_updater is not None:
             self.target_net_updater.step()
         self.num_updates += 1
-        for name, rate in rates.items():
-            statistics[f"lr_{name}"] = rate
         return statistics
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,11 +144,9 @@ class Agent:
             self.optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
         self.num_updates = int(state["num_updates"])
 
-    def _set_learning_rates(self) -> dict[str, float]:
-        rates = {name: config.lr_at(self.num_updates) for name, config in self._schedules.items()}
-        for group, rate in zip(self.optimizer.param_groups, rates.values()):
-            group["lr"] = rate
-        return rates
+    def _set_learning_rates(self) -> None:
+        for group, schedule in zip(self.optimizer.param_groups, self._schedules.values()):
+            group["lr"] = schedule.lr_at(self.num_updates)
 
     def _check_parameters(self) -> None:
         owned = {id(p) for p in self._parameters}

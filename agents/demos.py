@@ -170,7 +170,7 @@ def _write(dataset_id: str, episodes: list, env: EvaluationEnv, bundle: Bundle) 
                 algorithm_name="behaviour cloning of the DAPG expert",
                 ref_min_score=bundle.ref_min_score,
                 ref_max_score=bundle.ref_max_score,
-                num_episodes_average_score=20,
+                num_episodes_average_score=100,
                 description=f"{env.spec.id}, made by offline-agents from its bundled policies",
             )
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,11 @@ from tensordict import TensorDictBase
 from agents.evaluation import EvalResult
 
 
-def training(statistics: TensorDictBase) -> dict[str, float]:
-    """``train/*`` from what ``Agent.update`` returned: one copy from the device for all of them."""
+def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) -> dict[str, float]:
+    """``train/*`` from what ``Agent.update`` returned, one copy from the device for all of it, and the agent's learning rates."""
     names, tensors = zip(*statistics.items())
     values = torch.stack([tensor.float() for tensor in tensors]).tolist()
-    return {f"train/{name}": value for name, value in zip(names, values)}
+    return {f"train/{name}": value for name, value in (*zip(names, values), *learning_rates.items())}
 
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:

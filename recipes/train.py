@@ -72,7 +72,7 @@ def train(cfg: DictConfig) -> None:
                 if step % config.log_every == 0:
                     with clock("logging"):
                         check_finite(losses, step=step, batch=batch)
-                        scalars = metrics.training(losses) | metrics.timing(clock.read(), config.log_every)
+                        scalars = metrics.training(losses, agent.learning_rates) | metrics.timing(clock.read(), config.log_every)
                         metrics_log.write(step, scalars)
                         loggers.log_scalars(logger, scalars, step)
 

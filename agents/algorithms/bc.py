@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import torch
@@ -31,7 +32,9 @@ class BCConfig:
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
-        loss = BCLoss(actor)
+        with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
+            warnings.filterwarnings("ignore", message="The name target_actor_network_params")
+            loss = BCLoss(actor)
         return Agent(
             loss,
             deterministic_policy(actor),
