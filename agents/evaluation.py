@@ -166,7 +166,7 @@ def record_video(
     try:
         _choose_gl_backend(gym_env)
         writer = imageio.get_writer(partial, fps=fps / every, macro_block_size=2)
-        with contextlib.closing(writer) as video, _one_deterministic_thread():  # its own exit leaves ffmpeg running on errors
+        with contextlib.closing(writer) as video, _one_deterministic_thread():  # its own exit leaks ffmpeg on errors
             act = _as_act(policy)
             for episode in range(num_episodes):
                 _rollout(gym_env, act, seed, episode, on_state=film)
