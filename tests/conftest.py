@@ -1,4 +1,4 @@
-"""Small specs and batches that the tests of networks, losses and agents share."""
+"""Small specs and batches that the tests of networks, losses, agents and checkpoints share."""
 
 from __future__ import annotations
 
