@@ -106,7 +106,10 @@ class Checkpoint:
                 f"{self.path} was written by {algorithm['config']!r}, which is not among the registered "
                 f"{', '.join(known)}: pass its config to build_agent"
             )
-        return _from_dict(known[algorithm["config"]], algorithm["fields"])
+        try:
+            return _from_dict(known[algorithm["config"]], algorithm["fields"])
+        except (AttributeError, TypeError) as error:
+            raise CheckpointError(f"{self.path} was written by another version of this project: {error}") from error
 
 
 def save(
