@@ -225,6 +225,8 @@ class CheckpointFolder:
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
+            if self.last.exists():  # set aside: the next save would put it in the place of the previous one
+                os.replace(self.last, self.folder / "last.unreadable")
     """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
 
     Raises:
