@@ -69,19 +69,24 @@ class Checkpoint:
         return agent
 
     def restore(self, agent: Agent) -> None:
-        """Load parameters, targets, optimizer moments and the number of updates into an agent of the same shape."""
-        groups = _unflatten(self.tensors)
+        """Load parameters, targets, optimizer moments and the number of updates into an agent of the same shape.
+
+        Raises:
+            CheckpointError: if the shapes differ; the agent is as it was.
+        """
+        # copied, since the agent keeps the moments as they are given and changes them in place
+        groups = _unflatten({name: tensor.clone() for name, tensor in self.tensors.items()})
+        networks = groups.get("loss_module", {})
+        # a LossModule would broadcast a tensor of another shape and overlook a missing one
+        there, here = _shapes(networks), _shapes(_network_tensors(agent))
+        if differing := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+            name = differing[0]
+            raise CheckpointError(
+                f"{self.path} does not fit this algorithm's networks: the shape of {name} is {there.get(name)} there, "
+                f"{here.get(name)} here"
+            )
         optimizer = groups.get("optimizer", {})
-        state = {
-            "loss_module": _flatten(groups["loss_module"], sep="."),
-            "optimizer": optimizer,
-            "num_updates": self.num_updates,
-        }
-        try:
-            agent.load_state_dict(state)
-        except (RuntimeError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{self.path} does not fit this algorithm's networks: {reason}") from error
+        agent.load_state_dict({"loss_module": networks, "optimizer": optimizer, "num_updates": self.num_updates})
 
     def generator_states(self) -> dict[str, Tensor]:
         """Random-generator states by name, as given to :func:`save`."""
@@ -135,7 +140,7 @@ def save(
     state = agent.state_dict()
     tensors = _flatten(
         {
-            "loss_module": {name: value for name, value in state["loss_module"].items() if isinstance(value, Tensor)},
+            "loss_module": _network_tensors(agent),
             "optimizer": state["optimizer"],
             "specs": {
                 "observation_mean": specs.observation_mean,
@@ -250,6 +255,14 @@ def write_atomically(path: Path, payload: bytes) -> None:
 
 def _link(source: Path, destination: Path) -> None:
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+
+
+def _network_tensors(agent: Agent) -> dict[str, Tensor]:
+    return {name: value for name, value in agent.loss_module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
@@ -258,11 +271,11 @@ def _link(source: Path, destination: Path) -> None:
     os.replace(temporary, destination)
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "", sep: str = "/") -> dict[str, Any]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{name}{sep}", sep))
+            flat.update(_flatten(value, f"{prefix}{name}/"))
         else:
             flat[f"{prefix}{name}"] = value
     return flat
