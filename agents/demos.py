@@ -96,7 +96,7 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
 
     Args:
         dataset_id: one of :func:`dataset_ids`.
-        progress: show a bar.
+        progress: show a bar, on a terminal.
 
     Raises:
         DataError: if there is no such built-in dataset, or the store cannot be written.
@@ -109,7 +109,7 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
     policies = [bundle.expert] * num_expert + [bundle.weak] * (NUM_EPISODES - num_expert)
     env = EvaluationEnv(ADROIT_TASKS[task].env_id, num_envs=os.cpu_count() or 1)
     try:
-        with env, tqdm(total=NUM_EPISODES, desc=f"making {dataset_id}", unit="episode", disable=not progress) as bar:
+        with env, tqdm(total=NUM_EPISODES, desc=f"making {dataset_id}", unit="episode", disable=None if progress else True) as bar:
             episodes = _rollouts(env, policies, bar.update)
             _write(dataset_id, episodes, env, bundle)
     except OSError as error:

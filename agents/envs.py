@@ -102,8 +102,8 @@ def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[A
 
 
 def success_held(task: AdroitTask, success: ArrayLike) -> bool:
-    """DAPG's criterion: more than ``task.success_steps`` steps of the episode (``[T]`` bool) are at the goal."""
-    return int(np.count_nonzero(success)) > task.success_steps
+    """DAPG's criterion: more than ``task.success_steps`` of the steps up to D4RL's horizon (``[T]`` bool) are at the goal."""
+    return int(np.count_nonzero(np.asarray(success)[: task.d4rl_horizon])) > task.success_steps
 
 
 def register_robotics() -> None:

@@ -56,9 +56,9 @@ class TrainConfig:
     algorithm: Any = MISSING  # bc, iql, iql_corl, iql_tuned; its own settings as algorithm.<name>=<value>
     dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
     seed: int = 0  # of initialisation, batches and dropout, >= 0
-    gradient_steps: int = 30_000  # updates in all, >= 1
+    gradient_steps: int = 20_000  # updates in all, >= 1
     batch_size: int = 256  # transitions per update, >= 1
-    eval_every: int = 5_000  # updates between evaluations, >= 1
+    eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
     num_eval_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core. Changes the speed alone
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1

@@ -128,7 +128,9 @@ def describe(config: settings.TrainConfig) -> dict[str, Any]:
 
 
 def progress_bar(steps: range, total: int) -> tqdm:
-    return tqdm(total=total, initial=steps.start - 1, unit="update", dynamic_ncols=True, smoothing=0.1)
+    """Rate, time left and latest score; in a log file, where a bar cannot redraw itself, a line every half minute."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, initial=steps.start - 1, unit="update", dynamic_ncols=True, mininterval=interval)
 
 
 def main() -> None:

@@ -157,11 +157,12 @@ def test_distance_is_taken_off_for_200_steps(name: str, columns: tuple[int, int 
 
 def test_success_is_held_beyond_the_tasks_number_of_steps() -> None:
     for name, steps in {"pen": 20, "hammer": 25, "door": 25, "relocate": 25}.items():
-        scattered = np.zeros(200, dtype=bool)
+        task, scattered = ADROIT_TASKS[name], np.zeros(300, dtype=bool)
         scattered[: 4 * steps : 4] = True
-        assert not success_held(ADROIT_TASKS[name], scattered)
-        scattered[-1] = True
-        assert success_held(ADROIT_TASKS[name], scattered)
+        scattered[task.d4rl_horizon :] = True  # after the last step that D4RL and DAPG run
+        assert not success_held(task, scattered)
+        scattered[task.d4rl_horizon - 1] = True
+        assert success_held(task, scattered)
 
 
 def test_reference_scores_its_own_ends_0_and_100() -> None:
