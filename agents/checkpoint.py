@@ -7,11 +7,11 @@ not used because its TensorDict payloads may hold pickles.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,8 @@ class CheckpointFolder:
 
     def save(self, agent: Agent, *, is_best: bool, extra: Mapping[str, Any], **kwargs: Any) -> None:
         """Write ``last``, keep the one before as ``previous``, and let ``best`` point to it where it is the best so far."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed while it saved
+            leftover.unlink(missing_ok=True)
         staged = self.folder / "last.staged"
         save(staged, agent, extra={**extra, "is_best": is_best}, **kwargs)
         if self.last.exists():
@@ -224,20 +225,20 @@ class CheckpointFolder:
                 raise
             checkpoint = load(self.previous)
             warning = f"{error}; going on from {self.previous} (step {checkpoint.num_updates})"
+            if self.last.exists():  # set aside: the next save would put it in the place of the previous one
+                os.replace(self.last, self.folder / "last.unreadable")
         if checkpoint.extra.get("is_best"):
             _link(checkpoint.path, self.best)  # a kill may have come between writing last and best
         return checkpoint, warning
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
-            if self.last.exists():  # set aside: the next save would put it in the place of the previous one
-                os.replace(self.last, self.folder / "last.unreadable")
     """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
 
     Raises:
         CheckpointError: if the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -246,15 +247,28 @@ def write_atomically(path: Path, payload: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        advice = "free some space" if error.errno == errno.ENOSPC else "check the folder"
+        with contextlib.suppress(OSError):  # where the folder is a file, there is nothing to remove either
+            temporary.unlink()
+        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder"
         raise CheckpointError(
             f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}, then resume"
         ) from error
 
 
 def _link(source: Path, destination: Path) -> None:
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    temporary = _temporary(destination)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        write_atomically(destination, source.read_bytes())
+        return
+    os.replace(temporary, destination)
+    temporary.unlink(missing_ok=True)  # replacing one link by another to the same file does nothing
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _network_tensors(agent: Agent) -> dict[str, Tensor]:
@@ -263,12 +277,6 @@ def _network_tensors(agent: Agent) -> dict[str, Tensor]:
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, destination)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
