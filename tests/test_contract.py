@@ -1,0 +1,301 @@
+"""What every registered algorithm promises; a new one is tested by its line in the registry."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import random
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+import agents
+from agents.checkpoint import load, load_policy, save
+from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
+
+Batches = Callable[[int], TensorDict]
+
+
+@pytest.fixture(params=agents.ALGORITHMS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def config(name: str) -> Any:
+    """The algorithm's defaults with small networks."""
+    config = agents.ALGORITHMS[name]()
+    for owner, setting in settings(config):
+        if setting == "hidden_sizes":
+            setattr(owner, setting, [16, 16])
+    return config
+
+
+def settings(config: Any) -> Iterator[tuple[Any, str]]:
+    """Every setting of a config and of its nested parts, as the part that owns it and its name."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from settings(value)
+        else:
+            yield config, field.name
+
+
+def changed(config: Any, owner: Any, setting: str, value: Any) -> Any:
+    """A copy of a config with another value of one setting.
+
+    Raises:
+        ConfigError: if the value is refused.
+    """
+    if config is owner:
+        return dataclasses.replace(config, **{setting: value})
+    parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    nested = {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
+    owners = {name: part for name, part in nested.items() if any(other is owner for other, _ in settings(part))}
+    return dataclasses.replace(config, **{n: changed(part, owner, setting, value) for n, part in owners.items()})
+
+
+def trained(config: Any, specs: agents.Specs, batches: Batches, num_updates: int = 3) -> agents.Agent:
+    torch.manual_seed(0)
+    agent = config.build(specs)
+    for seed in range(num_updates):
+        agent.update(batches(seed))
+    return agent
+
+
+def tensors(agent: agents.Agent) -> dict[str, Tensor]:
+    """Parameters, targets and buffers."""
+    state = agent.loss_module.state_dict()
+    return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[str]:
+    assert first.keys() == second.keys()
+    return {name for name, value in first.items() if not torch.equal(value, second[name])}
+
+
+def act(policy: Any, observation: Tensor) -> Tensor:
+    with torch.no_grad():
+        return policy(TensorDict({"observation": observation}, observation.shape[:1]))["action"]
+
+
+# Config --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_config_is_a_dataclass_whose_defaults_are_plain_values(name) -> None:
+    config = agents.ALGORITHMS[name]()
+    plain = dataclasses.asdict(config)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert config == agents.ALGORITHMS[name]()
+
+
+def test_building_leaves_the_config_as_it_was(config, specs, batches) -> None:
+    before = copy.deepcopy(config)
+    trained(config, specs, batches)
+    assert config == before
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(config, specs) -> None:
+    names = [(owner, setting) for owner, setting in settings(config) if isinstance(getattr(owner, setting), str)]
+    for owner, setting in names:
+        known = choices(config, owner, setting, specs)
+        assert getattr(owner, setting) in known
+
+
+def choices(config: Any, owner: Any, setting: str, specs: agents.Specs) -> list[str]:
+    """The names that the refusal of an unknown one gives."""
+    with pytest.raises(agents.ConfigError) as caught:
+        changed(config, owner, setting, "no-such-name").build(specs)
+    message = str(caught.value)
+    assert "\n" not in message and setting in message and "'no-such-name'" in message
+    return re.search("choose from (.+)$", message)[1].split(", ")
+
+
+def test_every_setting_has_an_effect(config, specs, batches) -> None:
+    usual = tensors(trained(config, specs, batches))
+    for owner, setting in settings(config):
+        others = alternatives(getattr(owner, setting), lambda: choices(config, owner, setting, specs))  # noqa: B023
+        assert any(has_effect(config, owner, setting, value, usual, specs, batches) for value in others), setting
+
+
+def alternatives(value: Any, names: Callable[[], list[str]]) -> list[Any]:
+    """Other values of a setting; not all of them need to be in its range, nor to make a difference."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, str):
+        return [name for name in names() if name != value]
+    if isinstance(value, list):
+        return [value[:-1]]
+    if value is None:
+        return [1, 1e-3]
+    return [value + 1] if isinstance(value, int) else [value / 100, value + 0.25, value + 5.5, value - 2.5]
+
+
+def has_effect(config, owner, setting, value, usual, specs, batches) -> bool:
+    try:
+        other = tensors(trained(changed(config, owner, setting, value), specs, batches))
+    except agents.ConfigError:
+        return False
+    same_shapes = {k: v.shape for k, v in other.items()} == {k: v.shape for k, v in usual.items()}
+    return not same_shapes or bool(differing(usual, other))
+
+
+# Update --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_update_returns_finite_detached_scalars(config, specs, batches) -> None:
+    agent = trained(config, specs, batches)
+    statistics = agent.update(batches(3))
+    assert all(isinstance(key, str) for key in statistics.keys(include_nested=True))
+    assert any(key.startswith("loss_") for key in statistics.keys())
+    for value in statistics.values():
+        assert value.shape == () and value.isfinite() and not value.requires_grad
+    assert all(math.isfinite(rate) and rate > 0.0 for rate in agent.learning_rates.values())
+
+
+def test_an_update_changes_the_trained_parameters_and_targets_and_nothing_else(config, specs, batches) -> None:
+    agent = trained(config, specs, batches)
+    batch, before = batches(3), tensors(agent)
+    states = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), agent.loss_module.training
+    generators = random.getstate(), np.random.get_state()[1].tolist()
+    agent.update(batch)
+    learnt = {name for name, parameter in agent.loss_module.named_parameters() if parameter.requires_grad}
+    targets = {name for name in before if name.startswith("target_")}
+    assert learnt and differing(before, tensors(agent)) == learnt | targets
+    assert agent.num_updates == 4
+    assert set(batch.keys(True)) == set(batches(3).keys(True)) and (batch == batches(3)).all()
+    assert not any(value.requires_grad for value in batch.values(True, True))
+    assert all(parameter.grad is None for parameter in agent.loss_module.parameters())
+    assert states == (
+        torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), agent.loss_module.training
+    )  # fmt: skip
+    assert generators == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+def test_an_update_needs_only_the_keys_that_the_loss_names(config, specs, batches) -> None:
+    asked = config.build(specs).loss_module.in_keys
+    assert set(asked) <= {*DEFAULT_KEYS, *OPTIONAL_KEYS}
+    whole = tensors(trained(config, specs, batches))
+    assert not differing(whole, tensors(trained(config, specs, lambda seed: batches(seed).select(*asked))))
+
+
+def test_the_seed_decides_everything(config, specs, batches) -> None:
+    first, second = trained(config, specs, batches), trained(config, specs, batches)
+    assert not differing(tensors(first), tensors(second))
+    torch.manual_seed(1)
+    assert differing(tensors(config.build(specs)), tensors(first))
+
+
+def test_the_number_of_threads_changes_nothing_that_matters(name, specs) -> None:
+    """Of the losses, that is: Adam turns a gradient's rounding error around zero into a step of full length."""
+    config = agents.ALGORITHMS[name]()  # networks of the real size, so that torch does split the work
+    generator = torch.Generator().manual_seed(0)
+    results, before = [], torch.get_num_threads()
+    try:
+        for num_threads in (1, 2):
+            torch.manual_seed(0)
+            agent = config.build(specs)
+            torch.set_num_threads(num_threads)
+            updates = [agent.update(random_transitions(256, specs, generator.manual_seed(i))) for i in range(3)]
+            results.append([statistics.to_dict() for statistics in updates])
+            torch.set_num_threads(before)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+def random_transitions(size: int, specs: agents.Specs, generator: torch.Generator) -> TensorDict:
+    low, high = specs.action.space.low, specs.action.space.high
+    observations = torch.randn(2, size, *specs.observation.shape, generator=generator)
+    following = {
+        "observation": observations[1],
+        "reward": torch.randn(size, 1, generator=generator),
+        "terminated": torch.rand(size, 1, generator=generator) < 0.25,
+    }
+    action = low + (high - low) * torch.rand(size, *specs.action.shape, generator=generator)
+    return TensorDict({"observation": observations[0], "action": action, "next": following}, [size])
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_changes(config, specs, batches) -> None:
+    agent, batch = trained(config, specs, batches), batches(3)
+    before = tensors(agent)
+    batch["observation"][0] = math.nan
+    with pytest.raises(agents.NonFiniteLossError, match="loss_.* = nan at step 4") as caught:
+        agent.update(batch)
+    assert "\n" not in str(caught.value)
+    assert not differing(before, tensors(agent))
+    assert agent.num_updates == 3
+
+
+# Checkpoint ----------------------------------------------------------------------------------------------------------
+
+
+def test_training_goes_on_after_loading_as_if_it_had_never_stopped(config, specs, batches, tmp_path) -> None:
+    agent = trained(config, specs, batches)
+    path = save(tmp_path / "a", agent, config=config, specs=specs, generators={"torch": torch.get_rng_state()})
+    expected = [agent.update(batches(seed)).to_dict() for seed in range(3, 6)]
+
+    torch.manual_seed(99)
+    checkpoint = load(path)
+    restored = checkpoint.build_agent()
+    torch.set_rng_state(checkpoint.generator_states()["torch"])
+    assert [restored.update(batches(seed)).to_dict() for seed in range(3, 6)] == expected
+    assert restored.num_updates == agent.num_updates == 6
+    assert not differing(tensors(agent), tensors(restored))
+
+
+def test_a_loaded_policy_scales_observations_by_itself(config, specs, batches, tmp_path) -> None:
+    config.normalize_observations = True
+    agent = trained(config, specs, batches)
+    loaded = load_policy(save(tmp_path / "a", agent, config=config, specs=specs))
+    observation = batches(9)["observation"]
+    agent.policy.eval()
+    assert torch.equal(act(loaded, observation), act(agent.policy, observation))
+
+    moved = dataclasses.replace(specs, observation_mean=specs.observation_mean + 10.0)
+    torch.manual_seed(0)
+    first = config.build(specs).policy.eval()
+    torch.manual_seed(0)
+    second = config.build(moved).policy.eval()
+    torch.testing.assert_close(act(second, observation + 10.0), act(first, observation))
+    assert not torch.allclose(act(second, observation), act(first, observation))
+
+
+# Policy --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_policy_acts_inside_the_bounds_whatever_it_sees(config, specs, batches) -> None:
+    policy = trained(config, specs, batches).policy.eval()
+    low, high = specs.action.space.low, specs.action.space.high
+    assert not torch.equal(low, -high)
+    for scale in (0.0, 1.0, 1e6):
+        action = act(policy, scale * batches(3)["observation"])
+        assert action.shape == (16, *specs.action.shape) and action.dtype == torch.float32
+        assert (action >= low).all() and (action <= high).all()
+
+
+def test_the_policy_is_deterministic_and_acts_on_each_row_alone(config, specs, batches) -> None:
+    policy = trained(config, specs, batches).policy.eval()
+    observation = batches(3)["observation"]
+    together = act(policy, observation)
+    assert torch.equal(act(policy, observation), together)
+    one_by_one = torch.cat([act(policy, row) for row in observation.split(1)])
+    torch.testing.assert_close(one_by_one, together)
+
+
+def test_the_policy_is_what_is_trained(config, specs, batches) -> None:
+    agent = trained(config, specs, batches)
+    agent.policy.eval()
+    before = act(agent.policy, batches(9)["observation"])
+    agent.loss_module.train()
+    agent.update(batches(3))
+    agent.policy.eval()
+    assert not torch.equal(act(agent.policy, batches(9)["observation"]), before)
