@@ -116,7 +116,7 @@ class ActorConfig(MLPConfig):
 
     distribution: str = "normal"  # normal or tanh_normal
     log_std_min: float = -5.0  # natural logarithm; below log_std_max
-    log_std_max: float = 2.0
+    log_std_max: float = 2.0  # natural logarithm; above log_std_min
 
     def __post_init__(self) -> None:
         super().__post_init__()
