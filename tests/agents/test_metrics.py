@@ -1,0 +1,131 @@
+"""The keys of the dashboard and what stands behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import agents
+from agents import metrics
+from agents.envs import ADROIT_TASKS, Reference
+
+STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")
+
+
+def result(**known) -> agents.EvalResult:
+    """Three episodes of an environment that says nothing about success and has no reference."""
+    known = {"returns": np.array([1.0, 2.0, 6.0]), "lengths": np.array([5, 10, 15]), **known}
+    return agents.EvalResult(**{field.name: known.get(field.name) for field in dataclasses.fields(agents.EvalResult)})
+
+
+def adroit_result() -> agents.EvalResult:
+    return result(
+        success=np.array([True, True, False]),
+        success_held=np.array([True, False, False]),
+        success_last=np.array([False, False, False]),
+        d4rl_returns=np.array([96.262799, 3076.8331017826877, 96.262799]),
+        task=ADROIT_TASKS["pen"],
+        reference=Reference(1.0, 6.0),
+    )
+
+
+def test_training_has_every_scalar_of_an_update_and_the_rates(specs, batch) -> None:
+    agent = agents.IQLConfig(max_grad_norm=1.0).build(specs)
+    statistics = agent.update(batch)
+    scalars = metrics.training(statistics, agent.learning_rates)
+    expected = {f"train/{name}": value.item() for name, value in statistics.items()}
+    assert scalars == {**expected, "train/lr_actor": 3e-4, "train/lr_critic": 3e-4}
+    assert {"train/loss_actor", "train/loss_qvalue", "train/loss_value", "train/grad_norm"} <= scalars.keys()
+    assert all(type(value) is float for value in scalars.values())
+
+
+def test_training_takes_numbers_of_any_type() -> None:
+    statistics = TensorDict({"share": torch.tensor(True), "count": torch.tensor(7), "half": torch.tensor(0.5).double()})
+    assert metrics.training(statistics, {}) == {"train/share": 1.0, "train/count": 7.0, "train/half": 0.5}
+
+
+class ReadingsOneByOne(TorchDispatchMode):
+    """Counts the times that a single number is read from a tensor, each a wait for the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_training_reads_all_scalars_at_once(specs, batch) -> None:
+    agent = agents.IQLConfig().build(specs)
+    statistics = agent.update(batch)
+    with ReadingsOneByOne() as readings:
+        statistics["weight"].item()
+        assert readings.count == 1
+        metrics.training(statistics, agent.learning_rates)
+    assert readings.count == 1
+
+
+def test_evaluation_means_over_the_episodes() -> None:
+    assert metrics.evaluation(adroit_result()) == pytest.approx(
+        {
+            "eval/return": 3.0,
+            "eval/return_std": np.sqrt((4 + 1 + 9) / 3),
+            "eval/length": 10.0,
+            "eval/success": 2 / 3,
+            "eval/success_held": 1 / 3,
+            "eval/success_last": 0.0,
+            "eval/minari_score": 40.0,
+            "eval/d4rl_return": (2 * 96.262799 + 3076.8331017826877) / 3,
+            "eval/d4rl_score": 100 / 3,
+        }
+    )
+    assert all(type(value) is float for value in metrics.evaluation(adroit_result()).values())
+
+
+def test_what_the_environment_does_not_define_has_no_key() -> None:
+    assert metrics.evaluation(result()).keys() == {"eval/return", "eval/return_std", "eval/length"}
+    assert metrics.episodes(result()).keys() == {"return", "length"}
+    assert "eval/minari_score" in metrics.evaluation(result(reference=Reference(0.0, 1.0)))
+
+
+def test_every_evaluation_key_but_the_spread_is_known_per_episode() -> None:
+    columns = metrics.episodes(adroit_result())
+    means = metrics.evaluation(adroit_result())
+    assert {f"eval/{name}" for name in columns} | {"eval/return_std"} == means.keys()
+    assert all(values.shape == (3,) and values.mean() == means[f"eval/{name}"] for name, values in columns.items())
+
+
+def test_timing_rates_updates_by_the_time_spent_on_them() -> None:
+    seconds = {"sample": 1.0, "update": 3.0, "logging": 0.5, "evaluation": 5.0, "checkpoint": 0.5}
+    assert metrics.timing(seconds, 200) == pytest.approx(
+        {
+            "time/updates_per_second": 50.0,
+            "time/sample_share": 0.1,
+            "time/update_share": 0.3,
+            "time/logging_share": 0.05,
+            "time/evaluation_share": 0.5,
+            "time/checkpoint_share": 0.05,
+        }
+    )
+
+
+def test_a_clock_too_coarse_to_see_anything_breaks_nothing() -> None:
+    scalars = metrics.timing(dict.fromkeys(STAGES, 0.0), 1)
+    assert all(np.isfinite(value) for value in scalars.values())
+
+
+def test_no_key_means_two_things(specs, batch) -> None:
+    agent = agents.IQLConfig().build(specs)
+    groups = [
+        metrics.training(agent.update(batch), agent.learning_rates),
+        metrics.evaluation(adroit_result()),
+        metrics.timing(dict.fromkeys(STAGES, 1.0), 1),
+    ]
+    keys = [key for group in groups for key in group]
+    assert len(keys) == len(set(keys))
+    assert {key.split("/")[0] for key in keys} == {"train", "eval", "time"}
+    assert all(key.count("/") == 1 for key in keys)
