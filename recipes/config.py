@@ -5,11 +5,14 @@ Every key that a recipe accepts is a field here or in an algorithm's own config;
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
+import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,17 +32,27 @@ LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 WANDB_MODES = ("auto", "online", "offline")
+OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # those of Hydra's that are of use here
+PLAIN_WORDS = {  # of what OmegaConf says about a value
+    r"Value '(.*)' of type '.*' could not be converted to Integer": r"'\1' is not a whole number",
+    r"Value '(.*)' of type '.*' could not be converted to Float": r"'\1' is not a number",
+    r"Value '(.*)' is not a valid bool.*": r"'\1' is neither true nor false",
+    r"Invalid value assigned: .* is not a ListConfig, list or tuple\.": "a list is needed, as in [a,b]",
+    r"Invalid type assigned: .* is not a subclass of .*": "this holds settings of its own, which are set one by one",
+    r"field '.*' is not Optional": "null is not allowed",
+    r"Missing mandatory value: .*": "a value has to be given",
+}
 
 
 @dataclass
 class WandbConfig:
     """Where a run appears in Weights & Biases."""
 
-    project: str = "offline-agents"
+    project: str = "offline-agents"  # a project that does not exist yet is made
     entity: str | None = None  # user or team; None: the account's default
     mode: str = "auto"  # online, offline, or auto: online where an API key is found
     group: str = MISSING  # runs that differ in the seed alone; <algorithm>/<dataset> by default
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
 
     def __post_init__(self) -> None:
         _check_choice("wandb.mode", self.mode, WANDB_MODES)
@@ -130,56 +143,71 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
     """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2."""
     register()
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text(recipe))
+        print(help_text(recipe, sys.modules[run.__module__].__doc__ or ""))
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing several lines and exiting with 1
     errors = (HydraException, OmegaConfBaseException, AgentsError)
+    started = False
 
     def guarded(cfg: DictConfig) -> None:
+        nonlocal started
+        started = True
         try:
-            for override in HydraConfig.get().overrides.task:
-                _refuse_new_keys(override, recipe)
             run(cfg)
         except errors as error:  # here and not only below: Hydra would print a line of its own first
             sys.exit(_refuse(explain(error, recipe)))
 
     try:
-        hydra.main(version_base="1.3", config_path=CONF, config_name=recipe)(guarded)()
-    except errors as error:
-        sys.exit(_refuse(explain(error, recipe)))
+        for argument in sys.argv[1:]:
+            _check_argument(argument, recipe)
+        with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
+            folder = tempfile.TemporaryDirectory
+            OmegaConf.register_new_resolver("scratch", lambda: scratch.enter_context(folder()), replace=True)
+            hydra.main(version_base="1.3", config_path=CONF, config_name=recipe)(guarded)()
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if started:
+            raise
+        sys.exit(_refuse(explain(error, recipe)))  # Hydra finds mistakes with every type of exception
 
 
 def explain(error: BaseException, recipe: str) -> str:
     """One line for the user: what is wrong, and the valid names where a name was unknown."""
-    text = str(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, AgentsError):
+        return text
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: write settings as name=value, lists as [1,2], and quote '\"special characters\"'"
     if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
         return _unknown_key(unknown[1], recipe)
-    if missing := re.search(r"Could not find 'algorithm/(?:schema/)?([^']+)'", text):
-        options = sorted({*_presets()})
-        return f"unknown algorithm {missing[1]!r}{_closest(missing[1], options)}; choose from {', '.join(options)}"
+    if missing := re.search(r"Could not find 'algorithm/(?:schema/)?([^']*)'|Config group override must be", text):
+        options = sorted(_presets())
+        return f"unknown algorithm {missing[1] or ''!r}{_closest(missing[1] or '', options)}; choose from {', '.join(options)}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]} has several values: add -m to run one after the other"
-    while error.__cause__ is not None and isinstance(error.__cause__, (OmegaConfBaseException, AgentsError)):
+    while isinstance(error.__cause__, (OmegaConfBaseException, AgentsError)):
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
-    return f"{key}: {lines[0]}" if key else lines[0]
+    reason = re.sub(r"^.*raised while resolving interpolation: ", "", lines[0])
+    for pattern, replacement in PLAIN_WORDS.items():
+        reason = re.sub(pattern, replacement, reason)
+    return f"{key}: {reason}; --help lists all settings" if key else f"{reason}; --help lists all settings"
 
 
 def build(cfg: DictConfig, recipe: str) -> Any:
     """The recipe's config dataclass, checked; the run's own settings first, since the algorithm's may be derived from them."""
-    RECIPES[recipe](**{name: value for name, value in cfg.items_ex(resolve=False) if name != "algorithm"})
+    RECIPES[recipe](**{name: cfg[name] for name in cfg if name != "algorithm"})
     return OmegaConf.to_object(cfg)
 
 
-def help_text(recipe: str) -> str:
+def help_text(recipe: str, doc: str) -> str:
     """What ``--help`` prints: the recipe's docstring, then every setting with its default and the comment beside it."""
-    parts = [(sys.modules["__main__"].__doc__ or "").strip(), "Settings:", *_settings(RECIPES[recipe]())]
+    parts = [doc.strip(), "\nSettings:", *_settings(RECIPES[recipe]())]
     if recipe == "train":
         for name, config in ALGORITHMS.items():
-            parts += [f"Settings of {name}:", *_settings(config(), "algorithm.")]
+            parts += [f"\nSettings of algorithm={name}:", *_settings(config(), "algorithm.")]
     return "\n".join(parts)
 
 
@@ -192,8 +220,16 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
         if is_dataclass(value):
             yield from _settings(value, f"{prefix}{entry.name}.")
             continue
-        shown = "" if value == MISSING else f"={'null' if value is None else value}"
-        yield f"  {prefix}{entry.name}{shown}".ljust(44) + f"  {comments.get(entry.name, '')}".rstrip()
+        default = "" if value == MISSING else f"={_as_typed(value)}"
+        comment = comments.get(entry.name, "").replace("None", "null")
+        yield f"  {prefix}{entry.name}{default}".ljust(46) + f"  {comment}".rstrip()
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def key_names(config: Any, prefix: str = "") -> Iterator[str]:
@@ -207,15 +243,23 @@ def key_names(config: Any, prefix: str = "") -> Iterator[str]:
 
 def _unknown_key(key: str, recipe: str) -> str:
     names = [*key_names(RECIPES[recipe]())]
-    if key.startswith("algorithm."):
-        names = sorted({name for config in ALGORITHMS.values() for name in key_names(config(), "algorithm.")})
+    if recipe == "train" and key.startswith("algorithm."):
+        owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
+        if others := [name for name, keys in owners.items() if key in keys]:
+            return f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen; --help lists the settings of each"
+        names = sorted({name for keys in owners.values() for name in keys})
     return f"unknown setting {key!r}{_closest(key, names)}; valid are {', '.join(names)}"
 
 
-def _refuse_new_keys(override: str, recipe: str) -> None:
-    if override[0] in "+~":
-        key = override.lstrip("+~").split("=")[0]
-        raise ConfigError(f"{override}: settings can be changed, not added or removed; {_unknown_key(key, recipe)}")
+def _check_argument(argument: str, recipe: str) -> None:
+    """Refuse what Hydra would accept without an effect, or refuse with a page of text."""
+    key, equals, value = argument.lstrip("+~-").partition("=")
+    if argument[:1] in ("+", "~") and not key.startswith("hydra"):
+        known = key in key_names(RECIPES[recipe]()) or key.startswith("algorithm.")
+        way_out = f"write {key}={value or '<value>'}" if known else _unknown_key(key, recipe)
+        raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
+    if argument.startswith("-") and argument not in OPTIONS:
+        raise ConfigError(f"unknown option {argument!r}: settings are written name=value without dashes; options are {', '.join(OPTIONS)}")
 
 
 def _presets() -> list[str]:

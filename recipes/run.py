@@ -33,7 +33,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from torchrl.data import TensorDictReplayBuffer
-
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
 from agents.checkpoint import CheckpointFolder, write_atomically
@@ -93,27 +94,39 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     return folder, build(cfg, "train"), False
 
 
-def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig) -> None:
-    """Make the folder of a new run; the run that it overwrites goes only now, when all else is known to work."""
+@contextmanager
+def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset) -> Iterator[None]:
+    """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
+
+    The run that is overwritten goes only afterwards, when everything is known to work.
+    """
+    overwritten = folder.path.with_name(f".{folder.path.name}.overwritten")
+    shutil.rmtree(overwritten, ignore_errors=True)  # left by a kill
     if folder.path.exists():
-        shutil.rmtree(folder.path)
-    folder.add_info(
-        algorithm=_algorithm_choice(),
-        algorithm_config=type(config.algorithm).__name__,
-        wandb_id=uuid.uuid4().hex[:8],
-        versions=versions(),
-    )
-    write_atomically(folder.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+        folder.path.rename(overwritten)
+    try:
+        folder.add_info(
+            algorithm=_algorithm_choice(),
+            algorithm_config=type(config.algorithm).__name__,
+            dataset_fingerprint=dataset.fingerprint,
+            wandb_id=uuid.uuid4().hex[:8],
+            versions=versions(),
+        )
+        write_atomically(folder.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+        yield
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        if overwritten.exists():
+            overwritten.rename(folder.path)
+        raise
+    shutil.rmtree(overwritten, ignore_errors=True)
 
 
 def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     folder = RunFolder(cfg.resume)
     if not folder.config_file.exists() or not folder.info_file.exists():
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
-    classes = {config.__name__: config for config in ALGORITHMS.values()}
-    saved = OmegaConf.structured(TrainConfig)
-    saved.algorithm = OmegaConf.structured(classes[folder.info["algorithm_config"]])
-    saved = OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
+    saved = _read_settings(folder)
     given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
     _refuse_differences(folder, saved, cfg, given)
     for key in given:
@@ -124,6 +137,20 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
 
 
 def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:
+def _read_settings(folder: RunFolder) -> DictConfig:
+    classes = {config.__name__: config for config in ALGORITHMS.values()}
+    try:
+        saved = OmegaConf.structured(TrainConfig)
+        saved.algorithm = OmegaConf.structured(classes[folder.info["algorithm_config"]])
+        return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
+    except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"cannot resume {folder.path}: its config.yaml or run.json is damaged or of another version ({reason}); mend it, or "
+            "start a new run in another run_dir"
+        ) from error
+
+
     differences = []
     for key in given:
         if key.split(".")[0] in FREE_ON_RESUME:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 import sys
 from typing import Any
 
@@ -32,28 +33,27 @@ def train(cfg: DictConfig) -> None:
     dataset = agents.load_dataset(
         config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
     )
+    random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     env = evaluation_env(config, dataset)
     torch.manual_seed(config.seed)
     agent = config.algorithm.build(dataset.specs, device=device)
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed)
 
-    if not resuming:
-        begin(folder, cfg, config)
-    algorithm = folder.info["algorithm"]
-    saver = Saver(folder, config, dataset, env, agent, buffer)
-    last_step = saver.restore() if resuming else 0
-    metrics_log = CsvLog(folder.metrics_file, last_step=last_step)
-    evaluations_log = CsvLog(folder.evaluations_file, last_step=last_step)
-    logger = loggers.make_logger(
-        config.logger,
-        folder.path,
-        name=f"{algorithm}/{dataset.id}/seed{config.seed}",
-        run_id=folder.info["wandb_id"],
-        job_type="train",
-        settings={**describe(config), "algorithm_name": algorithm, "dataset_fingerprint": dataset.fingerprint},
-        wandb=config.wandb,
-    )
-    random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
+    with nullcontext() if resuming else begin(folder, cfg, config, dataset):
+        algorithm = folder.info["algorithm"]
+        saver = Saver(folder, config, dataset, env, agent, buffer)
+        last_step = saver.restore() if resuming else 0
+        metrics_log = CsvLog(folder.metrics_file, last_step=last_step)
+        evaluations_log = CsvLog(folder.evaluations_file, last_step=last_step)
+        logger = loggers.make_logger(
+            config.logger,
+            folder.path,
+            name=f"{algorithm}/{dataset.id}/seed{config.seed}",
+            run_id=folder.info["wandb_id"],
+            job_type="train",
+            settings={**describe(config), "algorithm_name": algorithm, "dataset_fingerprint": dataset.fingerprint},
+            wandb=config.wandb,
+        )
     plot = report.ReturnsPlot(folder, algorithm, dataset, random)
 
     clock = Stopwatch("sample", "update", "logging", "evaluation", "checkpoint")
