@@ -31,10 +31,10 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-
-from torchrl.data import TensorDictReplayBuffer
 from omegaconf.errors import OmegaConfBaseException
+from torchrl.data import TensorDictReplayBuffer
 from yaml import YAMLError
+
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
 from agents.checkpoint import CheckpointFolder, write_atomically
@@ -136,7 +136,6 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     return folder, OmegaConf.to_object(saved)
 
 
-def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:
 def _read_settings(folder: RunFolder) -> DictConfig:
     classes = {config.__name__: config for config in ALGORITHMS.values()}
     try:
@@ -151,6 +150,7 @@ def _read_settings(folder: RunFolder) -> DictConfig:
         ) from error
 
 
+def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:
     differences = []
     for key in given:
         if key.split(".")[0] in FREE_ON_RESUME:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-import sys
 from typing import Any
 
 import torch
@@ -33,8 +32,8 @@ def train(cfg: DictConfig) -> None:
     dataset = agents.load_dataset(
         config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
     )
-    random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     env = evaluation_env(config, dataset)
+    random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     torch.manual_seed(config.seed)
     agent = config.algorithm.build(dataset.specs, device=device)
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed)
