@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import os
 import uuid
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import loggers
 import report
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
-from run import RunFolder
+from run import RunFolder, default_num_envs
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -55,7 +54,7 @@ def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> a
         raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
     return agents.EvaluationEnv(
         config.eval_env or EnvSpec.from_json(stored),
-        num_envs=config.num_envs or os.cpu_count() or 1,
+        num_envs=config.num_envs or default_num_envs(),
         reference=reference and agents.Reference(*reference),
     )
 

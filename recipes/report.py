@@ -99,7 +99,7 @@ class ReturnsPlot:
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
         return _to_png(figure)
 
 
