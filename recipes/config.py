@@ -73,7 +73,7 @@ class TrainConfig:
     batch_size: int = 256  # transitions per update, >= 1
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
-    num_eval_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core, at most 4. Changes the speed alone
+    num_eval_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core. Changes the speed alone
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
     checkpoint_every: int | None = None  # updates between checkpoints, >= 1, beside those at each evaluation; None: only those
     device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
@@ -108,7 +108,7 @@ class EvaluateConfig:
 
     checkpoint: str = MISSING  # a run's folder (its last checkpoint) or a .safetensors file
     num_episodes: int = 100  # >= 1
-    num_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core, at most 4
+    num_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
     video: bool = False  # write one episode as mp4
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training

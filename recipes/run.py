@@ -16,7 +16,6 @@ import dataclasses
 import importlib.metadata
 import io
 import json
-import os
 import platform
 import shutil
 import signal
@@ -269,11 +268,6 @@ class Saver:
         if self._agent.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self._agent.device)
         return states
-
-
-def default_num_envs() -> int:
-    """Episodes to simulate at once: one per core, up to where Python's interpreter lock leaves nothing to gain."""
-    return min(os.cpu_count() or 1, 4)
 
 
 class CsvLog:

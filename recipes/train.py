@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from typing import Any
@@ -23,7 +24,7 @@ import loggers
 import report
 from agents import metrics
 from agents.agent import check_finite
-from run import CsvLog, Interrupt, Saver, Stopwatch, begin, default_num_envs, open_run, resolve_device, versions
+from run import CsvLog, Interrupt, Saver, Stopwatch, begin, open_run, resolve_device, versions
 
 
 def train(cfg: DictConfig) -> None:
@@ -56,7 +57,7 @@ def train(cfg: DictConfig) -> None:
     plot = report.ReturnsPlot(folder, algorithm, dataset, random)
 
     clock = Stopwatch("sample", "update", "logging", "evaluation", "checkpoint")
-    result, logged_step = None, last_step
+    result = None
     interrupt = Interrupt()
     steps = range(last_step + 1, config.gradient_steps + 1)
     try:
@@ -71,10 +72,9 @@ def train(cfg: DictConfig) -> None:
                 if step % config.log_every == 0:
                     with clock("logging"):
                         check_finite(losses, step=step, batch=batch)
-                        scalars = metrics.training(losses, agent.learning_rates) | metrics.timing(clock.read(), step - logged_step)
+                        scalars = metrics.training(losses, agent.learning_rates) | metrics.timing(clock.read(), config.log_every)
                         metrics_log.write(step, scalars)
                         loggers.log_scalars(logger, scalars, step)
-                        logged_step = step
 
                 finished = step == config.gradient_steps
                 evaluated = env is not None and (step % config.eval_every == 0 or finished)
@@ -119,7 +119,7 @@ def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset)
     if config.eval_env is None and dataset.env_spec is None:
         print(f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID", file=sys.stderr)
         return None
-    return dataset.make_env(config.num_eval_envs or default_num_envs(), env_id=config.eval_env)
+    return dataset.make_env(config.num_eval_envs or os.cpu_count() or 1, env_id=config.eval_env)
 
 
 def describe(config: settings.TrainConfig) -> dict[str, Any]:
