@@ -24,7 +24,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import ArrayLike, NDArray
 
-from agents.errors import ConfigError, DataError
+from agents.errors import ConfigError, DataError, one_line
 
 PEN_HEIGHT = 26  # column of the pen's height in the pen observation, metres
 PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
@@ -51,6 +51,7 @@ class AdroitTask:
 
     name: str
     env_id: str
+    num_observations: int  # size of the observation that the columns below are taken from
     d4rl_min: float  # mean return of a random policy under D4RL's protocol
     d4rl_max: float  # mean return of the DAPG expert under D4RL's protocol
     d4rl_horizon: int = 200  # steps
@@ -66,10 +67,10 @@ class AdroitTask:
 ADROIT_TASKS: dict[str, AdroitTask] = {
     task.name: task
     for task in (
-        AdroitTask("pen", "AdroitHandPen-v1", 96.262799, 3076.8331017826877, d4rl_horizon=100, success_steps=20),
-        AdroitTask("hammer", "AdroitHandHammer-v1", -274.856578, 12794.134825156867, hand=33, object=36),
-        AdroitTask("door", "AdroitHandDoor-v1", -56.512833, 2880.5693087298737, hand=35),
-        AdroitTask("relocate", "AdroitHandRelocate-v1", -6.425911, 4233.877797728884, hand=30),
+        AdroitTask("pen", "AdroitHandPen-v1", 45, 96.262799, 3076.8331017826877, d4rl_horizon=100, success_steps=20),
+        AdroitTask("hammer", "AdroitHandHammer-v1", 46, -274.856578, 12794.134825156867, hand=33, object=36),
+        AdroitTask("door", "AdroitHandDoor-v1", 39, -56.512833, 2880.5693087298737, hand=35),
+        AdroitTask("relocate", "AdroitHandRelocate-v1", 39, -6.425911, 4233.877797728884, hand=30),
     )
 }
 
@@ -145,7 +146,7 @@ class EvaluationEnv:
         try:
             return gym.make(self.spec, disable_env_checker=True, **kwargs)
         except (gym.error.Error, ImportError, AttributeError, TypeError) as error:
-            raise DataError(f"cannot make the environment {self.spec.id}: {_one_line(error)}") from error
+            raise DataError(f"cannot make the environment {self.spec.id}: {one_line(error)}") from error
 
     @contextlib.contextmanager
     def borrow(self, count: int) -> Iterator[list[gym.Env]]:
@@ -183,13 +184,9 @@ def find_spec(env_id: str) -> EnvSpec:
             importlib.import_module(module)
         return gym.spec(name)
     except (gym.error.Error, ImportError) as error:
-        raise DataError(f"unknown environment {env_id!r}: {_one_line(error)}") from error
+        raise DataError(f"unknown environment {env_id!r}: {one_line(error)}") from error
 
 
 def _close_all(envs: list[gym.Env]) -> None:
     while envs:
         envs.pop().close()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

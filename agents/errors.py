@@ -24,3 +24,8 @@ class CheckpointError(AgentsError):
 
 class NonFiniteLossError(AgentsError):
     """A loss became NaN or infinite; the parameters were left as they were before the update."""
+
+
+def one_line(error: Exception) -> str:
+    """What another library's exception says, or at least its type."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -104,6 +104,7 @@ def rollout(task: AdroitTask, num_steps: int, seed: int) -> tuple[np.ndarray, np
 def test_d4rl_return_is_the_sum_of_d4rls_reward(name: str) -> None:
     task = ADROIT_TASKS[name]
     observations, rewards, d4rl_rewards, _ = rollout(task, 60, seed=3)
+    assert observations.shape == (61, task.num_observations)
     assert d4rl_return(task, observations, rewards) == pytest.approx(d4rl_rewards.sum(), abs=1e-9)
     # each step on its own: an observation off by one step would cancel only in part
     steps = [d4rl_return(task, observations[t : t + 2], rewards[t : t + 1]) for t in range(60)]
@@ -113,6 +114,7 @@ def test_d4rl_return_is_the_sum_of_d4rls_reward(name: str) -> None:
 
 def test_pen_return_stops_with_the_step_that_drops_the_pen() -> None:
     observations, rewards, d4rl_rewards, heights = rollout(PEN, 100, seed=1)
+    assert observations.shape == (101, PEN.num_observations)
     np.testing.assert_allclose(rewards, d4rl_rewards, atol=1e-10)
     np.testing.assert_array_equal(observations[1:, PEN_HEIGHT], heights)
     drop = next(t for t, height in enumerate(heights) if height < 0.075)

@@ -1,0 +1,365 @@
+"""Episodes -> one float32 matrix of rows (``Layout``) and statistics, made once; later runs open what is there::
+
+    <Minari's dataset folder>/.offline_agents/<id>/<key of the source files>/rows.f32, statistics.npz
+
+Legend: ``N`` steps of the dataset, ``T`` of an episode, ``E`` episodes, ``D`` columns, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from agents.envs import d4rl_return, success_held
+from agents.errors import DataError, one_line
+from agents.source import Episode, Source, flat, locked, read_episodes, work_folder
+
+CACHE_VERSION = 1  # raise it when rows or statistics change their meaning
+ROWS, STATISTICS = "rows.f32", "statistics.npz"
+PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
+BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
+SATURATION = 1e-3  # of the range: actions this close to a bound count as saturated
+
+Key = str | tuple[str, ...]
+DEFAULT_KEYS: tuple[Key, ...] = (
+    "observation",
+    "action",
+    ("next", "observation"),
+    ("next", "reward"),
+    ("next", "terminated"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of a row: observation [O] | action [A] | next observation [O] | reward [1] | terminated [1]."""
+
+    observation: int
+    action: int  # 1 for a discrete action, which is stored as its index
+    discrete: bool
+
+    @classmethod
+    def of(cls, source: Source) -> Layout:
+        return cls(source.num_observations, source.num_actions, source.discrete)
+
+    @property
+    def widths(self) -> tuple[int, int, int, int, int]:
+        """In the order of ``DEFAULT_KEYS``."""
+        return self.observation, self.action, self.observation, 1, 1
+
+    @property
+    def num_columns(self) -> int:
+        return sum(self.widths)
+
+    def parts(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Views of the five parts."""
+        return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
+
+    def key_of(self, column: int) -> Key:
+        return DEFAULT_KEYS[int(np.searchsorted(np.cumsum(self.widths), column, side="right"))]
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetStatistics:
+    """What the rows hold, and what the episodes they were made of add up to; returns are undiscounted."""
+
+    num_episodes: int
+    num_steps: int
+    returns: NDArray[np.float64]  # [E]
+    lengths: NDArray[np.int64]  # [E] steps
+    d4rl_returns: NDArray[np.float64] | None  # [E]; None unless the environment is Adroit's
+    success: NDArray[np.bool_] | None  # [E] at any step; None without infos["success"]
+    success_held: NDArray[np.bool_] | None  # [E] as DAPG defines it; None unless Adroit's
+    success_last: NDArray[np.bool_] | None  # [E] at the last step
+    action_min: NDArray[np.float32]  # [A]
+    action_max: NDArray[np.float32]  # [A]
+    saturated_actions: float  # share of action components within 0.1 % of the range from a bound
+    reward_mean: float
+    reward_std: float
+    reward_min: float
+    reward_max: float
+    terminations: int  # steps that end an episode for good
+    truncations: int  # steps that cut it off
+
+
+class Cache(NamedTuple):
+    """A converted dataset."""
+
+    folder: Path
+    layout: Layout
+    statistics: DatasetStatistics
+    observation_mean: NDArray[np.float32]  # [O]
+    observation_std: NDArray[np.float32]  # [O]
+    fingerprint: str
+
+    def rows(self, device: torch.device, *, mapped: bool) -> Tensor:
+        """The matrix ``[N, D]``: on the device, or ``mapped`` from the file and read-only."""
+        path, shape = self.folder / ROWS, (self.statistics.num_steps, self.layout.num_columns)
+        if not mapped:
+            return torch.from_numpy(np.fromfile(path, np.float32).reshape(shape)).to(device)
+        with warnings.catch_warnings():  # that the tensor is not writable is the point
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(np.memmap(path, np.float32, "r", shape=shape))
+
+
+def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
+    """The converted dataset; converts it if there is none of this source, or only a damaged one.
+
+    Raises:
+        DataError: an episode is damaged or holds what cannot be trained on, or the cache cannot be written.
+    """
+    layout, key = Layout.of(source), _source_key(source.path)
+    name = f"{key}-clipped" if clip_actions else key
+    homes = _homes(flat(source.id))
+    if whole := next(filter(None, (_read_cache(home / name, layout) for home in homes)), None):
+        return whole
+    home = _first_writable(homes)
+    with locked(home / ".lock", f"converting {source.id}"):  # of runs that start together, one converts
+        cache = _read_cache(home / name, layout)
+        if cache is None:
+            _remove_stale(home, keep=key)
+            try:
+                _write_cache(source, home / name, clip_actions=clip_actions, progress=progress)
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                size = f" (needs {4e-9 * source.num_steps * layout.num_columns:.2f} GB)" if full else ""
+                raise DataError(
+                    f"cannot write the converted dataset {source.id!r} to {home}: {one_line(error)}{size}; make room "
+                    "there, or set MINARI_DATASETS_PATH to another disk"
+                ) from error
+            cache = _read_cache(home / name, layout)
+    assert cache is not None, f"the cache in {home / name} vanished"
+    return cache
+
+
+# Rows and statistics --------------------------------------------------------------------------------------------------
+
+
+def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress: bool) -> _Scan:
+    """Written, not mapped: on a full disk a write raises where a mapped page would kill the process."""
+    scan, empty = _Scan(source), []
+    bar = tqdm(
+        total=source.num_steps,
+        desc=f"converting {source.id}",
+        unit=" steps",
+        unit_scale=True,
+        delay=2,
+        disable=None if progress else True,  # None: on a terminal only
+    )
+    with bar:
+        for index, episode in enumerate(read_episodes(source)):
+            for start in range(0, episode.num_steps, PIECE):
+                rows = _pack(source, index, episode, start, clip_actions=clip_actions)
+                file.write(rows)
+                scan.add_rows(rows)
+            if episode.num_steps:
+                scan.add_episode(episode)
+            else:
+                empty.append(index)
+            bar.update(episode.num_steps)
+    if not scan.episodes:
+        raise DataError(f"dataset {source.id!r} holds no steps; delete {source.path.parent} and make or copy it again")
+    if empty:
+        warnings.warn(f"dataset {source.id!r}: skipped {len(empty)} episodes without steps: {empty[:5]}", stacklevel=2)
+    return scan
+
+
+def _pack(source: Source, index: int, episode: Episode, start: int, *, clip_actions: bool) -> NDArray[np.float32]:
+    """Rows of at most ``PIECE`` steps from ``start`` on, ``[T, D]``.
+
+    Raises:
+        DataError: a value is not finite in float32, or an action is outside its bounds.
+    """
+    layout, piece = Layout.of(source), slice(start, min(start + PIECE, episode.num_steps))
+    rows = np.empty((piece.stop - start, layout.num_columns), np.float32)
+    parts = layout.parts(rows)
+    with np.errstate(over="ignore"):  # reported below
+        parts[0][:] = episode.observations[piece]
+        parts[1][:] = episode.actions[piece].reshape(len(rows), -1)
+        parts[2][:] = episode.observations[start + 1 : piece.stop + 1]
+        parts[3][:, 0] = episode.rewards[piece]
+        parts[4][:, 0] = episode.terminations[piece]
+    if not np.isfinite(rows).all():
+        step, column = np.argwhere(~np.isfinite(rows))[0]
+        problem = f"{layout.key_of(column)!r} is {rows[step, column]} at step {start + step}"
+        raise source.error(index, problem, "values must be finite in float32: remove the episode from the dataset")
+    _clip(source, index, parts[1], start, clip_actions=clip_actions)
+    return rows
+
+
+def _clip(source: Source, index: int, actions: NDArray[np.float32], start: int, *, clip_actions: bool) -> None:
+    low, high = source.low, source.high
+    slack = BOUND_SLACK * np.where(np.isfinite(high - low), high - low, 1.0)
+    outside = (actions < low - slack) | (actions > high + slack)  # [T, A]
+    if outside.any() and (source.discrete or not clip_actions):
+        step, column = np.argwhere(outside)[0]
+        bounds = f"[{low[column]:g}, {high[column]:g}]"
+        problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside {bounds}"
+        way_out = None if source.discrete else "clip_actions=true clips such actions"
+        raise source.error(index, problem, way_out)
+    np.clip(actions, low, high, out=actions)
+
+
+class _Moments:
+    """Mean and variance per column, merged as Chan et al. 1979: exact where the mean is far larger than the std."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, np.float64(0.0), np.float64(0.0)
+        self.min, self.max = np.float32(np.inf), np.float32(-np.inf)
+
+    def add(self, values: NDArray[Any]) -> None:  # [T, columns]
+        self.min, self.max = np.minimum(self.min, values.min(0)), np.maximum(self.max, values.max(0))
+        mean, total = values.mean(0, dtype=np.float64), self.count + len(values)
+        delta = mean - self.mean
+        self.squares = self.squares + ((values - mean) ** 2).sum(0) + delta**2 * (self.count * len(values) / total)
+        self.mean = self.mean + delta * (len(values) / total)
+        self.count = total
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        return np.sqrt(self.squares / self.count)
+
+
+class _Scan:
+    """All that one pass over the rows and the episodes gathers."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.layout, self.task = source, Layout.of(source), source.task
+        self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
+        self.observation, self.action, self.reward = _Moments(), _Moments(), _Moments()
+        self.num_saturated = self.terminations = self.truncations = 0
+        self.episodes: list[dict[str, Any]] = []  # the fields of DatasetStatistics that have one entry per episode
+
+    def add_rows(self, rows: NDArray[np.float32]) -> None:
+        observation, action, _, reward, _ = self.layout.parts(rows)
+        self.digest.update(rows)
+        for moments, values in ((self.observation, observation), (self.action, action), (self.reward, reward)):
+            moments.add(values)
+        if not self.layout.discrete:
+            low, high = self.source.low, self.source.high
+            margin = np.where(np.isfinite(high - low), SATURATION * (high - low), 0.0)
+            self.num_saturated += int(((action <= low + margin) | (action >= high - margin)).sum())
+
+    def add_episode(self, episode: Episode) -> None:
+        self.terminations += int(np.count_nonzero(episode.terminations))
+        self.truncations += int(np.count_nonzero(episode.truncations))
+        rewards, task, success = episode.rewards.astype(np.float64), self.task, episode.step_success()
+        self.episodes.append(
+            {
+                "returns": rewards.sum(),
+                "lengths": len(rewards),
+                "d4rl_returns": None if task is None else d4rl_return(task, episode.observations, rewards),
+                "success": None if success is None else success.any(),
+                "success_held": None if task is None or success is None else success_held(task, success),
+                "success_last": None if success is None else success[-1],
+            }
+        )
+
+    def statistics(self) -> DatasetStatistics:
+        per_episode: dict[str, Any] = {}
+        for name in self.episodes[0]:
+            values = [episode[name] for episode in self.episodes]
+            per_episode[name] = None if None in values else np.array(values)
+        return DatasetStatistics(
+            num_episodes=len(self.episodes),
+            num_steps=self.reward.count,
+            action_min=self.action.min,
+            action_max=self.action.max,
+            saturated_actions=self.num_saturated / (self.action.count * self.layout.action),
+            reward_mean=self.reward.mean.item(),
+            reward_std=self.reward.std.item(),
+            reward_min=self.reward.min.item(),
+            reward_max=self.reward.max.item(),
+            terminations=self.terminations,
+            truncations=self.truncations,
+            **per_episode,
+        )
+
+
+# The cache ------------------------------------------------------------------------------------------------------------
+
+
+def _source_key(path: Path) -> str:
+    """Changes when a file of the source does: names, sizes, modification times, and the text of the metadata."""
+    digest = hashlib.blake2b(f"{CACHE_VERSION}".encode(), digest_size=8)
+    digest.update((path / "metadata.json").read_bytes())
+    for file in sorted(path.rglob("*")):
+        status = file.stat()
+        digest.update(f"{file.relative_to(path).as_posix()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _homes(name: str) -> list[Path]:
+    """Beside the datasets; a shared store may be read-only, hence the user's cache."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [work_folder(name), user / "offline_agents" / name]
+
+
+def _first_writable(homes: list[Path]) -> Path:
+    for home in homes:
+        with contextlib.suppress(OSError):
+            home.mkdir(parents=True, exist_ok=True)
+            (home / ".lock").touch()
+            return home
+    raise DataError(f"cannot write to {homes[0]} nor {homes[1]}; set XDG_CACHE_HOME to a folder that can be written")
+
+
+def _remove_stale(home: Path, keep: str) -> None:
+    """Caches of an older source, and what a killed conversion left; only under the lock."""
+    for old in home.iterdir():
+        if old.is_dir() and not old.name.startswith(keep):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_cache(source: Source, target: Path, *, clip_actions: bool, progress: bool) -> None:
+    """Fill a temporary folder and rename it: ``target`` is whole or absent, whenever the process dies."""
+    with tempfile.TemporaryDirectory(prefix="part-", dir=target.parent, ignore_cleanup_errors=True) as temporary:
+        part = Path(temporary, "cache")
+        part.mkdir()
+        with open(part / ROWS, "wb") as file:
+            scan = _write_rows(source, file, clip_actions=clip_actions, progress=progress)
+            _flush(file)
+        arrays = {name: value for name, value in vars(scan.statistics()).items() if value is not None}
+        arrays["observation_mean"] = scan.observation.mean.astype(np.float32)
+        arrays["observation_std"] = scan.observation.std.astype(np.float32)
+        with open(part / STATISTICS, "wb") as file:
+            np.savez(file, fingerprint=scan.digest.hexdigest(), **arrays)
+            _flush(file)
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one
+        part.rename(target)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read_cache(folder: Path, layout: Layout) -> Cache | None:
+    """The cache in a folder; None if it is missing, incomplete or damaged."""
+    try:
+        with np.load(folder / STATISTICS) as file:
+            arrays = dict(file)
+        values = {f.name: arrays.get(f.name) for f in fields(DatasetStatistics)}
+        scalars = {name: value.item() for name, value in values.items() if value is not None and value.ndim == 0}
+        statistics = DatasetStatistics(**{**values, **scalars})
+        if (folder / ROWS).stat().st_size != 4 * statistics.num_steps * layout.num_columns:
+            return None
+        moments = arrays["observation_mean"], arrays["observation_std"]
+        return Cache(folder, layout, statistics, *moments, arrays["fingerprint"].item())
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return None
