@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
@@ -121,13 +122,31 @@ class OfflineDataset:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
 
         Raises:
-            DataError: neither is given, or the environment is unknown.
+            DataError: neither is given, the environment is unknown, or ``env_id`` names one of other shapes.
         """
         if env_id is None and self.env_spec is None:
             raise DataError(f"dataset {self.id!r} has no environment metadata; pass eval_env=ID to evaluate")
         other = env_id is not None and self.env_spec is not None and env_id != self.env_spec.id
         reference = None if other else self.reference  # returns of another environment are on another scale
-        return EvaluationEnv(self.env_spec if env_id is None else env_id, num_envs=num_envs, reference=reference)
+        env = EvaluationEnv(self.env_spec if env_id is None else env_id, num_envs=num_envs, reference=reference)
+        if env_id is not None:
+            self._check_fit(env)
+        return env
+
+    def _check_fit(self, env: EvaluationEnv) -> None:
+        action = f"Discrete({self.specs.action.n})" if self.layout.discrete else f"Box({self.layout.action},)"
+        ours = f"Box({self.layout.observation},) and {action}"
+        with env.borrow(1) as (gym_env,):  # kept for the first evaluation
+            theirs = f"{_describe(gym_env.observation_space)} and {_describe(gym_env.action_space)}"
+            if theirs != ours:
+                raise DataError(
+                    f"environment {env.spec.id!r} has observations and actions in {theirs}, dataset {self.id!r} in "
+                    f"{ours}; pass one that fits as eval_env=ID"
+                )
+
+
+def _describe(space: gym.Space) -> str:
+    return str(space) if isinstance(space, gym.spaces.Discrete) else f"{type(space).__name__}{space.shape or ''}"
 
 
 def load_dataset(

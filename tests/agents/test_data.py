@@ -201,3 +201,36 @@ def test_without_environment_metadata_only_evaluation_is_refused() -> None:
     with pytest.raises(DataError, match=r"no environment metadata; pass eval_env=ID"):
         dataset.make_env()
     assert dataset.make_env(env_id="Pendulum-v1").spec.id == "Pendulum-v1"
+
+
+@pytest.mark.parametrize(
+    ("space", "env_id", "theirs", "ours"),
+    [
+        (PENDULUM["action_space"], "MountainCarContinuous-v0", "Box(2,) and Box(1,)", "Box(3,) and Box(1,)"),
+        (PENDULUM["action_space"], "CartPole-v1", "Box(4,) and Discrete(2)", "Box(3,) and Box(1,)"),
+        (ACTION_SPACE, "Pendulum-v1", "Box(3,) and Box(1,)", "Box(3,) and Box(2,)"),
+        (gym.spaces.Discrete(1), "Pendulum-v1", "Box(3,) and Box(1,)", "Box(3,) and Discrete(1)"),
+        (PENDULUM["action_space"], "FrozenLake-v1", "Discrete(16) and Discrete(4)", "Box(3,) and Box(1,)"),
+    ],
+)
+def test_an_environment_of_other_shapes_is_refused(space: gym.Space, env_id: str, theirs: str, ours: str) -> None:
+    actions = np.zeros((5, *space.shape), space.dtype)
+    create(episode(5, truncated=True, actions=actions), action_space=space)
+    with pytest.raises(DataError) as caught:
+        load().make_env(env_id=env_id)
+    assert str(caught.value) == (
+        f"environment {env_id!r} has observations and actions in {theirs}, dataset {DATASET!r} in {ours}; "
+        "pass one that fits as eval_env=ID"
+    )
+
+
+def test_discrete_actions_are_compared_by_their_number() -> None:
+    space = gym.spaces.Box(-np.inf, np.inf, (4,))
+    observations = np.zeros((6, 4))
+    for number in (2, 3):
+        dataset_id = f"test/discrete{number}-v0"
+        arrays = episode(5, truncated=True, observations=observations, actions=np.arange(5) % 2)
+        create(arrays, dataset_id=dataset_id, observation_space=space, action_space=gym.spaces.Discrete(number))
+    assert load("test/discrete2-v0").make_env(env_id="CartPole-v1").spec.id == "CartPole-v1"
+    with pytest.raises(DataError, match=r"in Box\(4,\) and Discrete\(2\), .* in Box\(4,\) and Discrete\(3\)"):
+        load("test/discrete3-v0").make_env(env_id="CartPole-v1")
