@@ -1,6 +1,7 @@
 """The recipes' settings as registered dataclasses, and Hydra's errors as one line.
 
-Every key that a recipe accepts is a field here or in an algorithm's own config; YAML holds only what differs from the default.
+Every key that a recipe accepts is a field here or in an algorithm's own config; YAML holds only what differs from the
+default.
 """
 
 from __future__ import annotations
@@ -32,7 +33,15 @@ LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 WANDB_MODES = ("auto", "online", "offline")
-OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # those of Hydra's that are of use here
+OPTIONS = (
+    "-m",
+    "--multirun",
+    "--cfg",
+    "--resolve",
+    "--info",
+    "-sc",
+    "--shell-completion",
+)  # those of Hydra's that are of use here
 PLAIN_WORDS = {  # of what OmegaConf says about a value
     r"Value '(.*)' of type '.*' could not be converted to Integer": r"'\1' is not a whole number",
     r"Value '(.*)' of type '.*' could not be converted to Float": r"'\1' is not a number",
@@ -73,9 +82,13 @@ class TrainConfig:
     batch_size: int = 256  # transitions per update, >= 1
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
-    num_eval_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core. Changes the speed alone
+    num_eval_envs: int | None = (
+        None  # episodes simulated at once, >= 1; None: one per CPU core, at most 4. Changes the speed alone
+    )
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
-    checkpoint_every: int | None = None  # updates between checkpoints, >= 1, beside those at each evaluation; None: only those
+    checkpoint_every: int | None = (
+        None  # updates between checkpoints, >= 1, beside those at each evaluation; None: only those
+    )
     device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
@@ -108,7 +121,7 @@ class EvaluateConfig:
 
     checkpoint: str = MISSING  # a run's folder (its last checkpoint) or a .safetensors file
     num_episodes: int = 100  # >= 1
-    num_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core
+    num_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
     video: bool = False  # write one episode as mp4
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
@@ -179,7 +192,9 @@ def explain(error: BaseException, recipe: str) -> str:
         return text
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}: write settings as name=value, lists as [1,2], and quote '\"special characters\"'"
-    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    ):
         return _unknown_key(unknown[1], recipe)
     if missing := re.search(r"Could not find 'algorithm/(?:schema/)?([^']*)'|Config group override must be", text):
         options = sorted(_presets())
@@ -259,7 +274,9 @@ def _check_argument(argument: str, recipe: str) -> None:
         way_out = f"write {key}={value or '<value>'}" if known else _unknown_key(key, recipe)
         raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
     if argument.startswith("-") and argument not in OPTIONS:
-        raise ConfigError(f"unknown option {argument!r}: settings are written name=value without dashes; options are {', '.join(OPTIONS)}")
+        raise ConfigError(
+            f"unknown option {argument!r}: settings are written name=value without dashes; options are {', '.join(OPTIONS)}"
+        )
 
 
 def _presets() -> list[str]:

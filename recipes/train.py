@@ -1,15 +1,14 @@
 """Train an offline RL agent on a Minari dataset, evaluate it, and log what happened.
 
-    python recipes/train.py                                     IQL on the built-in pen dataset
-    python recipes/train.py dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
-    python recipes/train.py algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
-    python recipes/train.py -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
-    python recipes/train.py resume=runs/iql/demo/pen/mixed-v0/seed0
+python recipes/train.py                                     IQL on the built-in pen dataset
+python recipes/train.py dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
+python recipes/train.py algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
+python recipes/train.py -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
+python recipes/train.py resume=runs/iql/demo/pen/mixed-v0/seed0
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import nullcontext
 from typing import Any
@@ -24,7 +23,7 @@ import loggers
 import report
 from agents import metrics
 from agents.agent import check_finite
-from run import CsvLog, Interrupt, Saver, Stopwatch, begin, open_run, resolve_device, versions
+from run import CsvLog, Interrupt, Saver, Stopwatch, begin, default_num_envs, open_run, resolve_device, versions
 
 
 def train(cfg: DictConfig) -> None:
@@ -57,7 +56,7 @@ def train(cfg: DictConfig) -> None:
     plot = report.ReturnsPlot(folder, algorithm, dataset, random)
 
     clock = Stopwatch("sample", "update", "logging", "evaluation", "checkpoint")
-    result = None
+    result, logged_step = None, last_step
     interrupt = Interrupt()
     steps = range(last_step + 1, config.gradient_steps + 1)
     try:
@@ -72,9 +71,12 @@ def train(cfg: DictConfig) -> None:
                 if step % config.log_every == 0:
                     with clock("logging"):
                         check_finite(losses, step=step, batch=batch)
-                        scalars = metrics.training(losses, agent.learning_rates) | metrics.timing(clock.read(), config.log_every)
+                        scalars = metrics.training(losses, agent.learning_rates) | metrics.timing(
+                            clock.read(), step - logged_step
+                        )
                         metrics_log.write(step, scalars)
                         loggers.log_scalars(logger, scalars, step)
+                        logged_step = step
 
                 finished = step == config.gradient_steps
                 evaluated = env is not None and (step % config.eval_every == 0 or finished)
@@ -117,9 +119,12 @@ def train(cfg: DictConfig) -> None:
 def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
     """Where the policy is evaluated; None, with a warning, when neither the dataset nor the settings name an environment."""
     if config.eval_env is None and dataset.env_spec is None:
-        print(f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID", file=sys.stderr)
+        print(
+            f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID",
+            file=sys.stderr,
+        )
         return None
-    return dataset.make_env(config.num_eval_envs or os.cpu_count() or 1, env_id=config.eval_env)
+    return dataset.make_env(config.num_eval_envs or default_num_envs(), env_id=config.eval_env)
 
 
 def describe(config: settings.TrainConfig) -> dict[str, Any]:
