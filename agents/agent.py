@@ -51,9 +51,12 @@ class Agent:
     """Owns everything that an update changes.
 
     Args:
-        loss_module: any TorchRL LossModule; every output whose key starts with ``loss_`` is minimised, the rest are statistics.
-        policy: ``observation -> action``, deterministic, sharing the loss module's parameters; what is evaluated and deployed.
-        optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` in ``learning_rates``.
+        loss_module: any TorchRL LossModule; every output whose key starts with ``loss_`` is minimised, the rest are
+            statistics.
+        policy: ``observation -> action``, deterministic, sharing the loss module's parameters; what is evaluated and
+            deployed.
+        optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` in
+            ``learning_rates``.
         target_tau: Polyak step of the target networks in (0, 1]; None when the loss has none.
         max_grad_norm: largest global gradient norm; None means no clipping.
 
@@ -102,14 +105,15 @@ class Agent:
         """One gradient step on every loss, then one step of the target networks.
 
         Args:
-            batch: transitions ``{observation [B, O], action [B, A], next: {observation, reward [B, 1], terminated [B, 1]}}`` on the agent's device.
+            batch: transitions on the agent's device: ``observation [B, O]``, ``action [B, A]`` and, under ``next``,
+                ``observation``, ``reward [B, 1]`` and ``terminated [B, 1]``.
 
         Returns:
             Detached scalars: the losses, the loss module's statistics and, when clipping, ``grad_norm``.
 
         Raises:
-            NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at every
-                update: call :func:`check_finite` on what is logged and before saving.
+            NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at
+                every update: call :func:`check_finite` on what is logged and before saving.
         """
         losses = self.loss_module(batch)
         total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
@@ -169,7 +173,8 @@ def check_finite(losses: TensorDictBase, *, step: int, batch: TensorDictBase | N
     """Refuse a NaN or infinite loss.
 
     Raises:
-        NonFiniteLossError: naming the step, the losses that broke and, where given, the range of each entry of the batch.
+        NonFiniteLossError: naming the step, the losses that broke and, where given, the range of each entry of the
+            batch.
     """
     values = {name: loss.item() for name, loss in losses.items() if name.startswith("loss_")}
     broken = {name: value for name, value in values.items() if not math.isfinite(value)}

@@ -1,8 +1,8 @@
 """Save, load, resume: everything that the next update depends on, in one safetensors file.
 
-A file holds the parameters, targets, optimizer moments and random-generator states as plain tensors, and beside them, as JSON text, the
-algorithm's configuration, the specs and what the caller adds. Nothing in it is ever executed. TorchRL's own ``torchrl.checkpoint`` was
-not used because its TensorDict payloads may hold pickles.
+A file holds the parameters, targets, optimizer moments and random-generator states as plain tensors, and beside them,
+as JSON text, the algorithm's configuration, the specs and what the caller adds. Nothing in it is ever executed.
+TorchRL's own ``torchrl.checkpoint`` was not used because its TensorDict payloads may hold pickles.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def load(path: str | Path) -> Checkpoint:
 
 
 def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:
-    """The deterministic policy of a checkpoint, ready to deploy: ``observation [B, O] -> action [B, A]``, in evaluation mode."""
+    """The deterministic policy of a checkpoint, to deploy: ``observation [B, O] -> action [B, A]``, in evaluation mode."""
     return load(path).build_agent(device=device).policy.eval().requires_grad_(False)
 
 
@@ -201,7 +201,7 @@ class CheckpointFolder:
         self.best = self.folder / "best.safetensors"
 
     def save(self, agent: Agent, *, is_best: bool, extra: Mapping[str, Any], **kwargs: Any) -> None:
-        """Write ``last``, keep the one before as ``previous``, and let ``best`` point to it where it is the best so far."""
+        """Write ``last``, keep the one before as ``previous``, and make it ``best`` where it is the best so far."""
         for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed while it saved
             leftover.unlink(missing_ok=True)
         staged = self.folder / "last.staged"

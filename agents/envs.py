@@ -103,7 +103,7 @@ def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[A
 
 
 def success_held(task: AdroitTask, success: ArrayLike) -> bool:
-    """DAPG's criterion: more than ``task.success_steps`` of the steps up to D4RL's horizon (``[T]`` bool) are at the goal."""
+    """DAPG's criterion: more than ``task.success_steps`` steps up to D4RL's horizon (``[T]`` bool) are at the goal."""
     return int(np.count_nonzero(np.asarray(success)[: task.d4rl_horizon])) > task.success_steps
 
 

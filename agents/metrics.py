@@ -1,7 +1,7 @@
 """Every key of the dashboard, in one place.
 
-A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where the time goes. The x-axis of
-all of them is gradient steps.
+A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where the
+time goes. The x-axis of all of them is gradient steps.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from agents.evaluation import EvalResult
 
 
 def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) -> dict[str, float]:
-    """``train/*`` from what ``Agent.update`` returned, one copy from the device for all of it, and the agent's learning rates."""
+    """``train/*`` from what ``Agent.update`` returned, in one copy from the device, and the agent's learning rates."""
     names, tensors = zip(*statistics.items())
     values = torch.stack([tensor.float() for tensor in tensors]).tolist()
     return {f"train/{name}": value for name, value in (*zip(names, values), *learning_rates.items())}
 
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
-    """What is known of each episode of an evaluation, ``[E]`` by name; what the environment does not define is left out."""
+    """What is known of each episode of an evaluation, ``[E]`` by name, as far as the environment defines it."""
     columns = {
         "return": result.returns,
         "length": result.lengths,

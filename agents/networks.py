@@ -1,7 +1,7 @@
 """Actor, Q and value networks as TensorDictModules, built from specs and a small config.
 
-Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are the
-action bounds. A saved policy therefore needs nothing beside its own tensors.
+Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are
+the action bounds. A saved policy therefore needs nothing beside its own tensors.
 
 Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``H`` hidden, ``N`` critics.
 """
@@ -122,9 +122,7 @@ class ActorConfig(MLPConfig):
         super().__post_init__()
         choice("distribution", self.distribution, DISTRIBUTIONS)
         if not self.log_std_min < self.log_std_max:
-            raise ConfigError(
-                f"log_std_min must be below log_std_max, got {self.log_std_min} and {self.log_std_max}"
-            )
+            raise ConfigError(f"log_std_min must be below log_std_max, got {self.log_std_min} and {self.log_std_max}")
 
     def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
         """``observation [B, O] -> loc, scale, action [B, A]`` with ``get_dist`` for the log-likelihood.

@@ -2,8 +2,8 @@
 
     python benchmarks/adroit.py                  everything that is missing under runs/, then the table
 
-One single-threaded process per core, each a run of ``recipes/train.py`` with its defaults. Writes ``results/adroit.json`` and the
-plots of seed 0 beside it.
+One single-threaded process per core, each a run of ``recipes/train.py`` with its defaults. Writes
+``results/adroit.json`` and the plots of seed 0 beside it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def train(algorithm: str, task: str, seed: int) -> None:
     """Run, or go on with, one training; its output goes to a file beside the run."""
     place = folder(algorithm, task, seed)
     begun = (place / "config.yaml").exists()
-    settings = [f"resume={place}"] if begun else [f"algorithm={algorithm}", f"dataset=demo/{task}/mixed-v0", f"seed={seed}"]
+    settings = (
+        [f"resume={place}"] if begun else [f"algorithm={algorithm}", f"dataset=demo/{task}/mixed-v0", f"seed={seed}"]
+    )
     command = [sys.executable, "recipes/train.py", *settings, "num_eval_envs=1"]
     if not begun:
         command += ["wandb.mode=offline"]

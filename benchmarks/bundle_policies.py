@@ -1,4 +1,5 @@
-"""Make ``agents/policies/<task>.safetensors`` from two behaviour-cloning checkpoints; ``agents/policies/README.md`` says which.
+"""Make ``agents/policies/<task>.safetensors`` from two behaviour-cloning checkpoints; ``agents/policies/README.md``
+says which.
 
     python benchmarks/bundle_policies.py TASK EXPERT_CHECKPOINT WEAK_CHECKPOINT EXPERT_SHARE
 """
@@ -45,7 +46,9 @@ def main(task: str, expert: str, weak: str, expert_share: str) -> None:
         "ref_max_score": float(np.mean(returns)),
     }
     networks = {"expert": network_of(expert), "weak": network_of(weak)}
-    tensors = {f"{name}/{key}": value for name, network in networks.items() for key, value in tensors_of(network).items()}
+    tensors = {
+        f"{name}/{key}": value for name, network in networks.items() for key, value in tensors_of(network).items()
+    }
     tensors["noise_std"] = networks["expert"].log_std.detach().exp()
     write_atomically(POLICIES / f"{task}.safetensors", save(tensors, metadata={"facts": json.dumps(facts)}))
     print(task, facts)

@@ -1,4 +1,4 @@
-"""The registry: one line per algorithm. A config class has ``build(specs, *, device) -> Agent`` and nothing that knows a run."""
+"""The registry, one line per algorithm: a config class with ``build(specs, *, device) -> Agent``, which knows no run."""
 
 from __future__ import annotations
 

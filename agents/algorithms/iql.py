@@ -23,7 +23,8 @@ from agents.objectives import IQLLoss
 class IQLConfig:
     """IQL with the settings of the official code on Adroit (facts: its ``configs/adroit`` values).
 
-    The official code also clips actions to +-(1 - 1e-5), which an unsquashed Normal cannot notice; a tanh_normal actor does so here.
+    The official code also clips actions to +-(1 - 1e-5), which an unsquashed Normal cannot notice; a tanh_normal actor
+    does so here.
 
     Raises:
         ConfigError: if a field is outside the range given in its comment.

@@ -68,11 +68,11 @@ class IQLLoss(LossModule):
         L_Q   &= \sum_i E[\, (r + \gamma (1 - \mathrm{terminated}) V(s') - Q_i(s, a))^2 \,] \\
         L_\pi &= -E[\, \min(\exp(\beta u), c) \log \pi(a|s) \,]
 
-    No gradient flows through :math:`\bar Q`, through :math:`V(s')` in :math:`L_Q`, or through :math:`u` in :math:`L_\pi`. All
-    three use the parameters from before the update.
+    No gradient flows through :math:`\bar Q`, through :math:`V(s')` in :math:`L_Q`, or through :math:`u` in
+    :math:`L_\pi`. All three use the parameters from before the update.
 
-    Differs from :class:`torchrl.objectives.IQLLoss`: the defaults are the paper's, critics come as one ensemble module, statistics are
-    returned, and the batch is left as it was.
+    Differs from :class:`torchrl.objectives.IQLLoss`: the defaults are the paper's, critics come as one ensemble module,
+    statistics are returned, and the batch is left as it was.
 
     Args:
         actor_network: ``observation -> action`` with ``get_dist``.
@@ -84,8 +84,9 @@ class IQLLoss(LossModule):
         gamma: discount in [0, 1].
         advantage_clip: c, the largest weight, or None.
 
-    Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy`` (TorchRL's key: the
-    negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``, ``weight``, ``clip_fraction``.
+    Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy``
+    (TorchRL's key: the negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``,
+    ``weight``, ``clip_fraction``.
 
     Raises:
         ConfigError: if a setting is out of range.
@@ -166,7 +167,9 @@ class IQLLoss(LossModule):
 
         losses = {
             "loss_actor": -(weight * log_prob).mean(),
-            "loss_qvalue": distance_loss(qvalues, target[:, None].expand_as(qvalues), self.loss_function).sum(-1).mean(),
+            "loss_qvalue": distance_loss(qvalues, target[:, None].expand_as(qvalues), self.loss_function)
+            .sum(-1)
+            .mean(),
             "loss_value": expectile_loss(target_qvalue - value, self.expectile).mean(),
         }
         return TensorDict({**losses, **self._statistics(log_prob, qvalues, value, advantage, weight)})

@@ -23,7 +23,11 @@ def build(specs: agents.Specs, **settings) -> agents.Agent:
 
 
 def parameters(agent: agents.Agent) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in agent.loss_module.state_dict().items() if isinstance(value, Tensor)}
+    return {
+        name: value.detach().clone()
+        for name, value in agent.loss_module.state_dict().items()
+        if isinstance(value, Tensor)
+    }
 
 
 def test_update_equals_a_loop_written_out_in_plain_torch(specs, batch) -> None:
@@ -97,7 +101,9 @@ def test_a_non_finite_loss_changes_nothing_and_says_what_broke(specs, batch) -> 
         agent.update(batch)
     assert all(torch.equal(value, parameters(agent)[name]) for name, value in before.items())
     after = agent.optimizer.state_dict()["state"]
-    assert all(torch.equal(value, after[i][name]) for i, state in moments["state"].items() for name, value in state.items())
+    assert all(
+        torch.equal(value, after[i][name]) for i, state in moments["state"].items() for name, value in state.items()
+    )
     assert agent.num_updates == 1
 
 

@@ -107,7 +107,12 @@ def test_orthogonal_initialisation_has_gain_sqrt_two_and_zero_biases() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "kind"),
-    [("hidden_sizes", [4, 4, 4], 3), ("activation", "gelu", nn.GELU), ("dropout", 0.3, nn.Dropout), ("layer_norm", True, nn.LayerNorm)],
+    [
+        ("hidden_sizes", [4, 4, 4], 3),
+        ("activation", "gelu", nn.GELU),
+        ("dropout", 0.3, nn.Dropout),
+        ("layer_norm", True, nn.LayerNorm),
+    ],
 )
 def test_each_field_shapes_the_network(field, value, kind) -> None:
     layers = MLPConfig(**{field: value}).layers(6, 2)

@@ -26,14 +26,18 @@ def networks(specs: agents.Specs):
 
 
 def paper(loss: IQLLoss, networks: tuple, batch: TensorDict) -> dict[str, Tensor]:
-    """The three losses, written from the equations of arXiv 2110.06169 on the networks' tensors; mirrors nothing of the module."""
+    """The three losses, written from the equations of arXiv 2110.06169 on the networks' own tensors."""
     actor, qvalue, value = (network.module if hasattr(network, "module") else network for network in networks)
     target_qvalue = copy.deepcopy(qvalue)
     for target, source in zip(target_qvalue.parameters(), loss.target_qvalue_network_params.values(True, True)):
         assert target.shape == source.shape
     loss.target_qvalue_network_params.to_module(TensorDictModule(target_qvalue, ["observation", "action"], ["q"]))
     s, a = batch["observation"], batch["action"]
-    r, s_next, d = batch["next", "reward"][:, 0], batch["next", "observation"], batch["next", "terminated"][:, 0].float()
+    r, s_next, d = (
+        batch["next", "reward"][:, 0],
+        batch["next", "observation"],
+        batch["next", "terminated"][:, 0].float(),
+    )
     q_bar = torch.minimum(*target_qvalue(s, a).detach().unbind(-1))
     v = value(s)[:, 0]
     u = q_bar - v
@@ -50,7 +54,9 @@ def gradients(losses: list[Tensor], parameters: list[nn.Parameter]) -> list[Tens
     return torch.autograd.grad(sum(losses), parameters, allow_unused=True, retain_graph=True, materialize_grads=True)
 
 
-@pytest.mark.parametrize(("expectile", "temperature", "advantage_clip"), [(0.7, 0.5, 100.0), (0.9, 3.0, 1.5), (0.5, 0.0, None)])
+@pytest.mark.parametrize(
+    ("expectile", "temperature", "advantage_clip"), [(0.7, 0.5, 100.0), (0.9, 3.0, 1.5), (0.5, 0.0, None)]
+)
 def test_losses_and_gradients_equal_the_papers_equations(networks, batch, expectile, temperature, advantage_clip):
     loss = IQLLoss(*networks, expectile=expectile, temperature=temperature, advantage_clip=advantage_clip)
     loss.target_qvalue_network_params.apply_(lambda p: p + 0.3)  # targets that differ from the critics
@@ -181,6 +187,6 @@ def test_other_keys_can_be_set(networks, batch) -> None:
     [{"expectile": 1.0}, {"temperature": -1.0}, {"gamma": 1.5}, {"advantage_clip": 0.0}, {"loss_function": "huber"}],
 )
 def test_settings_out_of_range_are_refused(networks, setting) -> None:
-    (name, value), = setting.items()
+    ((name, value),) = setting.items()
     with pytest.raises(agents.ConfigError, match=f"{name}.*{value}"):
         IQLLoss(*networks, **setting)
