@@ -1,12 +1,12 @@
 """One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
 
-    <run_dir>/config.yaml        resolved settings
-              run.json           versions, dataset fingerprint, algorithm, W&B id
-              metrics.csv        a row per log point: step, then the keys of the dashboard
-              evaluations.csv    a row per evaluation
-              returns.png        the evaluations as a curve, beside a random policy and the dataset
-              checkpoints/       last, previous and best, as safetensors
-              wandb/             with logger=wandb
+<run_dir>/config.yaml        resolved settings
+          run.json           versions, dataset fingerprint, algorithm, W&B id
+          metrics.csv        a row per log point: step, then the keys of the dashboard
+          evaluations.csv    a row per evaluation
+          returns.png        the evaluations as a curve, beside a random policy and the dataset
+          checkpoints/       last, previous and best, as safetensors
+          wandb/             with logger=wandb
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import dataclasses
 import importlib.metadata
 import io
 import json
+import os
 import platform
 import shutil
 import signal
@@ -190,7 +191,9 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"unsupported device {name!r}; choose from auto, cpu, cuda, cuda:<n>")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use device=cpu or auto")
+        raise ConfigError(
+            f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use device=cpu or auto"
+        )
     return device
 
 
@@ -270,11 +273,17 @@ class Saver:
         return states
 
 
+def default_num_envs() -> int:
+    """Episodes to simulate at once: one per core, up to where Python's interpreter lock leaves nothing to gain."""
+    return min(os.cpu_count() or 1, 4)
+
+
 class CsvLog:
     """A CSV file of one row per step; the columns are those of the first row.
 
     Args:
-        last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new file.
+        last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new
+            file.
     """
 
     def __init__(self, path: Path, *, last_step: int | None = None) -> None:
