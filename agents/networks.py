@@ -197,10 +197,11 @@ class TanhNormalActor(nn.Module):
 
 
 class BoundedTanhNormal(TanhNormal):
-    """TanhNormal whose log-likelihood stays finite at the bounds.
+    """TanhNormal for data whose actions lie at the bounds.
 
-    An action of exactly +-1 has a log-likelihood near -643 per dimension under TorchRL's TanhNormal: one saturated
-    demonstration would own the batch. Actions are pulled inside by a share of the range first, as official IQL does.
+    The likelihood of an action of exactly +-1 depends on where TorchRL's inverse of tanh stops, hundreds of nats further
+    out than anything inside: one saturated demonstration owns the batch. Actions are pulled inside by a share of the
+    range first, as official IQL does.
     """
 
     action_eps = 1e-5  # share of the half range

@@ -1,4 +1,4 @@
-"""The registry, one line per algorithm: a config class with ``build(specs, *, device) -> Agent``, which knows no run."""
+"""The registry, a line per algorithm: a config class with ``build(specs, *, device) -> Agent`` that knows no run."""
 
 from __future__ import annotations
 
