@@ -14,9 +14,7 @@ import contextlib
 import functools
 import json
 import os
-import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,9 +107,13 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
     policies = [bundle.expert] * num_expert + [bundle.weak] * (NUM_EPISODES - num_expert)
     env = EvaluationEnv(ADROIT_TASKS[task].env_id, num_envs=os.cpu_count() or 1)
     try:
-        with env, tqdm(total=NUM_EPISODES, desc=f"making {dataset_id}", unit="episode", disable=None if progress else True) as bar:
+        with (
+            _destination(dataset_id) as staging,
+            env,
+            tqdm(total=NUM_EPISODES, desc=f"making {dataset_id}", unit="episode", disable=not progress or None) as bar,
+        ):
             episodes = _rollouts(env, policies, bar.update)
-            _write(dataset_id, episodes, env, bundle)
+            _write(staging, dataset_id, episodes, env, bundle)
     except OSError as error:
         raise DataError(f"could not write {dataset_id}: {error}; free some space or set MINARI_DATASETS_PATH") from error
 
@@ -152,53 +154,41 @@ def _rollouts(env: EvaluationEnv, policies: list[BundledPolicy], report: Callabl
         return list(workers.map(rollout, range(len(policies))))
 
 
-def _write(dataset_id: str, episodes: list, env: EvaluationEnv, bundle: Bundle) -> None:
-    """Minari writes in place, so it writes elsewhere in the store first, and the finished folder is moved."""
-    import minari
+@contextlib.contextmanager
+def _destination(dataset_id: str) -> Iterator[Path]:
+    """A folder to fill, elsewhere in the store since Minari writes in place; when the block ends, it becomes the dataset."""
     from minari.storage.datasets_root_dir import get_dataset_path
 
-    destination = Path(get_dataset_path(dataset_id))
-    root = Path(get_dataset_path())
-    staging = Path(tempfile.mkdtemp(prefix=".making-", dir=root))  # Minari overlooks hidden folders
-    try:
-        with _datasets_path(staging), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Minari asks for an author and a permalink
-            minari.create_dataset_from_buffers(
-                dataset_id,
-                episodes,
-                env=env.spec,
-                algorithm_name="behaviour cloning of the DAPG expert",
-                ref_min_score=bundle.ref_min_score,
-                ref_max_score=bundle.ref_max_score,
-                num_episodes_average_score=100,
-                description=f"{env.spec.id}, made by offline-agents from its bundled policies",
-            )
+    destination = get_dataset_path(dataset_id)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=get_dataset_path()) as hidden:  # Minari overlooks such
+        staging = Path(hidden, "dataset")
+        staging.mkdir()
+        yield staging
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _copy_namespaces(staging, root)
         try:
-            os.rename(Path(staging, dataset_id), destination)
+            os.rename(staging, destination)
         except OSError:
-            if not destination.exists():  # else another process was faster: its dataset is the same
+            if not (destination / "data").is_dir():  # else another process was faster: its dataset is the same
                 raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _copy_namespaces(staging: Path, root: Path) -> None:
-    for file in staging.rglob("namespace_metadata.json"):
-        target = root / file.relative_to(staging)
-        if not target.exists():
-            os.replace(file, target)
+def _write(folder: Path, dataset_id: str, episodes: list, env: EvaluationEnv, bundle: Bundle) -> None:
+    """Through Minari's storage: its ``create_dataset_from_buffers`` writes only where an environment variable says."""
+    import minari
+    from minari.dataset.minari_storage import MinariStorage
 
-
-@contextlib.contextmanager
-def _datasets_path(path: Path) -> Iterator[None]:
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(path)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before
+    with env.borrow(1) as (gym_env,):
+        spaces = {"observation_space": gym_env.observation_space, "action_space": gym_env.action_space}
+    storage = MinariStorage.new(folder / "data", env_spec=env.spec, **spaces)
+    storage.update_metadata(
+        {
+            "dataset_id": dataset_id,
+            "minari_version": minari.__version__,
+            "algorithm_name": "behaviour cloning of the DAPG expert",
+            "description": f"{env.spec.id}, made by offline-agents from its bundled policies",
+            "ref_min_score": bundle.ref_min_score,
+            "ref_max_score": bundle.ref_max_score,
+            "num_episodes_average_score": 100,
+        }
+    )
+    storage.update_episodes(episodes)
