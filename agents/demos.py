@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import functools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -178,6 +180,9 @@ def _write(folder: Path, dataset_id: str, episodes: list, env: EvaluationEnv, bu
     import minari
     from minari.dataset.minari_storage import MinariStorage
 
+    num_bytes = sum(episode.observations.nbytes + episode.actions.nbytes for episode in episodes)
+    if shutil.disk_usage(folder).free < 1.2 * num_bytes + 1e6:  # HDF5 would crash the process on a full disk
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with env.borrow(1) as (gym_env,):
         spaces = {"observation_space": gym_env.observation_space, "action_space": gym_env.action_space}
     storage = MinariStorage.new(folder / "data", env_spec=env.spec, **spaces)
