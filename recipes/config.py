@@ -20,7 +20,6 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,15 +32,7 @@ LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 WANDB_MODES = ("auto", "online", "offline")
-OPTIONS = (
-    "-m",
-    "--multirun",
-    "--cfg",
-    "--resolve",
-    "--info",
-    "-sc",
-    "--shell-completion",
-)  # those of Hydra's that are of use here
+OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
 PLAIN_WORDS = {  # of what OmegaConf says about a value
     r"Value '(.*)' of type '.*' could not be converted to Integer": r"'\1' is not a whole number",
     r"Value '(.*)' of type '.*' could not be converted to Float": r"'\1' is not a number",
@@ -82,13 +73,9 @@ class TrainConfig:
     batch_size: int = 256  # transitions per update, >= 1
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
-    num_eval_envs: int | None = (
-        None  # episodes simulated at once, >= 1; None: one per CPU core, at most 4. Changes the speed alone
-    )
+    num_eval_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
-    checkpoint_every: int | None = (
-        None  # updates between checkpoints, >= 1, beside those at each evaluation; None: only those
-    )
+    checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
     device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
@@ -121,7 +108,7 @@ class EvaluateConfig:
 
     checkpoint: str = MISSING  # a run's folder (its last checkpoint) or a .safetensors file
     num_episodes: int = 100  # >= 1
-    num_envs: int | None = None  # episodes simulated at once, >= 1; None: one per CPU core, at most 4
+    num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
     video: bool = False  # write one episode as mp4
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
@@ -191,14 +178,12 @@ def explain(error: BaseException, recipe: str) -> str:
     if isinstance(error, AgentsError):
         return text
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}: write settings as name=value, lists as [1,2], and quote '\"special characters\"'"
-    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
-        r"Key '([^']+)' is not in struct", text
-    ):
-        return _unknown_key(unknown[1], recipe)
+        return f"cannot read {error.override!r}: write name=value, lists as [1,2], special characters in quotes"
+    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+        return _unknown_key(unknown[1] or unknown[2], recipe)
     if missing := re.search(r"Could not find 'algorithm/(?:schema/)?([^']*)'|Config group override must be", text):
-        options = sorted(_presets())
-        return f"unknown algorithm {missing[1] or ''!r}{_closest(missing[1] or '', options)}; choose from {', '.join(options)}"
+        name, options = missing[1] or "", sorted(_presets())
+        return f"unknown algorithm {name!r}{_closest(name, options)}; choose from {', '.join(options)}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]} has several values: add -m to run one after the other"
     while isinstance(error.__cause__, (OmegaConfBaseException, AgentsError)):
@@ -212,7 +197,7 @@ def explain(error: BaseException, recipe: str) -> str:
 
 
 def build(cfg: DictConfig, recipe: str) -> Any:
-    """The recipe's config dataclass, checked; the run's own settings first, since the algorithm's may be derived from them."""
+    """The recipe's config dataclass, checked: first the run's settings, from which the algorithm's may be derived."""
     RECIPES[recipe](**{name: cfg[name] for name in cfg if name != "algorithm"})
     return OmegaConf.to_object(cfg)
 
@@ -261,7 +246,9 @@ def _unknown_key(key: str, recipe: str) -> str:
     if recipe == "train" and key.startswith("algorithm."):
         owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
         if others := [name for name, keys in owners.items() if key in keys]:
-            return f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen; --help lists the settings of each"
+            return (
+                f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen; --help lists those of each"
+            )
         names = sorted({name for keys in owners.values() for name in keys})
     return f"unknown setting {key!r}{_closest(key, names)}; valid are {', '.join(names)}"
 
@@ -275,7 +262,7 @@ def _check_argument(argument: str, recipe: str) -> None:
         raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
     if argument.startswith("-") and argument not in OPTIONS:
         raise ConfigError(
-            f"unknown option {argument!r}: settings are written name=value without dashes; options are {', '.join(OPTIONS)}"
+            f"unknown option {argument!r}; settings are written without dashes; options: {', '.join(OPTIONS)}"
         )
 
 

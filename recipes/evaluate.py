@@ -1,7 +1,9 @@
 """Evaluate a checkpoint: scores per episode, a plot, and a video if asked for.
 
-    python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0
-    python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0/checkpoints/best.safetensors num_episodes=100 video=true
+For example:
+
+    python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0 num_episodes=100 video=true
+    python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0/checkpoints/best.safetensors
 """
 
 from __future__ import annotations

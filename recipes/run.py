@@ -1,12 +1,14 @@
 """One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
 
-<run_dir>/config.yaml        resolved settings
-          run.json           versions, dataset fingerprint, algorithm, W&B id
-          metrics.csv        a row per log point: step, then the keys of the dashboard
-          evaluations.csv    a row per evaluation
-          returns.png        the evaluations as a curve, beside a random policy and the dataset
-          checkpoints/       last, previous and best, as safetensors
-          wandb/             with logger=wandb
+The folder:
+
+    <run_dir>/config.yaml        resolved settings
+              run.json           versions, dataset fingerprint, algorithm, W&B id
+              metrics.csv        a row per log point: step, then the keys of the dashboard
+              evaluations.csv    a row per evaluation
+              returns.png        the evaluations as a curve, beside a random policy and the dataset
+              checkpoints/       last, previous and best, as safetensors
+              wandb/             with logger=wandb
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ from agents.errors import ConfigError
 from config import TrainConfig, build
 
 PACKAGES = (
-    "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb", "hydra-core",
+    "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
+    "hydra-core",
 )  # fmt: skip
 # settings that change where and how fast a run goes on, never what it computes
 FREE_ON_RESUME = ("resume", "run_dir", "overwrite", "logger", "wandb", "num_eval_envs", "checkpoint_every")
@@ -146,8 +149,8 @@ def _read_settings(folder: RunFolder) -> DictConfig:
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"cannot resume {folder.path}: its config.yaml or run.json is damaged or of another version ({reason}); mend it, or "
-            "start a new run in another run_dir"
+            f"cannot resume {folder.path}: its config.yaml or run.json is damaged or of another version ({reason}); "
+            "mend it, or start a new run in another run_dir"
         ) from error
 
 
@@ -162,8 +165,8 @@ def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, g
             differences.append(f"{key} is {there} there, {here} here")
     if differences:
         raise ConfigError(
-            f"the run in {folder.path} has other settings: {'; '.join(differences)}; leave them out to resume it, or start "
-            "a new run in another run_dir"
+            f"the run in {folder.path} has other settings: {'; '.join(differences)}; leave them out to resume it, or "
+            "start a new run in another run_dir"
         )
 
 
@@ -254,7 +257,8 @@ class Saver:
         if checkpoint.extra["dataset_fingerprint"] != self._dataset.fingerprint:
             raise ConfigError(
                 f"the data of {self._dataset.id} are not those that this run was trained on "
-                f"({self._dataset.fingerprint[:12]} here, {checkpoint.extra['dataset_fingerprint'][:12]} there); start a new run"
+                f"({self._dataset.fingerprint[:12]} here, {checkpoint.extra['dataset_fingerprint'][:12]} there); start "
+                "a new run"
             )
         checkpoint.restore(self._agent)
         states = checkpoint.generator_states()

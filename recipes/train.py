@@ -1,10 +1,12 @@
 """Train an offline RL agent on a Minari dataset, evaluate it, and log what happened.
 
-python recipes/train.py                                     IQL on the built-in pen dataset
-python recipes/train.py dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
-python recipes/train.py algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
-python recipes/train.py -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
-python recipes/train.py resume=runs/iql/demo/pen/mixed-v0/seed0
+For example:
+
+    python recipes/train.py                                     IQL on the built-in pen dataset
+    python recipes/train.py dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
+    python recipes/train.py algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
+    python recipes/train.py -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
+    python recipes/train.py resume=runs/iql/demo/pen/mixed-v0/seed0
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
-    """Where the policy is evaluated; None, with a warning, when neither the dataset nor the settings name an environment."""
+    """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment."""
     if config.eval_env is None and dataset.env_spec is None:
         print(
             f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID",
