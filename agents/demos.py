@@ -32,7 +32,6 @@ from agents.errors import DataError
 NAMESPACE = "demo"
 KINDS = ("expert", "mixed")
 NUM_EPISODES = 100
-MAX_WORKERS = 4  # an environment takes a second to make, and the Python part of its steps runs one at a time
 POLICIES = Path(__file__).parent / "policies"
 
 
@@ -108,7 +107,7 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
     bundle = load_bundle(task)
     num_expert = NUM_EPISODES if kind == "expert" else round(bundle.expert_share * NUM_EPISODES)
     policies = [bundle.expert] * num_expert + [bundle.weak] * (NUM_EPISODES - num_expert)
-    env = EvaluationEnv(ADROIT_TASKS[task].env_id, num_envs=min(os.cpu_count() or 1, MAX_WORKERS))
+    env = EvaluationEnv(ADROIT_TASKS[task].env_id, num_envs=os.cpu_count() or 1)
     try:
         with (
             _destination(dataset_id) as staging,
