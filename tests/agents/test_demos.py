@@ -147,7 +147,7 @@ def test_noise_is_gaussian_with_its_own_spread_per_dimension_and_clipped(policie
 
 def test_it_is_the_same_in_every_store_with_any_number_of_workers(store, monkeypatch, tmp_path) -> None:
     made = []
-    for num_workers in (1, 2, 64):
+    for num_workers in (1, 2, 16):
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / f"store{num_workers}"))
         monkeypatch.setattr(os, "cpu_count", lambda number=num_workers: number)
         made.append(make())
