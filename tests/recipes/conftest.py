@@ -1,0 +1,205 @@
+"""A tiny dataset on Pendulum-v1, and the recipes as processes that take half a second."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import matplotlib
+import minari
+import numpy as np
+import pytest
+from minari.data_collector.episode_buffer import EpisodeBuffer
+
+import agents
+
+REPOSITORY = Path(agents.__file__).parents[1]
+DATASET = "test/pendulum-v0"
+EPISODE_STEPS = 25
+QUICK = (
+    f"dataset={DATASET}",
+    "gradient_steps=60",
+    "batch_size=16",
+    "eval_every=20",
+    "num_eval_episodes=2",
+    "num_eval_envs=1",
+    "log_every=10",
+    "device=cpu",
+    "logger=none",
+    "wandb.mode=offline",
+)
+NO_PLOT = "import report; report.ReturnsPlot.draw = lambda *_, **__: None\n"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A recipe that has run."""
+
+    code: int  # negative: killed by that signal
+    out: str
+    err: str
+
+    def refusal(self) -> str:
+        """The one line that a mistake of the user's ends in."""
+        assert self.code == 2, self.err
+        assert "Traceback" not in self.err + self.out
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and self.err.endswith(errors[0] + "\n"), self.err
+        return errors[0].removeprefix("error: ")
+
+
+Recipe = Callable[..., Finished]
+
+
+def small(algorithm: str) -> list[str]:
+    """Overrides that give every network of an algorithm one layer of eight units."""
+
+    def sizes(config: Any, prefix: str) -> Iterator[str]:
+        for entry in fields(config):
+            value = getattr(config, entry.name)
+            if entry.name == "hidden_sizes":
+                yield f"{prefix}{entry.name}=[8]"
+            elif is_dataclass(value):
+                yield from sizes(value, f"{prefix}{entry.name}.")
+
+    return [f"algorithm={algorithm}", *sizes(agents.ALGORITHMS[algorithm.split("_")[0]](), "algorithm.")]
+
+
+def write_dataset(
+    dataset_id: str, *, env_id: str | None = "Pendulum-v1", discrete: bool = False, seed: int = 0
+) -> None:
+    """Eight episodes of random actions, truncated after 25 steps, as a Minari dataset."""
+    env = gym.make("Pendulum-v1", max_episode_steps=EPISODE_STEPS)
+    episodes = []
+    for index in range(8):
+        rng = np.random.default_rng((seed, index))
+        observations, actions, rewards = [env.reset(seed=1000 * seed + index)[0]], [], []
+        for _ in range(EPISODE_STEPS):
+            actions.append(rng.uniform(-2.0, 2.0, 1).astype(np.float32))
+            observation, reward, *_ = env.step(actions[-1])
+            observations.append(observation)
+            rewards.append(reward)
+        ends = np.arange(EPISODE_STEPS) == EPISODE_STEPS - 1
+        taken = np.zeros(EPISODE_STEPS, np.int64) if discrete else np.array(actions)
+        episodes.append(
+            EpisodeBuffer(
+                observations=np.array(observations),
+                actions=taken,
+                rewards=rewards,
+                terminations=ends & False,
+                truncations=ends,
+            )
+        )
+    spaces = {
+        "observation_space": env.observation_space,
+        "action_space": gym.spaces.Discrete(3) if discrete else env.action_space,
+    }
+    metadata = {"env": env.spec if env_id else None, "ref_min_score": -300.0, "ref_max_score": -50.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that no author and no code is named
+        minari.create_dataset_from_buffers(dataset_id, episodes, **spaces, **metadata)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment variables for a process without an account, with everything it touches in a temporary folder."""
+    home = tmp_path_factory.mktemp("home")
+    variables = {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "MINARI_DATASETS_PATH": str(home / "minari"),
+        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # its list of fonts takes seconds to make
+        "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "recipes"))),
+        "OMP_NUM_THREADS": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("WANDB_"):
+                patch.delenv(name)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        write_dataset(DATASET)
+        write_dataset("test/other-v0", seed=1)
+        write_dataset("test/no-env-v0", env_id=None)
+        write_dataset("test/discrete-v0", discrete=True)
+        return dict(os.environ)
+
+
+@pytest.fixture(autouse=True)
+def same_environment_in_process(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - environment.keys():
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def forkserver(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(Path(__file__).with_name("forkserver.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as server:
+        yield server
+        server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def run_recipe(forkserver: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """``run_recipe("train", *arguments, cwd=...)`` is ``python recipes/train.py *arguments`` in that folder."""
+    output = tmp_path_factory.mktemp("output")
+
+    def run(recipe: str, *arguments: str, cwd: Path, before: str = "", **variables: str) -> Finished:
+        request = {"arguments": arguments, "cwd": str(cwd), "before": before, "output": str(output)}
+        print(json.dumps({"recipe": recipe, "environment": variables, **request}), file=forkserver.stdin, flush=True)
+        code = int(forkserver.stdout.readline())
+        return Finished(code, *((output / name).read_text() for name in ("stdout", "stderr")))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def quick_train(run_recipe: Recipe) -> Recipe:
+    """The training recipe with small networks and quick settings, without the plot, which takes as long as all else."""
+
+    def run(*overrides: str, algorithm: str = "iql", before: str = "", **options: Any) -> Finished:
+        return run_recipe("train", *QUICK, *small(algorithm), *overrides, before=NO_PLOT + before, **options)
+
+    return run
+
+
+@pytest.fixture
+def train(quick_train: Recipe, tmp_path: Path) -> Recipe:
+    """The training recipe in the test's own folder, with small networks and quick settings."""
+    return functools.partial(quick_train, cwd=tmp_path)
+
+
+@pytest.fixture
+def train_as_is(run_recipe: Recipe, tmp_path: Path) -> Recipe:
+    """The same with no settings but those given."""
+    return functools.partial(run_recipe, "train", cwd=tmp_path)
+
+
+@pytest.fixture
+def evaluate(run_recipe: Recipe, tmp_path: Path) -> Recipe:
+    """The evaluation recipe in the test's own folder."""
+    return functools.partial(run_recipe, "evaluate", cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def read_log() -> Callable[[Path], list[dict[str, str]]]:
+    """Rows of a CSV log without what depends on the clock."""
+
+    def read(path: Path) -> list[dict[str, str]]:
+        with open(path, newline="") as file:
+            return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+
+    return read

@@ -1,0 +1,66 @@
+"""Runs recipes as processes of their own without paying for their imports each time.
+
+It imports everything once, then forks a child per line of standard input, a JSON object with the arguments of ``run``.
+The child is a real process with its own exit code, signals and files. The answer is a line with its exit code, negative
+for a signal. W&B is left for the children to import: that makes a temporary folder, which the first to exit would remove.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import sys
+import traceback
+
+import h5py  # noqa: F401  (as the next two: what the recipes import when they first need it)
+import imageio.v2  # noqa: F401
+import omegaconf._impl  # noqa: F401
+
+import evaluate
+import train
+from agents.envs import register_robotics
+
+RECIPES = {"train": train, "evaluate": evaluate}
+
+
+def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str], before: str, output: str) -> None:
+    """Run a recipe after the code ``before``, which breaks something; ``output`` is a folder for what it prints."""
+    for number, name in enumerate((os.devnull, f"{output}/stdout", f"{output}/stderr")):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(cwd)
+    os.environ.update(environment)
+    sys.argv = [RECIPES[recipe].__file__, *arguments]
+    exec(before, {"__name__": "before"})
+    RECIPES[recipe].main()
+
+
+def leave(code: int) -> None:
+    """Exit as Python does, but without taking every module apart, which takes longer than many a test."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main() -> None:
+    register_robotics()
+    gc.freeze()  # a collection in a child would go through, and so copy, all that was imported
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            try:
+                run(**json.loads(line))
+            except SystemExit as exit:
+                leave(exit.code or 0)
+            except BaseException:
+                traceback.print_exc()
+                leave(1)
+            leave(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
