@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import inspect
 import json
 import os
@@ -33,6 +34,7 @@ STORAGES = ("memory", "memmap")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 WANDB_MODES = ("auto", "online", "offline")
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
+NO_PLACE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 PLAIN_WORDS = {  # of what OmegaConf says about a value
     r"Value '(.*)' of type '.*' could not be converted to Integer": r"'\1' is not a whole number",
     r"Value '(.*)' of type '.*' could not be converted to Float": r"'\1' is not a number",
@@ -156,6 +158,11 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
             run(cfg)
         except errors as error:  # here and not only below: Hydra would print a line of its own first
             sys.exit(_refuse(explain(error, recipe)))
+        except OSError as error:
+            if error.errno not in NO_PLACE_TO_WRITE:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            sys.exit(_refuse(f"{error.strerror}{where}; make room or mend the rights, then resume: what was saved is whole"))
 
     try:
         for argument in sys.argv[1:]:

@@ -94,11 +94,12 @@ def train(cfg: DictConfig) -> None:
                     tqdm.write(f"step {step}: {report.headline(result)}")
 
                 due = config.checkpoint_every or config.eval_every
-                if evaluated or finished or interrupt.signal or step % due == 0:
+                stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
+                if evaluated or finished or stopping or step % due == 0:
                     with clock("checkpoint"):
                         check_finite(losses, step=step, batch=batch)
                         saver.save(result.returns.mean().item() if evaluated else None)
-                if interrupt.signal:
+                if stopping:
                     break
     except BaseException:
         loggers.close(logger, exit_code=1)
