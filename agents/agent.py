@@ -16,7 +16,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.objectives import LossModule, SoftUpdate
 
-from agents.errors import ConfigError, NonFiniteLossError
+from agents.errors import ConfigError, NonFiniteLossError, require
 
 
 @dataclass
@@ -32,12 +32,10 @@ class AdamConfig:
     weight_decay: float = 0.0  # L2 penalty as Adam has it, >= 0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0.0:
-            raise ConfigError(f"lr must be positive, got {self.lr}")
-        if self.decay_steps is not None and self.decay_steps < 1:
-            raise ConfigError(f"decay_steps must be at least 1 or null, got {self.decay_steps}")
-        if self.weight_decay < 0.0:
-            raise ConfigError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
+        counts = self.decay_steps is None or self.decay_steps >= 1
+        require(counts, "decay_steps", "be at least 1 or null", self.decay_steps)
+        require(0.0 <= self.weight_decay < math.inf, "weight_decay", "be at least 0", self.weight_decay)
 
     def lr_at(self, num_updates: int) -> float:
         """Learning rate of the update that follows ``num_updates`` others."""
@@ -73,10 +71,7 @@ class Agent:
         target_tau: float | None = None,
         max_grad_norm: float | None = None,
     ) -> None:
-        if max_grad_norm is not None and max_grad_norm <= 0.0:
-            raise ConfigError(f"max_grad_norm must be positive or null, got {max_grad_norm}")
-        if target_tau is not None and not 0.0 < target_tau <= 1.0:
-            raise ConfigError(f"target_tau must lie in (0, 1], got {target_tau}")
+        check_settings(target_tau=target_tau, max_grad_norm=max_grad_norm)
         self.loss_module = loss_module
         self.policy = policy
         self.max_grad_norm = max_grad_norm
@@ -140,13 +135,25 @@ class Agent:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; keys and shapes must match."""
+        """Inverse of :meth:`state_dict`; the tensors are copied.
+
+        Raises:
+            ValueError: if the names or shapes of the parameters are others; nothing is loaded then.
+        """
+        mine, given = ({k: v.shape for k, v in d.items() if isinstance(v, Tensor)} for d in self._loss_states(state))
+        if mine != given:  # TensorDictParams would broadcast other shapes, and overlook what is missing
+            raise ValueError(f"other names or shapes of parameters: {sorted(dict(mine.items() ^ given.items()))}")
         self.loss_module.load_state_dict(state["loss_module"])
         for i, parameter in enumerate(self._parameters):
             moments = state["optimizer"].get(str(i), {})
-            # the fused kernel wants its moments beside the parameter and its step count in float32
-            self.optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
+            # beside the parameter, where the fused kernel wants them
+            self.optimizer.state[parameter] = {
+                name: value.to(parameter.device, copy=True) for name, value in moments.items()
+            }
         self.num_updates = int(state["num_updates"])
+
+    def _loss_states(self, state: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        return self.loss_module.state_dict(), state["loss_module"]
 
     def _set_learning_rates(self) -> None:
         for group, schedule in zip(self.optimizer.param_groups, self._schedules.values()):
@@ -157,6 +164,16 @@ class Agent:
         missing = [n for n, p in self.loss_module.named_parameters() if p.requires_grad and id(p) not in owned]
         if missing:
             raise ConfigError(f"no optimizer trains {', '.join(missing)}: put each parameter of the loss into a group")
+
+
+def check_settings(*, target_tau: float | None = None, max_grad_norm: float | None = None) -> None:
+    """Refuse settings of :class:`Agent` that are out of range.
+
+    Raises:
+        ConfigError: naming the setting, its range and the value.
+    """
+    require(target_tau is None or 0.0 < target_tau <= 1.0, "target_tau", "lie in (0, 1]", target_tau)
+    require(max_grad_norm is None or max_grad_norm > 0.0, "max_grad_norm", "be positive or null", max_grad_norm)
 
 
 class ForeachSoftUpdate(SoftUpdate):

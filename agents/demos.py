@@ -117,7 +117,9 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
             episodes = _rollouts(env, policies, bar.update)
             _write(staging, dataset_id, episodes, env, bundle)
     except OSError as error:
-        raise DataError(f"could not write {dataset_id}: {error}; free some space or set MINARI_DATASETS_PATH") from error
+        raise DataError(
+            f"could not write {dataset_id}: {error}; free some space or set MINARI_DATASETS_PATH"
+        ) from error
 
 
 def _rollouts(env: EvaluationEnv, policies: list[BundledPolicy], report: Callable[[], object]) -> list:

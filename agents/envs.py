@@ -12,6 +12,7 @@ Shapes: ``T`` steps of an episode, ``O`` observation, ``E`` episodes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import math
@@ -107,6 +108,7 @@ def success_held(task: AdroitTask, success: ArrayLike) -> bool:
     return int(np.count_nonzero(np.asarray(success)[: task.d4rl_horizon])) > task.success_steps
 
 
+@functools.lru_cache
 def register_robotics() -> None:
     """Make the ids of Gymnasium-Robotics known; its notice on stderr is what ``d4rl_return`` corrects."""
     with contextlib.redirect_stderr(io.StringIO()):

@@ -5,6 +5,8 @@ The recipes print such an error without a traceback and exit with code 2; every 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class AgentsError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -29,3 +31,23 @@ class NonFiniteLossError(AgentsError):
 def one_line(error: Exception) -> str:
     """What another library's exception says, or at least its type."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def require(holds: bool, name: str, demand: str, value: object) -> None:
+    """Refuse a setting out of range. Write the range as what must hold: a NaN then fails it.
+
+    Raises:
+        ConfigError: ``<name> must <demand>, got <value>``.
+    """
+    if not holds:
+        raise ConfigError(f"{name} must {demand}, got {value!r}")
+
+
+def require_choice(name: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        ConfigError: ``unknown <name> <value>; choose from <known>``.
+    """
+    if value not in known:
+        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(sorted(known))}")

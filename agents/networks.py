@@ -18,7 +18,7 @@ from torchrl.data import Bounded
 from torchrl.modules.distributions import IndependentNormal, TanhNormal
 
 from agents.data import Specs
-from agents.errors import ConfigError
+from agents.errors import ConfigError, require, require_choice
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU, "tanh": nn.Tanh}
 INITS = ("orthogonal", "default")
@@ -26,12 +26,6 @@ DISTRIBUTIONS = ("normal", "tanh_normal")
 
 # CORL and TD3+BC add this to the standard deviation, so that a constant dimension is not blown up.
 NORMALIZATION_EPS = 1e-3
-
-
-def choice(name: str, value: str, known: object) -> None:
-    """Refuse a name that is not among the known ones."""
-    if value not in known:
-        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(sorted(known))}")
 
 
 @dataclass
@@ -49,12 +43,11 @@ class MLPConfig:
     init: str = "orthogonal"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
 
     def __post_init__(self) -> None:
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ConfigError(f"hidden_sizes must all be at least 1, got {list(self.hidden_sizes)}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}")
-        choice("activation", self.activation, ACTIVATIONS)
-        choice("init", self.init, INITS)
+        sizes = list(self.hidden_sizes)
+        require(all(size >= 1 for size in sizes), "hidden_sizes", "all be at least 1", sizes)
+        require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
+        require_choice("activation", self.activation, ACTIVATIONS)
+        require_choice("init", self.init, INITS)
 
     def layers(self, in_features: int, out_features: int) -> nn.Sequential:
         """The perceptron itself, ``[..., in_features] -> [..., out_features]``, freshly initialised."""
@@ -95,8 +88,7 @@ class QValueConfig(MLPConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_nets < 1:
-            raise ConfigError(f"num_nets must be at least 1, got {self.num_nets}")
+        require(self.num_nets >= 1, "num_nets", "be at least 1", self.num_nets)
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O], action [B, A] -> state_action_value [B, N]``."""
@@ -120,9 +112,9 @@ class ActorConfig(MLPConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("distribution", self.distribution, DISTRIBUTIONS)
-        if not self.log_std_min < self.log_std_max:
-            raise ConfigError(f"log_std_min must be below log_std_max, got {self.log_std_min} and {self.log_std_max}")
+        require_choice("distribution", self.distribution, DISTRIBUTIONS)
+        below = -math.inf < self.log_std_min < self.log_std_max < math.inf
+        require(below, "log_std_min", f"be below log_std_max, {self.log_std_max}", self.log_std_min)
 
     def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
         """``observation [B, O] -> loc, scale, action [B, A]`` with ``get_dist`` for the log-likelihood.

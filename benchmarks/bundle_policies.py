@@ -49,7 +49,7 @@ def main(task: str, expert: str, weak: str, expert_share: str) -> None:
     tensors = {
         f"{name}/{key}": value for name, network in networks.items() for key, value in tensors_of(network).items()
     }
-    tensors["noise_std"] = networks["expert"].log_std.detach().exp()
+    tensors["noise_std"] = networks["expert"].log_std.detach().clamp(*networks["expert"].log_std_range).exp()
     write_atomically(POLICIES / f"{task}.safetensors", save(tensors, metadata={"facts": json.dumps(facts)}))
     print(task, facts)
 

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.algorithms import ALGORITHMS
 from agents.algorithms.iql import tuned
-from agents.errors import AgentsError, ConfigError
+from agents.errors import AgentsError, ConfigError, require, require_choice
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
@@ -57,7 +57,7 @@ class WandbConfig:
     tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
 
     def __post_init__(self) -> None:
-        _check_choice("wandb.mode", self.mode, WANDB_MODES)
+        require_choice("wandb.mode", self.mode, WANDB_MODES)
 
 
 @dataclass
@@ -92,12 +92,10 @@ class TrainConfig:
         counts = ("gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
         for name in (*counts, "num_eval_envs", "checkpoint_every"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}")
-        _check_choice("storage", self.storage, STORAGES)
-        _check_choice("logger", self.logger, LOGGERS)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        require(self.seed >= 0, "seed", "be at least 0", self.seed)
+        require_choice("storage", self.storage, STORAGES)
+        require_choice("logger", self.logger, LOGGERS)
 
 
 @dataclass
@@ -121,11 +119,9 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         for name in ("num_episodes", "num_envs"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}")
-        _check_choice("logger", self.logger, ("wandb", "none"))
+            require(value is None or value >= 1, name, "be at least 1", value)
+        require(self.seed >= 0, "seed", "be at least 0", self.seed)
+        require_choice("logger", self.logger, ("wandb", "none"))
 
 
 RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig}
@@ -280,11 +276,6 @@ def _presets() -> list[str]:
 def _closest(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(known)}")
 
 
 def _refuse(message: str) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torchrl.objectives import BCLoss
 
-from agents.agent import AdamConfig, Agent
+from agents.agent import AdamConfig, Agent, check_settings
 from agents.data import Specs
 from agents.networks import ActorConfig, deterministic_policy
 
@@ -28,6 +28,9 @@ class BCConfig:
     max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
     actor: ActorConfig = field(default_factory=lambda: ActorConfig(dropout=0.1))
     actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def __post_init__(self) -> None:
+        check_settings(max_grad_norm=self.max_grad_norm)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""

@@ -9,14 +9,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from agents.agent import AdamConfig, Agent
+from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
 from agents.errors import ConfigError
 from agents.networks import ActorConfig, QValueConfig, ValueConfig, deterministic_policy
 from agents.objectives import IQLLoss
+from agents.objectives.iql import check_settings as check_loss_settings
 
 
 @dataclass
@@ -44,6 +47,10 @@ class IQLConfig:
     actor_optimizer: AdamConfig = field(default_factory=AdamConfig)  # the official code decays this one over the run
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
+    def __post_init__(self) -> None:
+        check_loss_settings(**self._loss_settings())
+        check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
+
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
         normalize = self.normalize_observations
@@ -52,11 +59,7 @@ class IQLConfig:
             actor,
             self.qvalue.build(specs, normalize=normalize).to(device),
             self.value.build(specs, normalize=normalize).to(device),
-            loss_function=self.loss_function,
-            temperature=self.temperature,
-            expectile=self.expectile,
-            gamma=self.gamma,
-            advantage_clip=self.advantage_clip,
+            **self._loss_settings(),
         )
         critics = [*loss.qvalue_network_params.parameters(), *loss.value_network_params.parameters()]
         return Agent(
@@ -69,6 +72,10 @@ class IQLConfig:
             target_tau=self.target_tau,
             max_grad_norm=self.max_grad_norm,
         )
+
+    def _loss_settings(self) -> dict[str, Any]:
+        names = ("loss_function", "temperature", "expectile", "gamma", "advantage_clip")
+        return {name: getattr(self, name) for name in names}
 
 
 # Temperature and expectile tuned per dataset in the ReBRAC paper (Tarasov et al. 2023, arXiv 2305.09836).

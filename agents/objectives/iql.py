@@ -5,6 +5,7 @@ Shapes: ``B`` batch, ``N`` critics. Values are in units of (scaled) discounted r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
-from agents.errors import ConfigError
+from agents.errors import require, require_choice
 
 QVALUE_LOSSES = ("l1", "l2", "smooth_l1")
 
@@ -35,8 +36,7 @@ def expectile_loss(residual: Tensor, expectile: float) -> Tensor:
     Raises:
         ConfigError: if ``expectile`` is outside (0, 1).
     """
-    if not 0.0 < expectile < 1.0:
-        raise ConfigError(f"expectile must lie in (0, 1), got {expectile}")
+    require(0.0 < expectile < 1.0, "expectile", "lie in (0, 1)", expectile)
     return torch.where(residual < 0, 1.0 - expectile, expectile) * residual.square()
 
 
@@ -137,7 +137,13 @@ class IQLLoss(LossModule):
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
     ) -> None:
-        _check_settings(loss_function, temperature, expectile, gamma, advantage_clip)
+        check_settings(
+            loss_function=loss_function,
+            temperature=temperature,
+            expectile=expectile,
+            gamma=gamma,
+            advantage_clip=advantage_clip,
+        )
         super().__init__()
         self.loss_function = loss_function
         self.temperature = temperature
@@ -230,16 +236,17 @@ def _output(network: TensorDictModule, tensordict: TensorDictBase, key: NestedKe
     return network(tensordict.copy()).get(key)
 
 
-def _check_settings(
-    loss_function: str, temperature: float, expectile: float, gamma: float, advantage_clip: float | None
+def check_settings(
+    *, loss_function: str, temperature: float, expectile: float, gamma: float, advantage_clip: float | None
 ) -> None:
-    if loss_function not in QVALUE_LOSSES:
-        raise ConfigError(f"unknown loss_function {loss_function!r}; choose from {', '.join(QVALUE_LOSSES)}")
-    if temperature < 0.0:
-        raise ConfigError(f"temperature must be at least 0, got {temperature}")
-    if not 0.0 < expectile < 1.0:
-        raise ConfigError(f"expectile must lie in (0, 1), got {expectile}")
-    if not 0.0 <= gamma <= 1.0:
-        raise ConfigError(f"gamma must lie in [0, 1], got {gamma}")
-    if advantage_clip is not None and advantage_clip <= 0.0:
-        raise ConfigError(f"advantage_clip must be positive or null, got {advantage_clip}")
+    """Refuse settings of :class:`IQLLoss` that are out of range.
+
+    Raises:
+        ConfigError: naming the setting, its range and the value.
+    """
+    require_choice("loss_function", loss_function, QVALUE_LOSSES)
+    require(0.0 <= temperature < math.inf, "temperature", "be at least 0", temperature)
+    require(0.0 < expectile < 1.0, "expectile", "lie in (0, 1)", expectile)
+    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
+    positive = advantage_clip is None or advantage_clip > 0.0
+    require(positive, "advantage_clip", "be positive or null", advantage_clip)

@@ -17,6 +17,10 @@ from agents.networks import ActorConfig, MLPConfig, QValueConfig, ValueConfig
 from agents.objectives import IQLLoss, advantage_weight, expectile_loss
 
 
+# the losses are tested without an agent, whose target updater TorchRL misses
+pytestmark = pytest.mark.filterwarnings("ignore:No target network updater")
+
+
 @pytest.fixture
 def networks(specs: agents.Specs):
     torch.manual_seed(0)
