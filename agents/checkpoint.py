@@ -184,7 +184,7 @@ def load(path: str | Path) -> Checkpoint:
 
 
 def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:
-    """The policy of a checkpoint, to deploy: ``observation [B, O] -> action [B, A]``, deterministic, in evaluation mode."""
+    """The policy of a checkpoint, to deploy: deterministic ``observation [B, O] -> action [B, A]``, in eval mode."""
     return load(path).build_agent(device=device).policy.eval().requires_grad_(False)
 
 

@@ -1,8 +1,9 @@
 """The built-in datasets ``demo/{pen,hammer,door,relocate}/{expert,mixed}-v0``, for machines without a network.
 
-Each is made on first use by rolling out small policies that ship with the package, and is an ordinary Minari dataset in the local store
-afterwards. ``expert`` is one good policy with its own Gaussian noise; ``mixed`` is a share of that and, for the rest, an early stage of the
-same policy's training, so that an offline method has to tell good from bad. ``agents/policies/README.md`` says where the policies come from.
+Each is made on first use by rolling out small policies that ship with the package, and is an ordinary Minari dataset in
+the local store afterwards. ``expert`` is one good policy with its own Gaussian noise; ``mixed`` is a share of that and,
+for the rest, an early stage of the same policy's training, so that an offline method has to tell good from bad.
+``agents/policies/README.md`` says where the policies come from.
 
 Shapes: ``O`` observation, ``A`` action, ``T`` steps of an episode.
 """
@@ -37,7 +38,7 @@ POLICIES = Path(__file__).parent / "policies"
 
 @dataclass(frozen=True)
 class BundledPolicy:
-    """A tanh perceptron on scaled observations, its mean squashed into [-1, 1], with Gaussian noise in every action dimension."""
+    """A tanh perceptron on scaled observations, its mean squashed into [-1, 1], plus Gaussian noise on every action."""
 
     mean: NDArray[np.float32]  # [O], subtracted from the observation
     scale: NDArray[np.float32]  # [O], multiplied with the difference
@@ -160,7 +161,7 @@ def _rollouts(env: EvaluationEnv, policies: list[BundledPolicy], report: Callabl
 
 @contextlib.contextmanager
 def _destination(dataset_id: str) -> Iterator[Path]:
-    """A folder to fill, elsewhere in the store since Minari writes in place; when the block ends, it becomes the dataset."""
+    """A hidden folder of the store to fill, since Minari writes in place; after the block, it becomes the dataset."""
     from minari.storage.datasets_root_dir import get_dataset_path
 
     destination = get_dataset_path(dataset_id)

@@ -50,4 +50,4 @@ def require_choice(name: str, value: str, known: Iterable[str]) -> None:
         ConfigError: ``unknown <name> <value>; choose from <known>``.
     """
     if value not in known:
-        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(sorted(known))}")
+        raise ConfigError(f"unknown {name} {value!r}; choose from {', '.join(known)}")

@@ -46,7 +46,7 @@ class MLPConfig:
         sizes = list(self.hidden_sizes)
         require(all(size >= 1 for size in sizes), "hidden_sizes", "all be at least 1", sizes)
         require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
-        require_choice("activation", self.activation, ACTIVATIONS)
+        require_choice("activation", self.activation, sorted(ACTIVATIONS))
         require_choice("init", self.init, INITS)
 
     def layers(self, in_features: int, out_features: int) -> nn.Sequential:
@@ -191,9 +191,9 @@ class TanhNormalActor(nn.Module):
 class BoundedTanhNormal(TanhNormal):
     """TanhNormal for data whose actions lie at the bounds.
 
-    The likelihood of an action of exactly +-1 depends on where TorchRL's inverse of tanh stops, hundreds of nats further
-    out than anything inside: one saturated demonstration owns the batch. Actions are pulled inside by a share of the
-    range first, as official IQL does.
+    The likelihood of an action of exactly +-1 depends on where TorchRL's inverse of tanh stops, hundreds of nats
+    further out than anything inside: one saturated demonstration owns the batch. Actions are pulled inside by a share
+    of the range first, as official IQL does.
     """
 
     action_eps = 1e-5  # share of the half range
