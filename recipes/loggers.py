@@ -15,6 +15,12 @@ from agents.errors import ConfigError
 from agents.evaluation import EvalResult
 from config import WandbConfig
 
+QUIET = {
+    "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
+    "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
+}
+PATHS = ("run_dir", "resume", "checkpoint", "output")  # settings that name places on this machine: they stay here
+
 
 def make_logger(
     kind: str, folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
@@ -37,16 +43,19 @@ def make_logger(
         try:
             return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
         except ImportError as error:
-            raise ConfigError("logger=tensorboard needs a package: pip install 'offline-agents[tensorboard]'") from error
+            raise ConfigError(
+                "logger=tensorboard needs a package: pip install 'offline-agents[tensorboard]'"
+            ) from error
     return _wandb_logger(folder, name=name, run_id=run_id, job_type=job_type, settings=settings, wandb=wandb)
 
 
 def _wandb_logger(
     folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
 ) -> WandbLogger:
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
     import wandb as client
 
-    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # a package named agents makes it advertise a tracer of language models
     mode = wandb.mode
     if mode == "auto":
         mode = "online" if client.login(prompt=False, verify=False) else "offline"
@@ -61,7 +70,7 @@ def _wandb_logger(
             group=wandb.group,
             job_type=job_type,
             tags=list(wandb.tags),
-            config=flatten(settings),
+            config={key: value for key, value in flatten(settings).items() if key not in PATHS},
             mode=mode,
             settings=client.Settings(
                 silent=True,
@@ -73,7 +82,9 @@ def _wandb_logger(
             ),
         )
     except client.errors.Error as error:
-        raise ConfigError(f"W&B refused the run ({str(error).splitlines()[0]}); use wandb.mode=offline or logger=csv") from error
+        raise ConfigError(
+            f"W&B refused the run ({str(error).splitlines()[0]}); use wandb.mode=offline or logger=csv"
+        ) from error
 
 
 def sync_hint(logger: Logger | None) -> str | None:
