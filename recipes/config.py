@@ -158,7 +158,7 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
             if error.errno not in NO_PLACE_TO_WRITE:
                 raise
             where = f" ({error.filename})" if error.filename else ""
-            sys.exit(_refuse(f"{error.strerror}{where}; make room, or mend rights, then resume: what was saved is whole"))
+            sys.exit(_refuse(f"{error.strerror}{where}; make room or mend its rights; what was saved is whole"))
 
     try:
         for argument in sys.argv[1:]:

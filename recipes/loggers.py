@@ -79,6 +79,7 @@ def _wandb_logger(
                 disable_code=True,
                 x_save_requirements=False,  # neither the machine's packages nor its name and paths are uploaded
                 x_disable_machine_info=True,
+                host="",
             ),
         )
     except client.errors.Error as error:
