@@ -35,6 +35,30 @@ class Specs:
     observation_mean: Tensor  # [O] float32, over the N observations (not the next ones)
     observation_std: Tensor  # [O] float32, no epsilon added
 
+    def check_fit(self, env: EvaluationEnv, owner: str) -> None:
+        """Refuse an environment with other observations or actions.
+
+        Args:
+            owner: what has these specs, for the message.
+
+        Raises:
+            DataError: naming both.
+        """
+        discrete = isinstance(self.action, Categorical)
+        action = f"Discrete({self.action.n})" if discrete else f"Box({self.action.shape[-1]},)"
+        ours = f"Box({self.observation.shape[-1]},) and {action}"
+        with env.borrow(1) as (gym_env,):  # kept for the first evaluation
+            theirs = f"{_describe(gym_env.observation_space)} and {_describe(gym_env.action_space)}"
+        if theirs != ours:
+            raise DataError(
+                f"environment {env.spec.id!r} has observations and actions in {theirs}, {owner} in {ours}; "
+                "pass one that fits as eval_env=ID"
+            )
+
+
+def _describe(space: gym.Space) -> str:
+    return str(space) if isinstance(space, gym.spaces.Discrete) else f"{type(space).__name__}{space.shape or ''}"
+
 
 class PackedStorage(TensorStorage):
     """Storage over packed rows: one gather per batch, then views of it; half the time of a TensorDict's storage."""
@@ -130,23 +154,8 @@ class OfflineDataset:
         reference = None if other else self.reference  # returns of another environment are on another scale
         env = EvaluationEnv(self.env_spec if env_id is None else env_id, num_envs=num_envs, reference=reference)
         if env_id is not None:
-            self._check_fit(env)
+            self.specs.check_fit(env, f"dataset {self.id!r}")
         return env
-
-    def _check_fit(self, env: EvaluationEnv) -> None:
-        action = f"Discrete({self.specs.action.n})" if self.layout.discrete else f"Box({self.layout.action},)"
-        ours = f"Box({self.layout.observation},) and {action}"
-        with env.borrow(1) as (gym_env,):  # kept for the first evaluation
-            theirs = f"{_describe(gym_env.observation_space)} and {_describe(gym_env.action_space)}"
-            if theirs != ours:
-                raise DataError(
-                    f"environment {env.spec.id!r} has observations and actions in {theirs}, dataset {self.id!r} in "
-                    f"{ours}; pass one that fits as eval_env=ID"
-                )
-
-
-def _describe(space: gym.Space) -> str:
-    return str(space) if isinstance(space, gym.spaces.Discrete) else f"{type(space).__name__}{space.shape or ''}"
 
 
 def load_dataset(

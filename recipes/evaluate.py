@@ -23,30 +23,56 @@ import loggers
 import report
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
-from run import RunFolder, default_num_envs
+from run import RunFolder, default_num_envs, versions
 
 
 def evaluate(cfg: DictConfig) -> None:
     config = settings.build(cfg, "evaluate")
-    path = Path(config.checkpoint)
-    checkpoint = load(RunFolder(path).checkpoints.last if path.is_dir() else path)
-    output = Path(config.output) if config.output else checkpoint.path.parent.parent / "evaluation"
+    checkpoint = read_checkpoint(Path(config.checkpoint))
+    output = Path(config.output) if config.output else run_folder(checkpoint.path) / "evaluation"
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
 
     policy = checkpoint.build_agent().policy
     with evaluation_env(config, checkpoint) as env:
         result = agents.evaluate(policy, env, config.num_episodes, seed=config.seed)
         random = agents.evaluate(agents.random_policy(env), env, config.num_episodes, seed=config.seed)
-        files = {"scores": output / "episodes.csv", "plot": output / "returns.png"}
-        write_atomically(files["scores"], episodes_csv(result, config.seed).encode())
-        report.plot_episodes(files["plot"], {name: result, "random policy": random}, title=checkpoint.extra["dataset"])
+        write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
+        plot = {name: result, "random policy": random}
+        report.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
+        print(report.table(plot))
+        print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
+        video = None
         if config.video:
-            files["video"] = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
+            video = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
+            print(f"video:  {video}")
+    log(config, checkpoint, output, result, video)
 
-    print(report.table({name: result, "random policy": random}))
-    for label, file in files.items():
-        print(f"{label + ':':8}{file}")
-    log(config, checkpoint, output, result, files.get("video"))
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a file, or the last one of a run's folder.
+
+    Raises:
+        CheckpointError: if it cannot be read, or was not written by ``recipes/train.py``.
+    """
+    checkpoints = RunFolder(path).checkpoints
+    try:
+        checkpoint = load(checkpoints.last if path.is_dir() else path)
+    except agents.CheckpointError as error:
+        if not (path.is_dir() and checkpoints.previous.exists()):
+            raise
+        raise agents.CheckpointError(f"{error}; the one before is checkpoint={checkpoints.previous}") from error
+    if missing := {"algorithm", "dataset", "dataset_fingerprint", "eval_env", "reference"} - checkpoint.extra.keys():
+        raise agents.CheckpointError(
+            f"{checkpoint.path} was not written by recipes/train.py: it lacks {', '.join(sorted(missing))}; evaluate "
+            "it from Python by agents.evaluate(agents.load_policy(path), env)"
+        )
+    return checkpoint
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint belongs to; its own folder when it was taken out of one."""
+    folder = checkpoint.parent
+    return folder.parent if folder.name == "checkpoints" else folder
 
 
 def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
@@ -54,11 +80,16 @@ def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> a
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
     if config.eval_env is None and stored is None:
         raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
-    return agents.EvaluationEnv(
-        config.eval_env or EnvSpec.from_json(stored),
+    trained = EnvSpec.from_json(stored) if stored else None
+    other = config.eval_env is not None and trained is not None and config.eval_env != trained.id
+    env = agents.EvaluationEnv(
+        config.eval_env or trained,
         num_envs=config.num_envs or default_num_envs(),
-        reference=reference and agents.Reference(*reference),
+        # returns of another environment are on another scale
+        reference=agents.Reference(*reference) if reference and not other else None,
     )
+    checkpoint.specs().check_fit(env, f"the policy in {checkpoint.path}")
+    return env
 
 
 def episodes_csv(result: agents.EvalResult, seed: int) -> str:
@@ -81,7 +112,15 @@ def log(
         name=f"{checkpoint.extra['algorithm']}/{checkpoint.extra['dataset']}",
         run_id=uuid.uuid4().hex[:8],
         job_type="eval",
-        settings={**dataclasses.asdict(config), **checkpoint.metadata["algorithm"], **checkpoint.extra},
+        settings={
+            **dataclasses.asdict(config),
+            "algorithm": checkpoint.metadata["algorithm"]["fields"],
+            "algorithm_name": checkpoint.extra["algorithm"],
+            "dataset": checkpoint.extra["dataset"],
+            "dataset_fingerprint": checkpoint.extra["dataset_fingerprint"],
+            "step": checkpoint.num_updates,
+            "versions": versions(),
+        },
         wandb=config.wandb,
     )
     loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)

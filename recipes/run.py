@@ -217,12 +217,13 @@ class Saver:
         self._batches = buffer._rng  # TorchRL gives no public way to the generator, all that a resume needs of a buffer
         self._best_return: float | None = None
         self._saved_step = 0
+        reference = env.reference if env else dataset.reference
         self._extra = {
             "algorithm": folder.info["algorithm"],
             "dataset": dataset.id,
             "dataset_fingerprint": dataset.fingerprint,
             "eval_env": env and env.spec.to_json(),
-            "reference": dataclasses.astuple(dataset.reference) if dataset.reference else None,
+            "reference": dataclasses.astuple(reference) if reference else None,
             "versions": versions(),
         }
 
