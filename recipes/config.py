@@ -163,6 +163,7 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
     try:
         for argument in sys.argv[1:]:
             _check_argument(argument, recipe)
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: "=" in argument)  # Hydra wants options before settings
         with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
             folder = tempfile.TemporaryDirectory
             OmegaConf.register_new_resolver("scratch", lambda: scratch.enter_context(folder()), replace=True)
