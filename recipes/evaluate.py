@@ -23,6 +23,7 @@ import loggers
 import report
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
+from agents.envs import find_spec
 from run import RunFolder, default_num_envs, versions
 
 
@@ -81,9 +82,10 @@ def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> a
     if config.eval_env is None and stored is None:
         raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
     trained = EnvSpec.from_json(stored) if stored else None
-    other = config.eval_env is not None and trained is not None and config.eval_env != trained.id
+    spec = find_spec(config.eval_env) if config.eval_env else trained
+    other = trained is not None and spec.id != trained.id
     env = agents.EvaluationEnv(
-        config.eval_env or trained,
+        spec,
         num_envs=config.num_envs or default_num_envs(),
         # returns of another environment are on another scale
         reference=agents.Reference(*reference) if reference and not other else None,

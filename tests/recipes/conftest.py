@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -25,15 +26,16 @@ import agents
 
 REPOSITORY = Path(agents.__file__).parents[1]
 DATASET = "test/pendulum-v0"
+RUN = f"runs/iql/{DATASET}/seed0"
 EPISODE_STEPS = 25
 QUICK = (
     f"dataset={DATASET}",
-    "gradient_steps=60",
+    "gradient_steps=20",
     "batch_size=16",
-    "eval_every=20",
+    "eval_every=10",
     "num_eval_episodes=2",
     "num_eval_envs=1",
-    "log_every=10",
+    "log_every=5",
     "device=cpu",
     "logger=none",
     "wandb.mode=offline",
@@ -76,16 +78,21 @@ def small(algorithm: str) -> list[str]:
 
 
 def write_dataset(
-    dataset_id: str, *, env_id: str | None = "Pendulum-v1", discrete: bool = False, seed: int = 0
+    dataset_id: str, *, named: bool = True, discrete: bool = False, scale: float = 1.0, seed: int = 0
 ) -> None:
-    """Eight episodes of random actions, truncated after 25 steps, as a Minari dataset."""
+    """Eight episodes of random actions in Pendulum-v1, truncated after 25 steps, as a Minari dataset.
+
+    Args:
+        named: the metadata say which environment it was.
+        scale: of the actions; above 1 some are outside the bounds.
+    """
     env = gym.make("Pendulum-v1", max_episode_steps=EPISODE_STEPS)
     episodes = []
     for index in range(8):
         rng = np.random.default_rng((seed, index))
         observations, actions, rewards = [env.reset(seed=1000 * seed + index)[0]], [], []
         for _ in range(EPISODE_STEPS):
-            actions.append(rng.uniform(-2.0, 2.0, 1).astype(np.float32))
+            actions.append(scale * rng.uniform(-2.0, 2.0, 1).astype(np.float32))
             observation, reward, *_ = env.step(actions[-1])
             observations.append(observation)
             rewards.append(reward)
@@ -104,7 +111,7 @@ def write_dataset(
         "observation_space": env.observation_space,
         "action_space": gym.spaces.Discrete(3) if discrete else env.action_space,
     }
-    metadata = {"env": env.spec if env_id else None, "ref_min_score": -300.0, "ref_max_score": -50.0}
+    metadata = {"env": env.spec if named else None, "ref_min_score": -300.0, "ref_max_score": -50.0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that no author and no code is named
         minari.create_dataset_from_buffers(dataset_id, episodes, **spaces, **metadata)
@@ -130,8 +137,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             patch.setenv(name, value)
         write_dataset(DATASET)
         write_dataset("test/other-v0", seed=1)
-        write_dataset("test/no-env-v0", env_id=None)
+        write_dataset("test/no-env-v0", named=False)
         write_dataset("test/discrete-v0", discrete=True)
+        write_dataset("test/outside-v0", scale=1.5)
         return dict(os.environ)
 
 
@@ -168,10 +176,11 @@ def run_recipe(forkserver: subprocess.Popen[str], tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def quick_train(run_recipe: Recipe) -> Recipe:
-    """The training recipe with small networks and quick settings, without the plot, which takes as long as all else."""
+    """The training recipe with small networks and quick settings, without the plot: it takes as long as all else."""
 
-    def run(*overrides: str, algorithm: str = "iql", before: str = "", **options: Any) -> Finished:
-        return run_recipe("train", *QUICK, *small(algorithm), *overrides, before=NO_PLOT + before, **options)
+    def run(*overrides: str, algorithm: str = "iql", before: str = "", plot: bool = False, **options: Any) -> Finished:
+        before = before if plot else NO_PLOT + before
+        return run_recipe("train", *QUICK, *small(algorithm), *overrides, before=before, **options)
 
     return run
 
@@ -195,11 +204,46 @@ def evaluate(run_recipe: Recipe, tmp_path: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def read_log() -> Callable[[Path], list[dict[str, str]]]:
-    """Rows of a CSV log without what depends on the clock."""
+def usual(quick_train: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run with quick settings; not to be changed."""
+    folder = tmp_path_factory.mktemp("usual")
+    assert quick_train(cwd=folder).code == 0
+    return folder / RUN
+
+
+@pytest.fixture
+def run(usual: Path, tmp_path: Path) -> Path:
+    """The same as a copy below the test's own folder, in the place where a quick run goes."""
+    return Path(shutil.copytree(usual, tmp_path / RUN))
+
+
+@pytest.fixture(scope="session")
+def read_wandb() -> Callable[[Path], list[dict[str, Any]]]:
+    """All records of an offline W&B run, as the client itself reads them."""
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", str(path), "--json"]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return [json.loads(line) for line in printed.splitlines()]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def read_csv() -> Callable[[Path], list[dict[str, str]]]:
+    """Rows of a CSV log."""
 
     def read(path: Path) -> list[dict[str, str]]:
         with open(path, newline="") as file:
-            return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in csv.DictReader(file)]
+            return [*csv.DictReader(file)]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def read_log(read_csv: Callable[[Path], list[dict[str, str]]]) -> Callable[[Path], list[dict[str, str]]]:
+    """The same without what depends on the clock."""
+    return lambda path: [
+        {key: value for key, value in row.items() if not key.startswith("time/")} for row in read_csv(path)
+    ]

@@ -2,7 +2,7 @@
 
 It imports everything once, then forks a child per line of standard input, a JSON object with the arguments of ``run``.
 The child is a real process with its own exit code, signals and files. The answer is a line with its exit code, negative
-for a signal. W&B is left for the children to import: that makes a temporary folder, which the first to exit would remove.
+for a signal. W&B is left for the children to import: that makes a temporary folder, which the first one would remove.
 """
 
 from __future__ import annotations

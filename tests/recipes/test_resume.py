@@ -163,16 +163,16 @@ def test_a_killed_run_resumes_exactly(moment, train, train_as_is, tmp_path, neve
     assert_same(outcome_of(tmp_path / RUN), outcome_of(never_stopped / RUN))
 
 
-@pytest.mark.parametrize(
-    ("signals", "code"), [("signal.SIGINT", 130), ("signal.SIGTERM", 143)], ids=["SIGINT", "SIGTERM"]
-)
+@pytest.mark.parametrize(("name", "code", "logger"), [("SIGINT", 130, "none"), ("SIGTERM", 143, "wandb")])
 def test_a_signal_finishes_the_update_saves_and_tells_how_to_go_on(
-    signals, code, train, train_as_is, tmp_path, never_stopped, outcome_of
+    name, code, logger, train, train_as_is, tmp_path, never_stopped, outcome_of, read_wandb
 ) -> None:
-    stopped = train(*SETTINGS, before=SIGNAL.format(signals=f"{signals},"))
+    stopped = train(*SETTINGS, f"logger={logger}", before=SIGNAL.format(signals=f"signal.{name},"))
     assert stopped.code == code, stopped.err
     assert "Traceback" not in stopped.err
     assert checkpoint.load(tmp_path / RUN / "checkpoints" / "last.safetensors").num_updates == 17
+    if logger == "wandb":
+        assert read_wandb(tmp_path / RUN)[-1]["exit"]["exit_code"] == code
     told = re.fullmatch(
         r"stopped after step 17; go on with: python \S+/recipes/train\.py (\S+)", stopped.out.splitlines()[-1]
     )

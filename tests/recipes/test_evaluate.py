@@ -1,0 +1,239 @@
+"""Evaluating a checkpoint: the numbers are those of ``agents.evaluate``, and every setting has an effect."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import agents
+import config
+from agents import checkpoint
+
+RUN = "runs/iql/test/pendulum-v0/seed0"
+
+# no film is made, and the workers are counted
+PROBE = """
+import agents, socket
+borrow = agents.EvaluationEnv.borrow
+def probed(self, count):
+    print("probe envs", count)
+    return borrow(self, count)
+agents.EvaluationEnv.borrow = probed
+def record_video(policy, env, path, *, seed):
+    path.write_bytes(b"film of seed %d" % seed)
+    return path
+agents.record_video = record_video
+def no_network(*_, **__):
+    print("NETWORK")
+    raise OSError
+socket.getaddrinfo = no_network
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An evaluation of the usual run's copy in a folder of its own."""
+
+    folder: Path
+    finished: Any
+
+    @property
+    def output(self) -> Path:
+        return next(self.folder.glob("**/episodes.csv")).parent
+
+    def episodes(self) -> list[dict[str, str]]:
+        with open(self.output / "episodes.csv", newline="") as file:
+            return [*csv.DictReader(file)]
+
+    def column(self, name: str) -> list[str]:
+        return [row[name] for row in self.episodes()]
+
+    def policy(self) -> str:
+        return next(line for line in self.finished.out.splitlines() if line.startswith("iql")).split("  ")[0]
+
+    def envs(self) -> set[str]:
+        return set(re.findall(r"^probe envs (\d+)$", self.finished.out, re.MULTILINE))
+
+    def files(self) -> set[str]:
+        return {path.name for path in self.output.iterdir()}
+
+
+PREVIOUS = f"checkpoint={RUN}/checkpoints/previous.safetensors"
+# what to write, what to look at, and what is seen usually and then
+EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
+    "checkpoint": (PREVIOUS, Trial.policy, "iql at step 20", "iql at step 10"),
+    "num_episodes": ("num_episodes=2", lambda t: len(t.episodes()), 3, 2),
+    "num_envs": ("num_envs=2", Trial.envs, {"1"}, {"1", "2"}),
+    "seed": ("seed=7", lambda t: t.column("seed"), ["0", "1", "2"], ["7", "8", "9"]),
+    "video": ("video=true", lambda t: "episode.mp4" in t.files(), False, True),
+    "eval_env": ("eval_env=Pendulum-v1", lambda t: set(t.column("length")), {"25"}, {"200"}),
+    "output": ("output=here", lambda t: str(t.output.relative_to(t.folder)), f"{RUN}/evaluation", "here"),
+    "logger": ("logger=wandb", lambda t: "wandb" in t.files(), False, True),
+}
+SETTINGS_OF_WANDB = {f"wandb.{name}" for name in ("project", "entity", "mode", "group", "tags")}
+
+
+@pytest.fixture(scope="module")
+def trial(run_recipe, usual, tmp_path_factory) -> Callable[..., Trial]:
+    def run(*overrides: str, before: str = "") -> Trial:
+        folder = tmp_path_factory.mktemp("trial")
+        shutil.copytree(usual, folder / RUN)
+        given = {setting.split("=")[0]: setting for setting in (f"checkpoint={RUN}", "num_episodes=3", "num_envs=1")}
+        given |= {setting.split("=")[0]: setting for setting in ("wandb.mode=offline", *overrides)}
+        finished = run_recipe("evaluate", *given.values(), cwd=folder, before=before + PROBE)
+        assert finished.code == 0, finished.err
+        return Trial(folder, finished)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def usual_trial(trial) -> Trial:
+    return trial()
+
+
+@pytest.mark.parametrize("setting", EFFECTS)
+def test_a_setting_has_an_effect(setting, trial, usual_trial) -> None:
+    override, look, before, after = EFFECTS[setting]
+    assert (look(usual_trial), look(trial(override))) == (before, after)
+
+
+def test_every_setting_is_among_those_with_an_effect() -> None:
+    assert EFFECTS.keys() | SETTINGS_OF_WANDB == {*config.key_names(config.EvaluateConfig())} - {"wandb"}
+
+
+def test_the_settings_of_wandb_and_the_evaluation_reach_wandb(trial, read_wandb, usual) -> None:
+    chosen = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]", "wandb.mode=auto")
+    done = trial("logger=wandb", "video=true", *chosen)
+    records = read_wandb(done.output)
+    (run,) = [record["run"] for record in records if record["type"] == "run"]
+    assert [run[name] for name in ("project", "entity", "run_group", "tags")] == ["grasp", "lab", "first", ["a", "b"]]
+    assert run["job_type"] == "eval" and run["display_name"] == "iql/test/pendulum-v0"
+    settings = run["config"]["update"]
+    assert settings["algorithm.expectile"] == 0.7 and settings["algorithm_name"] == "iql" and settings["step"] == 20
+    assert settings["num_episodes"] == 3 and settings["dataset"] == "test/pendulum-v0"
+    assert not {"checkpoint", "output"} & settings.keys() and str(done.folder) not in str(settings)
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    logged = {key.split(".")[0]: value for item in items for key, value in item.items()}
+    assert logged["eval/return"] == np.mean([float(value) for value in done.column("return")])
+    assert {"eval/video", "eval/episodes", "eval/returns", "eval/minari_score"} < logged.keys()
+    assert logged["eval/step"] == 20
+    assert "NETWORK" not in done.finished.out
+    assert "W&B: offline; upload by: wandb sync" in done.finished.out
+
+
+def test_the_numbers_are_those_of_evaluate_called_directly(usual_trial) -> None:
+    policy = agents.load_policy(usual_trial.folder / RUN / "checkpoints" / "last.safetensors")
+    with agents.load_dataset("test/pendulum-v0").make_env() as env:
+        result = agents.evaluate(policy, env, 3)
+    assert usual_trial.column("return") == [str(value) for value in result.returns]
+    assert usual_trial.column("minari_score") == [str(value) for value in result.minari_scores]
+    assert usual_trial.column("length") == ["25"] * 3
+
+
+def test_the_number_of_workers_changes_no_number(trial, usual_trial) -> None:
+    assert trial("num_envs=3").episodes() == usual_trial.episodes()
+
+
+def test_it_prints_a_table_and_where_the_files_are(usual_trial) -> None:
+    lines = usual_trial.finished.out.splitlines()
+    assert any(line.startswith("random policy ") for line in lines)
+    shown = dict(line.split(maxsplit=1) for line in lines[-2:])
+    assert shown == {"scores:": f"{RUN}/evaluation/episodes.csv", "plot:": f"{RUN}/evaluation/returns.png"}
+    assert (usual_trial.output / "returns.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_checkpoint_taken_out_of_its_run_is_evaluated_where_it_is(usual, evaluate, tmp_path) -> None:
+    (tmp_path / "taken").mkdir()
+    shutil.copy(usual / "checkpoints" / "best.safetensors", tmp_path / "taken" / "policy.safetensors")
+    assert evaluate("checkpoint=taken/policy.safetensors", "num_episodes=1").code == 0
+    assert os.listdir(tmp_path) == ["taken"]
+    assert (tmp_path / "taken" / "evaluation" / "episodes.csv").exists()
+
+
+def test_scores_of_another_environment_are_not_on_the_datasets_scale(trial, usual_trial) -> None:
+    assert "minari_score" in usual_trial.episodes()[0]
+    assert "minari_score" in trial("eval_env=gymnasium:Pendulum-v1").episodes()[0]  # the same as in training
+    other = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
+    register = f"import gymnasium\ngymnasium.register('Other-v0', {other!r}, max_episode_steps=5)\n"
+    scores = trial("eval_env=Other-v0", before=register).episodes()[0]
+    assert "minari_score" not in scores and scores["length"] == "5"
+
+
+# What cannot be evaluated --------------------------------------------------------------------------------------------
+
+
+def test_a_truncated_last_checkpoint_names_the_one_before(run, evaluate) -> None:
+    last = run / "checkpoints" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:1000])
+    message = evaluate(f"checkpoint={RUN}").refusal()
+    assert (
+        "last.safetensors is truncated" in message and f"checkpoint={RUN}/checkpoints/previous.safetensors" in message
+    )
+    assert evaluate(PREVIOUS, "num_episodes=1").code == 0
+
+
+def write_foreign(kind: str, path: Path) -> None:
+    if kind == "text":
+        path.write_text("not a checkpoint")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps({"policy": 1}))
+    elif kind == "torch":
+        torch.save({"policy": torch.zeros(3)}, path)
+    else:
+        save_file({"policy": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "pickle", "torch", "safetensors"])
+def test_a_foreign_file_is_one_line(kind, evaluate, tmp_path) -> None:
+    write_foreign(kind, tmp_path / "file")
+    assert re.match(r"file is (truncated or )?not a checkpoint", evaluate("checkpoint=file").refusal())
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_without_a_checkpoint_is_one_line(evaluate, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert evaluate("checkpoint=empty").refusal() == "no checkpoint at empty/checkpoints/last.safetensors"
+
+
+def test_a_checkpoint_saved_from_python_says_how_to_evaluate_it(evaluate, tmp_path) -> None:
+    dataset = agents.load_dataset("test/pendulum-v0")
+    settings = agents.BCConfig(actor=agents.ActorConfig(hidden_sizes=[8]))
+    checkpoint.save(tmp_path / "mine", settings.build(dataset.specs), config=settings, specs=dataset.specs)
+    message = evaluate("checkpoint=mine").refusal()
+    assert "was not written by recipes/train.py" in message and "agents.load_policy(path)" in message
+
+
+def test_an_environment_of_other_shapes_is_one_line(run, evaluate) -> None:
+    message = evaluate(f"checkpoint={RUN}", "eval_env=CartPole-v1").refusal()
+    assert "'CartPole-v1' has observations and actions in" in message and "pass one that fits as eval_env=ID" in message
+    assert not (run / "evaluation").exists()
+
+
+def test_without_an_environment_one_has_to_be_named(train, evaluate) -> None:
+    assert train("dataset=test/no-env-v0", "run_dir=run", "gradient_steps=5").code == 0
+    assert "names no environment; name one by eval_env=ID" in evaluate("checkpoint=run").refusal()
+    done = evaluate("checkpoint=run", "eval_env=Pendulum-v1", "num_episodes=1")
+    assert done.code == 0 and "minari score" in done.out
+
+
+def test_a_film_that_cannot_be_made_leaves_the_scores(run, evaluate) -> None:
+    dark = "def dark(*_, **__): raise agents.AgentsError('no OpenGL here; install one')"
+    before = f"import agents\n{dark}\nagents.record_video = dark"
+    finished = evaluate(f"checkpoint={RUN}", "num_episodes=1", "video=true", before=before)
+    assert finished.refusal() == "no OpenGL here; install one"
+    assert "random policy" in finished.out and (run / "evaluation" / "episodes.csv").exists()

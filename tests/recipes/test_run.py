@@ -1,0 +1,96 @@
+"""The parts of a run: its logs on disk, signals, the stopwatch and the device."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import agents
+import run
+from run import CsvLog, Interrupt, Stopwatch, read_csv
+
+
+def test_a_log_has_the_columns_of_its_first_row(tmp_path) -> None:
+    log = CsvLog(tmp_path / "log.csv")
+    assert (tmp_path / "log.csv").read_text() == ""
+    log.write(5, {"a": 0.1, "b": 2})
+    log.write(10, {"b": 1e-300, "a": 3})
+    assert (tmp_path / "log.csv").read_text() == "step,a,b\n5,0.1,2\n10,3,1e-300\n"
+    with pytest.raises(ValueError, match="c"):
+        log.write(15, {"a": 1, "c": 1})
+
+
+@pytest.mark.parametrize("torn", ["", "15,7", "15,7,8"])
+def test_a_log_goes_on_after_its_last_whole_row_of_a_saved_step(torn, tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,a,b\n5,0.10,2\n10,3,4\n12,5,6\n" + torn)
+    log = CsvLog(path, last_step=10)
+    assert path.read_text() == "step,a,b\n5,0.10,2\n10,3,4\n"  # as they were written
+    log.write(12, {"a": 5, "b": 6})
+    assert [row["step"] for row in read_csv(path)] == ["5", "10", "12"]
+
+
+@pytest.mark.parametrize("text", ["", "step", "step,a,b\n", "step,a,b\n5,1"])
+def test_a_log_without_a_whole_row_begins_anew(text, tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    assert read_csv(path) == []
+    CsvLog(path, last_step=5).write(6, {"c": 1})
+    assert path.read_text() == "step,c\n6,1\n"
+
+
+def test_the_first_signal_is_noted_and_the_second_one_stops() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupt() as interrupt:
+        assert interrupt.signal is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (interrupt.signal, interrupt.exit_code) == (signal.SIGTERM, 143)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_stopwatch_adds_up_per_stage_and_starts_again_when_read(monkeypatch) -> None:
+    now = iter([0.0, 1.0, 5.0, 7.0, 10.0, 10.5])
+    monkeypatch.setattr(run.time, "perf_counter", lambda: next(now))
+    clock = Stopwatch("update", "evaluation")
+    for stage in ("update", "evaluation", "update"):
+        with clock(stage):
+            pass
+    assert clock.read() == {"update": 1.5, "evaluation": 2.0}
+    assert clock.read() == {"update": 0.0, "evaluation": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "num_devices", "device"),
+    [("auto", 0, "cpu"), ("auto", 1, "cuda"), ("cpu", 1, "cpu"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_a_device_is_the_one_named_or_cuda_where_there_is_one(name, num_devices, device, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: num_devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_devices)
+    assert run.resolve_device(name) == torch.device(device)
+
+
+@pytest.mark.parametrize(("name", "num_devices"), [("cuda", 0), ("cuda:1", 1), ("tpu", 1), ("mps", 1), ("", 1)])
+def test_a_device_that_is_not_there_is_refused(name, num_devices, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_devices)
+    with pytest.raises(agents.ConfigError, match="cpu"):
+        run.resolve_device(name)
+
+
+def test_versions_are_those_of_all_that_results_depend_on() -> None:
+    versions = run.versions()
+    assert versions["torch"] == torch.__version__
+    assert {"python", "torchrl", "tensordict", "minari", "gymnasium-robotics", "mujoco", "numpy"} < versions.keys()
+
+
+def test_information_is_added_to_what_is_known(tmp_path) -> None:
+    folder = run.RunFolder(tmp_path / "run")
+    folder.add_info(algorithm="iql")
+    folder.add_info(wandb_id="abc")
+    assert folder.info == {"algorithm": "iql", "wandb_id": "abc"}
+    assert [path.name for path in Path(folder.path).iterdir()] == ["run.json"]
