@@ -13,6 +13,7 @@ from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
+from torch.distributions import Distribution
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
@@ -202,7 +203,7 @@ class IQLLoss(LossModule):
 
     def _log_prob(self, tensordict: TensorDictBase) -> Tensor:
         with self.actor_network_params.to_module(self.actor_network):
-            dist = self.actor_network.get_dist(tensordict.copy())
+            dist = _distribution(self.actor_network, tensordict)
         return dist.log_prob(tensordict.get(self.tensor_keys.action))
 
     def _bellman_target(self, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
@@ -231,9 +232,18 @@ class IQLLoss(LossModule):
 def _output(network: TensorDictModule, tensordict: TensorDictBase, key: NestedKey) -> Tensor:
     """One output of a network, leaving the TensorDict as it was."""
     if type(network) is TensorDictModule and network.out_keys == [key]:
-        # writing into a TensorDict and reading back costs as much as a quarter of the product inside
+        # what a TensorDictModule adds to write into a TensorDict costs a quarter of the product inside
         return network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
     return network(tensordict.copy()).get(key)
+
+
+def _distribution(actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase) -> Distribution:
+    """The actor's distribution, leaving the TensorDict as it was."""
+    network = actor[0]
+    if len(actor) == 2 and type(network) is TensorDictModule:  # as above
+        outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
+        return actor[1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
+    return actor.get_dist(tensordict.copy())
 
 
 def check_settings(
