@@ -38,7 +38,7 @@ def headline(result: EvalResult) -> str:
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
-    """A row per policy that was evaluated and one for the dataset; the first column to the left, numbers to the right."""
+    """A row per evaluated policy and one for the dataset; the first column to the left, numbers to the right."""
     rows = [_evaluation_row(name, result) for name, result in evaluations.items() if result is not None]
     lines = [list(COLUMNS), *rows, *([_dataset_row(dataset)] if dataset else [])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
@@ -65,7 +65,8 @@ class ReturnsPlot:
     """``returns.png``: average episode reward over gradient steps, beside a random policy and the dataset's mean.
 
     Args:
-        random: an evaluation of the random policy on the same episodes; None draws nothing, as there are no evaluations.
+        random: an evaluation of the random policy on the same episodes; None draws nothing, as there are no
+            evaluations.
     """
 
     def __init__(self, folder: RunFolder, algorithm: str, dataset: OfflineDataset, random: EvalResult | None) -> None:
@@ -92,10 +93,16 @@ class ReturnsPlot:
         axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
         axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
         axes.axhline(
-            self._dataset.statistics.returns.mean(), color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset"
+            self._dataset.statistics.returns.mean(),
+            color="C2",
+            linestyle="--",
+            linewidth=1.2,
+            label="mean of the dataset",
         )
         axes.axhline(self._random.returns.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
-        axes.set(title=self._dataset.id, xlabel="gradient steps", ylabel=f"average episode reward ({num_episodes} episodes)")
+        axes.set(
+            title=self._dataset.id, xlabel="gradient steps", ylabel=f"average episode reward ({num_episodes} episodes)"
+        )
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -110,6 +117,7 @@ def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: s
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     for color, (name, values) in zip(("C0", "C3"), zip(evaluations, returns)):
         axes.hist(values, bins, alpha=0.6, color=color, label=f"{name}: {_spread(values)}")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set(title=title, xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
