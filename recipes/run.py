@@ -32,6 +32,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -98,6 +99,22 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     return folder, build(cfg, "train"), False
 
 
+def claim(folder: RunFolder) -> FileLock:
+    """Keep other processes off the run's folder, as long as the lock lives; the system frees it after a kill.
+
+    Raises:
+        ConfigError: if another process works there, or the folder cannot be written.
+    """
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"another process is at work in {folder.path}; wait for it, or stop it first") from error
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder.path}: {error.strerror}; choose another run_dir") from error
+    return lock
+
+
 @contextmanager
 def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset) -> Iterator[None]:
     """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
@@ -107,6 +124,7 @@ def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: Offl
     overwritten = folder.path.with_name(f".{folder.path.name}.overwritten")
     shutil.rmtree(overwritten, ignore_errors=True)  # left by a kill
     if folder.path.exists():
+        claim(folder).release()
         folder.path.rename(overwritten)
     try:
         folder.add_info(

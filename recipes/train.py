@@ -25,7 +25,7 @@ import loggers
 import report
 from agents import metrics
 from agents.agent import check_finite
-from run import CsvLog, Interrupt, Saver, Stopwatch, begin, default_num_envs, open_run, resolve_device, versions
+from run import CsvLog, Interrupt, Saver, Stopwatch, begin, claim, default_num_envs, open_run, resolve_device, versions
 
 
 def train(cfg: DictConfig) -> None:
@@ -41,6 +41,7 @@ def train(cfg: DictConfig) -> None:
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed)
 
     with nullcontext() if resuming else begin(folder, cfg, config, dataset):
+        lock = claim(folder)
         algorithm = folder.info["algorithm"]
         saver = Saver(folder, config, dataset, env, agent, buffer)
         last_step = saver.restore() if resuming else 0

@@ -94,3 +94,12 @@ def test_information_is_added_to_what_is_known(tmp_path) -> None:
     folder.add_info(wandb_id="abc")
     assert folder.info == {"algorithm": "iql", "wandb_id": "abc"}
     assert [path.name for path in Path(folder.path).iterdir()] == ["run.json"]
+
+
+def test_a_run_has_one_process_at_a_time(tmp_path) -> None:
+    folder = run.RunFolder(tmp_path)
+    lock = run.claim(folder)
+    with pytest.raises(agents.ConfigError, match=r"another process is at work in .*; wait for it, or stop it first"):
+        run.claim(run.RunFolder(tmp_path))
+    lock.release()
+    run.claim(folder).release()
