@@ -24,7 +24,7 @@ def test_a_log_has_the_columns_of_its_first_row(tmp_path) -> None:
         log.write(15, {"a": 1, "c": 1})
 
 
-@pytest.mark.parametrize("torn", ["", "15,7", "15,7,8"])
+@pytest.mark.parametrize("torn", ["", "1", "15,7", "15,7,8"])  # "1": of 15
 def test_a_log_goes_on_after_its_last_whole_row_of_a_saved_step(torn, tmp_path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("step,a,b\n5,0.10,2\n10,3,4\n12,5,6\n" + torn)
