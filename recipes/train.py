@@ -41,7 +41,7 @@ def train(cfg: DictConfig) -> None:
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed)
 
     with nullcontext() if resuming else begin(folder, cfg, config, dataset):
-        lock = claim(folder)
+        _lock = claim(folder)  # until this function ends
         algorithm = folder.info["algorithm"]
         saver = Saver(folder, config, dataset, env, agent, buffer)
         last_step = saver.restore() if resuming else 0

@@ -16,7 +16,6 @@ import agents
 from agents.networks import ActorConfig, MLPConfig, QValueConfig, ValueConfig
 from agents.objectives import IQLLoss, advantage_weight, expectile_loss
 
-
 # the losses are tested without an agent, whose target updater TorchRL misses
 pytestmark = pytest.mark.filterwarnings("ignore:No target network updater")
 
