@@ -210,7 +210,7 @@ def test_a_finished_run_is_closed_without_an_error(logged) -> None:
 
 
 def test_none_writes_nothing_beside_the_csv_files(usual) -> None:
-    assert {path.name for path in usual.iterdir()} == {
+    assert {path.name for path in usual.iterdir() if path.name[0] != "."} == {
         *("config.yaml", "run.json", "metrics.csv", "evaluations.csv", "checkpoints")
     }
 

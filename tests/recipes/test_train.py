@@ -162,7 +162,7 @@ def test_a_run_leaves_its_settings_versions_logs_plot_and_checkpoints(train, tmp
     finished = train("algorithm.expectile=0.9", plot=True)
     assert finished.code == 0, finished.err
     folder = tmp_path / RUN
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir()} - {".lock"} == {
         *("config.yaml", "run.json", "metrics.csv", "evaluations.csv", "returns.png", "checkpoints")
     }
     settings = OmegaConf.load(folder / "config.yaml")
