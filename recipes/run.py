@@ -121,11 +121,15 @@ def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: Offl
 
     The run that is overwritten goes only afterwards, when everything is known to work.
     """
-    overwritten = folder.path.with_name(f".{folder.path.name}.overwritten")
+    path = folder.path.resolve()  # a link to a folder stays one
+    overwritten = path.with_name(f".{path.name}.overwritten")
     shutil.rmtree(overwritten, ignore_errors=True)  # left by a kill
-    if folder.path.exists():
+    if path.exists() and any(path.iterdir()):
+        if Path.cwd().is_relative_to(path):
+            raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
         claim(folder).release()
-        folder.path.rename(overwritten)
+        path.rename(overwritten)
+        path.mkdir()
     try:
         folder.add_info(
             algorithm=_algorithm_choice(),
@@ -137,9 +141,9 @@ def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: Offl
         write_atomically(folder.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
         yield
     except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         if overwritten.exists():
-            overwritten.rename(folder.path)
+            overwritten.rename(path)
         raise
     shutil.rmtree(overwritten, ignore_errors=True)
 

@@ -256,6 +256,23 @@ def test_a_run_is_overwritten_only_when_that_is_said(run, train, read_log) -> No
 
 
 NO_NETWORK = "import socket\ndef no_network(*_): raise OSError\nsocket.getaddrinfo = no_network\n"
+
+
+def test_a_link_to_a_folder_stays_one_when_its_run_is_overwritten(run, train, tmp_path) -> None:
+    run.rename(tmp_path / "elsewhere")
+    run.symlink_to(tmp_path / "elsewhere")
+    assert train("algorithm.expectile=0.9", "overwrite=true").code == 0
+    assert OmegaConf.load(tmp_path / "elsewhere" / "config.yaml").algorithm.expectile == 0.9
+    assert run.is_symlink() and sorted(os.listdir(tmp_path)) == ["elsewhere", "runs"]
+
+
+def test_a_run_goes_into_the_current_folder_but_is_not_overwritten_from_inside(train, tmp_path) -> None:
+    assert train("run_dir=.", "gradient_steps=5").code == 0
+    old = contents(tmp_path)
+    assert "change to another folder first" in train("run_dir=.", "overwrite=true").refusal()
+    assert contents(tmp_path) == old
+
+
 W_AND_B_REFUSES = """
 import wandb
 def init(**_): raise wandb.errors.CommError("no such entity")
