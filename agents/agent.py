@@ -72,6 +72,7 @@ class Agent:
         max_grad_norm: float | None = None,
     ) -> None:
         check_settings(target_tau=target_tau, max_grad_norm=max_grad_norm)
+        optimizers = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
         self.loss_module = loss_module
         self.policy = policy
         self.max_grad_norm = max_grad_norm
@@ -80,7 +81,7 @@ class Agent:
         self._parameters = [p for parameters, _ in optimizers.values() for p in parameters]
         self._check_parameters()
         groups = [
-            {"params": list(parameters), "lr": config.lr, "weight_decay": config.weight_decay}
+            {"params": parameters, "lr": config.lr, "weight_decay": config.weight_decay}
             for parameters, config in optimizers.values()
         ]
         self.optimizer = torch.optim.Adam(groups, fused=True)

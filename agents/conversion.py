@@ -93,7 +93,7 @@ class DatasetStatistics:
     reward_std: float
     reward_min: float
     reward_max: float
-    terminations: int  # steps that end an episode for good
+    terminations: int  # steps flagged as terminated: nothing is bootstrapped there
     truncations: int  # steps that cut it off
 
 

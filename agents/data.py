@@ -84,7 +84,7 @@ class PackedStorage(TensorStorage):
         if self._layout.discrete:
             parts["action"] = parts["action"].squeeze(-1).long()  # [B, 1] -> [B], as Categorical has it
         if ends is not None:
-            parts["next", "done"], parts["next", "truncated"] = ends, ends & ~terminated
+            parts["next", "done"], parts["next", "truncated"] = ends | terminated, ends & ~terminated
         top = {key: part for key, part in parts.items() if key in self._keys and isinstance(key, str)}
         following = {key[1]: part for key, part in parts.items() if key in self._keys and isinstance(key, tuple)}
         # the checks of TensorDict() would cost as much as everything above

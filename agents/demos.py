@@ -32,7 +32,8 @@ from agents.errors import DataError
 
 NAMESPACE = "demo"
 KINDS = ("expert", "mixed")
-NUM_EPISODES = 100
+NUM_EPISODES = 200
+FIRST_SEED = 1_000_000  # evaluations count from 0: no initial state of the data is ever evaluated on
 POLICIES = Path(__file__).parent / "policies"
 
 
@@ -131,8 +132,9 @@ def _rollouts(env: EvaluationEnv, policies: list[BundledPolicy], report: Callabl
 
     def rollout(index: int) -> EpisodeBuffer:
         gym_env = idle.pop()
-        rng = np.random.default_rng(index)
-        observation, _ = gym_env.reset(seed=index)
+        seed = FIRST_SEED + index
+        rng = np.random.default_rng(seed)
+        observation, _ = gym_env.reset(seed=seed)
         observations, actions, rewards, success, done = [observation], [], [], [], False
         while not done:
             action = policies[index](observation, rng)
@@ -145,7 +147,7 @@ def _rollouts(env: EvaluationEnv, policies: list[BundledPolicy], report: Callabl
         idle.append(gym_env)
         report()
         return EpisodeBuffer(
-            seed=index,
+            seed=seed,
             observations=np.array(observations),  # [T + 1, O]
             actions=np.array(actions),  # [T, A]
             rewards=rewards,

@@ -8,6 +8,7 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``H`` hidden, ``N`` critic
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 
@@ -82,7 +83,10 @@ class ValueConfig(MLPConfig):
 
 @dataclass
 class QValueConfig(MLPConfig):
-    """An ensemble of independent state-action values Q(s, a)."""
+    """An ensemble of independent state-action values Q(s, a).
+
+    Dropout, if asked for, acts in the targets too, as in DroQ (arXiv 2110.02034).
+    """
 
     num_nets: int = 2  # critics in the ensemble, each with its own initialisation, >= 1
 
@@ -124,8 +128,8 @@ class ActorConfig(MLPConfig):
         """
         if not isinstance(specs.action, Bounded):
             raise ConfigError(
-                f"this algorithm needs continuous actions in a Box, the data have {type(specs.action).__name__}; "
-                "choose a dataset with continuous actions"
+                f"this algorithm needs continuous actions in a Box, with bounds, the data have "
+                f"{type(specs.action).__name__}; choose a dataset with such actions"
             )
         normal = self.distribution == "normal"
         network = (NormalActor if normal else TanhNormalActor)(self, specs, normalize)
@@ -211,17 +215,24 @@ class BoundedTanhNormal(TanhNormal):
 class DeterministicPolicy(nn.Module):
     """The policy to evaluate and deploy: the mode of the actor, ``[B, O] -> [B, A]``, inside the action bounds."""
 
-    def __init__(self, actor: ProbabilisticTensorDictSequential) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = actor[0].module
+        self.network = network
 
     def forward(self, observation: Tensor) -> Tensor:
         return self.network.mean_action(observation)
 
 
 def deterministic_policy(actor: ProbabilisticTensorDictSequential) -> TensorDictModule:
-    """``observation [B, O] -> action [B, A]``, sharing the actor's parameters."""
-    return TensorDictModule(DeterministicPolicy(actor), in_keys=["observation"], out_keys=["action"])
+    """``observation [B, O] -> action [B, A]``, in eval mode, sharing the actor's tensors.
+
+    The mode is the policy's own: neither does ``policy.eval()`` stop the dropout of later updates, nor an update start
+    the policy's.
+    """
+    network = actor[0].module
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    policy = DeterministicPolicy(copy.deepcopy(network, shared))
+    return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
 class QValueEnsemble(nn.Module):

@@ -196,7 +196,7 @@ def _move_datasets(part: Path, root: Path) -> None:
 def _unknown(dataset_id: str, root: Path, cause: str) -> DataError:
     found = (path.parent.parent.relative_to(root) for path in root.rglob("data/metadata.json"))
     local = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
-    close = difflib.get_close_matches(dataset_id, [*local, *demos.dataset_ids(), *D4RL_IDS], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(dataset_id, sorted({*local, *demos.dataset_ids(), *D4RL_IDS}), n=3, cutoff=0.5)
     suggestion = f"did you mean {' or '.join(close)}? " if close else ""
     here = ", ".join(local[:5]) or "none yet"
     return DataError(

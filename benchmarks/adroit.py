@@ -51,7 +51,7 @@ def last_evaluation(algorithm: str, task: str, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    runs = list(itertools.product(ALGORITHMS, TASKS, SEEDS))
+    runs = [(algorithm, task, seed) for task, seed, algorithm in itertools.product(TASKS, SEEDS, ALGORITHMS)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda run: train(*run), runs))
     RESULTS.mkdir(exist_ok=True)

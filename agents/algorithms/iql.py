@@ -24,10 +24,12 @@ from agents.objectives.iql import check_settings as check_loss_settings
 
 @dataclass
 class IQLConfig:
-    """IQL with the settings of the official code on Adroit (facts: its ``configs/adroit`` values).
+    """IQL with the settings of the official code on Adroit.
 
-    The official code also clips actions to +-(1 - 1e-5), which an unsquashed Normal cannot notice; a tanh_normal actor
-    does so here.
+    It differs from that code in three ways: V, Q and the actor are updated at the same time, each from the parameters
+    before the update, where the official code updates V first; actions are pulled inside their bounds for a tanh_normal
+    actor only, since an unsquashed Normal cannot notice; and no learning rate decays unless
+    ``actor_optimizer.decay_steps`` says so (the recipe's presets decay the actor's over the run).
 
     Raises:
         ConfigError: if a field is outside the range given in its comment.

@@ -162,10 +162,18 @@ def test_mixed_is_some_episodes_of_expert_and_then_weak_ones(store) -> None:
     assert not same(mixed[1], mixed[2])
 
 
+def test_no_evaluation_starts_where_an_episode_of_the_data_did(store) -> None:
+    starts = [episode["observations"][0] for episode in make()]
+    with EvaluationEnv("AdroitHandPen-v1") as env, env.borrow(1) as (gym_env,):
+        for seed in range(100):
+            observation, _ = gym_env.reset(seed=seed)
+            assert not any(np.array_equal(observation, start) for start in starts)
+
+
 def test_an_episode_is_what_the_environment_answers_to_its_actions(store) -> None:
     episode = make()[1]
     with EvaluationEnv("AdroitHandPen-v1") as env, env.borrow(1) as (gym_env,):
-        observation, _ = gym_env.reset(seed=1)
+        observation, _ = gym_env.reset(seed=demos.FIRST_SEED + 1)
         assert np.array_equal(observation, episode["observations"][0])
         for step, action in enumerate(episode["actions"]):
             observation, reward, terminated, truncated, info = gym_env.step(action)
