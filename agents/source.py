@@ -92,6 +92,11 @@ def open_source(dataset_id: str, *, progress: bool) -> Source:
         DataError: the dataset is unknown, its metadata are damaged or of an unsupported version, or its spaces are not
             supported.
     """
+    if Path(dataset_id).is_absolute() or ".." in Path(dataset_id).parts:
+        raise DataError(
+            f"{dataset_id!r} is a path, not the id of a dataset such as D4RL/pen/human-v2; for another store "
+            "set MINARI_DATASETS_PATH"
+        )
     root = _minari_root()
     path = root / dataset_id / "data"
     if not path.is_dir():

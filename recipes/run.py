@@ -41,10 +41,10 @@ from yaml import YAMLError
 
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
-from agents.checkpoint import CheckpointFolder, write_atomically
+from agents.checkpoint import Checkpoint, CheckpointFolder, write_atomically
 from agents.data import OfflineDataset
 from agents.envs import EvaluationEnv
-from agents.errors import ConfigError
+from agents.errors import ConfigError, NonFiniteLossError
 from config import TrainConfig, build
 
 PACKAGES = (
@@ -52,7 +52,8 @@ PACKAGES = (
     "hydra-core",
 )  # fmt: skip
 # settings that change where and how fast a run goes on, never what it computes
-FREE_ON_RESUME = ("resume", "run_dir", "overwrite", "logger", "wandb", "num_eval_envs", "checkpoint_every")
+FREE_ON_RESUME = ("resume", "device", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every")
+ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
 
 class RunFolder:
@@ -85,9 +86,10 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     Raises:
         ConfigError: if the folder holds another run, or none where one should be resumed.
     """
+    folder = RunFolder(cfg.resume if cfg.resume is not None else cfg.run_dir)
+    _undo_overwrite(folder)
     if cfg.resume is not None:
         return (*_resume(cfg), True)
-    folder = RunFolder(cfg.run_dir)
     if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
         if not folder.config_file.exists():
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
@@ -119,33 +121,70 @@ def claim(folder: RunFolder) -> FileLock:
 def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset) -> Iterator[None]:
     """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
 
-    The run that is overwritten goes only afterwards, when everything is known to work.
+    The run that is overwritten goes only afterwards, when everything is known to work. A kill in between is undone by
+    the next :func:`open_run`.
     """
     path = folder.path.resolve()  # a link to a folder stays one
-    overwritten = path.with_name(f".{path.name}.overwritten")
-    shutil.rmtree(overwritten, ignore_errors=True)  # left by a kill
-    if path.exists() and any(path.iterdir()):
-        if Path.cwd().is_relative_to(path):
-            raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
-        claim(folder).release()
-        path.rename(overwritten)
-        path.mkdir()
+    staged, overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ("new", *ASIDE))
+    for leftover in (staged, discarded):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        folder.add_info(
+        staged.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make {folder.path}: {error.strerror}; choose another run_dir") from error
+    try:
+        new = RunFolder(staged)
+        new.add_info(
             algorithm=_algorithm_choice(),
             algorithm_config=type(config.algorithm).__name__,
             dataset_fingerprint=dataset.fingerprint,
             wandb_id=uuid.uuid4().hex[:8],
             versions=versions(),
         )
-        write_atomically(folder.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+        write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+        if path.exists() and any(path.iterdir()):
+            _set_aside(folder, overwritten, overwrite=cfg.overwrite)
+        if path.exists():  # empty, and perhaps the current folder
+            for file in (new.info_file, new.config_file):
+                file.rename(path / file.name)
+            staged.rmdir()
+        else:
+            staged.rename(path)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        _undo_overwrite(folder)
+        raise
+    try:
         yield
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
-        if overwritten.exists():
-            overwritten.rename(path)
+        _undo_overwrite(folder)
         raise
-    shutil.rmtree(overwritten, ignore_errors=True)
+    if overwritten.exists():
+        overwritten.rename(discarded)  # from here on the new run is the run, whatever becomes of the old one's files
+        shutil.rmtree(discarded, ignore_errors=True)
+
+
+def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None:
+    path = folder.path.resolve()
+    if not overwrite:
+        raise ConfigError(f"another process has begun a run in {path} meanwhile; choose another run_dir")
+    if Path.cwd().is_relative_to(path):
+        raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
+    claim(folder).release()
+    path.rename(overwritten)
+
+
+def _undo_overwrite(folder: RunFolder) -> None:
+    """Bring back the run that was to be overwritten, if the new one has not started."""
+    path = folder.path.resolve()
+    overwritten = path.with_name(f".{path.name}.{ASIDE[0]}")
+    if not overwritten.exists():
+        return
+    if path.exists():
+        claim(folder).release()  # refused while the other process is still starting
+        shutil.rmtree(path)
+    overwritten.rename(path)
 
 
 def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
@@ -154,6 +193,8 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
     saved = _read_settings(folder)
     given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    if {"run_dir", "overwrite"} & set(given):
+        raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
     _refuse_differences(folder, saved, cfg, given)
     for key in given:
         if key.split(".")[0] in FREE_ON_RESUME:
@@ -165,8 +206,10 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
 def _read_settings(folder: RunFolder) -> DictConfig:
     classes = {config.__name__: config for config in ALGORITHMS.values()}
     try:
+        info = folder.info
+        _ = info["algorithm"], info["wandb_id"]
         saved = OmegaConf.structured(TrainConfig)
-        saved.algorithm = OmegaConf.structured(classes[folder.info["algorithm_config"]])
+        saved.algorithm = OmegaConf.structured(classes[info["algorithm_config"]])
         return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
@@ -247,6 +290,7 @@ class Saver:
             "eval_env": env and env.spec.to_json(),
             "reference": dataclasses.astuple(reference) if reference else None,
             "versions": versions(),
+            "devices": self._devices(),
         }
 
     def save(self, mean_return: float | None = None) -> None:
@@ -257,6 +301,7 @@ class Saver:
         """
         if self._saved_step == self._agent.num_updates:
             return
+        self._refuse_broken_parameters()
         is_best = mean_return is not None and (self._best_return is None or mean_return > self._best_return)
         if is_best:
             self._best_return = mean_return
@@ -269,6 +314,15 @@ class Saver:
             extra={**self._extra, "best_return": self._best_return},
         )
         self._saved_step = self._agent.num_updates
+
+    def _refuse_broken_parameters(self) -> None:
+        """An update from finite losses can still end in infinite parameters; the next loss would show it, too late."""
+        parameters = self._agent.loss_module.parameters()
+        if not all(parameter.isfinite().all() for parameter in parameters):
+            raise NonFiniteLossError(
+                f"parameters are no longer finite after step {self._agent.num_updates}; the last checkpoint stays: "
+                "lower the learning rate, or clip gradients (algorithm.max_grad_norm=1.0)"
+            )
 
     def restore(self) -> int:
         """Go back to the newest readable checkpoint; returns its step, 0 when there is none yet."""
@@ -284,14 +338,26 @@ class Saver:
                 "a new run"
             )
         checkpoint.restore(self._agent)
-        states = checkpoint.generator_states()
-        torch.set_rng_state(states["torch"])
-        if "cuda" in states and self._agent.device.type == "cuda":
-            torch.cuda.set_rng_state(states["cuda"], self._agent.device)
-        self._batches.set_state(states["buffer"])
+        self._restore_generators(checkpoint)
         self._best_return = checkpoint.extra["best_return"]
         self._saved_step = checkpoint.num_updates
         return checkpoint.num_updates
+
+    def _restore_generators(self, checkpoint: Checkpoint) -> None:
+        there = checkpoint.extra["devices"]
+        if there != self._devices():
+            text = f"the run was on {there}, this is {self._devices()}: it goes on with other batches"
+            print(f"warning: {text}", file=sys.stderr)
+            return
+        states = checkpoint.generator_states()
+        torch.set_rng_state(states["torch"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self._agent.device)
+        self._batches.set_state(states["buffer"])
+
+    def _devices(self) -> list[str]:
+        """Kinds of device of the agent and of the generator of the batches."""
+        return [self._agent.device.type, self._batches.device.type]
 
     def _generators(self) -> dict[str, torch.Tensor]:
         states = {"torch": torch.get_rng_state(), "buffer": self._batches.get_state()}
@@ -344,7 +410,8 @@ def read_csv(path: Path, last_step: int | None = None) -> list[dict[str, str]]:
     """Whole rows of a CSV log up to a step, values as they were written."""
     lines = path.read_text().splitlines(keepends=True)
     rows = csv.DictReader(line for line in lines if line.endswith("\n"))
-    return [row for row in rows if last_step is None or int(row["step"]) <= last_step]
+    whole = [row for row in rows if (row.get("step") or "").isdigit()]
+    return [row for row in whole if last_step is None or int(row["step"]) <= last_step]
 
 
 class Interrupt:

@@ -72,14 +72,14 @@ def train(cfg: DictConfig) -> None:
                 progress.update()
 
                 if step % config.log_every == 0:
-                    with clock("logging"):
+                    with clock("update"):  # where a GPU is waited for
                         check_finite(losses, step=step, batch=batch)
-                        scalars = metrics.training(losses, agent.learning_rates) | metrics.timing(
-                            clock.read(), step - logged_step
-                        )
+                        scalars = metrics.training(losses, agent.learning_rates)
+                    scalars |= metrics.timing(clock.read(), step - logged_step)
+                    with clock("logging"):
                         metrics_log.write(step, scalars)
                         loggers.log_scalars(logger, scalars, step)
-                        logged_step = step
+                    logged_step = step
 
                 finished = step == config.gradient_steps
                 evaluated = env is not None and (step % config.eval_every == 0 or finished)

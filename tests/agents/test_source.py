@@ -274,3 +274,9 @@ def test_arrow_arrays_that_are_too_short_are_not_mistaken_for_padding() -> None:
 def test_several_episodes_in_one_are_refused() -> None:
     create(episode(5, seed=1, truncations=np.array([0, 1, 0, 0, 1], bool)))
     assert "episode 0: truncated at step 1 of 5, before its end; " in refusal()
+
+
+@pytest.mark.parametrize("dataset_id", ["../store/demo/pen/mixed-v0", "/store/demo/pen/mixed-v0", "demo/../pen-v0"])
+def test_a_path_is_not_an_id(dataset_id) -> None:
+    with pytest.raises(agents.DataError, match="is a path, not the id of a dataset"):
+        agents.load_dataset(dataset_id)

@@ -103,3 +103,21 @@ def test_a_run_has_one_process_at_a_time(tmp_path) -> None:
         run.claim(run.RunFolder(tmp_path))
     lock.release()
     run.claim(folder).release()
+
+
+def test_a_run_whose_overwriting_was_killed_comes_back(tmp_path) -> None:
+    (tmp_path / ".run.overwritten").mkdir()
+    (tmp_path / ".run.overwritten" / "config.yaml").write_text("old")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("begun")
+    run._undo_overwrite(run.RunFolder(tmp_path / "run"))
+    assert (tmp_path / "run" / "config.yaml").read_text() == "old"
+    assert not (tmp_path / ".run.overwritten").exists()
+
+
+def test_garbage_in_a_log_is_not_a_row(tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,a\n5,1\nstep,a\n10,2\n,3\n")
+    assert [row["step"] for row in read_csv(path, 10)] == ["5", "10"]
+    path.write_text("garbage\nmore\n")
+    assert read_csv(path, 10) == []
