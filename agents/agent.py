@@ -141,7 +141,7 @@ class Agent:
         Raises:
             ValueError: if the names or shapes of the parameters are others; nothing is loaded then.
         """
-        mine, given = ({k: v.shape for k, v in d.items() if isinstance(v, Tensor)} for d in self._loss_states(state))
+        mine, given = _shapes(self.loss_module.state_dict()), _shapes(state["loss_module"])
         if mine != given:  # TensorDictParams would broadcast other shapes, and overlook what is missing
             raise ValueError(f"other names or shapes of parameters: {sorted(dict(mine.items() ^ given.items()))}")
         self.loss_module.load_state_dict(state["loss_module"])
@@ -152,9 +152,6 @@ class Agent:
                 name: value.to(parameter.device, copy=True) for name, value in moments.items()
             }
         self.num_updates = int(state["num_updates"])
-
-    def _loss_states(self, state: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        return self.loss_module.state_dict(), state["loss_module"]
 
     def _set_learning_rates(self) -> None:
         for group, schedule in zip(self.optimizer.param_groups, self._schedules.values()):
@@ -213,3 +210,7 @@ def _describe(batch: TensorDictBase) -> str:
         return f"{label} in [{value.min():.4g}, {value.max():.4g}]"
 
     return ", ".join(span(name, value) for name, value in batch.items(True, True) if name != "index")
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}

@@ -20,9 +20,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import agents
+from agents import metrics
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ALGORITHMS, TASKS, SEEDS = ("iql", "bc"), ("pen", "hammer"), (0, 1, 2)
+NUM_EPISODES = 100
 
 
 def folder(algorithm: str, task: str, seed: int) -> Path:
@@ -54,20 +58,30 @@ def main() -> None:
     runs = [(algorithm, task, seed) for task, seed, algorithm in itertools.product(TASKS, SEEDS, ALGORITHMS)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda run: train(*run), runs))
+    results = {"/".join(map(str, run)): {"last_evaluation": last_evaluation(*run), **evaluate(*run)} for run in runs}
     RESULTS.mkdir(exist_ok=True)
-    evaluations = {"/".join(map(str, run)): last_evaluation(*run) for run in runs}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     info = json.loads((folder(*runs[0]) / "run.json").read_text())
     facts = {"commit": commit, "versions": info["versions"], "machine": platform.machine(), "cores": os.cpu_count()}
-    (RESULTS / "adroit.json").write_text(json.dumps({**facts, "last_evaluations": evaluations}, indent=1) + "\n")
+    (RESULTS / "adroit.json").write_text(json.dumps({**facts, "results": results}, indent=1) + "\n")
     for task in TASKS:
         shutil.copy(folder("iql", task, SEEDS[0]) / "returns.png", RESULTS / f"{task}.png")
-    print("| dataset | policy | return | d4rl score | minari score | success |\n|---|---|---|---|---|---|")
+    print("| dataset | policy | return, 20 episodes | return, 100 episodes | d4rl score | minari score | success |")
+    print("|---|---|---|---|---|---|---|")
     for task, algorithm in itertools.product(TASKS, ALGORITHMS):
-        rows = [evaluations[f"{algorithm}/{task}/{seed}"] for seed in SEEDS]
-        cells = [spread([row[f"eval/{key}"] for row in rows]) for key in ("return", "d4rl_score", "minari_score")]
-        success = statistics.mean(row["eval/success"] for row in rows)
+        rows = [results[f"{algorithm}/{task}/{seed}"] for seed in SEEDS]
+        cells = [spread([row["last_evaluation"]["eval/return"] for row in rows])]
+        cells += [spread([row[key] for row in rows]) for key in ("return", "d4rl_score", "minari_score")]
+        success = statistics.mean(row["success"] for row in rows)
         print(f"| demo/{task}/mixed-v0 | {algorithm} | {' | '.join(cells)} | {100 * success:.0f} % |")
+
+
+def evaluate(algorithm: str, task: str, seed: int) -> dict[str, float]:
+    """The last checkpoint on more episodes than training has time for."""
+    policy = agents.load_policy(folder(algorithm, task, seed) / "checkpoints" / "last.safetensors")
+    with agents.load_dataset(f"demo/{task}/mixed-v0").make_env(os.cpu_count() or 1) as env:
+        columns = metrics.episodes(agents.evaluate(policy, env, NUM_EPISODES))
+    return {name: float(values.mean()) for name, values in columns.items()}
 
 
 def spread(values: list[float]) -> str:

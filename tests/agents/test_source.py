@@ -278,5 +278,5 @@ def test_several_episodes_in_one_are_refused() -> None:
 
 @pytest.mark.parametrize("dataset_id", ["../store/demo/pen/mixed-v0", "/store/demo/pen/mixed-v0", "demo/../pen-v0"])
 def test_a_path_is_not_an_id(dataset_id) -> None:
-    with pytest.raises(agents.DataError, match="is a path, not the id of a dataset"):
-        agents.load_dataset(dataset_id)
+    with pytest.raises(DataError, match="is a path, not the id of a dataset"):
+        source.open_source(dataset_id, progress=False)
