@@ -344,7 +344,7 @@ class Saver:
         return checkpoint.num_updates
 
     def _restore_generators(self, checkpoint: Checkpoint) -> None:
-        there = checkpoint.extra["devices"]
+        there = checkpoint.extra.get("devices", self._devices())
         if there != self._devices():
             text = f"the run was on {there}, this is {self._devices()}: it goes on with other batches"
             print(f"warning: {text}", file=sys.stderr)
