@@ -141,9 +141,11 @@ class Agent:
         Raises:
             ValueError: if the names or shapes of the parameters are others; nothing is loaded then.
         """
-        mine, given = _shapes(self.loss_module.state_dict()), _shapes(state["loss_module"])
-        if mine != given:  # TensorDictParams would broadcast other shapes, and overlook what is missing
-            raise ValueError(f"other names or shapes of parameters: {sorted(dict(mine.items() ^ given.items()))}")
+        there, here = _shapes(state["loss_module"]), _shapes(self.loss_module.state_dict())
+        # a LossModule would broadcast a tensor of another shape and overlook a missing one
+        if differing := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+            name = differing[0]
+            raise ValueError(f"the shape of {name} is {there.get(name)} there, {here.get(name)} here")
         self.loss_module.load_state_dict(state["loss_module"])
         for i, parameter in enumerate(self._parameters):
             moments = state["optimizer"].get(str(i), {})
@@ -212,5 +214,5 @@ def _describe(batch: TensorDictBase) -> str:
     return ", ".join(span(name, value) for name, value in batch.items(True, True) if name != "index")
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in state.items() if isinstance(value, Tensor)}
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}

@@ -74,19 +74,12 @@ class Checkpoint:
         Raises:
             CheckpointError: if the shapes differ; the agent is as it was.
         """
-        # copied, since the agent keeps the moments as they are given and changes them in place
-        groups = _unflatten({name: tensor.clone() for name, tensor in self.tensors.items()})
-        networks = groups.get("loss_module", {})
-        # a LossModule would broadcast a tensor of another shape and overlook a missing one
-        there, here = _shapes(networks), _shapes(_network_tensors(agent))
-        if differing := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
-            name = differing[0]
-            raise CheckpointError(
-                f"{self.path} does not fit this algorithm's networks: the shape of {name} is {there.get(name)} there, "
-                f"{here.get(name)} here"
-            )
-        optimizer = groups.get("optimizer", {})
-        agent.load_state_dict({"loss_module": networks, "optimizer": optimizer, "num_updates": self.num_updates})
+        groups = _unflatten(self.tensors)
+        state = {name: groups.get(name, {}) for name in ("loss_module", "optimizer")}
+        try:
+            agent.load_state_dict({**state, "num_updates": self.num_updates})
+        except ValueError as error:
+            raise CheckpointError(f"{self.path} does not fit this algorithm's networks: {error}") from error
 
     def generator_states(self) -> dict[str, Tensor]:
         """Random-generator states by name, as given to :func:`save`."""
@@ -138,7 +131,7 @@ def save(
         CheckpointError: if the file cannot be written; what was there before is untouched.
     """
     state = agent.state_dict()
-    tensors = _flatten(
+    tensors = flatten(
         {
             "loss_module": _network_tensors(agent),
             "optimizer": state["optimizer"],
@@ -149,7 +142,8 @@ def save(
                 "action_high": specs.action.space.high,
             },
             "generators": dict(generators or {}),
-        }
+        },
+        sep="/",
     )
     metadata = {
         "num_updates": state["num_updates"],
@@ -275,15 +269,12 @@ def _network_tensors(agent: Agent) -> dict[str, Tensor]:
     return {name: value for name, value in agent.loss_module.state_dict().items() if isinstance(value, Tensor)}
 
 
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], sep: str = ".", prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their joined keys; with dots, as settings are written on the command line."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{name}/"))
+            flat.update(flatten(value, sep, f"{prefix}{name}{sep}"))
         else:
             flat[f"{prefix}{name}"] = value
     return flat

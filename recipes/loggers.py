@@ -11,6 +11,7 @@ from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
 from torchrl.record.loggers.wandb import WandbLogger
 
 from agents import metrics
+from agents.checkpoint import flatten
 from agents.errors import ConfigError
 from agents.evaluation import EvalResult
 from config import WandbConfig
@@ -134,14 +135,3 @@ def close(logger: Logger | None, *, exit_code: int = 0) -> None:
         logger.experiment.finish(exit_code=exit_code)
     elif logger is not None and hasattr(logger.experiment, "close"):
         logger.experiment.close()
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dots in the keys, as they are written on the command line."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

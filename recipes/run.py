@@ -51,7 +51,7 @@ PACKAGES = (
     "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
     "hydra-core",
 )  # fmt: skip
-# settings that change where and how fast a run goes on, never what it computes
+# settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
 FREE_ON_RESUME = ("resume", "device", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every")
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
