@@ -16,6 +16,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.objectives import LossModule, SoftUpdate
 
+from agents.compilation import Compilation, LossAndGradients
 from agents.errors import ConfigError, NonFiniteLossError, require
 
 
@@ -30,12 +31,20 @@ class AdamConfig:
     lr: float = 3e-4  # learning rate at the first update, > 0
     decay_steps: int | None = None  # updates over which a half cosine takes the rate to 0; None keeps it constant
     weight_decay: float = 0.0  # L2 penalty as Adam has it, >= 0
+    every: int = 1  # a step at every n-th update of the agent, >= 1
+    after: int = 0  # updates of the agent before the first step, >= 0
 
     def __post_init__(self) -> None:
         require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
         counts = self.decay_steps is None or self.decay_steps >= 1
         require(counts, "decay_steps", "be at least 1 or null", self.decay_steps)
         require(0.0 <= self.weight_decay < math.inf, "weight_decay", "be at least 0", self.weight_decay)
+        require(self.every >= 1, "every", "be at least 1", self.every)
+        require(self.after >= 0, "after", "be at least 0", self.after)
+
+    def due(self, update: int) -> bool:
+        """Whether the parameters take a step at an update, counted from 1."""
+        return update > self.after and update % self.every == 0
 
     def lr_at(self, num_updates: int) -> float:
         """Learning rate of the update that follows ``num_updates`` others."""
@@ -56,6 +65,7 @@ class Agent:
         optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` in
             ``learning_rates``.
         target_tau: Polyak step of the target networks in (0, 1]; None when the loss has none.
+        target_every: the target networks move at every n-th update, >= 1.
         max_grad_norm: largest global gradient norm; None means no clipping.
 
     Raises:
@@ -69,23 +79,25 @@ class Agent:
         *,
         optimizers: Mapping[str, tuple[Iterable[nn.Parameter], AdamConfig]],
         target_tau: float | None = None,
+        target_every: int = 1,
         max_grad_norm: float | None = None,
     ) -> None:
-        check_settings(target_tau=target_tau, max_grad_norm=max_grad_norm)
-        optimizers = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
+        check_settings(target_tau=target_tau, target_every=target_every, max_grad_norm=max_grad_norm)
         self.loss_module = loss_module
         self.policy = policy
         self.max_grad_norm = max_grad_norm
+        self.target_every = target_every
         self.num_updates = 0
-        self._schedules = {name: config for name, (_, config) in optimizers.items()}
-        self._parameters = [p for parameters, _ in optimizers.values() for p in parameters]
+        self._groups = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
+        self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
         self._check_parameters()
         groups = [
             {"params": parameters, "lr": config.lr, "weight_decay": config.weight_decay}
-            for parameters, config in optimizers.values()
+            for parameters, config in self._groups.values()
         ]
         self.optimizer = torch.optim.Adam(groups, fused=True)
         self.target_net_updater = None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau)
+        self._functions: dict[tuple[bool, ...], LossAndGradients] = {}  # by which groups are due
 
     @property
     def device(self) -> torch.device:
@@ -94,7 +106,7 @@ class Agent:
     @property
     def learning_rates(self) -> dict[str, float]:
         """``lr_<group>``: the rates that the last update used."""
-        groups = zip(self._schedules, self.optimizer.param_groups)
+        groups = zip(self._groups, self.optimizer.param_groups)
         return {f"lr_{name}": group["lr"] for name, group in groups}
 
     def update(self, batch: TensorDictBase) -> TensorDict:
@@ -111,21 +123,50 @@ class Agent:
             NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at
                 every update: call :func:`check_finite` on what is logged and before saving.
         """
-        losses = self.loss_module(batch)
-        total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
-        if total.device.type == "cpu":
-            check_finite(losses, step=self.num_updates + 1, batch=batch)
+        step = self.num_updates + 1
+        function = self._function(self._due(step))
+        losses, gradients = function(batch)
+        if self.device.type == "cpu":
+            check_finite(losses, step=step, batch=batch)
+        statistics = TensorDict(losses)
         self._set_learning_rates()
-        total.backward()
-        statistics = losses.detach()
+        for parameter, gradient in zip(function.parameters, gradients):
+            parameter.grad = gradient
         if self.max_grad_norm is not None:
-            statistics["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+            statistics["grad_norm"] = nn.utils.clip_grad_norm_(function.parameters, self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.target_net_updater is not None:
+        if self.target_net_updater is not None and step % self.target_every == 0:
             self.target_net_updater.step()
-        self.num_updates += 1
+        self.num_updates = step
         return statistics
+
+    def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
+        """Make updates on batches of these shapes faster, with the same results up to rounding.
+
+        Later changes of the loss module's attributes go unnoticed, but for its training mode, parameters and buffers:
+        compile again after one. Batches of other shapes take the eager way.
+
+        Args:
+            batch: one like those of :meth:`update`; nothing is learnt from it.
+            mode: ``auto``, ``off``, ``trace`` or ``inductor``, see :meth:`LossAndGradients.compile`.
+            dtype: of the products in the networks, float32 or bfloat16; parameters stay float32.
+
+        Returns:
+            The mode in force and what was measured; as text, one line.
+
+        Raises:
+            ConfigError: ``mode`` is unknown or, unless it is ``auto``, cannot be had.
+        """
+        configs = [config for _, config in self._groups.values()]
+        period = math.lcm(*(config.every for config in configs))
+        starts = {0, *(config.after for config in configs)}
+        due = {self._due(start + i) for start in starts for i in range(1, period + 1)}
+        first, *others = sorted(due, key=sum, reverse=True)
+        compilation = self._function(first).compile(batch, mode, dtype=dtype)
+        for fewer in others:
+            self._function(fewer).compile(batch, compilation.mode, dtype=dtype)
+        return compilation
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on, as a nested dictionary of tensors and the number of updates."""
@@ -155,9 +196,18 @@ class Agent:
             }
         self.num_updates = int(state["num_updates"])
 
+    def _due(self, step: int) -> tuple[bool, ...]:
+        return tuple(config.due(step) for _, config in self._groups.values())
+
+    def _function(self, due: tuple[bool, ...]) -> LossAndGradients:
+        if due not in self._functions:
+            parameters = [p for is_due, (group, _) in zip(due, self._groups.values()) if is_due for p in group]
+            self._functions[due] = LossAndGradients(self.loss_module, parameters)
+        return self._functions[due]
+
     def _set_learning_rates(self) -> None:
-        for group, schedule in zip(self.optimizer.param_groups, self._schedules.values()):
-            group["lr"] = schedule.lr_at(self.num_updates)
+        for group, (_, config) in zip(self.optimizer.param_groups, self._groups.values()):
+            group["lr"] = config.lr_at(self.num_updates)
 
     def _check_parameters(self) -> None:
         owned = {id(p) for p in self._parameters}
@@ -166,13 +216,16 @@ class Agent:
             raise ConfigError(f"no optimizer trains {', '.join(missing)}: put each parameter of the loss into a group")
 
 
-def check_settings(*, target_tau: float | None = None, max_grad_norm: float | None = None) -> None:
+def check_settings(
+    *, target_tau: float | None = None, target_every: int = 1, max_grad_norm: float | None = None
+) -> None:
     """Refuse settings of :class:`Agent` that are out of range.
 
     Raises:
         ConfigError: naming the setting, its range and the value.
     """
     require(target_tau is None or 0.0 < target_tau <= 1.0, "target_tau", "lie in (0, 1]", target_tau)
+    require(target_every >= 1, "target_every", "be at least 1", target_every)
     require(max_grad_norm is None or max_grad_norm > 0.0, "max_grad_norm", "be positive or null", max_grad_norm)
 
 
@@ -186,7 +239,9 @@ class ForeachSoftUpdate(SoftUpdate):
         torch._foreach_lerp_(*self._pairs, 1.0 - self.eps)
 
 
-def check_finite(losses: TensorDictBase, *, step: int, batch: TensorDictBase | None = None) -> None:
+def check_finite(
+    losses: Mapping[str, Tensor] | TensorDictBase, *, step: int, batch: TensorDictBase | None = None
+) -> None:
     """Refuse a NaN or infinite loss.
 
     Raises:

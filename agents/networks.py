@@ -59,7 +59,7 @@ class MLPConfig:
                 modules.append(nn.LayerNorm(size))
             modules.append(ACTIVATIONS[self.activation]())
             if self.dropout > 0.0:
-                modules.append(nn.Dropout(self.dropout))
+                modules.append(Dropout(self.dropout))
             in_features = size
         return nn.Sequential(*modules, self._linear(in_features, out_features))
 
@@ -257,6 +257,26 @@ def _stack(modules: list[nn.Module]) -> nn.Module:
     if isinstance(modules[0], nn.LayerNorm):
         return EnsembleLayerNorm(modules)
     return modules[0]  # activations and dropout have no parameters
+
+
+class Dropout(nn.Module):
+    """Dropout that takes 31 random bits per unit; torch's takes a Bernoulli draw, a seventh of a whole update on a CPU.
+
+    Args:
+        p: share of units dropped while training, in [0, 1), rounded to a multiple of 2^-31.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.num_dropped = min(round(p * 2**31), 2**31 - 1)  # of the 2^31 values that 31 bits take
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        # two units from each draw; 32-bit words are the shortest that vectorise, and their sign is not random
+        bits = torch.empty(math.ceil(x.numel() / 2), dtype=torch.int64, device=x.device).random_().view(torch.int32)
+        kept = bits[: x.numel()].view(x.shape) & 0x7FFFFFFF >= self.num_dropped
+        return x * kept * (2**31 / (2**31 - self.num_dropped))
 
 
 class EnsembleLinear(nn.Module):

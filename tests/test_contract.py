@@ -194,6 +194,27 @@ def test_the_seed_decides_everything(config, specs, batches) -> None:
     assert differing(tensors(config.build(specs)), tensors(first))
 
 
+@pytest.mark.parametrize("mode", ["trace", "inductor"])
+def test_a_compiled_update_equals_the_eager_one(config, specs, batches, mode) -> None:
+    """Over 100 updates, with the random numbers of the eager one."""
+    eager, compiled = trained(config, specs, batches), trained(config, specs, batches)
+    compiled.compile(batches(0), mode)
+    for seed in range(100):
+        torch.manual_seed(seed)
+        expected = eager.update(batches(seed)).to_dict()
+        torch.manual_seed(seed)
+        torch.testing.assert_close(compiled.update(batches(seed)).to_dict(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(tensors(compiled), tensors(eager), rtol=1e-5, atol=1e-5)
+
+
+def test_compiling_draws_and_changes_nothing(config, specs, batches) -> None:
+    agent, twin = trained(config, specs, batches), trained(config, specs, batches)
+    before = torch.get_rng_state()
+    agent.compile(batches(9), "trace")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not differing(tensors(agent), tensors(twin))
+
+
 def test_the_number_of_threads_changes_nothing_that_matters(name, specs) -> None:
     """Of the losses, that is: Adam turns a gradient's rounding error around zero into a step of full length."""
     config = agents.ALGORITHMS[name]()  # networks of the real size, so that torch does split the work

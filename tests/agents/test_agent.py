@@ -83,6 +83,24 @@ def test_only_the_actors_rate_follows_the_half_cosine(specs, batch) -> None:
     assert any("actor" in name for name in still) and not any(name.startswith("qvalue") for name in still)
 
 
+def changed(agent: agents.Agent, batch) -> set[str]:
+    before = parameters(agent)
+    agent.update(batch)
+    return {name.split(".")[0] for name, value in parameters(agent).items() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize("mode", ["off", "trace"])
+def test_each_group_steps_when_it_is_due(specs, batch, mode) -> None:
+    agent = build(specs, actor_optimizer=AdamConfig(every=3), critic_optimizer=AdamConfig(every=2, after=3))
+    agent.target_every = 4
+    agent.compile(batch, mode)
+    actor, critics, targets = "actor_network_params", "qvalue_network_params", "target_qvalue_network_params"
+    moved = [changed(agent, batch) for _ in range(8)]
+    assert [step for step, names in enumerate(moved, 1) if actor in names] == [3, 6]
+    assert [step for step, names in enumerate(moved, 1) if critics in names] == [4, 6, 8]
+    assert [step for step, names in enumerate(moved, 1) if targets in names] == [4, 8]
+
+
 def test_gradients_are_clipped_by_their_global_norm(specs, batch) -> None:
     free, clipped = build(specs), build(specs, max_grad_norm=1e-3)
     assert "grad_norm" not in free.update(batch)
@@ -148,7 +166,9 @@ def test_settings_out_of_range_are_refused(specs, setting) -> None:
         build(specs, **setting)
 
 
-@pytest.mark.parametrize("setting", [{"lr": 0.0}, {"decay_steps": 0}, {"weight_decay": -1.0}])
+@pytest.mark.parametrize(
+    "setting", [{"lr": 0.0}, {"decay_steps": 0}, {"weight_decay": -1.0}, {"every": 0}, {"after": -1}]
+)
 def test_adam_settings_out_of_range_are_refused(setting) -> None:
     with pytest.raises(agents.ConfigError, match=next(iter(setting))):
         AdamConfig(**setting)

@@ -11,6 +11,7 @@ import agents
 from agents.networks import (
     ActorConfig,
     BoundedTanhNormal,
+    Dropout,
     MLPConfig,
     QValueConfig,
     QValueEnsemble,
@@ -113,7 +114,7 @@ def test_orthogonal_initialisation_has_gain_sqrt_two_and_zero_biases() -> None:
     [
         ("hidden_sizes", [4, 4, 4], 3),
         ("activation", "gelu", nn.GELU),
-        ("dropout", 0.3, nn.Dropout),
+        ("dropout", 0.3, Dropout),
         ("layer_norm", True, nn.LayerNorm),
     ],
 )
@@ -122,9 +123,33 @@ def test_each_field_shapes_the_network(field, value, kind) -> None:
     if field == "hidden_sizes":
         assert [m.out_features for m in layers if isinstance(m, nn.Linear)] == [4, 4, 4, 2]
     else:
-        found = [m for m in layers if isinstance(m, kind)]
-        assert len(found) == 2
-        assert field != "dropout" or found[0].p == 0.3
+        assert len([m for m in layers if isinstance(m, kind)]) == 2
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.99])
+def test_dropout_drops_its_share_and_keeps_the_mean(p) -> None:
+    torch.manual_seed(0)
+    x = torch.full((300, 333), 2.0)  # an odd number of units
+    kept = Dropout(p)(x)
+    standard_error = math.sqrt(p * (1 - p) / x.numel())
+    assert (kept == 0).float().mean().item() == pytest.approx(p, abs=5 * standard_error)
+    torch.testing.assert_close(kept[kept != 0].unique(), torch.tensor([2.0 / (1 - p)]))
+    assert torch.equal(Dropout(p).eval()(x), x)
+
+
+def test_dropout_is_independent_between_units_and_between_calls() -> None:
+    """Two units share a draw: their correlation, and that with the next call's, is that of noise."""
+    torch.manual_seed(0)
+    first, second = ((Dropout(0.5)(torch.ones(200_000)) > 0).float() for _ in range(2))
+    for x, y in ((first[0::2], first[1::2]), (first[:-2], first[2:]), (first, second)):
+        assert abs(torch.corrcoef(torch.stack([x, y]))[0, 1]) < 5 / math.sqrt(len(x))
+
+
+def test_no_gradient_flows_through_what_is_dropped() -> None:
+    x = torch.ones(100, requires_grad=True)
+    kept = Dropout(0.5)(x)
+    kept.sum().backward()
+    assert torch.equal(x.grad, kept.detach())
 
 
 def test_default_initialisation_is_torchs_own() -> None:

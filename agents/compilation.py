@@ -1,0 +1,354 @@
+"""A loss and its gradients as one function of tensors: traced once, then compiled.
+
+A trace runs the loss and its backward pass once and records what they do to tensors. Modules, TensorDicts and autograd
+are gone from it, a good part of an update's time on a CPU, and what is left can be compiled, captured or stacked as a
+whole, whatever the loss is.
+
+What a loss has to keep to, for that:
+
+* It is a function of tensors: the batch, its parameters and its buffers. It reads no value back (``.item()``,
+  ``if loss > 0``). An attribute that is no tensor is a constant of the trace: what changes during training is a buffer.
+* How it draws random numbers depends on shapes alone, and they come from torch's default generator. They are drawn
+  outside the trace, in the same order, so that a compiled update sees the numbers that the eager one sees.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Generator, Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torchrl.objectives import LossModule
+
+from agents.errors import ConfigError, require_choice
+
+MODES = ("auto", "off", "trace", "inductor")
+MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
+
+Losses = dict[str, Tensor]  # losses and statistics by name: detached scalars
+Gradients = list[Tensor | None]  # one per parameter; None where no loss depends on it
+Function = Callable[[TensorDictBase], tuple[Losses, Gradients]]
+aten = torch.ops.aten
+
+# tensors whose values do not matter to what overwrites them
+FRESH = (aten.empty.memory_format, aten.empty_like.default, aten.new_empty.default, aten.zeros.default)
+INDUCTOR = {"pattern_matcher": False}  # it would undo the decompositions
+
+
+class LossAndGradients:
+    """One evaluation of a loss, and the gradient of the sum of its ``loss_*`` outputs.
+
+    Args:
+        parameters: what to differentiate by.
+    """
+
+    def __init__(self, loss_module: LossModule, parameters: Sequence[nn.Parameter]) -> None:
+        self.loss_module = loss_module
+        self.parameters = parameters
+        self.dtype = torch.float32
+        self._signature: tuple[Any, ...] | None = None
+        self._compiled: Function = self.eager
+
+    def __call__(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
+        """Compiled, where the batch has the shapes that were compiled for; eager otherwise."""
+        known = self._signature is not None and self._signature == self._sign(batch)
+        return self._compiled(batch) if known else self.eager(batch)
+
+    def eager(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
+        """The definition, by autograd."""
+        device = next(self.loss_module.parameters()).device.type
+        with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
+            losses = self.loss_module(batch)
+        total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
+        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True) if self.parameters else []
+        return {name: value.detach() for name, value in losses.items()}, list(gradients)
+
+    def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
+        """Evaluate batches of these shapes another way from now on; no random number is drawn, no buffer changed.
+
+        Args:
+            mode: ``off``: eager; ``trace``: the recorded operations as they are; ``inductor``: the same, compiled to
+                machine code, for which it needs a C++ compiler (on a GPU, Triton); ``auto``: the fastest of them, by
+                measurement.
+            dtype: float32, or bfloat16 for products in that precision (``torch.autocast``); parameters and gradients
+                are float32 in any case.
+
+        Raises:
+            ConfigError: ``mode`` is unknown or, unless it is ``auto``, cannot be had.
+        """
+        require_choice("compile", mode, MODES)
+        self.dtype, self._signature, self._compiled = dtype, None, self.eager
+        if mode == "off":
+            return Compilation("off")
+        with _undone(self.loss_module):
+            functions, problem = self._functions(batch, mode)
+            if problem is not None and mode != "auto":
+                raise ConfigError(f"compile={mode} cannot be had here: {problem}; use compile=auto")
+            milliseconds = _milliseconds(functions, batch) if mode == "auto" else {}
+        chosen = min(milliseconds, key=milliseconds.__getitem__) if mode == "auto" else mode
+        self._signature, self._compiled = self._sign(batch), functions[chosen]
+        return Compilation(chosen, milliseconds, problem)
+
+    def _functions(self, batch: TensorDictBase, mode: str) -> tuple[dict[str, Function], str | None]:
+        """What there is to choose from, and why something is missing."""
+        functions: dict[str, Function] = {"off": self.eager}
+        name = "trace"
+        try:
+            trace = Trace(self, batch)
+            functions[name] = self._checked(trace, batch)
+            if mode != "trace":
+                name = "inductor"
+                functions[name] = self._checked(trace.compile(batch), batch)
+        except Exception as error:  # of whatever kind: a slower way is there
+            reason = next(iter(str(error).strip().splitlines()), "")
+            return functions, f"no {name} of this loss ({type(error).__name__}: {reason[:200]})"
+        return functions, None
+
+    def _checked(self, function: Function, batch: TensorDictBase) -> Function:
+        """Refuse what differs from the definition by more than rounding."""
+        tolerance = 1e-3 if self.dtype == torch.float32 else 0.1
+        with _undone(self.loss_module):
+            losses, gradients = self.eager(batch)
+        with _undone(self.loss_module):
+            ours, our_gradients = function(batch)
+        pairs = [*zip(losses.values(), ours.values()), *zip(gradients, our_gradients)]
+        for expected, value in pairs:
+            if (expected is None) != (value is None):
+                raise ArithmeticError("it finds other parameters in use")
+            if expected is not None and (value - expected).norm() > tolerance * expected.norm() + 1e-6:
+                raise ArithmeticError("its results differ from the eager ones")
+        return function
+
+    def _sign(self, batch: TensorDictBase) -> tuple[Any, ...]:
+        return self.loss_module.training, *((value.shape, value.dtype) for value in _leaves(batch))
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What :meth:`LossAndGradients.compile` came to; as text, one line."""
+
+    mode: str  # off, trace or inductor
+    milliseconds: dict[str, float] = field(default_factory=dict)  # of one evaluation, by mode, where it was measured
+    problem: str | None = None  # why a mode could not be had
+
+    def __str__(self) -> str:
+        times = ", ".join(f"{name} {value:.1f} ms" for name, value in self.milliseconds.items())
+        return f"compile={self.mode}" + (f" ({times})" if times else "") + (f"; {self.problem}" if self.problem else "")
+
+
+class Trace:
+    """The operations of :class:`LossAndGradients` on batches of one shape, as a function of tensors.
+
+    ``graph(*tensors, *draws, *values of the batch)`` gives the losses, then the gradients, and depends on nothing else.
+
+    Attributes:
+        tensors: what the loss reads beside the batch, by reference: parameters, targets, buffers, constants.
+        draws: per random tensor, in the order of the eager way, a function of a generator (None: the default one).
+    """
+
+    def __init__(self, function: LossAndGradients, batch: TensorDictBase) -> None:
+        keys = list(batch.keys(True, True))
+
+        def record(*values: Tensor) -> list[Tensor]:
+            losses, gradients = function.eager(TensorDict(dict(zip(keys, values)), batch.batch_size))
+            self._names = list(losses)
+            self._used = [gradient is not None for gradient in gradients]
+            return [*losses.values(), *(gradient for gradient in gradients if gradient is not None)]
+
+        with _undone(function.loss_module):
+            self.graph = make_fx(record, decomposition_table=DECOMPOSITIONS)(*_leaves(batch))
+        _refuse_shapes_that_depend_on_values(self.graph)
+        _drop_detach(self.graph)
+        self.draws = _lift_random_numbers(self.graph)
+        module = function.loss_module
+        self.tensors = _lift_tensors(self.graph, [*module.parameters(), *module.buffers()])
+        self.graph.graph.eliminate_dead_code()
+        self.graph.recompile()
+
+    def __call__(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
+        return self._evaluate(self.graph, batch)
+
+    def compile(self, batch: TensorDictBase) -> Function:
+        """The same as machine code."""
+        with torch.no_grad():
+            run = torch._inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
+        return functools.partial(self._evaluate, run)
+
+    def arguments(self, batch: TensorDictBase) -> list[Tensor]:
+        """What ``graph`` is to be called with; draws the random numbers."""
+        return [*self.tensors, *(draw(None) for draw in self.draws), *_leaves(batch)]
+
+    def _evaluate(self, run: Callable[..., Sequence[Tensor]], batch: TensorDictBase) -> tuple[Losses, Gradients]:
+        with torch.no_grad():
+            outputs = run(*self.arguments(batch))
+        gradients = iter(outputs[len(self._names) :])
+        return dict(zip(self._names, outputs)), [next(gradients) if used else None for used in self._used]
+
+
+def _leaves(batch: TensorDictBase) -> list[Tensor]:
+    """The tensors of a batch in the order of ``batch.keys(True, True)``."""
+    leaves: list[Tensor] = []
+    for value in batch.values():
+        leaves.extend((value,) if isinstance(value, Tensor) else _leaves(value))
+    return leaves
+
+
+@contextmanager
+def _undone(module: nn.Module) -> Iterator[None]:
+    """Whatever happens inside, random generators and buffers are afterwards as they were."""
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    devices = {buffer.device for buffer in (*module.parameters(), *module.buffers()) if buffer.is_cuda}
+    with torch.random.fork_rng(devices=devices):
+        yield
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def _milliseconds(functions: Mapping[str, Function], batch: TensorDictBase) -> dict[str, float]:
+    """Median time of one call, measured in turns, for about a third of a second per function."""
+    spent: dict[str, list[float]] = {name: [] for name in functions}
+    started = time.perf_counter()
+    while len(next(iter(spent.values()))) < 3 or time.perf_counter() - started < len(functions) / 3:
+        for name, function in functions.items():
+            start = time.perf_counter()
+            losses, _ = function(batch)
+            next(iter(losses.values())).item()  # on a GPU: wait
+            spent[name].append(1e3 * (time.perf_counter() - start))
+    return {name: median(times[1:]) for name, times in spent.items()}  # without the first, which warms up
+
+
+# Passes over a trace --------------------------------------------------------------------------------------------------
+
+
+def _drop_detach(graph: fx.GraphModule) -> None:
+    """Nothing is differentiated any more."""
+    for node in graph.graph.find_nodes(op="call_function", target=aten.detach.default):
+        node.replace_all_uses_with(node.args[0])
+        graph.graph.erase_node(node)
+
+
+def _refuse_shapes_that_depend_on_values(graph: fx.GraphModule) -> None:
+    for node in graph.graph.nodes:
+        refused = torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ())
+        if node.target is aten.index.Tensor:  # only a mask makes it so
+            refused = any(index is not None and index.meta["val"].dtype == torch.bool for index in node.args[1])
+        if refused:
+            raise ValueError(f"the shape of the result of {node.target} depends on values")
+
+
+def _lift_random_numbers(graph: fx.GraphModule) -> list[Callable[[Generator | None], Tensor]]:
+    """Make every random tensor an input of the graph; returns what draws them."""
+    draws = []
+    for node in list(graph.graph.nodes):
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            draws.append((node, _draw(node)))
+    for node, place in zip((node for node, _ in draws), _add_inputs(graph, "draw", len(draws))):
+        _replace(node, place)
+    graph.graph.eliminate_dead_code()  # what was overwritten by random numbers
+    return [draw for _, draw in draws]
+
+
+def _draw(node: fx.Node) -> Callable[[Generator | None], Tensor]:
+    name = node.target.overloadpacket.__name__
+    like = node.meta["val"]
+    tensors = node.all_input_nodes
+    options = {"dtype": like.dtype, "device": like.device}
+    if name.endswith("_") and tensors == [node.args[0]] and tensors[0].target in FRESH:
+        fill = getattr(Tensor, name)
+        return lambda generator: fill(torch.empty(like.shape, **options), *node.args[1:], generator=generator)
+    if name in ("rand_like", "randn_like"):
+        function = getattr(torch, name.removesuffix("_like"))
+        return lambda generator: function(like.shape, generator=generator, **options)
+    if name in ("rand", "randn", "randint", "randperm") and not tensors:
+        function = getattr(torch, name)
+        return lambda generator: function(*node.args, generator=generator, **options)
+    raise ValueError(f"the random numbers of {node.target} depend on values")
+
+
+def _lift_tensors(graph: fx.GraphModule, state: Sequence[Tensor]) -> list[Tensor]:
+    """Make every tensor that the graph holds an input; returns them.
+
+    A loss may have read a parameter through an alias (``.data``): the parameter itself is what later updates change.
+    """
+    owners = {(tensor.data_ptr(), tensor.shape, tensor.stride()): tensor for tensor in state}
+    nodes: dict[str, list[fx.Node]] = {}
+    for node in graph.graph.find_nodes(op="get_attr"):
+        nodes.setdefault(node.target, []).append(node)
+    for uses, place in zip(nodes.values(), _add_inputs(graph, "tensor", len(nodes))):
+        for node in uses:
+            _replace(node, place)
+    tensors = [getattr(graph, target) for target in nodes]
+    return [owners.get((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor) for tensor in tensors]
+
+
+def _add_inputs(graph: fx.GraphModule, name: str, number: int) -> list[fx.Node]:
+    """New inputs in front of those that the graph has."""
+    with graph.graph.inserting_before(next(iter(graph.graph.nodes))):
+        return [graph.graph.placeholder(f"{name}_{i}") for i in range(number)]
+
+
+def _replace(node: fx.Node, other: fx.Node) -> None:
+    other.meta = node.meta
+    node.replace_all_uses_with(other)
+    node.graph.erase_node(node)
+
+
+# Decompositions -------------------------------------------------------------------------------------------------------
+# What the compiler fuses with its neighbours; the library's kernels copy the bias first, and take as long for a product
+# with one row or column as for one with twenty.
+
+
+def _addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return x @ weight + bias if beta == alpha == 1 else NotImplemented
+
+
+def _mm(x: Tensor, weight: Tensor) -> Tensor:
+    if weight.shape[-1] == 1:  # [.., B, H] x [.., H, 1]: the output layer of a critic
+        return (x * weight.transpose(-1, -2)).sum(-1, keepdim=True)
+    if x.shape[-1] == 1:  # its gradient by the hidden layer
+        return x * weight
+    return NotImplemented
+
+
+DECOMPOSITIONS = {
+    aten.addmm.default: _addmm,
+    aten.baddbmm.default: _addmm,
+    aten.mm.default: _mm,
+    aten.bmm.default: _mm,
+}
+
+
+def choose_matmul_precision(precision: str, device: torch.device) -> str:
+    """Set the precision of float32 products for this process; returns what it is now.
+
+    ``auto`` takes the fastest of medium, high and highest that is as exact as highest here: which of them round their
+    inputs to fewer bits depends on the processor, so the error of one product says it.
+
+    Raises:
+        ConfigError: ``precision`` is none of auto, highest, high, medium.
+    """
+    require_choice("matmul_precision", precision, MATMUL_PRECISIONS)
+    candidates = MATMUL_PRECISIONS[:0:-1] if precision == "auto" else (precision,)
+    exact = _product_error("highest", device)
+    for candidate in candidates:  # from the fastest to the most exact
+        if _product_error(candidate, device) <= 2.0 * exact or candidate == candidates[-1]:
+            break
+    return candidate
+
+
+def _product_error(precision: str, device: torch.device) -> float:
+    """Largest error of a float32 product ``[256, 256] x [256, 256]`` of standard normal numbers; sets the precision."""
+    torch.set_float32_matmul_precision(precision)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 256, 256, generator=generator)
+    product = (x.to(device) @ y.to(device)).cpu().double()
+    return (product - x.double() @ y.double()).abs().max().item()
