@@ -6,7 +6,7 @@ The agent knows no dataset, logger or step budget.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.objectives import LossModule, SoftUpdate
 
-from agents.compilation import Compilation, LossAndGradients
+from agents.compilation import Compilation, LossAndGradients, Losses
 from agents.errors import ConfigError, NonFiniteLossError, require
 
 
@@ -91,11 +91,7 @@ class Agent:
         self._groups = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
         self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
         self._check_parameters()
-        groups = [
-            {"params": parameters, "lr": config.lr, "weight_decay": config.weight_decay}
-            for parameters, config in self._groups.values()
-        ]
-        self.optimizer = torch.optim.Adam(groups, fused=True)
+        self.optimizer = make_adam(self._groups.values())
         self.target_net_updater = None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau)
         self._functions: dict[tuple[bool, ...], LossAndGradients] = {}  # by which groups are due
 
@@ -127,13 +123,13 @@ class Agent:
         function = self._function(self._due(step))
         losses, gradients = function(batch)
         if self.device.type == "cpu":
-            check_finite(losses, step=step, batch=batch)
+            self._check_finite(losses, step, batch)
         statistics = TensorDict(losses)
         self._set_learning_rates()
         for parameter, gradient in zip(function.parameters, gradients):
             parameter.grad = gradient
         if self.max_grad_norm is not None:
-            statistics["grad_norm"] = nn.utils.clip_grad_norm_(function.parameters, self.max_grad_norm)
+            statistics["grad_norm"] = self._clip(function.parameters)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.target_net_updater is not None and step % self.target_every == 0:
@@ -196,6 +192,12 @@ class Agent:
             }
         self.num_updates = int(state["num_updates"])
 
+    def _check_finite(self, losses: Losses, step: int, batch: TensorDictBase) -> None:
+        check_finite(losses, step=step, batch=batch)
+
+    def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        return nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+
     def _due(self, step: int) -> tuple[bool, ...]:
         return tuple(config.due(step) for _, config in self._groups.values())
 
@@ -229,13 +231,22 @@ def check_settings(
     require(max_grad_norm is None or max_grad_norm > 0.0, "max_grad_norm", "be positive or null", max_grad_norm)
 
 
+def make_adam(groups: Iterable[tuple[list[nn.Parameter], AdamConfig]]) -> torch.optim.Adam:
+    """Adam as one kernel for all parameters of a group."""
+    settings = [{"params": params, "lr": config.lr, "weight_decay": config.weight_decay} for params, config in groups]
+    return torch.optim.Adam(settings, fused=True)
+
+
 class ForeachSoftUpdate(SoftUpdate):
     """TorchRL's SoftUpdate with one fused kernel launch for all parameters: a tenth of the time on CPU."""
 
+    def pairs(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Targets, and what each of them follows."""
+        return [t.data for t in self._targets.values(True, True)], [s.data for s in self._sources.values(True, True)]
+
     def step(self) -> None:
         if not hasattr(self, "_pairs"):
-            targets = [t.data for t in self._targets.values(True, True)]
-            self._pairs = targets, [s.data for s in self._sources.values(True, True)]
+            self._pairs = self.pairs()
         torch._foreach_lerp_(*self._pairs, 1.0 - self.eps)
 
 

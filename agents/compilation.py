@@ -14,6 +14,7 @@ What a loss has to keep to, for that:
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
 
 Losses = dict[str, Tensor]  # losses and statistics by name: detached scalars
 Gradients = list[Tensor | None]  # one per parameter; None where no loss depends on it
+Draw = Callable[[Generator | None], Tensor]
 Function = Callable[[TensorDictBase], tuple[Losses, Gradients]]
 aten = torch.ops.aten
 
@@ -88,8 +90,8 @@ class LossAndGradients:
         self.dtype, self._signature, self._compiled = dtype, None, self.eager
         if mode == "off":
             return Compilation("off")
-        with _undone(self.loss_module):
-            functions, problem = self._functions(batch, mode)
+        with self.undone():
+            functions, problem = self._candidates(batch, mode)
             if problem is not None and mode != "auto":
                 raise ConfigError(f"compile={mode} cannot be had here: {problem}; use compile=auto")
             milliseconds = _milliseconds(functions, batch) if mode == "auto" else {}
@@ -97,12 +99,30 @@ class LossAndGradients:
         self._signature, self._compiled = self._sign(batch), functions[chosen]
         return Compilation(chosen, milliseconds, problem)
 
-    def _functions(self, batch: TensorDictBase, mode: str) -> tuple[dict[str, Function], str | None]:
+    def trace(self, batch: TensorDictBase) -> Trace:
+        """The operations on batches of these shapes; no random number is drawn, no buffer changed."""
+        with self.undone():
+            return Trace(self, batch)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Whatever happens inside, random generators and buffers are afterwards as they were."""
+        state = (*self.loss_module.parameters(), *self.loss_module.buffers())
+        buffers = [(buffer, buffer.clone()) for buffer in self.loss_module.buffers()]
+        with torch.random.fork_rng(devices=list({tensor.device for tensor in state if tensor.is_cuda})):
+            try:
+                yield
+            finally:
+                with torch.no_grad():
+                    for buffer, before in buffers:
+                        buffer.copy_(before)
+
+    def _candidates(self, batch: TensorDictBase, mode: str) -> tuple[dict[str, Function], str | None]:
         """What there is to choose from, and why something is missing."""
         functions: dict[str, Function] = {"off": self.eager}
         name = "trace"
         try:
-            trace = Trace(self, batch)
+            trace = self.trace(batch)
             functions[name] = self._checked(trace, batch)
             if mode != "trace":
                 name = "inductor"
@@ -115,9 +135,9 @@ class LossAndGradients:
     def _checked(self, function: Function, batch: TensorDictBase) -> Function:
         """Refuse what differs from the definition by more than rounding."""
         tolerance = 1e-3 if self.dtype == torch.float32 else 0.1
-        with _undone(self.loss_module):
+        with self.undone():
             losses, gradients = self.eager(batch)
-        with _undone(self.loss_module):
+        with self.undone():
             ours, our_gradients = function(batch)
         pairs = [*zip(losses.values(), ours.values()), *zip(gradients, our_gradients)]
         for expected, value in pairs:
@@ -163,8 +183,7 @@ class Trace:
             self._used = [gradient is not None for gradient in gradients]
             return [*losses.values(), *(gradient for gradient in gradients if gradient is not None)]
 
-        with _undone(function.loss_module):
-            self.graph = make_fx(record, decomposition_table=DECOMPOSITIONS)(*_leaves(batch))
+        self.graph = make_fx(record, decomposition_table=DECOMPOSITIONS)(*_leaves(batch))
         _refuse_shapes_that_depend_on_values(self.graph)
         _drop_detach(self.graph)
         self.draws = _lift_random_numbers(self.graph)
@@ -181,6 +200,25 @@ class Trace:
         with torch.no_grad():
             run = torch._inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
         return functools.partial(self._evaluate, run)
+
+    def stack(
+        self, tensors: list[Tensor], shared: list[bool], generators: list[Generator], batch: TensorDictBase
+    ) -> Trace:
+        """The same operations on ``S`` sets of tensors at once.
+
+        Args:
+            tensors: in the order of ``self.tensors``: ``[S, ...]``, or as they are where ``shared``.
+            generators: ``S`` of them, each for the random numbers of its part.
+            batch: ``[S, B]``.
+        """
+        other = copy.copy(self)
+        other.tensors = tensors
+        other.draws = [functools.partial(_draw_each, draw, generators) for draw in self.draws]
+        arguments = other.arguments(batch)
+        dims = [None if is_shared else 0 for is_shared in shared] + [0] * (len(arguments) - len(shared))
+        with torch.no_grad():
+            other.graph = make_fx(torch.vmap(self.graph, tuple(dims)), decomposition_table=DECOMPOSITIONS)(*arguments)
+        return other
 
     def arguments(self, batch: TensorDictBase) -> list[Tensor]:
         """What ``graph`` is to be called with; draws the random numbers."""
@@ -199,18 +237,6 @@ def _leaves(batch: TensorDictBase) -> list[Tensor]:
     for value in batch.values():
         leaves.extend((value,) if isinstance(value, Tensor) else _leaves(value))
     return leaves
-
-
-@contextmanager
-def _undone(module: nn.Module) -> Iterator[None]:
-    """Whatever happens inside, random generators and buffers are afterwards as they were."""
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    devices = {buffer.device for buffer in (*module.parameters(), *module.buffers()) if buffer.is_cuda}
-    with torch.random.fork_rng(devices=devices):
-        yield
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
 
 
 def _milliseconds(functions: Mapping[str, Function], batch: TensorDictBase) -> dict[str, float]:
@@ -245,7 +271,7 @@ def _refuse_shapes_that_depend_on_values(graph: fx.GraphModule) -> None:
             raise ValueError(f"the shape of the result of {node.target} depends on values")
 
 
-def _lift_random_numbers(graph: fx.GraphModule) -> list[Callable[[Generator | None], Tensor]]:
+def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
     """Make every random tensor an input of the graph; returns what draws them."""
     draws = []
     for node in list(graph.graph.nodes):
@@ -257,7 +283,7 @@ def _lift_random_numbers(graph: fx.GraphModule) -> list[Callable[[Generator | No
     return [draw for _, draw in draws]
 
 
-def _draw(node: fx.Node) -> Callable[[Generator | None], Tensor]:
+def _draw(node: fx.Node) -> Draw:
     name = node.target.overloadpacket.__name__
     like = node.meta["val"]
     tensors = node.all_input_nodes
@@ -272,6 +298,10 @@ def _draw(node: fx.Node) -> Callable[[Generator | None], Tensor]:
         function = getattr(torch, name)
         return lambda generator: function(*node.args, generator=generator, **options)
     raise ValueError(f"the random numbers of {node.target} depend on values")
+
+
+def _draw_each(draw: Draw, generators: list[Generator], _: None) -> Tensor:
+    return torch.stack([draw(generator) for generator in generators])
 
 
 def _lift_tensors(graph: fx.GraphModule, state: Sequence[Tensor]) -> list[Tensor]:

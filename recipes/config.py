@@ -25,12 +25,14 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from agents import compilation
 from agents.algorithms import ALGORITHMS
 from agents.algorithms.iql import tuned
 from agents.errors import AgentsError, ConfigError, require, require_choice
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
+PRECISIONS = ("float32", "bfloat16")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 WANDB_MODES = ("auto", "online", "offline")
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
@@ -79,6 +81,9 @@ class TrainConfig:
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
     checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
     device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
+    compile: str = "auto"  # of updates, for speed alone: off, trace, inductor, or auto: the fastest here, measured
+    precision: str = "float32"  # of the products in the networks: float32 or bfloat16; parameters stay float32
+    matmul_precision: str = "auto"  # torch's, of float32 products: highest, high, medium or auto: the fastest exact one
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
@@ -95,6 +100,9 @@ class TrainConfig:
             require(value is None or value >= 1, name, "be at least 1", value)
         require(self.seed >= 0, "seed", "be at least 0", self.seed)
         require_choice("storage", self.storage, STORAGES)
+        require_choice("compile", self.compile, compilation.MODES)
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("matmul_precision", self.matmul_precision, compilation.MATMUL_PRECISIONS)
         require_choice("logger", self.logger, LOGGERS)
 
 

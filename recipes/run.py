@@ -3,7 +3,7 @@
 The folder:
 
     <run_dir>/config.yaml        resolved settings
-              run.json           versions, dataset fingerprint, algorithm, W&B id
+              run.json           versions, dataset fingerprint, algorithm, W&B id, how updates are computed
               metrics.csv        a row per log point: step, then the keys of the dashboard
               evaluations.csv    a row per evaluation
               returns.png        the evaluations as a curve, beside a random policy and the dataset
@@ -42,6 +42,7 @@ from yaml import YAMLError
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
 from agents.checkpoint import Checkpoint, CheckpointFolder, write_atomically
+from agents.compilation import choose_matmul_precision
 from agents.data import OfflineDataset
 from agents.envs import EvaluationEnv
 from agents.errors import ConfigError, NonFiniteLossError
@@ -52,7 +53,7 @@ PACKAGES = (
     "hydra-core",
 )  # fmt: skip
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
-FREE_ON_RESUME = ("resume", "device", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every")
+FREE_ON_RESUME = ("resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every")
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
 
@@ -117,8 +118,40 @@ def claim(folder: RunFolder) -> FileLock:
     return lock
 
 
+def speed_up(
+    agent: Agent, dataset: OfflineDataset, config: TrainConfig, *, device: torch.device, before: Mapping[str, str]
+) -> dict[str, str]:
+    """Choose how updates are computed, in one line for the user.
+
+    Args:
+        before: what an earlier part of the run chose: it is taken again, since another way rounds differently.
+
+    Returns:
+        What ``run.json`` keeps: ``compile`` and ``matmul_precision``, as they are in force.
+
+    Raises:
+        ConfigError: if the settings ask for a way that cannot be had here.
+    """
+    wanted = {"compile": config.compile, "matmul_precision": config.matmul_precision}
+    chosen = {name: before.get(name, value) if value == "auto" else value for name, value in wanted.items()}
+    matmul_precision = choose_matmul_precision(chosen["matmul_precision"], device)
+    example = dataset.replay_buffer(config.batch_size).sample()
+    dtype = getattr(torch, config.precision)
+    try:
+        compilation = agent.compile(example, chosen["compile"], dtype=dtype)
+    except ConfigError as error:
+        if config.compile != "auto":
+            raise
+        print(f"warning: {error}; the run goes on with other rounding errors", file=sys.stderr)
+        compilation = agent.compile(example, "auto", dtype=dtype)
+    print(f"{compilation}, {config.precision}, matmul_precision={matmul_precision}")
+    return {"compile": compilation.mode, "matmul_precision": matmul_precision}
+
+
 @contextmanager
-def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset) -> Iterator[None]:
+def begin(
+    folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, str]
+) -> Iterator[None]:
     """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
 
     The run that is overwritten goes only afterwards, when everything is known to work. A kill in between is undone by
@@ -140,6 +173,7 @@ def begin(folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: Offl
             dataset_fingerprint=dataset.fingerprint,
             wandb_id=uuid.uuid4().hex[:8],
             versions=versions(),
+            **speed,
         )
         write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
         if path.exists() and any(path.iterdir()):

@@ -25,7 +25,19 @@ import loggers
 import report
 from agents import metrics
 from agents.agent import check_finite
-from run import CsvLog, Interrupt, Saver, Stopwatch, begin, claim, default_num_envs, open_run, resolve_device, versions
+from run import (
+    CsvLog,
+    Interrupt,
+    Saver,
+    Stopwatch,
+    begin,
+    claim,
+    default_num_envs,
+    open_run,
+    resolve_device,
+    speed_up,
+    versions,
+)  # fmt: skip
 
 
 def train(cfg: DictConfig) -> None:
@@ -40,7 +52,9 @@ def train(cfg: DictConfig) -> None:
     agent = config.algorithm.build(dataset.specs, device=device)
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed)
 
-    with nullcontext() if resuming else begin(folder, cfg, config, dataset):
+    speed = speed_up(agent, dataset, config, device=device, before=folder.info if resuming else {})
+
+    with nullcontext() if resuming else begin(folder, cfg, config, dataset, speed):
         _lock = claim(folder)  # until this function ends
         algorithm = folder.info["algorithm"]
         saver = Saver(folder, config, dataset, env, agent, buffer)
@@ -53,7 +67,12 @@ def train(cfg: DictConfig) -> None:
             name=f"{algorithm}/{dataset.id}/seed{config.seed}",
             run_id=folder.info["wandb_id"],
             job_type="train",
-            settings={**describe(config), "algorithm_name": algorithm, "dataset_fingerprint": dataset.fingerprint},
+            settings={
+                **describe(config),
+                **speed,
+                "algorithm_name": algorithm,
+                "dataset_fingerprint": dataset.fingerprint,
+            },
             wandb=config.wandb,
         )
     plot = report.ReturnsPlot(folder, algorithm, dataset, random)

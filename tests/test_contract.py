@@ -20,6 +20,7 @@ from torch import Tensor
 import agents
 from agents.checkpoint import load, load_policy, save
 from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
+from agents.stack import AgentStack, random_generator
 
 Batches = Callable[[int], TensorDict]
 
@@ -213,6 +214,44 @@ def test_compiling_draws_and_changes_nothing(config, specs, batches) -> None:
     agent.compile(batches(9), "trace")
     assert torch.equal(torch.get_rng_state(), before)
     assert not differing(tensors(agent), tensors(twin))
+
+
+def alone(agent: agents.Agent, generator: torch.Generator, batch: TensorDict) -> TensorDict:
+    """An update that draws its random numbers from a generator of its own."""
+    torch.set_rng_state(generator.get_state())
+    statistics = agent.update(batch)
+    generator.set_state(torch.get_rng_state())
+    return statistics
+
+
+@pytest.mark.parametrize("mode", ["off", "trace"])
+def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path, mode) -> None:
+    """Over 100 updates: losses, parameters, targets and what a checkpoint holds."""
+    singles, parts, generators = [], [], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        singles.append((config.build(specs), random_generator(torch.device("cpu"))))
+        torch.manual_seed(seed)
+        parts.append(config.build(specs))
+        generators.append(random_generator(torch.device("cpu")))
+    stack = AgentStack(parts, generators)
+    stack.compile(torch.stack([batches(0), batches(1)]), mode)
+    for step in range(100):
+        different = [batches(2 * step), batches(2 * step + 1)]
+        together = stack.update(torch.stack(different)).to_dict()
+        expected = [alone(*single, batch).to_dict() for single, batch in zip(singles, different)]
+        for index, statistics in enumerate(expected):
+            mine = {key: value[index] for key, value in together.items()}
+            torch.testing.assert_close(mine, statistics, rtol=1e-5, atol=1e-5)
+    for (agent, _), part in zip(singles, parts):
+        torch.testing.assert_close(tensors(part), tensors(agent), rtol=1e-5, atol=1e-5)
+        assert part.num_updates == 100 and part.learning_rates == agent.learning_rates
+        saved = load(save(tmp_path / "a", part, config=config, specs=specs)).build_agent()
+        assert saved.state_dict()["optimizer"].keys() == agent.state_dict()["optimizer"].keys()
+        assert not differing(tensors(saved), tensors(part))
+        torch.testing.assert_close(
+            saved.state_dict()["optimizer"], agent.state_dict()["optimizer"], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_the_number_of_threads_changes_nothing_that_matters(name, specs) -> None:

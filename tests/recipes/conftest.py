@@ -37,6 +37,7 @@ QUICK = (
     "num_eval_envs=1",
     "log_every=5",
     "device=cpu",
+    "compile=off",
     "logger=none",
     "wandb.mode=offline",
 )
