@@ -102,8 +102,8 @@ class Agent:
     @property
     def learning_rates(self) -> dict[str, float]:
         """``lr_<group>``: the rates that the last update used."""
-        groups = zip(self._groups, self.optimizer.param_groups)
-        return {f"lr_{name}": group["lr"] for name, group in groups}
+        last = max(self.num_updates - 1, 0)
+        return {f"lr_{name}": config.lr_at(last) for name, (_, config) in self._groups.items()}
 
     def update(self, batch: TensorDictBase) -> TensorDict:
         """One gradient step on every loss, then one step of the target networks.
@@ -119,13 +119,22 @@ class Agent:
             NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at
                 every update: call :func:`check_finite` on what is logged and before saving.
         """
+        return self.update_at(self.rates(self.num_updates), batch)
+
+    def rates(self, num_updates: int) -> list[float]:
+        """Learning rate per group for the update that follows ``num_updates`` others."""
+        return [config.lr_at(num_updates) for _, config in self._groups.values()]
+
+    def update_at(self, rates: Sequence[float | Tensor], batch: TensorDictBase) -> TensorDict:
+        """:meth:`update` with these learning rates; what a CUDA graph captures, where rates are tensors."""
         step = self.num_updates + 1
         function = self._function(self._due(step))
         losses, gradients = function(batch)
         if self.device.type == "cpu":
             self._check_finite(losses, step, batch)
         statistics = TensorDict(losses)
-        self._set_learning_rates()
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
         for parameter, gradient in zip(function.parameters, gradients):
             parameter.grad = gradient
         if self.max_grad_norm is not None:
@@ -134,8 +143,22 @@ class Agent:
         self.optimizer.zero_grad(set_to_none=True)
         if self.target_net_updater is not None and step % self.target_every == 0:
             self.target_net_updater.step()
-        self.num_updates = step
+        self.count(step)
         return statistics
+
+    def count(self, num_updates: int) -> None:
+        """Set the number of updates made."""
+        self.num_updates = num_updates
+
+    @property
+    def period(self) -> int:
+        """Updates after which the pattern of groups and targets that are due comes again."""
+        return math.lcm(self.target_every, *(config.every for _, config in self._groups.values()))
+
+    @property
+    def settled_after(self) -> int:
+        """Updates after which every group has begun to step."""
+        return max(config.after for _, config in self._groups.values())
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
         """Make updates on batches of these shapes faster, with the same results up to rounding.
@@ -154,10 +177,8 @@ class Agent:
         Raises:
             ConfigError: ``mode`` is unknown or, unless it is ``auto``, cannot be had.
         """
-        configs = [config for _, config in self._groups.values()]
-        period = math.lcm(*(config.every for config in configs))
-        starts = {0, *(config.after for config in configs)}
-        due = {self._due(start + i) for start in starts for i in range(1, period + 1)}
+        starts = {0, *(config.after for _, config in self._groups.values())}
+        due = {self._due(start + i) for start in starts for i in range(1, self.period + 1)}
         first, *others = sorted(due, key=sum, reverse=True)
         compilation = self._function(first).compile(batch, mode, dtype=dtype)
         for fewer in others:
@@ -207,10 +228,6 @@ class Agent:
             self._functions[due] = LossAndGradients(self.loss_module, parameters)
         return self._functions[due]
 
-    def _set_learning_rates(self) -> None:
-        for group, (_, config) in zip(self.optimizer.param_groups, self._groups.values()):
-            group["lr"] = config.lr_at(self.num_updates)
-
     def _check_parameters(self) -> None:
         owned = {id(p) for p in self._parameters}
         missing = [n for n, p in self.loss_module.named_parameters() if p.requires_grad and id(p) not in owned]
@@ -234,7 +251,8 @@ def check_settings(
 def make_adam(groups: Iterable[tuple[list[nn.Parameter], AdamConfig]]) -> torch.optim.Adam:
     """Adam as one kernel for all parameters of a group."""
     settings = [{"params": params, "lr": config.lr, "weight_decay": config.weight_decay} for params, config in groups]
-    return torch.optim.Adam(settings, fused=True)
+    on_gpu = settings[0]["params"][0].is_cuda
+    return torch.optim.Adam(settings, fused=True, capturable=on_gpu)  # the latter for CUDA graphs
 
 
 class ForeachSoftUpdate(SoftUpdate):

@@ -74,11 +74,13 @@ class AgentStack(Agent):
         Returns:
             What :meth:`Agent.update` returns, with shapes ``[S]``.
         """
-        statistics = super().update(batch)
+        return super().update(batch)
+
+    def count(self, num_updates: int) -> None:
+        super().count(num_updates)
         for agent in self.agents:
-            agent.num_updates = self.num_updates
+            agent.count(num_updates)
         self._share_moments()
-        return statistics
 
     def state_dict(self) -> dict[str, object]:
         raise NotImplementedError("save the agents of a stack one by one")
