@@ -187,14 +187,14 @@ class _StackedLossAndGradients(LossAndGradients):
 def random_generator(device: torch.device) -> Generator:
     """A generator that goes on where torch's default one of the device stands."""
     generator = Generator(device)
-    generator.set_state(_default_generator(device).get_state())
+    generator.set_state(default_generator(device).get_state())
     return generator
 
 
 @contextmanager
 def _drawing_from(generator: Generator) -> Iterator[None]:
     """Use a generator in the place of torch's default one of its device."""
-    default = _default_generator(generator.device)
+    default = default_generator(generator.device)
     before = default.get_state()
     default.set_state(generator.get_state())
     try:
@@ -204,7 +204,8 @@ def _drawing_from(generator: Generator) -> Iterator[None]:
         default.set_state(before)
 
 
-def _default_generator(device: torch.device) -> Generator:
+def default_generator(device: torch.device) -> Generator:
+    """Torch's own generator of a device."""
     if device.type == "cpu":
         return torch.default_generator
     return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]

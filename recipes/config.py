@@ -73,6 +73,8 @@ class TrainConfig:
     algorithm: Any = MISSING  # bc, iql, iql_corl, iql_tuned; its own settings as algorithm.<name>=<value>
     dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
     seed: int = 0  # of initialisation, batches and dropout, >= 0
+    seeds: list[int] | None = None  # several, each as if run alone: a process per core, or stacked
+    stack: bool | None = None  # the seeds in one process, each update one of all of them; null: on a GPU
     gradient_steps: int = 20_000  # updates in all, >= 1
     batch_size: int = 256  # transitions per update, >= 1
     eval_every: int = 2_500  # updates between evaluations, >= 1

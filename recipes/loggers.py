@@ -75,6 +75,7 @@ def _wandb_logger(
             mode=mode,
             settings=client.Settings(
                 silent=True,
+                reinit="create_new",  # seeds that are trained as one have a run each
                 console="off",
                 disable_git=True,
                 disable_code=True,

@@ -25,17 +25,19 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from tensordict import TensorDictBase
+from torch import Generator
 from torchrl.data import TensorDictReplayBuffer
 from yaml import YAMLError
 
@@ -46,8 +48,10 @@ from agents.compilation import choose_matmul_precision
 from agents.data import OfflineDataset
 from agents.envs import EvaluationEnv
 from agents.errors import ConfigError, NonFiniteLossError
+from agents.stack import default_generator
 from config import TrainConfig, build
 
+Result = TypeVar("Result")
 PACKAGES = (
     "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
     "hydra-core",
@@ -119,11 +123,12 @@ def claim(folder: RunFolder) -> FileLock:
 
 
 def speed_up(
-    agent: Agent, dataset: OfflineDataset, config: TrainConfig, *, device: torch.device, before: Mapping[str, str]
+    agent: Agent, example: TensorDictBase, config: TrainConfig, *, before: Mapping[str, str]
 ) -> dict[str, str]:
     """Choose how updates are computed, in one line for the user.
 
     Args:
+        example: a batch, to be measured with.
         before: what an earlier part of the run chose: it is taken again, since another way rounds differently.
 
     Returns:
@@ -134,8 +139,7 @@ def speed_up(
     """
     wanted = {"compile": config.compile, "matmul_precision": config.matmul_precision}
     chosen = {name: before.get(name, value) if value == "auto" else value for name, value in wanted.items()}
-    matmul_precision = choose_matmul_precision(chosen["matmul_precision"], device)
-    example = dataset.replay_buffer(config.batch_size).sample()
+    matmul_precision = choose_matmul_precision(chosen["matmul_precision"], agent.device)
     dtype = getattr(torch, config.precision)
     try:
         compilation = agent.compile(example, chosen["compile"], dtype=dtype)
@@ -300,7 +304,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 class Saver:
-    """Checkpoints of one run: the agent, the random generators, and what an evaluation of the policy needs."""
+    """Checkpoints of one run: the agent, the random generators, and what an evaluation of the policy needs.
+
+    Args:
+        generator: what the agent draws from; None: torch's default one of its device.
+    """
 
     def __init__(
         self,
@@ -310,9 +318,11 @@ class Saver:
         env: EvaluationEnv | None,
         agent: Agent,
         buffer: TensorDictReplayBuffer,
+        generator: Generator | None = None,
     ) -> None:
         self._checkpoints = folder.checkpoints
         self._config, self._dataset, self._agent = config, dataset, agent
+        self._random = generator or default_generator(agent.device)
         self._batches = buffer._rng  # TorchRL gives no public way to the generator, all that a resume needs of a buffer
         self._best_return: float | None = None
         self._saved_step = 0
@@ -384,9 +394,7 @@ class Saver:
             print(f"warning: {text}", file=sys.stderr)
             return
         states = checkpoint.generator_states()
-        torch.set_rng_state(states["torch"])
-        if "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], self._agent.device)
+        self._random.set_state(states["random"])
         self._batches.set_state(states["buffer"])
 
     def _devices(self) -> list[str]:
@@ -394,10 +402,7 @@ class Saver:
         return [self._agent.device.type, self._batches.device.type]
 
     def _generators(self) -> dict[str, torch.Tensor]:
-        states = {"torch": torch.get_rng_state(), "buffer": self._batches.get_state()}
-        if self._agent.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self._agent.device)
-        return states
+        return {"random": self._random.get_state(), "buffer": self._batches.get_state()}
 
 
 def default_num_envs() -> int:
@@ -473,19 +478,38 @@ class Interrupt:
 
 
 class Stopwatch:
-    """Wall time per stage since the last reading, in seconds."""
+    """Wall time per stage since the last reading, in seconds; a stage inside another one stops the outer."""
 
     def __init__(self, *stages: str) -> None:
         self._spent = dict.fromkeys(stages, 0.0)
+        self._running: list[str] = []
+        self._since = 0.0
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        self._switch()
+        self._running.append(stage)
         try:
             yield
         finally:
-            self._spent[stage] += time.perf_counter() - start
+            self._switch()
+            self._running.pop()
+
+    def timed(self, stage: str, function: Callable[[], Result]) -> Callable[[], Result]:
+        """The function, its calls counted as a stage."""
+
+        def call() -> Result:
+            with self(stage):
+                return function()
+
+        return call
 
     def read(self) -> dict[str, float]:
         spent, self._spent = self._spent, dict.fromkeys(self._spent, 0.0)
         return spent
+
+    def _switch(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self._spent[self._running[-1]] += now - self._since
+        self._since = now

@@ -5,6 +5,7 @@ For example:
     python recipes/train.py                                     IQL on the built-in pen dataset
     python recipes/train.py dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
     python recipes/train.py algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
+    python recipes/train.py seeds=[0,1,2,3]                     a process per core; on a GPU all of them in one
     python recipes/train.py -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
     python recipes/train.py resume=runs/iql/demo/pen/mixed-v0/seed0
 """
@@ -12,131 +13,149 @@ For example:
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from tensordict import TensorDict, TensorDictBase
+from torch import Generator
 from tqdm import tqdm
 
 import agents
 import config as settings
-import loggers
 import report
+import seeds
 from agents import metrics
-from agents.agent import check_finite
-from run import (
-    CsvLog,
-    Interrupt,
-    Saver,
-    Stopwatch,
-    begin,
-    claim,
-    default_num_envs,
-    open_run,
-    resolve_device,
-    speed_up,
-    versions,
-)  # fmt: skip
+from agents.agent import Agent
+from agents.graphs import GraphedUpdates
+from agents.stack import AgentStack, random_generator
+from record import Record
+from run import Interrupt, Stopwatch, begin, default_num_envs, open_run, resolve_device, speed_up, versions
+
+UPDATES_AT_ONCE = {"cpu": 1, "cuda": 100}  # between two looks at Ctrl-C and the progress bar
 
 
 def train(cfg: DictConfig) -> None:
-    folder, config, resuming = open_run(cfg)
-    device = resolve_device(config.device)
+    device = resolve_device(cfg.device)
+    if seeds.in_processes(cfg, device):
+        seeds.train(cfg)
+        return
+
+    cfgs = seeds.one_by_one(cfg)
+    folders, configs, resuming = zip(*map(open_run, cfgs))
+    config, resuming = configs[0], resuming[0]
     dataset = agents.load_dataset(
         config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
     )
     env = evaluation_env(config, dataset)
     random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
-    torch.manual_seed(config.seed)
-    agent = config.algorithm.build(dataset.specs, device=device)
-    buffer = dataset.replay_buffer(config.batch_size, seed=config.seed)
+    parts, generators = zip(*(build(each, dataset, device) for each in configs))
+    buffers = [dataset.replay_buffer(each.batch_size, seed=each.seed) for each in configs]
+    agent, sample = parts[0], buffers[0].sample
+    example = dataset.replay_buffer(config.batch_size).sample()
+    if len(parts) > 1:
+        agent, sample = AgentStack(parts, generators), lambda: torch.stack([buffer.sample() for buffer in buffers])
+        example = torch.stack([example] * len(parts))
+    speed = speed_up(agent, example, config, before=folders[0].info if resuming else {})
 
-    speed = speed_up(agent, dataset, config, device=device, before=folder.info if resuming else {})
-
-    with nullcontext() if resuming else begin(folder, cfg, config, dataset, speed):
-        _lock = claim(folder)  # until this function ends
-        algorithm = folder.info["algorithm"]
-        saver = Saver(folder, config, dataset, env, agent, buffer)
-        last_step = saver.restore() if resuming else 0
-        metrics_log = CsvLog(folder.metrics_file, last_step=last_step)
-        evaluations_log = CsvLog(folder.evaluations_file, last_step=last_step)
-        logger = loggers.make_logger(
-            config.logger,
-            folder.path,
-            name=f"{algorithm}/{dataset.id}/seed{config.seed}",
-            run_id=folder.info["wandb_id"],
-            job_type="train",
-            settings={
-                **describe(config),
-                **speed,
-                "algorithm_name": algorithm,
-                "dataset_fingerprint": dataset.fingerprint,
-            },
-            wandb=config.wandb,
-        )
-    plot = report.ReturnsPlot(folder, algorithm, dataset, random)
+    records = []
+    with ExitStack() as starting:
+        for each, folder, one, part, buffer, generator in zip(cfgs, folders, configs, parts, buffers, generators):
+            if not resuming:
+                starting.enter_context(begin(folder, each, one, dataset, speed))
+            record = Record(folder, one, dataset, env, part, buffer, generator if len(parts) > 1 else None)
+            record.open(resuming, random, {**describe(one), **speed})
+            records.append(record)
 
     clock = Stopwatch("sample", "update", "logging", "evaluation", "checkpoint")
-    result, logged_step = None, last_step
-    interrupt = Interrupt()
-    steps = range(last_step + 1, config.gradient_steps + 1)
+    advance = updates(agent, clock.timed("sample", sample), [*generators, *(buffer._rng for buffer in buffers)])
+    step = logged_step = records[0].last_step
+    interrupt, stopping = Interrupt(), False
     try:
-        with interrupt, progress_bar(steps, config.gradient_steps) as progress:
-            for step in steps:
-                with clock("sample"):
-                    batch = buffer.sample()
+        with interrupt, progress_bar(step, config.gradient_steps) as progress:
+            while step < config.gradient_steps and not stopping:
+                stretch = next_stop(step, config, UPDATES_AT_ONCE[device.type]) - step
                 with clock("update"):
-                    losses = agent.update(batch)
-                progress.update()
+                    losses = advance(stretch)
+                step += stretch
+                progress.update(stretch)
 
                 if step % config.log_every == 0:
                     with clock("update"):  # where a GPU is waited for
-                        check_finite(losses, step=step, batch=batch)
-                        scalars = metrics.training(losses, agent.learning_rates)
-                    scalars |= metrics.timing(clock.read(), step - logged_step)
+                        rows = [record.row(own) for record, own in zip(records, split(losses, len(records)))]
+                    timing = metrics.timing(clock.read(), step - logged_step)
                     with clock("logging"):
-                        metrics_log.write(step, scalars)
-                        loggers.log_scalars(logger, scalars, step)
+                        for record, row in zip(records, rows):
+                            record.log(step, {**row, **timing})
                     logged_step = step
 
                 finished = step == config.gradient_steps
                 evaluated = env is not None and (step % config.eval_every == 0 or finished)
-                if evaluated:
+                for record, one in zip(records, configs) if evaluated else ():
                     with clock("evaluation"):
-                        result = agents.evaluate(agent.policy, env, config.num_eval_episodes)
+                        result = record.evaluate()
                     with clock("logging"):
-                        scalars = metrics.evaluation(result)
-                        evaluations_log.write(step, scalars)
-                        loggers.log_evaluation(logger, scalars, result, step)
-                        plot.draw(at_most_every=60.0)
+                        record.log_evaluation(step)
                     progress.set_postfix_str(report.score(result))
-                    tqdm.write(f"step {step}: {report.headline(result)}")
+                    label = f"seed {one.seed}, step {step}" if len(records) > 1 else f"step {step}"
+                    tqdm.write(f"{label}: {report.headline(result)}")
 
                 due = config.checkpoint_every or config.eval_every
                 stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
                 if evaluated or finished or stopping or step % due == 0:
                     with clock("checkpoint"):
-                        check_finite(losses, step=step, batch=batch)
-                        saver.save(result.returns.mean().item() if evaluated else None)
-                if stopping:
-                    break
+                        for record, own in zip(records, split(losses, len(records))):
+                            record.save(own, evaluated=evaluated)
     except BaseException:
-        loggers.close(logger, exit_code=1)
+        for record in records:
+            record.close(exit_code=1)
         raise
-    plot.draw()
     if interrupt.signal:
-        loggers.close(logger, exit_code=interrupt.exit_code)
-        print(f"stopped after step {agent.num_updates}; go on with: python {sys.argv[0]} resume={folder.path}")
+        for record in records:
+            record.close(exit_code=interrupt.exit_code)
+        places = " and ".join(f"resume={folder.path}" for folder in folders)
+        print(f"stopped after step {step}; go on with: python {sys.argv[0]} {places}")
         sys.exit(interrupt.exit_code)
+    for record in records:
+        record.finish()
 
-    if env is not None:
-        result = result or agents.evaluate(agent.policy, env, config.num_eval_episodes)
-        loggers.log_summary(logger, metrics.evaluation(result))
-    print(report.table({algorithm: result, "random policy": random}, dataset))
-    hint = loggers.sync_hint(logger)
-    loggers.close(logger)
-    report.print_paths(folder, hint)
+
+def build(
+    config: settings.TrainConfig, dataset: agents.OfflineDataset, device: torch.device
+) -> tuple[agents.Agent, Generator]:
+    """A new agent, and the random numbers that its training goes on with."""
+    torch.manual_seed(config.seed)
+    return config.algorithm.build(dataset.specs, device=device), random_generator(device)
+
+
+def updates(
+    agent: Agent, sample: Callable[[], TensorDictBase], generators: Sequence[Generator]
+) -> Callable[[int], TensorDictBase]:
+    """What makes a number of updates and returns the losses of the last one: on a GPU most of them as CUDA graphs."""
+    if agent.device.type == "cuda":
+        return GraphedUpdates(agent, sample, generators=generators)
+
+    def advance(num_updates: int) -> TensorDictBase:
+        for _ in range(num_updates):
+            losses = agent.update(sample())
+        return losses
+
+    return advance
+
+
+def next_stop(step: int, config: settings.TrainConfig, at_most: int) -> int:
+    """The next step after which something is to be done, or looked at."""
+    periods = (config.log_every, config.eval_every, config.checkpoint_every or config.eval_every)
+    return min(step + at_most, config.gradient_steps, *(step - step % period + period for period in periods))
+
+
+def split(losses: TensorDictBase, number: int) -> list[TensorDictBase]:
+    """What an update returned, for each of the agents."""
+    if number == 1:
+        return [losses]
+    return [TensorDict({name: value[i] for name, value in losses.items()}) for i in range(number)]
 
 
 def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
@@ -155,10 +174,10 @@ def describe(config: settings.TrainConfig) -> dict[str, Any]:
     return {**OmegaConf.to_container(OmegaConf.structured(config), resolve=True), "versions": versions()}
 
 
-def progress_bar(steps: range, total: int) -> tqdm:
+def progress_bar(last_step: int, total: int) -> tqdm:
     """Rate, time left and latest score; in a log file, where a bar cannot redraw itself, a line every half minute."""
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=steps.start - 1, unit="update", dynamic_ncols=True, mininterval=interval)
+    return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True, mininterval=interval)
 
 
 def main() -> None:

@@ -1,0 +1,110 @@
+"""What one run writes down while it learns: rows, evaluations, checkpoints, its plot and its dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tensordict import TensorDictBase
+from torch import Generator
+from torchrl.data import TensorDictReplayBuffer
+
+import agents
+import loggers
+import report
+from agents import metrics
+from agents.agent import check_finite
+from config import TrainConfig
+from run import CsvLog, RunFolder, Saver, claim
+
+
+class Record:
+    """The files and the dashboard of one run.
+
+    Args:
+        generator: what the agent's random numbers come from; None: torch's default one.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: TrainConfig,
+        dataset: agents.OfflineDataset,
+        env: agents.EvaluationEnv | None,
+        agent: agents.Agent,
+        buffer: TensorDictReplayBuffer,
+        generator: Generator | None,
+    ) -> None:
+        self._lock = claim(folder)  # as long as this lives
+        self._folder, self._config, self._dataset, self._env, self._agent = folder, config, dataset, env, agent
+        self._algorithm = folder.info["algorithm"]
+        self._saver = Saver(folder, config, dataset, env, agent, buffer, generator)
+        self._result: agents.EvalResult | None = None  # of the last evaluation
+        self.last_step = 0
+
+    def open(self, resuming: bool, random: agents.EvalResult | None, described: Mapping[str, Any]) -> None:
+        """Begin to write, or go on after the last checkpoint.
+
+        Args:
+            random: an evaluation of the random policy, to compare with; None without an environment.
+            described: the settings for the dashboard.
+        """
+        self._random = random
+        self.last_step = self._saver.restore() if resuming else 0
+        last_step = self.last_step if resuming else None
+        self._metrics_log = CsvLog(self._folder.metrics_file, last_step=last_step)
+        self._evaluations_log = CsvLog(self._folder.evaluations_file, last_step=last_step)
+        fingerprint = {"algorithm_name": self._algorithm, "dataset_fingerprint": self._dataset.fingerprint}
+        self._logger = loggers.make_logger(
+            self._config.logger,
+            self._folder.path,
+            name=f"{self._algorithm}/{self._dataset.id}/seed{self._config.seed}",
+            run_id=self._folder.info["wandb_id"],
+            job_type="train",
+            settings={**described, **fingerprint},
+            wandb=self._config.wandb,
+        )
+        self._plot = report.ReturnsPlot(self._folder, self._algorithm, self._dataset, random)
+
+    def row(self, losses: TensorDictBase) -> dict[str, float]:
+        """What an update returned, as numbers."""
+        check_finite(losses, step=self._agent.num_updates)
+        return metrics.training(losses, self._agent.learning_rates)
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._metrics_log.write(step, scalars)
+        loggers.log_scalars(self._logger, scalars, step)
+
+    def evaluate(self) -> agents.EvalResult:
+        self._result = agents.evaluate(self._agent.policy, self._env, self._config.num_eval_episodes)
+        return self._result
+
+    def log_evaluation(self, step: int) -> None:
+        scalars = metrics.evaluation(self._result)
+        self._evaluations_log.write(step, scalars)
+        loggers.log_evaluation(self._logger, scalars, self._result, step)
+        self._plot.draw(at_most_every=60.0)
+
+    def save(self, losses: TensorDictBase, *, evaluated: bool) -> None:
+        """Write a checkpoint.
+
+        Args:
+            losses: of the last update, of which a GPU has not yet said whether they are finite.
+            evaluated: whether the last evaluation was of these parameters.
+        """
+        check_finite(losses, step=self._agent.num_updates)
+        self._saver.save(self._result.returns.mean().item() if evaluated else None)
+
+    def close(self, *, exit_code: int) -> None:
+        """End early; the dashboard shows how."""
+        loggers.close(self._logger, exit_code=exit_code)
+
+    def finish(self) -> None:
+        """Sum up for a person and for the dashboard."""
+        self._plot.draw()
+        if self._env is not None:
+            loggers.log_summary(self._logger, metrics.evaluation(self._result or self.evaluate()))
+        print(report.table({self._algorithm: self._result, "random policy": self._random}, self._dataset))
+        hint = loggers.sync_hint(self._logger)
+        loggers.close(self._logger)
+        report.print_paths(self._folder, hint)
