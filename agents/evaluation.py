@@ -36,6 +36,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from agents.envs import AdroitTask, EvaluationEnv, Reference, d4rl_return, success_held
 from agents.errors import AgentsError, ConfigError, DataError
+from agents.inference import as_numpy
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
 Policy = TensorDictModuleBase | Act
@@ -98,7 +99,7 @@ def evaluate(
 
     Args:
         policy: ``observation [1, O] float32 -> action [1, A]``, evaluated as a copy on the CPU in eval mode, without
-            exploration noise; or a callable ``Act``, which the workers share.
+            exploration noise, in NumPy where ``as_numpy`` can; or a callable ``Act``, which the workers share.
         seed: episode ``i`` is reset with ``seed + i``; callables draw from ``default_rng((seed, i))``.
         record: keep the episodes in ``EvalResult.episodes``.
 
@@ -109,7 +110,7 @@ def evaluate(
     if num_episodes < 1:
         raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
     with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, _one_deterministic_thread():
-        episodes = _run_episodes([(gym_env, _as_act(policy)) for gym_env in gym_envs], num_episodes, seed)
+        episodes = _run_episodes([(gym_env, _as_act(policy, gym_env)) for gym_env in gym_envs], num_episodes, seed)
     return EvalResult(
         returns=np.array([episode.rewards.sum() for episode in episodes]),
         lengths=np.array([len(episode.rewards) for episode in episodes]),
@@ -167,7 +168,7 @@ def record_video(
         _choose_gl_backend(gym_env)
         writer = imageio.get_writer(partial, fps=fps / every, macro_block_size=2)
         with contextlib.closing(writer) as video, _one_deterministic_thread():  # its own exit leaks ffmpeg on errors
-            act = _as_act(policy)
+            act = _as_act(policy, gym_env)
             for episode in range(num_episodes):
                 _rollout(gym_env, act, seed, episode, on_state=film)
         partial.replace(path)
@@ -230,12 +231,15 @@ def _rollout(gym_env: gym.Env, act: Act, seed: int, episode: int, on_state: Call
     return Episode(np.array(observations), np.array(actions), np.array(rewards), steps)
 
 
-def _as_act(policy: Policy) -> Act:
+def _as_act(policy: Policy, gym_env: gym.Env) -> Act:
     if not isinstance(policy, torch.nn.Module):
         return policy
     policy = copy.deepcopy(policy).to("cpu").eval()  # the caller's stays in its mode, on its device
     if type(policy) is TensorDictModule and policy.in_keys == ["observation"] and policy.out_keys == ["action"]:
         network = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
+        forward = as_numpy(network, gym_env.observation_space.shape)
+        if forward is not None:
+            return lambda observation, rng: forward(np.asarray(observation, dtype=np.float32))
         return lambda observation, rng: network(_batch_of_one(observation)).numpy()
 
     def act(observation: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

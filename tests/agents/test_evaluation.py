@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,6 +99,11 @@ def pen_policy(dropout: float = 0.0) -> TensorDictModule:
     return TensorDictModule(network(dropout=dropout), in_keys=["observation"], out_keys=["action"])
 
 
+def torch_policy() -> TensorDictModule:
+    """One that NumPy cannot take over."""
+    return TensorDictModule(network().append(nn.Softsign()), in_keys=["observation"], out_keys=["action"])
+
+
 def zeros(observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.zeros(2)
 
@@ -116,15 +122,28 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def test_result_does_not_depend_on_the_number_of_environments() -> None:
-    results = []
+@pytest.mark.parametrize("make", [pen_policy, torch_policy])
+def test_result_does_not_depend_on_the_number_of_environments(make: Callable[[], TensorDictModule]) -> None:
+    policy, results = make(), []
     for num_envs in (1, 2, 3):
         with adroit("pen", num_envs, max_episode_steps=100) as env:
-            results.append(evaluate(pen_policy(), env, 4, seed=11))
-            results.append(evaluate(pen_policy(), env, 4, seed=11))  # in environments that have been used
+            results.append(evaluate(policy, env, 4, seed=11))
+            results.append(evaluate(policy, env, 4, seed=11))  # in environments that have been used
     assert len(set(results[0].returns)) == 4
     for result in results[1:]:
         assert_same(results[0], result)
+
+
+@pytest.mark.parametrize("make", [pen_policy, torch_policy])
+def test_actions_are_the_modules_own(make: Callable[[], TensorDictModule]) -> None:
+    policy = make()
+    with adroit("pen", num_envs=2) as env:
+        result = evaluate(policy, env, 2, record=True)
+    for episode in result.episodes:
+        assert np.abs(episode.actions).max() > 0.2
+        with torch.no_grad():
+            actions = policy.module(torch.from_numpy(episode.observations[:-1]).float())
+        np.testing.assert_allclose(episode.actions, actions, rtol=0.0, atol=1e-5)
 
 
 def test_seed_fixes_the_episodes() -> None:
@@ -240,7 +259,11 @@ def test_stochastic_actor_acts_with_its_mode() -> None:
         ),
     )
     with adroit("pen", num_envs=2, max_episode_steps=20) as env:
-        assert_same(evaluate(actor, env, 3), evaluate(pen_policy(), env, 3))
+        result = evaluate(actor, env, 3, record=True)
+    for episode in result.episodes:
+        with torch.no_grad():
+            modes = network()(torch.from_numpy(episode.observations[:-1]).float())
+        np.testing.assert_allclose(episode.actions, modes, rtol=0.0, atol=1e-5)
 
 
 def test_global_random_states_are_untouched() -> None:
@@ -303,6 +326,14 @@ def test_nan_action_is_refused_with_its_place() -> None:
 
     with small(Countdown) as env, pytest.raises(AgentsError, match="non-finite action in episode 0, step 1"):
         evaluate(act, env, 2)
+
+
+@pytest.mark.parametrize("make", [pen_policy, torch_policy])
+def test_nan_action_of_a_network_is_refused(make: Callable[[], TensorDictModule]) -> None:
+    broken = make()
+    nn.init.constant_(broken.module[0].weight, math.nan)
+    with adroit("pen") as env, pytest.raises(AgentsError, match="non-finite action in episode 0, step 0"):
+        evaluate(broken, env, 1)
 
 
 def test_num_episodes_must_be_positive() -> None:
