@@ -6,11 +6,16 @@ The shapes are Adroit's pen: 45 observations, 24 actions.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
+import multiprocessing
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import gymnasium as gym
@@ -38,21 +43,30 @@ Run = Callable[[int], dict[str, float]]  # number of updates -> seconds per upda
 class Contestant:
     """What runs in every round, and the matmul precision it runs with: a global setting of torch."""
 
-    run: Run
-    precision: str
+    measure: Run
+    precision: str  # highest, high or medium
+
+    def run(self, num_updates: int) -> dict[str, float]:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(self.precision)
+        try:
+            return self.measure(num_updates)
+        finally:
+            torch.set_float32_matmul_precision(before)
 
 
 @dataclass(frozen=True)
 class Setup:
     """What all contestants share."""
 
-    dataset: agents.OfflineDataset
-    precision: str  # of our own
+    device: torch.device
+    num_threads: int  # of torch
     num_envs: int  # of an evaluation
+    precision: str  # of our own contestants
 
     @property
-    def device(self) -> torch.device:
-        return self.dataset.device
+    def dataset(self) -> agents.OfflineDataset:
+        return random_dataset(self.device)
 
     def transitions(self) -> TensorDict:
         """Every row of the dataset, ``[N]``."""
@@ -64,6 +78,7 @@ class Setup:
         return agents.ALGORITHMS[algorithm]().build(self.dataset.specs, device=self.device)
 
 
+@functools.cache
 def random_dataset(device: torch.device) -> agents.OfflineDataset:
     """Transitions of the right shapes: what they hold changes no timing."""
     layout = Layout(NUM_OBSERVATIONS, NUM_ACTIONS, discrete=False)
@@ -116,18 +131,18 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
     known: dict[str, Callable[[Setup], Contestant]] = {
         "plain": lambda setup: plain("plain", setup, precision="highest"),  # torch's default
         "plain_medium": lambda setup: plain("plain_medium", setup, precision="medium"),
-        "torchrl": torchrl,
-        "d3rlpy": d3rlpy,
+        "torchrl": lambda setup: in_own_process(torchrl, setup),
+        "d3rlpy": lambda setup: in_own_process(d3rlpy, setup),
     }
     for name in agents.ALGORITHMS:
-        known[name] = lambda setup, name=name: ours(name, setup, compiled=False)
+        known[name] = lambda setup, name=name: ours(name, setup)
         if hasattr(agents.Agent, "compile"):
             known[f"{name}_compiled"] = lambda setup, name=name: ours(name, setup, compiled=True)
     return {**known, "stages": stages, "evaluate": evaluation}
 
 
-def ours(algorithm: str, setup: Setup, *, compiled: bool) -> Contestant:
-    agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(BATCH_SIZE)
+def ours(algorithm: str, setup: Setup, *, compiled: bool = False, batch_size: int = BATCH_SIZE) -> Contestant:
+    agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(batch_size)
     if compiled:
         agent.compile()
     row = f"{algorithm}_compiled" if compiled else algorithm
@@ -141,6 +156,7 @@ def plain(row: str, setup: Setup, *, precision: str) -> Contestant:
 
 
 def torchrl(setup: Setup) -> Contestant:
+    logging.getLogger("torchrl").setLevel(logging.WARNING)  # its notices would stand among the lines of the table
     iql = references.TorchRLIQL(NUM_OBSERVATIONS, NUM_ACTIONS, device=setup.device)
     sample = references.torchrl_sampler(setup.transitions(), setup.device)
     run = in_one_block("torchrl", lambda: iql.update(sample()), setup.device)
@@ -150,6 +166,36 @@ def torchrl(setup: Setup) -> Contestant:
 def d3rlpy(setup: Setup) -> Contestant:
     update = references.d3rlpy_update(setup.transitions(), setup.device)
     return Contestant(in_one_block("d3rlpy", update, setup.device), precision="highest")  # torch's default
+
+
+def in_own_process(make: Callable[[Setup], Contestant], setup: Setup) -> Contestant:
+    """A contestant that shares the machine with the others, but no process.
+
+    The threads that TorchRL's replay buffer prefetches with have OpenMP threads of their own. As soon as there are more
+    of those in a process than cores, OpenMP stops spinning between loops, and with two threads every update in that
+    process takes up to twice as long, whoever wrote it.
+    """
+    context = multiprocessing.get_context("spawn")  # OpenMP and CUDA do not survive a fork
+    here, there = context.Pipe()
+    context.Process(target=serve, args=(there, make, setup), daemon=True).start()
+    there.close()  # so that its end is noticed
+    precision = here.recv()
+
+    def run(num_updates: int) -> dict[str, float]:
+        here.send(num_updates)
+        return here.recv()
+
+    return Contestant(run, precision)
+
+
+def serve(connection: Connection, make: Callable[[Setup], Contestant], setup: Setup) -> None:
+    """The other end: the contestant's precision, then measurements for numbers of updates until nobody asks."""
+    torch.set_num_threads(setup.num_threads)
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(EOFError, KeyboardInterrupt):
+        contestant = make(setup)
+        connection.send(contestant.precision)
+        while True:
+            connection.send(contestant.run(connection.recv()))
 
 
 def in_one_block(row: str, update: Callable[[], object], device: torch.device) -> Run:

@@ -18,14 +18,13 @@ import datetime
 import importlib.metadata
 import importlib.util
 import json
-import logging
 import os
 import platform
 import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,7 +37,7 @@ import agents
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "recipes"))  # scripts, not a package
 from agents.checkpoint import write_atomically
-from contestants import STAGES, Contestant, Setup, in_one_block, known_contestants, random_dataset
+from contestants import STAGES, Contestant, Setup, known_contestants, ours
 from references import BATCH_SIZE
 from run import default_num_envs, resolve_device, versions
 
@@ -70,29 +69,15 @@ class Row:
 def measure(contestants: Sequence[Contestant], *, rounds: int, updates: int) -> dict[str, Row]:
     """Run all contestants once per round, in rotating order."""
 
-    def run(contestant: Contestant, num_updates: int) -> dict[str, float]:
-        with matmul_precision(contestant.precision):
-            return contestant.run(num_updates)
-
     for contestant in contestants:
-        run(contestant, WARM_UP)
+        contestant.run(WARM_UP)
     rows: dict[str, Row] = {}
     for number in tqdm(range(rounds), unit="round", disable=None):  # None: on a terminal only
         first = number % len(contestants)
         for contestant in (*contestants[first:], *contestants[:first]):
-            for name, seconds in run(contestant, updates).items():
+            for name, seconds in contestant.run(updates).items():
                 rows.setdefault(name, Row(contestant.precision)).seconds.append(seconds)
     return rows
-
-
-@contextlib.contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def summarise(rows: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
@@ -131,20 +116,14 @@ def profile(setup: Setup, *, updates: int, num_operators: int = 20) -> str:
     Python's share has two bounds. The profiler slows operators down, so what they leave of an update without it is too
     little; and it works between them too, so what they leave of an update under it is too much.
     """
-    agent, device = setup.agent("iql"), setup.device
-    buffers = [setup.dataset.replay_buffer(batch_size) for batch_size in (BATCH_SIZE, 2)]
-    whole, small = (
-        in_one_block("update", lambda buffer=buffer: agent.update(buffer.sample()), device) for buffer in buffers
-    )
+    whole, small = (ours("iql", setup, batch_size=batch_size) for batch_size in (BATCH_SIZE, 2))
+    rows = [measure([contestant], rounds=5, updates=updates)["iql"] for contestant in (whole, small)]
+    alone, alone_small = (1e3 * statistics.median(row.seconds) for row in rows)  # ms
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if device.type == "cuda":
+    if setup.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with matmul_precision(setup.precision):
-        for run in (whole, small):
-            run(WARM_UP)
-        alone, alone_small = (1e3 * run(updates)["update"] for run in (whole, small))  # ms
-        with torch.profiler.profile(activities=activities) as profiler:
-            profiled = 1e3 * whole(updates)["update"]
+    with torch.profiler.profile(activities=activities) as profiler:
+        profiled = 1e3 * whole.run(updates)["iql"]
     # an annotation such as Optimizer.step is Python
     operators = [operator for operator in profiler.key_averages() if not operator.is_user_annotation]
     spent = {operator.key: 1e-3 * operator.self_cpu_time_total / updates for operator in operators}  # ms
@@ -152,7 +131,7 @@ def profile(setup: Setup, *, updates: int, num_operators: int = 20) -> str:
     inside = sum(spent.values())
     longest = sorted(spent, key=spent.get, reverse=True)[:num_operators]
     cells = [(name, f"{calls[name]:.1f}", f"{spent[name]:.3f}", f"{spent[name] / inside:.1%}") for name in longest]
-    least, most = max(0.0, 1.0 - inside / alone), 1.0 - inside / profiled
+    least, most = sorted((max(0.0, 1.0 - inside / alone), 1.0 - inside / profiled))  # noise may exchange them
     return "\n".join(
         [
             table(("operator", "calls per update", "ms per update", "share of operators"), cells),
@@ -181,7 +160,7 @@ def facts(setup: Setup) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name(setup.device) if on_gpu else "cpu",
-        "threads": torch.get_num_threads(),
+        "threads": setup.num_threads,
         "num_envs": setup.num_envs,
         "batch_size": BATCH_SIZE,
     }
@@ -294,11 +273,10 @@ def build(setup: Setup, only: Sequence[str] | None) -> list[Contestant]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    logging.getLogger("torchrl").setLevel(logging.WARNING)  # its notices would stand among the lines of the table
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     try:
-        setup = Setup(random_dataset(resolve_device(options.device)), options.precision, default_num_envs())
+        device = resolve_device(options.device)
+        setup = Setup(device, torch.get_num_threads(), default_num_envs(), options.precision)
         if options.profile:
             print(profile(setup, updates=options.updates))
             return

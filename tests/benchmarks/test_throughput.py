@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 import agents
 import contestants
 import throughput
-from contestants import Contestant
+from contestants import Contestant, Setup
 from throughput import Row, measure, summarise
 
 
@@ -17,6 +20,7 @@ from throughput import Row, measure, summarise
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows and little warming up."""
     monkeypatch.setattr(contestants, "NUM_ROWS", 1000)
+    monkeypatch.setattr(contestants, "in_own_process", lambda make, setup: make(setup))
     monkeypatch.setattr(throughput, "WARM_UP", 1)
 
 
@@ -37,6 +41,26 @@ def test_contestants_take_turns_with_their_own_precision() -> None:
     assert {(name, precision) for name, _, precision in calls} == {("a", "highest"), ("b", "medium")}
     assert rows == {"a": Row("highest", [3.0, 6.0, 7.0]), "b": Row("medium", [4.0, 5.0, 8.0])}
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_another_process_measures_until_nobody_asks() -> None:
+    """In a thread, not in the process that it would be: to start one takes seconds."""
+
+    def make(setup: Setup) -> Contestant:
+        return Contestant(lambda num_updates: {"row": num_updates / setup.num_threads}, "high")
+
+    setup = Setup(torch.device("cpu"), num_threads=torch.get_num_threads(), num_envs=1, precision="highest")
+    assert pickle.loads(pickle.dumps((contestants.torchrl, setup))) == (contestants.torchrl, setup)
+    here, there = multiprocessing.Pipe()
+    thread = threading.Thread(target=contestants.serve, args=(there, make, setup))
+    thread.start()
+    assert here.recv() == "high"
+    for num_updates in (6, 3):
+        here.send(num_updates)
+        assert here.recv() == {"row": num_updates / setup.num_threads}
+    here.close()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
 
 
 def test_ratios_are_those_of_the_same_round() -> None:
@@ -62,7 +86,7 @@ def test_every_row_is_measured_and_written(tmp_path: Path, capsys: pytest.Captur
 
 def test_an_evaluation_is_compared_with_a_bare_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contestants, "EPISODES_PER_ENV", 1)
-    setup = contestants.Setup(contestants.random_dataset(torch.device("cpu")), "highest", num_envs=1)
+    setup = Setup(torch.device("cpu"), num_threads=1, num_envs=1, precision="highest")
     rows = summarise(measure([contestants.evaluation(setup)], rounds=1, updates=1))
     assert rows["evaluate"]["unit"] == rows["bare_loop"]["unit"] == "environment step"
     assert rows["evaluate"]["times_bare_loop"]["median"] > 0.0
