@@ -144,7 +144,7 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
 def ours(algorithm: str, setup: Setup, *, compiled: bool = False, batch_size: int = BATCH_SIZE) -> Contestant:
     agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(batch_size)
     if compiled:
-        agent.compile()
+        agent.compile(buffer.sample())
     row = f"{algorithm}_compiled" if compiled else algorithm
     return Contestant(in_one_block(row, lambda: agent.update(buffer.sample()), setup.device), setup.precision)
 
