@@ -1,0 +1,275 @@
+"""What ``throughput.py`` measures: one function per contestant, ours and others', and the data they share.
+
+The shapes are Adroit's pen: 45 observations, 24 actions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import gymnasium as gym
+import torch
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torchrl.data import Bounded, Unbounded
+
+import agents
+import references
+from agents import metrics
+from agents.conversion import Layout
+from agents.envs import ADROIT_TASKS
+from references import BATCH_SIZE
+from run import CsvLog
+
+NUM_OBSERVATIONS, NUM_ACTIONS, NUM_ROWS = 45, 24, 100_000
+EPISODES_PER_ENV = 2  # in each round
+STAGES = ("sample", "loss", "backward", "optimizer", "target", "log")
+
+Run = Callable[[int], dict[str, float]]  # number of updates -> seconds per update, or per environment step, of each row
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What runs in every round, and the matmul precision it runs with: a global setting of torch."""
+
+    measure: Run
+    precision: str  # highest, high or medium
+
+    def run(self, num_updates: int) -> dict[str, float]:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(self.precision)
+        try:
+            return self.measure(num_updates)
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all contestants share."""
+
+    device: torch.device
+    num_threads: int  # of torch
+    num_envs: int  # of an evaluation
+    precision: str  # of our own contestants
+
+    @property
+    def dataset(self) -> agents.OfflineDataset:
+        return random_dataset(self.device)
+
+    def transitions(self) -> TensorDict:
+        """Every row of the dataset, ``[N]``."""
+        return self.dataset.replay_buffer(BATCH_SIZE)[:]
+
+    def agent(self, algorithm: str) -> agents.Agent:
+        """An agent with the defaults of its config."""
+        torch.manual_seed(0)
+        return agents.ALGORITHMS[algorithm]().build(self.dataset.specs, device=self.device)
+
+
+@functools.cache
+def random_dataset(device: torch.device) -> agents.OfflineDataset:
+    """Transitions of the right shapes: what they hold changes no timing."""
+    layout = Layout(NUM_OBSERVATIONS, NUM_ACTIONS, discrete=False)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(NUM_ROWS, layout.num_columns, generator=generator)
+    _, action, _, _, terminated = rows.split(layout.widths, -1)
+    action.uniform_(-1.0, 1.0, generator=generator)
+    terminated.bernoulli_(0.01, generator=generator)
+    return agents.OfflineDataset(
+        id="random",
+        layout=layout,
+        rows=rows.to(device),
+        specs=agents.Specs(
+            observation=Unbounded((NUM_OBSERVATIONS,)),
+            action=Bounded(-1.0, 1.0, (NUM_ACTIONS,)),
+            observation_mean=torch.zeros(NUM_OBSERVATIONS),
+            observation_std=torch.ones(NUM_OBSERVATIONS),
+        ),
+        statistics=None,  # of episodes, which random transitions do not come in
+        reference=None,
+        env_spec=None,
+        task=None,
+        fingerprint="",
+        device=device,
+    )
+
+
+class Clock:
+    """Wall time per stage in seconds; waits for the device at both ends of a stage."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self._wait()
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds[stage] += time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
+    """Every contestant by its name, not built yet, in the order of the table."""
+    known: dict[str, Callable[[Setup], Contestant]] = {
+        "plain": lambda setup: plain("plain", setup, precision="highest"),  # torch's default
+        "plain_medium": lambda setup: plain("plain_medium", setup, precision="medium"),
+        "torchrl": lambda setup: in_own_process(torchrl, setup),
+        "d3rlpy": lambda setup: in_own_process(d3rlpy, setup),
+    }
+    for name in agents.ALGORITHMS:
+        known[name] = lambda setup, name=name: ours(name, setup)
+        if hasattr(agents.Agent, "compile"):
+            known[f"{name}_compiled"] = lambda setup, name=name: ours(name, setup, compiled=True)
+    return {**known, "stages": stages, "evaluate": evaluation}
+
+
+def ours(algorithm: str, setup: Setup, *, compiled: bool = False, batch_size: int = BATCH_SIZE) -> Contestant:
+    agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(batch_size)
+    if compiled:
+        agent.compile(buffer.sample())
+    row = f"{algorithm}_compiled" if compiled else algorithm
+    return Contestant(in_one_block(row, lambda: agent.update(buffer.sample()), setup.device), setup.precision)
+
+
+def plain(row: str, setup: Setup, *, precision: str) -> Contestant:
+    iql = references.PlainIQL(NUM_OBSERVATIONS, NUM_ACTIONS, device=setup.device)
+    sample = references.plain_sampler(setup.transitions())
+    return Contestant(in_one_block(row, lambda: iql.update(*sample()), setup.device), precision)
+
+
+def torchrl(setup: Setup) -> Contestant:
+    logging.getLogger("torchrl").setLevel(logging.WARNING)  # its notices would stand among the lines of the table
+    iql = references.TorchRLIQL(NUM_OBSERVATIONS, NUM_ACTIONS, device=setup.device)
+    sample = references.torchrl_sampler(setup.transitions(), setup.device)
+    run = in_one_block("torchrl", lambda: iql.update(sample()), setup.device)
+    return Contestant(run, precision="high")  # as TorchRL's recipe sets it
+
+
+def d3rlpy(setup: Setup) -> Contestant:
+    update = references.d3rlpy_update(setup.transitions(), setup.device)
+    return Contestant(in_one_block("d3rlpy", update, setup.device), precision="highest")  # torch's default
+
+
+def in_own_process(make: Callable[[Setup], Contestant], setup: Setup) -> Contestant:
+    """A contestant that shares the machine with the others, but no process.
+
+    The threads that TorchRL's replay buffer prefetches with have OpenMP threads of their own. As soon as there are more
+    of those in a process than cores, OpenMP stops spinning between loops, and with two threads every update in that
+    process takes up to twice as long, whoever wrote it.
+    """
+    context = multiprocessing.get_context("spawn")  # OpenMP and CUDA do not survive a fork
+    here, there = context.Pipe()
+    context.Process(target=serve, args=(there, make, setup), daemon=True).start()
+    there.close()  # so that its end is noticed
+    precision = here.recv()
+
+    def run(num_updates: int) -> dict[str, float]:
+        here.send(num_updates)
+        return here.recv()
+
+    return Contestant(run, precision)
+
+
+def serve(connection: Connection, make: Callable[[Setup], Contestant], setup: Setup) -> None:
+    """The other end: the contestant's precision, then measurements for numbers of updates until nobody asks."""
+    torch.set_num_threads(setup.num_threads)
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(EOFError, KeyboardInterrupt):
+        contestant = make(setup)
+        connection.send(contestant.precision)
+        while True:
+            connection.send(contestant.run(connection.recv()))
+
+
+def in_one_block(row: str, update: Callable[[], object], device: torch.device) -> Run:
+    """Updates timed as a whole, so that a device is waited for once."""
+
+    def run(num_updates: int) -> dict[str, float]:
+        clock = Clock(device)
+        with clock(row):
+            for _ in range(num_updates):
+                update()
+        return {row: clock.seconds[row] / num_updates}
+
+    return run
+
+
+def stages(setup: Setup) -> Contestant:
+    """An eager IQL update taken apart, and what a log point adds; on a GPU, waiting after each stage costs time too."""
+    agent, buffer = setup.agent("iql"), setup.dataset.replay_buffer(BATCH_SIZE)
+
+    def run(num_updates: int) -> dict[str, float]:
+        clock = Clock(setup.device)
+        with tempfile.TemporaryDirectory() as folder:
+            log = CsvLog(Path(folder, "metrics.csv"))
+            for step in range(1, num_updates + 1):
+                with clock("sample"):
+                    batch = buffer.sample()
+                with clock("loss"):
+                    losses = agent.loss_module(batch)
+                    total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
+                with clock("backward"):
+                    total.backward()
+                with clock("optimizer"):
+                    agent.optimizer.step()
+                    agent.optimizer.zero_grad(set_to_none=True)
+                with clock("target"):
+                    agent.target_net_updater.step()
+                with clock("log"):
+                    log.write(step, metrics.training(losses.detach(), agent.learning_rates))
+        return {f"iql/{stage}": clock.seconds[stage] / num_updates for stage in STAGES}
+
+    return Contestant(run, setup.precision)
+
+
+def evaluation(setup: Setup) -> Contestant:
+    """The same episodes of the pen through :func:`agents.evaluate` and through a bare loop, whatever the updates."""
+    policy = setup.agent("iql").policy.cpu()
+    env = agents.EvaluationEnv(ADROIT_TASKS["pen"].env_id, num_envs=setup.num_envs)
+    bare_env = env.make()
+    num_episodes = EPISODES_PER_ENV * setup.num_envs
+
+    def run(_: int) -> dict[str, float]:
+        clock = Clock(setup.device)
+        with clock("evaluate"):
+            num_steps = int(agents.evaluate(policy, env, num_episodes).lengths.sum())
+        with clock("bare_loop"):
+            num_bare_steps = bare_loop(policy, bare_env, num_episodes)
+        return {
+            "bare_loop": clock.seconds["bare_loop"] / num_bare_steps,
+            "evaluate": clock.seconds["evaluate"] / num_steps,
+        }
+
+    return Contestant(run, setup.precision)
+
+
+@torch.no_grad()
+def bare_loop(policy: TensorDictModule, env: gym.Env, num_episodes: int) -> int:
+    """How one evaluates a policy in plain PyTorch; returns the number of steps."""
+    num_steps = 0
+    for episode in range(num_episodes):
+        observation, _ = env.reset(seed=episode)
+        ended = False
+        while not ended:
+            action = policy.module(torch.as_tensor(observation, dtype=torch.float32)[None])
+            observation, _, terminated, truncated, _ = env.step(action[0].numpy())
+            ended = terminated or truncated
+            num_steps += 1
+    return num_steps
