@@ -394,7 +394,7 @@ class Saver:
             print(f"warning: {text}", file=sys.stderr)
             return
         states = checkpoint.generator_states()
-        self._random.set_state(states["random"])
+        self._random.set_state(states["torch"])
         self._batches.set_state(states["buffer"])
 
     def _devices(self) -> list[str]:
@@ -402,7 +402,7 @@ class Saver:
         return [self._agent.device.type, self._batches.device.type]
 
     def _generators(self) -> dict[str, torch.Tensor]:
-        return {"random": self._random.get_state(), "buffer": self._batches.get_state()}
+        return {"torch": self._random.get_state(), "buffer": self._batches.get_state()}
 
 
 def default_num_envs() -> int:

@@ -27,7 +27,7 @@ from agents import checkpoint
 from agents.agent import AdamConfig
 from agents.checkpoint import CheckpointFolder, load, load_policy, save
 from agents.errors import CheckpointError
-from agents.networks import ActorConfig, QValueConfig, ValueConfig
+from agents.networks import ActorConfig, Dropout, QValueConfig, ValueConfig
 
 SMALL = {"hidden_sizes": [8]}
 
@@ -159,7 +159,7 @@ def test_agents_of_one_checkpoint_share_nothing(agent, config, specs, batch, tmp
 def test_a_loaded_policy_is_in_evaluation_mode_and_equals_the_live_one(agent, config, specs, batch, tmp_path) -> None:
     policy = load_policy(save(tmp_path / "a", agent, config=config, specs=specs))
     modules = list(policy.modules())
-    assert any(isinstance(module, torch.nn.Dropout) for module in modules)
+    assert any(isinstance(module, Dropout) for module in modules)
     assert not any(module.training for module in modules)
     assert not any(parameter.requires_grad for parameter in policy.parameters())
     expected = agent.policy.eval()(batch.clone())["action"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -16,7 +15,15 @@ import agents
 from agents import compilation
 from agents.compilation import LossAndGradients, Trace, choose_matmul_precision
 
+CPU = torch.device("cpu")
 Score = Callable[["Loss", Tensor], Tensor]
+
+
+@pytest.fixture
+def precision_kept() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
 
 
 class Loss(LossModule):
@@ -196,21 +203,29 @@ def test_bfloat16_rounds_the_products_and_not_the_parameters(batch, mode) -> Non
     assert all(parameter.dtype == torch.float32 for parameter in function.parameters)
 
 
-def test_matmul_precision_is_the_fastest_that_is_exact(monkeypatch) -> None:
-    before = torch.get_float32_matmul_precision()
-    errors = {"highest": 1e-5, "high": 1.5e-5, "medium": 1e-2}
-    monkeypatch.setattr(compilation, "_product_error", lambda precision, device: errors[precision])
-    assert choose_matmul_precision("auto", torch.device("cpu")) == "high"
-    errors["high"] = math.inf
-    assert choose_matmul_precision("auto", torch.device("cpu")) == "highest"
-    monkeypatch.undo()
-    try:
-        for precision in ("highest", "medium"):
-            assert choose_matmul_precision(precision, torch.device("cpu")) == precision
-            assert torch.get_float32_matmul_precision() == precision
-        chosen = choose_matmul_precision("auto", torch.device("cpu"))
-        assert torch.get_float32_matmul_precision() == chosen
-        x = torch.randn(300, 300)
-        assert ((x @ x).double() - x.double() @ x.double()).abs().max() < 1e-3
-    finally:
-        torch.set_float32_matmul_precision(before)
+@pytest.mark.parametrize(
+    ("high", "medium", "chosen"),
+    [
+        ((1e-5, 1.0), (1e-5, 0.5), "medium"),
+        ((1e-5, 0.5), (1e-2, 0.1), "high"),  # medium rounds
+        ((1e-5, 1.0), (1.5e-5, 0.98), "highest"),  # nothing is gained
+        ((1e-2, 0.1), (1e-2, 0.1), "highest"),
+    ],
+)
+def test_matmul_precision_is_the_fastest_that_is_exact(high, medium, chosen, monkeypatch, precision_kept) -> None:
+    measured = {"highest": (1e-5, 1.0), "high": high, "medium": medium}
+    monkeypatch.setattr(compilation, "_measure_product", lambda precision, device: measured[precision])
+    assert choose_matmul_precision("auto", CPU) == chosen == torch.get_float32_matmul_precision()
+
+
+def test_the_chosen_matmul_precision_is_exact_here(precision_kept) -> None:
+    choose_matmul_precision("auto", CPU)
+    x = torch.randn(300, 300)
+    assert ((x @ x).double() - x.double() @ x.double()).abs().max() < 1e-3
+
+
+def test_a_matmul_precision_that_is_named_is_set(precision_kept) -> None:
+    for precision in ("medium", "highest"):
+        assert choose_matmul_precision(precision, CPU) == precision == torch.get_float32_matmul_precision()
+    with pytest.raises(agents.ConfigError, match="'low'.*auto, highest, high, medium"):
+        choose_matmul_precision("low", CPU)

@@ -22,6 +22,7 @@ SETTINGS = (
     "gradient_steps=30",
     "eval_every=10",
     "log_every=5",
+    "compile=trace",
     "algorithm.actor.dropout=0.5",
     "algorithm.actor_optimizer.lr=0.03",
 )
@@ -30,11 +31,11 @@ RUN = "runs/iql/test/pendulum-v0/seed0"
 KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
 DURING_AN_UPDATE = """
 from agents.agent import Agent
-optimize = Agent._set_learning_rates
-def _set_learning_rates(self):
+check = Agent._check_finite
+def dying_check(self, *arguments):
     if self.num_updates == {updates}: die()
-    return optimize(self)
-Agent._set_learning_rates = _set_learning_rates
+    check(self, *arguments)
+Agent._check_finite = dying_check
 """
 WHILE_WRITING_A_CHECKPOINT = """
 import agents.checkpoint, builtins

@@ -11,7 +11,9 @@ import torch
 
 import agents
 import run
-from run import CsvLog, Interrupt, Stopwatch, read_csv
+from agents import compilation
+from config import TrainConfig
+from run import CsvLog, Interrupt, Stopwatch, read_csv, speed_up
 
 
 def test_a_log_has_the_columns_of_its_first_row(tmp_path) -> None:
@@ -121,3 +123,62 @@ def test_garbage_in_a_log_is_not_a_row(tmp_path) -> None:
     assert [row["step"] for row in read_csv(path, 10)] == ["5", "10"]
     path.write_text("garbage\nmore\n")
     assert read_csv(path, 10) == []
+
+
+# How updates are computed ---------------------------------------------------------------------------------------------
+
+
+def speed(agent, batch, capsys, *, before: dict[str, str], **settings: str) -> tuple[dict[str, str], str]:
+    """What was chosen, and what was said about it."""
+    precision = torch.get_float32_matmul_precision()
+    try:
+        chosen = speed_up(agent, batch, TrainConfig(**settings), before=before)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    said = capsys.readouterr()
+    return chosen, said.out + said.err
+
+
+def test_a_resumed_run_computes_as_before(specs, batch, capsys) -> None:
+    agent = agents.BCConfig().build(specs)
+    before = {"compile": "trace", "matmul_precision": "high"}
+    chosen, said = speed(agent, batch, capsys, before=before)
+    assert chosen == before
+    assert said == "compile=trace, float32, matmul_precision=high\n"
+    chosen, _ = speed(agent, batch, capsys, before=before, compile="off", matmul_precision="highest")
+    assert chosen == {"compile": "off", "matmul_precision": "highest"}
+
+
+def test_what_is_chosen_is_what_is_measured_to_be_fastest(specs, batch, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(compilation.Trace, "compile", lambda self, batch: self)
+    monkeypatch.setattr(compilation, "_milliseconds", lambda functions, batch: dict(zip(functions, (3.0, 1.0, 2.0))))
+    chosen, said = speed(agents.BCConfig().build(specs), batch, capsys, before={}, matmul_precision="highest")
+    assert chosen == {"compile": "trace", "matmul_precision": "highest"}
+    assert said.startswith("compile=trace (off 3.0 ms, trace 1.0 ms, inductor 2.0 ms), float32")
+
+
+def test_a_way_that_is_gone_is_replaced_with_a_warning_unless_it_was_asked_for(
+    specs, batch, capsys, monkeypatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(compilation.Trace, "compile", missing)
+    agent = agents.BCConfig().build(specs)
+    chosen, said = speed(agent, batch, capsys, before={"compile": "inductor", "matmul_precision": "highest"})
+    assert chosen["compile"] in ("off", "trace")
+    assert "warning: compile=inductor cannot be had here" in said and "other rounding" in said
+    with pytest.raises(agents.ConfigError, match="no C"):
+        speed(agent, batch, capsys, before={}, compile="inductor")
+
+
+def test_a_stage_inside_another_stops_the_outer(monkeypatch) -> None:
+    times = iter(range(100))
+    monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(times)))
+    clock = Stopwatch("outer", "inner")
+    inner = clock.timed("inner", lambda: "result")
+    with clock("outer"):  # at 0
+        assert inner() == "result"  # from 1 to 2
+        inner()  # from 3 to 4
+    assert clock.read() == {"outer": 3.0, "inner": 2.0}  # until 5
+    assert clock.read() == {"outer": 0.0, "inner": 0.0}

@@ -71,6 +71,9 @@ class Trial:
     def files(self) -> set[str]:
         return {path.name for path in self.run.iterdir()}
 
+    def info(self) -> dict[str, Any]:
+        return json.loads((self.run / "run.json").read_text())
+
     def table(self) -> str:
         return next(line for line in self.finished.out.splitlines() if line.startswith("random policy"))
 
@@ -93,6 +96,9 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
     "num_eval_episodes": ("num_eval_episodes=3", lambda t: t.table().split()[2], "2", "3"),
     "num_eval_envs": ("num_eval_envs=2", lambda t: set(t.probed("envs")), {"1"}, {"1", "2"}),
     "device": ("device=cuda:99", lambda t: t.finished.code, 0, 2),
+    "compile": ("compile=trace", lambda t: t.info()["compile"], "off", "trace"),
+    "precision": ("precision=bfloat16", Trial.metrics, None, None),
+    "matmul_precision": ("matmul_precision=high", lambda t: t.info()["matmul_precision"], None, None),
     "storage": ("storage=memmap", lambda t: t.probed("mapped"), ["False"], ["True"]),
     "eval_env": ("eval_env=Pendulum-v1", Trial.length, "25.0", "200.0"),
     "logger": ("logger=csv", lambda t: "csv" in t.files(), False, True),
@@ -102,6 +108,8 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "clip_actions": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
     "overwrite": "test_a_run_is_overwritten_only_when_that_is_said",
     "resume": "test_resume.py",
+    "seeds": "test_seeds.py",
+    "stack": "test_seeds.py",
     "wandb.project": "test_loggers.py",
     "wandb.entity": "test_loggers.py",
     "wandb.mode": "test_loggers.py",
