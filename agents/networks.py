@@ -260,23 +260,24 @@ def _stack(modules: list[nn.Module]) -> nn.Module:
 
 
 class Dropout(nn.Module):
-    """Dropout that takes 31 random bits per unit; torch's takes a Bernoulli draw, a seventh of a whole update on a CPU.
+    """Dropout that takes 15 random bits per unit; torch's takes a Bernoulli draw, a seventh of a whole update on a CPU.
 
     Args:
-        p: share of units dropped while training, in [0, 1), rounded to a multiple of 2^-31.
+        p: share of units dropped while training, in [0, 1), rounded to a multiple of 2^-15.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.num_dropped = min(round(p * 2**31), 2**31 - 1)  # of the 2^31 values that 31 bits take
+        self.num_dropped = min(round(p * 2**15), 2**15 - 1)  # of the 2^15 values that 15 bits take
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        # two units from each draw; 32-bit words are the shortest that vectorise, and their sign is not random
-        bits = torch.empty(math.ceil(x.numel() / 2), dtype=torch.int64, device=x.device).random_().view(torch.int32)
-        kept = bits[: x.numel()].view(x.shape) & 0x7FFFFFFF >= self.num_dropped
-        return x * kept * (2**31 / (2**31 - self.num_dropped))
+        # four units from each draw, in 32-bit words, the shortest that vectorise; their signs are not random
+        bits = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64, device=x.device).random_().view(torch.int32)
+        numbers = torch.stack([bits, bits >> 16]).flatten()[: x.numel()] & 0x7FFF
+        kept = numbers.view(x.shape) >= self.num_dropped
+        return x * kept * (2**15 / (2**15 - self.num_dropped))
 
 
 class EnsembleLinear(nn.Module):

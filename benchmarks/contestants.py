@@ -5,10 +5,13 @@ The shapes are Adroit's pen: 45 observations, 24 actions.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import logging
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -27,15 +30,20 @@ from torchrl.data import Bounded, Unbounded
 import agents
 import references
 from agents import metrics
+from agents.compilation import LossAndGradients
 from agents.conversion import Layout
 from agents.envs import ADROIT_TASKS
+from agents.graphs import GraphedUpdates
+from agents.stack import AgentStack, random_generator
 from references import BATCH_SIZE
 from run import CsvLog
 
 NUM_OBSERVATIONS, NUM_ACTIONS, NUM_ROWS = 45, 24, 100_000
 EPISODES_PER_ENV = 2  # in each round
-STAGES = ("sample", "loss", "backward", "optimizer", "target", "log")
+STAGES = ("sample", "loss", "backward", "loss and backward, compiled", "optimizer", "target", "log")
+NUM_SEEDS = {"cpu": os.cpu_count() or 1, "cuda": 16}  # trained at once
 
+Sample = Callable[[], TensorDict]
 Run = Callable[[int], dict[str, float]]  # number of updates -> seconds per update, or per environment step, of each row
 
 
@@ -136,17 +144,67 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
     }
     for name in agents.ALGORITHMS:
         known[name] = lambda setup, name=name: ours(name, setup)
-        if hasattr(agents.Agent, "compile"):
-            known[f"{name}_compiled"] = lambda setup, name=name: ours(name, setup, compiled=True)
-    return {**known, "stages": stages, "evaluate": evaluation}
+        known[f"{name}_compiled"] = lambda setup, name=name: ours(name, setup, compile="auto")
+    return {**known, "iql_seeds": seeds, "stages": stages, "evaluate": evaluation}
 
 
-def ours(algorithm: str, setup: Setup, *, compiled: bool = False, batch_size: int = BATCH_SIZE) -> Contestant:
+def ours(algorithm: str, setup: Setup, *, compile: str = "off", batch_size: int = BATCH_SIZE) -> Contestant:
+    """An algorithm with the defaults of its config; compiled on a GPU, it runs as CUDA graphs too, as in the recipe."""
     agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(batch_size)
-    if compiled:
-        agent.compile(buffer.sample())
-    row = f"{algorithm}_compiled" if compiled else algorithm
+    compilation = agent.compile(buffer.sample(), compile)
+    row = algorithm if compile == "off" else f"{algorithm}_compiled"
+    if compile != "off":
+        print(f"{algorithm}: {compilation}", file=sys.stderr)
+    if compile != "off" and setup.device.type == "cuda":
+        return Contestant(graphed(row, agent, buffer.sample, [buffer._rng], setup), setup.precision)
     return Contestant(in_one_block(row, lambda: agent.update(buffer.sample()), setup.device), setup.precision)
+
+
+def graphed(row: str, agent: agents.Agent, sample: Sample, generators: list[torch.Generator], setup: Setup) -> Run:
+    updates = GraphedUpdates(agent, sample, generators=generators)
+
+    def run(num_updates: int) -> dict[str, float]:
+        clock = Clock(setup.device)
+        with clock(row):
+            updates(num_updates)
+        if updates.problem:
+            print(f"{row}: {updates.problem}", file=sys.stderr)
+        return {row: clock.seconds[row] / num_updates}
+
+    return run
+
+
+def seeds(setup: Setup) -> Contestant:
+    """Several seeds at once, the time per update of any of them: a process per core, or stacked on a GPU."""
+    num_seeds = NUM_SEEDS[setup.device.type]
+    if setup.device.type == "cuda":
+        parts, generators = zip(*((setup.agent("iql"), random_generator(setup.device)) for _ in range(num_seeds)))
+        stack = AgentStack(parts, generators)
+        buffers = [setup.dataset.replay_buffer(BATCH_SIZE, seed=seed) for seed in range(num_seeds)]
+
+        def sample() -> TensorDict:
+            return torch.stack([buffer.sample() for buffer in buffers])
+
+        print(f"{num_seeds} seeds: {stack.compile(sample(), 'auto')}", file=sys.stderr)
+        run_all = graphed("iql_seeds", stack, sample, [*generators, *(buffer._rng for buffer in buffers)], setup)
+        per_update = lambda num_updates: {name: t / num_seeds for name, t in run_all(num_updates).items()}  # noqa: E731
+        return Contestant(per_update, setup.precision)
+    alone = dataclasses.replace(setup, num_threads=1)
+    processes = [in_own_process(one_seed, alone) for _ in range(num_seeds)]
+
+    def run(num_updates: int) -> dict[str, float]:
+        with concurrent.futures.ThreadPoolExecutor(num_seeds) as pool:
+            clock = Clock(setup.device)
+            with clock("all"):
+                list(pool.map(lambda process: process.measure(num_updates), processes))
+        return {"iql_seeds": clock.seconds["all"] / (num_updates * num_seeds)}
+
+    return Contestant(run, setup.precision)
+
+
+def one_seed(setup: Setup) -> Contestant:
+    torch.set_float32_matmul_precision(setup.precision)
+    return ours("iql", setup, compile="inductor")
 
 
 def plain(row: str, setup: Setup, *, precision: str) -> Contestant:
@@ -214,6 +272,9 @@ def in_one_block(row: str, update: Callable[[], object], device: torch.device) -
 def stages(setup: Setup) -> Contestant:
     """An eager IQL update taken apart, and what a log point adds; on a GPU, waiting after each stage costs time too."""
     agent, buffer = setup.agent("iql"), setup.dataset.replay_buffer(BATCH_SIZE)
+    trained = [p for group in agent.optimizer.param_groups for p in group["params"]]
+    compiled = LossAndGradients(agent.loss_module, trained)
+    compiled.compile(buffer.sample())
 
     def run(num_updates: int) -> dict[str, float]:
         clock = Clock(setup.device)
@@ -227,6 +288,8 @@ def stages(setup: Setup) -> Contestant:
                     total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
                 with clock("backward"):
                     total.backward()
+                with clock("loss and backward, compiled"):
+                    compiled(batch)
                 with clock("optimizer"):
                     agent.optimizer.step()
                     agent.optimizer.zero_grad(set_to_none=True)

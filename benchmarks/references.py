@@ -131,8 +131,8 @@ def plain_sampler(transitions: TensorDictBase) -> Callable[[], list[Tensor]]:
 class TorchRLIQL:
     """IQL as the offline recipe in TorchRL's ``sota-implementations`` puts it together, eager as it is by default.
 
-    Kept from there: the actor is a TanhNormal whose scale depends on the state, and has no dropout; the parameters of
-    both critics are drawn by the loss module. The temperature is ours.
+    Kept from there: the actor is a TanhNormal whose scale depends on the state; the parameters of both critics are
+    drawn by the loss module. The temperature is ours, and so is the actor's dropout: the work is to be the same.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class TorchRLIQL:
         num_actions: int,
         *,
         hidden_size: int = HIDDEN_SIZE,
+        dropout: float = DROPOUT,
         device: torch.device | str = "cpu",
     ) -> None:
         layers = {"num_cells": [hidden_size, hidden_size], "activation_class": nn.ReLU, "device": device}
@@ -148,7 +149,7 @@ class TorchRLIQL:
         self.actor = ProbabilisticActor(
             TensorDictModule(
                 nn.Sequential(
-                    MLP(in_features=num_observations, out_features=2 * num_actions, **layers),
+                    MLP(in_features=num_observations, out_features=2 * num_actions, dropout=dropout or None, **layers),
                     NormalParamExtractor(scale_mapping="biased_softplus_1.0", scale_lb=0.1),
                 ),
                 in_keys=["observation"],

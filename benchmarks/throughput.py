@@ -37,6 +37,7 @@ import agents
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "recipes"))  # scripts, not a package
 from agents.checkpoint import write_atomically
+from agents.compilation import MATMUL_PRECISIONS, choose_matmul_precision
 from contestants import STAGES, Contestant, Setup, known_contestants, ours
 from references import BATCH_SIZE
 from run import default_num_envs, resolve_device, versions
@@ -44,11 +45,11 @@ from run import default_num_envs, resolve_device, versions
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "throughput.json"
 WARM_UP = 30  # updates before the first round, not counted: compilation, allocators, threads
-PRECISIONS = ("highest", "high", "medium")
 LABELS = {
     "plain": "plain PyTorch IQL",
     "plain_medium": "plain PyTorch IQL",
     "torchrl": "TorchRL's own recipe",
+    "iql_seeds": "ours: iql, compiled, several seeds at once",
     "d3rlpy": "d3rlpy's IQL",
     "bare_loop": "bare loop over one environment",
     "evaluate": "agents.evaluate",
@@ -111,19 +112,20 @@ def baselines(row: str) -> tuple[str, ...]:
 
 
 def profile(setup: Setup, *, updates: int, num_operators: int = 20) -> str:
-    """Where the time of an eager IQL update goes, as Markdown.
+    """Where the time of a compiled IQL update goes, as Markdown; the compiler's own kernels go by what they fuse.
 
     Python's share has two bounds. The profiler slows operators down, so what they leave of an update without it is too
     little; and it works between them too, so what they leave of an update under it is too much.
     """
-    whole, small = (ours("iql", setup, batch_size=batch_size) for batch_size in (BATCH_SIZE, 2))
-    rows = [measure([contestant], rounds=5, updates=updates)["iql"] for contestant in (whole, small)]
+    torch._inductor.config.cpp.enable_kernel_profile = True
+    whole, small = (ours("iql", setup, compile="auto", batch_size=batch_size) for batch_size in (BATCH_SIZE, 2))
+    rows = [measure([contestant], rounds=5, updates=updates)["iql_compiled"] for contestant in (whole, small)]
     alone, alone_small = (1e3 * statistics.median(row.seconds) for row in rows)  # ms
     activities = [torch.profiler.ProfilerActivity.CPU]
     if setup.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profiler:
-        profiled = 1e3 * whole.run(updates)["iql"]
+        profiled = 1e3 * whole.run(updates)["iql_compiled"]
     # an annotation such as Optimizer.step is Python
     operators = [operator for operator in profiler.key_averages() if not operator.is_user_annotation]
     spent = {operator.key: 1e-3 * operator.self_cpu_time_total / updates for operator in operators}  # ms
@@ -253,7 +255,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--updates", type=count, default=100, help="updates of each contestant in a round (100)")
     parser.add_argument("--threads", type=count, help="threads of torch (torch's own choice)")
     parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:<n>")
-    parser.add_argument("--precision", choices=PRECISIONS, default="highest", help="matmul precision of ours (highest)")
+    parser.add_argument(
+        "--precision", choices=MATMUL_PRECISIONS, default="auto", help="matmul precision of ours (auto: as the recipe)"
+    )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--profile", action="store_true", help="profile an IQL update instead of measuring")
     parser.add_argument("--output", type=Path, help="where to write JSON (benchmarks/results/, without --only)")
@@ -276,7 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads or torch.get_num_threads())
     try:
         device = resolve_device(options.device)
-        setup = Setup(device, torch.get_num_threads(), default_num_envs(), options.precision)
+        precision = choose_matmul_precision(options.precision, device)
+        setup = Setup(device, torch.get_num_threads(), default_num_envs(), precision)
         if options.profile:
             print(profile(setup, updates=options.updates))
             return
