@@ -71,6 +71,7 @@ class Setup:
     num_threads: int  # of torch
     num_envs: int  # of an evaluation
     precision: str  # of our own contestants
+    compile: str = "inductor"  # mode of the compiled ones
 
     @property
     def dataset(self) -> agents.OfflineDataset:
@@ -144,7 +145,7 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
     }
     for name in agents.ALGORITHMS:
         known[name] = lambda setup, name=name: ours(name, setup)
-        known[f"{name}_compiled"] = lambda setup, name=name: ours(name, setup, compile="auto")
+        known[f"{name}_compiled"] = lambda setup, name=name: ours(name, setup, compile=setup.compile)
     return {**known, "iql_seeds": seeds, "stages": stages, "evaluate": evaluation}
 
 
@@ -185,7 +186,7 @@ def seeds(setup: Setup) -> Contestant:
         def sample() -> TensorDict:
             return torch.stack([buffer.sample() for buffer in buffers])
 
-        print(f"{num_seeds} seeds: {stack.compile(sample(), 'auto')}", file=sys.stderr)
+        print(f"{num_seeds} seeds: {stack.compile(sample(), setup.compile)}", file=sys.stderr)
         run_all = graphed("iql_seeds", stack, sample, [*generators, *(buffer._rng for buffer in buffers)], setup)
         per_update = lambda num_updates: {name: t / num_seeds for name, t in run_all(num_updates).items()}  # noqa: E731
         return Contestant(per_update, setup.precision)
@@ -204,7 +205,7 @@ def seeds(setup: Setup) -> Contestant:
 
 def one_seed(setup: Setup) -> Contestant:
     torch.set_float32_matmul_precision(setup.precision)
-    return ours("iql", setup, compile="inductor")
+    return ours("iql", setup, compile=setup.compile)
 
 
 def plain(row: str, setup: Setup, *, precision: str) -> Contestant:
@@ -274,7 +275,7 @@ def stages(setup: Setup) -> Contestant:
     agent, buffer = setup.agent("iql"), setup.dataset.replay_buffer(BATCH_SIZE)
     trained = [p for group in agent.optimizer.param_groups for p in group["params"]]
     compiled = LossAndGradients(agent.loss_module, trained)
-    compiled.compile(buffer.sample())
+    compiled.compile(buffer.sample(), setup.compile)
 
     def run(num_updates: int) -> dict[str, float]:
         clock = Clock(setup.device)

@@ -37,7 +37,7 @@ import agents
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "recipes"))  # scripts, not a package
 from agents.checkpoint import write_atomically
-from agents.compilation import MATMUL_PRECISIONS, choose_matmul_precision
+from agents.compilation import MATMUL_PRECISIONS, MODES, choose_matmul_precision
 from contestants import STAGES, Contestant, Setup, known_contestants, ours
 from references import BATCH_SIZE
 from run import default_num_envs, resolve_device, versions
@@ -118,7 +118,7 @@ def profile(setup: Setup, *, updates: int, num_operators: int = 20) -> str:
     little; and it works between them too, so what they leave of an update under it is too much.
     """
     torch._inductor.config.cpp.enable_kernel_profile = True
-    whole, small = (ours("iql", setup, compile="auto", batch_size=batch_size) for batch_size in (BATCH_SIZE, 2))
+    whole, small = (ours("iql", setup, compile=setup.compile, batch_size=batch_size) for batch_size in (BATCH_SIZE, 2))
     rows = [measure([contestant], rounds=5, updates=updates)["iql_compiled"] for contestant in (whole, small)]
     alone, alone_small = (1e3 * statistics.median(row.seconds) for row in rows)  # ms
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -258,6 +258,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--precision", choices=MATMUL_PRECISIONS, default="auto", help="matmul precision of ours (auto: as the recipe)"
     )
+    parser.add_argument("--compile", choices=MODES[2:], default="inductor", help="how to compile what is (inductor)")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--profile", action="store_true", help="profile an IQL update instead of measuring")
     parser.add_argument("--output", type=Path, help="where to write JSON (benchmarks/results/, without --only)")
@@ -281,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         device = resolve_device(options.device)
         precision = choose_matmul_precision(options.precision, device)
-        setup = Setup(device, torch.get_num_threads(), default_num_envs(), precision)
+        setup = Setup(device, torch.get_num_threads(), default_num_envs(), precision, options.compile)
         if options.profile:
             print(profile(setup, updates=options.updates))
             return

@@ -38,12 +38,14 @@ class Job:
         folder: the run's own folder.
         overrides: settings of ``recipes/train.py`` as typed, without ``run_dir`` and ``resume``.
         gradient_steps: updates in all, to tell how far it is.
+        start_over: overwrite what was begun rather than go on with it.
     """
 
     name: str
     folder: Path
     overrides: tuple[str, ...]
     gradient_steps: int
+    start_over: bool = False
 
     def arguments(self) -> list[str]:
         """Of ``recipes/train.py``: a run that was begun goes on, with those of the settings that it may change then."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from pathlib import Path
+
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from agents.errors import ConfigError
+from pool import Job, run_jobs
+from run import open_run
+
+OWN = ("seed", "seeds", "stack", "run_dir", "overwrite")  # settings that each run has in its own way
 
 
 def in_processes(cfg: DictConfig, device: torch.device) -> bool:
@@ -35,3 +44,33 @@ def one_by_one(cfg: DictConfig) -> list[DictConfig]:
             "'run_dir=runs/mine/seed${seed}'"
         )
     return each
+
+
+def train_in_processes(cfg: DictConfig) -> None:
+    """A run per seed in a single-threaded process of its own, one per core at a time.
+
+    Raises:
+        ConfigError: before anything is begun, what any of the runs alone would refuse.
+    """
+    each = one_by_one(cfg)
+    for own in each:
+        open_run(own)
+    given = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
+    jobs = [
+        Job(
+            name=f"seed {own.seed}",
+            folder=Path(own.run_dir),
+            overrides=(*given, f"seed={own.seed}", "overwrite=true") if own.overwrite else (*given, f"seed={own.seed}"),
+            gradient_steps=own.gradient_steps,
+            start_over=own.overwrite,
+        )
+        for own in each
+    ]
+    outcomes = run_jobs(jobs)
+    for job in jobs:
+        outcome = outcomes.jobs[job.name]
+        print(f"{job.name}: {outcome.state}{': ' + outcome.reason if outcome.reason else ''}")
+        if outcome.state == "stopped":
+            print(f"  go on with: python {sys.argv[0]} resume={job.folder}")
+    if outcomes.exit_code:
+        sys.exit(outcomes.exit_code)

@@ -40,7 +40,7 @@ UPDATES_AT_ONCE = {"cpu": 1, "cuda": 100}  # between two looks at Ctrl-C and the
 def train(cfg: DictConfig) -> None:
     device = resolve_device(cfg.device)
     if seeds.in_processes(cfg, device):
-        seeds.train(cfg)
+        seeds.train_in_processes(cfg)
         return
 
     cfgs = seeds.one_by_one(cfg)

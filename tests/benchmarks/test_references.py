@@ -120,7 +120,7 @@ def test_plain_sampler_keeps_transitions_together() -> None:
 @pytest.fixture
 def torchrl() -> references.TorchRLIQL:
     torch.manual_seed(0)
-    return references.TorchRLIQL(NUM_OBSERVATIONS, NUM_ACTIONS, hidden_size=HIDDEN_SIZE)
+    return references.TorchRLIQL(NUM_OBSERVATIONS, NUM_ACTIONS, hidden_size=HIDDEN_SIZE, dropout=0.0)
 
 
 def our_loss(iql: references.TorchRLIQL) -> IQLLoss:

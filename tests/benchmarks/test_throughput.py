@@ -75,10 +75,28 @@ def test_every_row_is_measured_and_written(tmp_path: Path, capsys: pytest.Captur
     left_out = {"evaluate"} if throughput.has_d3rlpy() else {"evaluate", "d3rlpy"}
     names = [name for name in throughput.known_contestants() if name not in left_out]
     output = tmp_path / "throughput.json"
-    throughput.main(["--rounds", "1", "--updates", "2", "--device", "cpu", "--only", *names, "--output", str(output)])
+    throughput.main(
+        [
+            "--rounds",
+            "1",
+            "--updates",
+            "2",
+            "--device",
+            "cpu",
+            "--compile",
+            "trace",
+            "--only",
+            *names,
+            "--output",
+            str(output),
+        ]
+    )
     report = json.loads(output.read_text())
     assert {"date", "commit", "versions", "cpu", "cores", "threads", "rounds", "updates"} <= report.keys()
-    assert {"plain", "torchrl", *agents.ALGORITHMS, "iql/sample", "iql/log"} <= report["rows"].keys()
+    compiled = {f"{name}_compiled" for name in agents.ALGORITHMS}
+    assert {"plain", "torchrl", *agents.ALGORITHMS, *compiled, "iql_seeds", "iql/sample", "iql/log"} <= report[
+        "rows"
+    ].keys()
     assert report["rows"]["iql"]["times_torchrl"]["median"] > 0.0
     printed = capsys.readouterr().out
     assert "| TorchRL's own recipe | high |" in printed and "| backward |" in printed
@@ -93,9 +111,9 @@ def test_an_evaluation_is_compared_with_a_bare_loop(monkeypatch: pytest.MonkeyPa
 
 
 def test_profile_names_operators_and_bounds_what_python_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    throughput.main(["--profile", "--updates", "2", "--device", "cpu"])
+    throughput.main(["--profile", "--updates", "2", "--device", "cpu", "--compile", "trace"])
     printed = capsys.readouterr().out
-    assert "aten::baddbmm" in printed and "mostly in Python: between" in printed
+    assert "aten::bmm" in printed and "mostly in Python: between" in printed
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,18 @@ Record.save = stopping
 def test_seeds_that_cannot_have_a_run_each_are_refused(train, tmp_path, overrides, reason) -> None:
     assert reason in train(*overrides, "stack=true").refusal()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_per_seed_leaves_what_each_leaves_alone(train, alone, tmp_path) -> None:
+    finished = train("seeds=[3,5]")
+    assert finished.code == 0, finished.err
+    assert finished.out.splitlines()[-2:] == ["seed 3: done", "seed 5: done"]
+    for seed in (3, 5):
+        mine, other = tmp_path / RUNS / f"seed{seed}", alone / f"seed{seed}"
+        assert (mine / "config.yaml").read_text() == (other / "config.yaml").read_text()
+        assert scalars(mine / "metrics.csv") == scalars(other / "metrics.csv")
+        assert scalars(mine / "evaluations.csv") == scalars(other / "evaluations.csv")
+        ours, theirs = (checkpoint.load(path / "checkpoints" / "last.safetensors") for path in (mine, other))
+        assert all(torch.equal(ours.tensors[name], tensor) for name, tensor in theirs.tensors.items())
+    assert "already holds a run" in train("seeds=[3,7]").refusal()
+    assert not (tmp_path / RUNS / "seed7").exists()
