@@ -208,6 +208,25 @@ def one_seed(setup: Setup) -> Contestant:
     return ours("iql", setup, compile=setup.compile)
 
 
+def difference(algorithm: str, setup: Setup, *, num_updates: int = 100) -> float:
+    """Largest difference, relative above 1, of a loss or parameter between compiled updates and eager ones.
+
+    On a GPU the compiled ones are CUDA graphs, as in the recipe.
+    """
+    results = []
+    for compile in ("off", setup.compile):
+        agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(BATCH_SIZE)
+        agent.compile(setup.dataset.replay_buffer(BATCH_SIZE).sample(), compile)
+        torch.manual_seed(0)
+        if compile != "off" and setup.device.type == "cuda":
+            losses = GraphedUpdates(agent, buffer.sample, generators=[buffer._rng])(num_updates)
+        else:
+            for _ in range(num_updates):
+                losses = agent.update(buffer.sample())
+        results.append([*losses.values(), *agent.loss_module.parameters()])
+    return max(((mine - other).abs() / other.abs().clamp_min(1.0)).max().item() for mine, other in zip(*results))
+
+
 def plain(row: str, setup: Setup, *, precision: str) -> Contestant:
     iql = references.PlainIQL(NUM_OBSERVATIONS, NUM_ACTIONS, device=setup.device)
     sample = references.plain_sampler(setup.transitions())

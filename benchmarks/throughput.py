@@ -3,6 +3,7 @@
     python benchmarks/throughput.py                            everything, about two minutes on two cores
     python benchmarks/throughput.py --only plain torchrl iql   some of it
     python benchmarks/throughput.py --profile                  where the time of an IQL update goes, by operator
+    python benchmarks/throughput.py --check                    how far 100 compiled updates end from eager ones
 
 Batches of 256 out of 100,000 random transitions of the shapes of Adroit's pen, two hidden layers of 256, all settings
 at their defaults; sampling is part of an update. The contestants take turns: all of them run in each round, in another
@@ -38,7 +39,7 @@ import agents
 sys.path.append(str(Path(__file__).resolve().parents[1] / "recipes"))  # scripts, not a package
 from agents.checkpoint import write_atomically
 from agents.compilation import MATMUL_PRECISIONS, MODES, choose_matmul_precision
-from contestants import STAGES, Contestant, Setup, known_contestants, ours
+from contestants import STAGES, Contestant, Setup, difference, known_contestants, ours
 from references import BATCH_SIZE
 from run import default_num_envs, resolve_device, versions
 
@@ -261,6 +262,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compile", choices=MODES[2:], default="inductor", help="how to compile what is (inductor)")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--profile", action="store_true", help="profile an IQL update instead of measuring")
+    parser.add_argument("--check", action="store_true", help="compare results of 100 updates instead of measuring")
     parser.add_argument("--output", type=Path, help="where to write JSON (benchmarks/results/, without --only)")
     options = parser.parse_args(arguments)
     if "d3rlpy" in (options.only or []) and not has_d3rlpy():
@@ -285,6 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         setup = Setup(device, torch.get_num_threads(), default_num_envs(), precision, options.compile)
         if options.profile:
             print(profile(setup, updates=options.updates))
+            return
+        if options.check:
+            for name in agents.ALGORITHMS:
+                print(f"{name}: {difference(name, setup):.1e}")
             return
         rows = measure(build(setup, options.only), rounds=options.rounds, updates=options.updates)
         report = {**facts(setup), "rounds": options.rounds, "updates": options.updates, "rows": summarise(rows)}

@@ -116,6 +116,11 @@ def test_profile_names_operators_and_bounds_what_python_takes(capsys: pytest.Cap
     assert "aten::bmm" in printed and "mostly in Python: between" in printed
 
 
+def test_compiled_updates_end_where_eager_ones_do() -> None:
+    setup = Setup(torch.device("cpu"), num_threads=1, num_envs=1, precision="highest", compile="trace")
+    assert 0.0 <= contestants.difference("bc", setup, num_updates=10) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
