@@ -33,7 +33,7 @@ from agents.errors import ConfigError, require_choice
 MODES = ("auto", "off", "trace", "inductor")
 MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
 
-Losses = dict[str, Tensor]  # losses and statistics by name: detached scalars
+Losses = dict[str, Tensor]  # losses and statistics by name: detached scalars, means of what has a shape
 Gradients = list[Tensor | None]  # one per parameter; None where no loss depends on it
 Draw = Callable[[Generator | None], Tensor]
 Function = Callable[[TensorDictBase], tuple[Losses, Gradients]]
@@ -67,10 +67,10 @@ class LossAndGradients:
         """The definition, by autograd."""
         device = next(self.loss_module.parameters()).device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
-            losses = self.loss_module(batch)
+            losses = self.loss_module(batch.copy())  # many of TorchRL's losses write into what they are given
         total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
         gradients = torch.autograd.grad(total, self.parameters, allow_unused=True) if self.parameters else []
-        return {name: value.detach() for name, value in losses.items()}, list(gradients)
+        return {name: _scalar(value.detach()) for name, value in losses.items()}, list(gradients)
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
         """Evaluate batches of these shapes another way from now on; no random number is drawn, no buffer changed.
@@ -228,6 +228,11 @@ class Trace:
             outputs = run(*self.arguments(batch))
         gradients = iter(outputs[len(self._names) :])
         return dict(zip(self._names, outputs)), [next(gradients) if used else None for used in self._used]
+
+
+def _scalar(statistic: Tensor) -> Tensor:
+    """The mean over batch and critics of what a loss returns for each of them."""
+    return statistic.float().mean() if statistic.ndim else statistic
 
 
 def _leaves(batch: TensorDictBase) -> list[Tensor]:

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
-from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
+from tensordict.nn import (
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+    TensorDictSequential,
+)
 from torch import Tensor, nn
+from torch.distributions import Distribution, Normal, constraints
 from torchrl.data import Bounded
-from torchrl.modules.distributions import IndependentNormal, TanhNormal
+from torchrl.modules.distributions import IndependentNormal
 
 from agents.data import Specs
 from agents.errors import ConfigError, require, require_choice
@@ -102,6 +108,17 @@ class QValueConfig(MLPConfig):
         return TensorDictModule(network, in_keys=["observation", "action"], out_keys=["state_action_value"])
 
 
+def separate_critics(
+    config: MLPConfig, specs: Specs, *, num_nets: int, normalize: bool = False
+) -> list[TensorDictModule]:
+    """Critics in the form that TorchRL's losses take, each ``observation [B, O], action [B, A] -> [B, 1]``.
+
+    A list: of a single network such a loss would draw the parameters again.
+    """
+    layers = {entry.name: getattr(config, entry.name) for entry in fields(MLPConfig)}
+    return [QValueConfig(**layers, num_nets=1).build(specs, normalize=normalize) for _ in range(num_nets)]
+
+
 @dataclass
 class ActorConfig(MLPConfig):
     """A Gaussian policy.
@@ -126,11 +143,7 @@ class ActorConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not continuous.
         """
-        if not isinstance(specs.action, Bounded):
-            raise ConfigError(
-                f"this algorithm needs continuous actions in a Box, with bounds, the data have "
-                f"{type(specs.action).__name__}; choose a dataset with such actions"
-            )
+        _require_bounds(specs)
         normal = self.distribution == "normal"
         network = (NormalActor if normal else TanhNormalActor)(self, specs, normalize)
         low, high = specs.action.space.low, specs.action.space.high
@@ -145,6 +158,38 @@ class ActorConfig(MLPConfig):
                 default_interaction_type="random",
             ),
         )
+
+
+@dataclass
+class DeterministicActorConfig(MLPConfig):
+    """A policy that is one action per state: a tanh in the action bounds, as in TD3."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> action [B, A]``.
+
+        Raises:
+            ConfigError: if the actions are not continuous.
+        """
+        _require_bounds(specs)
+        return TensorDictModule(
+            DeterministicActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"]
+        )
+
+
+class DeterministicActor(nn.Module):
+    """``center + half_range * tanh(net(s))``, inside the action bounds."""
+
+    def __init__(self, config: DeterministicActorConfig, specs: Specs, normalize: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], specs.action.shape[-1])
+        )
+        _register_bounds(self, specs)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
+
+    mean_action = forward
 
 
 class NormalActor(nn.Module):
@@ -192,24 +237,65 @@ class TanhNormalActor(nn.Module):
         return self.action_center + self.action_half_range * torch.tanh(loc)
 
 
-class BoundedTanhNormal(TanhNormal):
-    """TanhNormal for data whose actions lie at the bounds.
+class BoundedTanhNormal(Distribution):
+    r"""A Normal that a tanh squashes into the action bounds.
 
-    The likelihood of an action of exactly +-1 depends on where TorchRL's inverse of tanh stops, hundreds of nats
-    further out than anything inside: one saturated demonstration owns the batch. Actions are pulled inside by a share
-    of the range first, as official IQL does.
+    .. math::
+        a = c + h \tanh(u), \quad u \sim N(\mathrm{loc}, \mathrm{scale}), \qquad
+        \log p(a) = \sum [\log N(u) - \log h - \log(1 - \tanh^2 u)]
+
+    What TorchRL's TanhNormal is, but for two things. That one reads bounds and arguments back to check them whenever it
+    is made, so that no loss with it can be traced. And the likelihood that it gives an action of exactly +-1 depends on
+    where its inverse of tanh stops, hundreds of nats further out than anything inside: one saturated demonstration owns
+    the batch. Actions of the data are pulled inside by a share of the range first, as official IQL does.
+
+    Args:
+        loc, scale: of u, ``[..., A]``.
+        low, high: bounds of a, ``[A]``.
     """
 
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    has_rsample = True
     action_eps = 1e-5  # share of the half range
 
     def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
         low, high = low.to(loc.device), high.to(loc.device)
-        super().__init__(loc, scale, low=low, high=high, tanh_loc=False)
-        margin = self.action_eps * (high - low) / 2
-        self._inner_low, self._inner_high = low + margin, high - margin
+        self.center, self.half_range = (high + low) / 2, (high - low) / 2
+        self.base_dist = Normal(loc, scale, validate_args=False)
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        return self._squash(self.base_dist.loc)
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        return self._squash(self.base_dist.rsample(sample_shape))
+
+    def rsample_and_log_prob(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        """An action and the log-likelihood of that very u, which the rounded action no longer tells."""
+        raw = self.base_dist.rsample(sample_shape)
+        return self._squash(raw), self._log_prob(raw)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return super().log_prob(torch.clamp(value, self._inner_low, self._inner_high))
+        limit = 1.0 - self.action_eps
+        return self._log_prob(torch.atanh(((value - self.center) / self.half_range).clamp(-limit, limit)))
+
+    def _squash(self, raw: Tensor) -> Tensor:
+        return self.center + self.half_range * torch.tanh(raw)
+
+    def _log_prob(self, raw: Tensor) -> Tensor:
+        # log(1 - tanh^2 u), which float32 rounds to log 0 from u = 9 on, in a form that does not overflow
+        log_slope = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
+        return (self.base_dist.log_prob(raw) - log_slope - self.half_range.log()).sum(-1)
+
+
+def default_target_entropy(specs: Specs) -> float:
+    """Entropy that SAC steers a policy to unless told otherwise: minus one nat per action dimension.
+
+    Source: arXiv 1812.05905, where actions lie in +-1; for other bounds, the entropy of the same policy there.
+    """
+    half_range = (specs.action.space.high - specs.action.space.low) / 2
+    return (half_range.log() - 1.0).sum().item()
 
 
 class DeterministicPolicy(nn.Module):
@@ -223,20 +309,23 @@ class DeterministicPolicy(nn.Module):
         return self.network.mean_action(observation)
 
 
-def deterministic_policy(actor: ProbabilisticTensorDictSequential) -> TensorDictModule:
+def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictModule) -> TensorDictModule:
     """``observation [B, O] -> action [B, A]``, in eval mode, sharing the actor's tensors.
 
     The mode is the policy's own: neither does ``policy.eval()`` stop the dropout of later updates, nor an update start
     the policy's.
     """
-    network = actor[0].module
+    network = (actor[0] if isinstance(actor, TensorDictSequential) else actor).module
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     policy = DeterministicPolicy(copy.deepcopy(network, shared))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
 class QValueEnsemble(nn.Module):
-    """``N`` independent perceptrons evaluated as one batched product: ``[B, O], [B, A] -> [B, N]``."""
+    """``N`` independent perceptrons evaluated as one batched product: ``[B, O], [B, A] -> [B, N]``.
+
+    Each may have inputs of its own instead: ``[N, B, O], [N, B, A] -> [B, N]``.
+    """
 
     def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
         super().__init__()
@@ -246,7 +335,7 @@ class QValueEnsemble(nn.Module):
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         joint = torch.cat([self.normalizer(observation), action], dim=-1)
-        qvalues = self.layers(joint.expand(self.num_nets, *joint.shape))  # [N, B, 1]
+        qvalues = self.layers(joint.expand(self.num_nets, *joint.shape[-2:]))  # [N, B, 1]
         return qvalues.squeeze(-1).transpose(0, 1)  # [B, N]
 
 
@@ -319,6 +408,14 @@ class Normalizer(nn.Module):
 
 def _normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
     return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []
+
+
+def _require_bounds(specs: Specs) -> None:
+    if not isinstance(specs.action, Bounded):
+        raise ConfigError(
+            f"this algorithm needs continuous actions in a Box, with bounds, the data have "
+            f"{type(specs.action).__name__}; choose a dataset with such actions"
+        )
 
 
 def _register_bounds(module: nn.Module, specs: Specs) -> None:

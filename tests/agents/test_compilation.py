@@ -148,6 +148,26 @@ def test_a_parameter_that_no_loss_uses_has_no_gradient(batch) -> None:
     assert nothing is None and all(gradient is not None for gradient in gradients)
 
 
+@pytest.mark.parametrize("mode", ["off", "trace", "inductor"])
+def test_what_a_loss_writes_stays_its_own_and_what_has_a_shape_is_averaged(mode, batch) -> None:
+    function = function_of(lambda loss, x: x)
+    forward = function.loss_module.forward
+
+    def like_torchrls(tensordict: TensorDict) -> TensorDict:
+        losses = forward(tensordict)
+        for target in (tensordict, tensordict["next"]):
+            target.set("td_error", tensordict["next", "reward"] + 1.0)
+        return losses.update({"error": tensordict["td_error"], "share": tensordict["next", "terminated"]})
+
+    function.loss_module.forward = like_torchrls
+    function.compile(batch, mode)
+    keys = set(batch.keys(True, True))
+    losses, _ = function(batch)
+    assert set(batch.keys(True, True)) == keys
+    torch.testing.assert_close(losses["error"], batch["next", "reward"].mean() + 1.0)
+    torch.testing.assert_close(losses["share"], batch["next", "terminated"].float().mean())
+
+
 def test_other_shapes_and_the_other_mode_take_the_eager_way(batch) -> None:
     function = function_of(lambda loss, x: x * (2.0 if loss.training else 1.0))
     function.compile(batch, "trace")

@@ -1,22 +1,27 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
+from torchrl.data import Bounded, Unbounded
 from torchrl.modules.distributions import TanhNormal
 
 import agents
 from agents.networks import (
     ActorConfig,
     BoundedTanhNormal,
+    DeterministicActorConfig,
     Dropout,
     MLPConfig,
     QValueConfig,
     QValueEnsemble,
     ValueConfig,
+    default_target_entropy,
     deterministic_policy,
+    separate_critics,
 )
 
 
@@ -24,11 +29,18 @@ def small(cls, **settings):
     return cls(hidden_sizes=[8, 8], **settings)
 
 
-@pytest.mark.parametrize("distribution", ["normal", "tanh_normal"])
+ACTORS = {
+    "normal": small(ActorConfig),
+    "tanh_normal": small(ActorConfig, distribution="tanh_normal"),
+    "deterministic": small(DeterministicActorConfig),
+}
+
+
+@pytest.mark.parametrize("kind", ACTORS)
 @pytest.mark.parametrize("normalize", [False, True])
-def test_policy_stays_in_the_action_bounds_and_reaches_them(specs, distribution, normalize) -> None:
+def test_policy_stays_in_the_action_bounds_and_reaches_them(specs, kind, normalize) -> None:
     torch.manual_seed(0)
-    actor = small(ActorConfig, distribution=distribution).build(specs, normalize=normalize)
+    actor = ACTORS[kind].build(specs, normalize=normalize)
     observation = 100.0 * torch.randn(500, 5)
     action = deterministic_policy(actor).module(observation)
     low, high = specs.action.space.low, specs.action.space.high
@@ -49,6 +61,63 @@ def test_normal_actor_has_a_tanh_mean_and_a_free_log_std(specs, batch) -> None:
     torch.testing.assert_close(dist.base_dist.stddev[0], torch.tensor([-1.0, 0.0, 0.5]).exp())
     far = high.expand(16, 3) + 1.0  # unsquashed: an action outside the bounds has a finite likelihood
     assert dist.log_prob(far).isfinite().all()
+
+
+def test_a_deterministic_actor_is_the_policy_that_is_deployed(specs, batch) -> None:
+    torch.manual_seed(0)
+    actor = small(DeterministicActorConfig).build(specs)
+    policy = deterministic_policy(actor)
+    assert torch.equal(actor(batch.clone())["action"], policy(batch.clone())["action"])
+    assert {id(p) for p in actor.parameters()} == {id(p) for p in policy.parameters()}
+
+
+@pytest.mark.parametrize("config", [ActorConfig(), DeterministicActorConfig()])
+def test_actions_without_bounds_are_refused(specs, config) -> None:
+    with pytest.raises(agents.ConfigError, match="continuous actions in a Box, with bounds, .* Unbounded"):
+        config.build(dataclasses.replace(specs, action=Unbounded((3,))))
+
+
+def test_tanh_normal_is_torchrls_inside_the_bounds(specs) -> None:
+    generator = torch.Generator().manual_seed(0)
+    loc, scale = torch.randn(7, 3, generator=generator), torch.rand(7, 3, generator=generator) + 0.1
+    bounds = {"low": specs.action.space.low, "high": specs.action.space.high}
+    ours, theirs = BoundedTanhNormal(loc, scale, **bounds), TanhNormal(loc, scale, **bounds)
+    torch.testing.assert_close(ours.deterministic_sample, theirs.deterministic_sample)
+    torch.manual_seed(1)
+    expected, expected_log_prob = theirs.rsample_and_log_prob((5,))
+    torch.manual_seed(1)
+    action, log_prob = ours.rsample_and_log_prob((5,))
+    torch.testing.assert_close(action, expected)
+    torch.testing.assert_close(log_prob, expected_log_prob, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.log_prob(action), log_prob, rtol=1e-3, atol=1e-3)
+    torch.manual_seed(1)
+    assert torch.equal(ours.rsample((5,)), action)
+    assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
+
+
+def test_tanh_normal_knows_the_likelihood_of_what_it_drew_far_out(specs) -> None:
+    loc = torch.full((1, 1), 40.0, requires_grad=True)  # float32 rounds its tanh to 1
+    one = torch.ones(1)
+    dist = BoundedTanhNormal(loc, 0.5 * one, low=-2.0 * one, high=2.0 * one)
+    torch.manual_seed(0)
+    action, log_prob = dist.rsample_and_log_prob()
+    torch.manual_seed(0)
+    noise = torch.randn(1).double()
+    raw = loc.double() + 0.5 * noise
+    density = -0.5 * noise**2 - math.log(0.5 * math.sqrt(2 * math.pi))
+    expected = density - math.log(2.0) + 2.0 * (raw.abs() - math.log(2.0))  # 1 - tanh^2 u is 4 exp(-2 |u|) there
+    torch.testing.assert_close(log_prob.double(), expected[0], rtol=1e-5, atol=0.0)
+    (slope,) = torch.autograd.grad(log_prob.sum(), loc)
+    torch.testing.assert_close(slope, torch.full((1, 1), 2.0))
+    assert action.item() == 2.0
+
+
+def test_the_default_target_entropy_does_not_depend_on_the_unit_of_actions(specs) -> None:
+    one = torch.ones(3)
+    plain = dataclasses.replace(specs, action=Bounded(-one, one, (3,)))
+    wide = dataclasses.replace(specs, action=Bounded(-10.0 * one, 10.0 * one, (3,)))
+    assert default_target_entropy(plain) == -3.0
+    assert default_target_entropy(wide) == pytest.approx(-3.0 + 3 * math.log(10.0))
 
 
 def test_tanh_normal_stays_finite_at_the_bounds(specs, batch) -> None:
@@ -81,6 +150,24 @@ def test_ensemble_equals_its_members_one_by_one(specs, batch) -> None:
     joint = torch.cat([batch["observation"], batch["action"]], -1)
     expected = torch.cat([member(joint) for member in members], -1)
     torch.testing.assert_close(QValueEnsemble(members, [])(batch["observation"], batch["action"]), expected)
+
+
+def test_an_ensemble_takes_actions_of_each_members_own(specs, batch) -> None:
+    torch.manual_seed(0)
+    ensemble = small(QValueConfig, num_nets=3).build(specs, normalize=True).module
+    observation, actions = batch["observation"], torch.randn(3, 16, 3)
+    expected = torch.stack([ensemble(observation, action)[:, i] for i, action in enumerate(actions)], -1)
+    torch.testing.assert_close(ensemble(observation.expand(3, 16, 5), actions), expected)
+
+
+def test_separate_critics_are_drawn_one_after_the_other(specs, batch) -> None:
+    torch.manual_seed(0)
+    critics = separate_critics(small(MLPConfig, layer_norm=True), specs, num_nets=3)
+    torch.manual_seed(0)
+    for critic in critics:
+        first = small(QValueConfig, layer_norm=True, num_nets=1).build(specs)(batch.copy())["state_action_value"]
+        assert first.shape == (16, 1)
+        assert torch.equal(critic(batch.copy())["state_action_value"], first)
 
 
 def test_critics_start_different(specs, batch) -> None:

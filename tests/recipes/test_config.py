@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -13,7 +14,8 @@ import agents
 import config
 from agents.agent import AdamConfig
 
-CHOICE = "choose from bc, iql, iql_corl, iql_tuned"
+PRESETS = sorted(path.removesuffix(".yaml") for path in os.listdir(os.path.join(config.CONF, "algorithm")))
+CHOICE = f"choose from {', '.join(PRESETS)}"
 
 # what is typed, and what the line has to say
 MISTAKES = {
@@ -116,8 +118,8 @@ def test_help_lists_every_setting_with_its_default_and_a_comment(recipe, run_rec
 
 
 def test_defaults_in_help_can_be_typed_as_they_stand(train_as_is) -> None:
-    shown, _, of_algorithms = train_as_is("--help").out.partition("Settings of algorithm=bc:")
-    of_iql = of_algorithms.partition("Settings of algorithm=iql:")[2]
+    shown, *of_algorithms = train_as_is("--help").out.split("\nSettings of algorithm=")
+    (of_iql,) = (text for text in of_algorithms if text.startswith("iql:"))
     typed = re.findall(r"^  ([\w.]+=\S*)  ", shown + of_iql, re.MULTILINE)
     derived = {"algorithm", "run_dir", "wandb.group"}
     assert {setting.partition("=")[0] for setting in typed} == leaves(config.TrainConfig()) - derived | leaves(
@@ -134,8 +136,13 @@ def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> N
             name: OmegaConf.to_object(
                 compose("train", [f"algorithm={name}", "dataset=D4RL/pen/human-v2", "gradient_steps=7"]).algorithm
             )
-            for name in config._presets()
+            for name in PRESETS
         }
     assert {type(preset) for preset in presets.values()} == set(agents.ALGORITHMS.values())
     assert presets["bc"] == agents.BCConfig(actor_optimizer=AdamConfig(lr=3e-4, decay_steps=7))
-    assert all(preset.actor_optimizer.decay_steps == 7 for preset in presets.values())
+    assert all(preset.actor_optimizer.decay_steps == 7 for name, preset in presets.items() if name.startswith("iql"))
+    for name in ("cql", "edac", "sac", "td3_bc"):  # whose sources have constant rates
+        assert presets[name] == agents.ALGORITHMS[name]()
+    assert presets["sac_n"] == replace(
+        agents.EDACConfig(eta=0.0), qvalue=replace(agents.EDACConfig().qvalue, num_nets=100)
+    )

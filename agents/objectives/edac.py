@@ -1,0 +1,183 @@
+"""Ensemble-diversified actor-critic and SAC-N (An, Moon, Kim, Song 2021, arXiv 2110.01548).
+
+Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``N`` critics. Values are in units of (scaled) discounted return.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict, TensorDictBase, TensorDictParams
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from tensordict.utils import NestedKey
+from torch import Tensor, nn
+from torchrl.modules.distributions.utils import rsample_and_log_prob
+from torchrl.objectives import LossModule
+
+from agents.errors import require
+
+
+def gradient_similarity(gradients: Tensor) -> Tensor:
+    r"""How much critics agree on the direction in which an action is to be changed.
+
+    .. math:: ES = \frac{1}{N - 1} \sum_{i \ne j} \cos(\nabla_a Q_i, \nabla_a Q_j)        (EDAC, section 4)
+
+    Args:
+        gradients: of each critic by its action, ``[N, B, A]``, N >= 2.
+
+    Returns:
+        ES per transition, ``[B]``, in [-N / (N - 1), N].
+    """
+    directions = nn.functional.normalize(gradients, dim=-1, eps=1e-10)
+    # the square of the sum holds every pair twice and every direction with itself: no [N, N] table is needed
+    pairs = directions.sum(0).square().sum(-1) - directions.square().sum((0, 2))
+    return pairs / (len(gradients) - 1)
+
+
+class EDACLoss(LossModule):
+    r"""SAC with the smallest of N target critics, and critics whose gradients are driven apart.
+
+    With :math:`a \sim \pi(s)`, :math:`a' \sim \pi(s')` and :math:`\bar Q` the target critics,
+
+    .. math::
+        y &= r + \gamma (1 - \mathrm{terminated}) (\min_j \bar Q_j(s', a') - \alpha \log \pi(a'|s')) \\
+        L_Q &= \sum_i E[\, (y - Q_i(s, a_{data}))^2 \,] \\
+        L_{div} &= \eta \, E[\, ES(s, a_{data}) \,]        \qquad \text{(see gradient_similarity)} \\
+        L_\pi &= E[\, \alpha \log \pi(a|s) - \min_j Q_j(s, a) \,] \\
+        L_\alpha &= -\log \alpha \, E[\, \log \pi(a|s) + \bar H \,]
+
+    ``eta=0`` is SAC-N, and with two critics SAC. All losses use the parameters from before the update.
+
+    Args:
+        actor_network: ``observation -> action`` with ``get_dist``, which can be sampled with a gradient.
+        qvalue_network: ``observation, action -> state_action_value [B, N]``, which takes actions of each critic's own,
+            ``[N, B, A]``, too; at least two critics.
+        target_entropy: H, in nats.
+        eta: weight of the diversification, >= 0.
+        gamma: discount in [0, 1].
+        alpha_init: alpha at the start, > 0.
+
+    Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, with ``eta > 0`` ``loss_diversity``,
+    ``loss_alpha`` and, detached, ``alpha``, ``entropy``, ``qvalue`` and ``qvalue_std``, over the critics.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        action: NestedKey = "action"
+        state_action_value: NestedKey = "state_action_value"
+        reward: NestedKey = "reward"
+        terminated: NestedKey = "terminated"
+
+    tensor_keys: _AcceptedKeys
+    default_keys = _AcceptedKeys
+
+    actor_network: ProbabilisticTensorDictSequential
+    actor_network_params: TensorDictParams
+    target_actor_network_params: TensorDictParams
+    qvalue_network: TensorDictModule
+    qvalue_network_params: TensorDictParams
+    target_qvalue_network_params: TensorDictParams
+
+    def __init__(
+        self,
+        actor_network: ProbabilisticTensorDictSequential,
+        qvalue_network: TensorDictModule,
+        *,
+        target_entropy: float,
+        eta: float = 1.0,
+        gamma: float = 0.99,
+        alpha_init: float = 1.0,
+    ) -> None:
+        check_settings(eta=eta, gamma=gamma, alpha_init=alpha_init)
+        super().__init__()
+        self.target_entropy = target_entropy
+        self.eta = eta
+        self.gamma = gamma
+        self.convert_to_functional(actor_network, "actor_network")
+        self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
+        device = next(self.parameters()).device
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(alpha_init), device=device))
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        keys = self.tensor_keys
+        following = [("next", key) for key in (*self.actor_network.in_keys, keys.reward, keys.terminated)]
+        return [*self.actor_network.in_keys, keys.action, *following]
+
+    @property
+    def out_keys(self) -> list[str]:
+        diversity = ["loss_diversity"] if self.eta > 0.0 else []
+        return ["loss_actor", "loss_qvalue", *diversity, "loss_alpha", "alpha", "entropy", "qvalue", "qvalue_std"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        alpha = self.log_alpha.detach().exp()
+        target = self._bellman_target(tensordict, alpha)  # [B]
+        action, log_prob = self._sample(tensordict)  # [B, A], [B]
+        own_actions = self._action_per_critic(tensordict)  # [N, B, A]
+        qvalues = self._qvalues(tensordict, own_actions, self.qvalue_network_params)  # [B, N]
+        # no gradient for the critics here
+        qvalues_of_policy = self._qvalues(tensordict, action, self.qvalue_network_params.detach())
+
+        losses = {
+            "loss_actor": (alpha * log_prob - qvalues_of_policy.amin(-1)).mean(),
+            "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
+        }
+        if self.eta > 0.0:
+            (gradients,) = torch.autograd.grad(qvalues.sum(), own_actions, create_graph=True)
+            losses["loss_diversity"] = self.eta * gradient_similarity(gradients).mean()
+        losses["loss_alpha"] = -self.log_alpha * (log_prob.detach().mean() + self.target_entropy)
+        statistics = {
+            "alpha": alpha,
+            "entropy": -log_prob.detach().mean(),
+            "qvalue": qvalues.detach().mean(),
+            "qvalue_std": qvalues.detach().std(-1).mean(),
+        }
+        return TensorDict({**losses, **statistics})
+
+    def _sample(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+        with self.actor_network_params.to_module(self.actor_network):
+            return rsample_and_log_prob(self.actor_network.get_dist(tensordict.copy()))
+
+    def _qvalues(self, tensordict: TensorDictBase, action: Tensor, params: TensorDictBase) -> Tensor:
+        network = self.qvalue_network
+        values = [action if key == self.tensor_keys.action else tensordict.get(key) for key in network.in_keys]
+        # a critic's own actions go with as many copies of the states
+        values = [value.expand(*action.shape[:-1], value.shape[-1]) for value in values]
+        with params.to_module(network):
+            return network.module(*values)
+
+    def _action_per_critic(self, tensordict: TensorDictBase) -> Tensor:
+        """The data's actions, once per critic where the gradient of each by its own is wanted."""
+        action = tensordict.get(self.tensor_keys.action)
+        if self.eta == 0.0:
+            return action
+        num_nets = self.qvalue_network.module.num_nets
+        return action.expand(num_nets, *action.shape).detach().requires_grad_()
+
+    def _bellman_target(self, tensordict: TensorDictBase, alpha: Tensor) -> Tensor:
+        following = tensordict.get("next")
+        with torch.no_grad():
+            action, log_prob = self._sample(following)
+            next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
+            next_value = next_value - alpha * log_prob
+        reward = following.get(self.tensor_keys.reward).squeeze(-1)
+        # a truncated episode goes on in truth: only termination ends the sum of rewards
+        bootstrap = ~following.get(self.tensor_keys.terminated).bool().squeeze(-1)
+        return reward + self.gamma * bootstrap * next_value
+
+
+def check_settings(*, eta: float, gamma: float, alpha_init: float) -> None:
+    """Refuse settings of :class:`EDACLoss` that are out of range.
+
+    Raises:
+        ConfigError: naming the setting, its range and the value.
+    """
+    require(0.0 <= eta < math.inf, "eta", "be at least 0", eta)
+    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
+    require(0.0 < alpha_init < math.inf, "alpha_init", "be positive", alpha_init)
