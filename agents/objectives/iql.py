@@ -13,11 +13,11 @@ from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
-from torch.distributions import Distribution
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
 from agents.errors import require, require_choice
+from agents.objectives.calls import bellman_target, distribution, output
 
 QVALUE_LOSSES = ("l1", "l2", "smooth_l1")
 
@@ -190,7 +190,7 @@ class IQLLoss(LossModule):
             return self._read_qvalues(tensordict)
 
     def _read_qvalues(self, tensordict: TensorDictBase) -> Tensor:
-        return _output(self.qvalue_network, tensordict, self.tensor_keys.state_action_value)
+        return output(self.qvalue_network, tensordict, self.tensor_keys.state_action_value)
 
     def _values(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         with self.value_network_params.to_module(self.value_network):
@@ -199,19 +199,16 @@ class IQLLoss(LossModule):
                 return value, self._read_value(tensordict.get("next"))
 
     def _read_value(self, tensordict: TensorDictBase) -> Tensor:
-        return _output(self.value_network, tensordict, self.tensor_keys.value).squeeze(-1)
+        return output(self.value_network, tensordict, self.tensor_keys.value).squeeze(-1)
 
     def _log_prob(self, tensordict: TensorDictBase) -> Tensor:
         with self.actor_network_params.to_module(self.actor_network):
-            dist = _distribution(self.actor_network, tensordict)
+            dist = distribution(self.actor_network, tensordict)
         return dist.log_prob(tensordict.get(self.tensor_keys.action))
 
     def _bellman_target(self, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
-        following = tensordict.get("next")
-        reward = following.get(self.tensor_keys.reward).squeeze(-1)
-        # a truncated episode goes on in truth: only termination ends the sum of rewards
-        bootstrap = ~following.get(self.tensor_keys.terminated).bool().squeeze(-1)
-        return reward + self.gamma * bootstrap * next_value
+        keys = self.tensor_keys
+        return bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
 
     def _statistics(
         self, log_prob: Tensor, qvalues: Tensor, value: Tensor, advantage: Tensor, weight: Tensor
@@ -227,23 +224,6 @@ class IQLLoss(LossModule):
             "weight": weight.mean(),
             "clip_fraction": clipped.float().mean(),
         }
-
-
-def _output(network: TensorDictModule, tensordict: TensorDictBase, key: NestedKey) -> Tensor:
-    """One output of a network, leaving the TensorDict as it was."""
-    if type(network) is TensorDictModule and network.out_keys == [key]:
-        # what a TensorDictModule adds to write into a TensorDict costs a quarter of the product inside
-        return network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
-    return network(tensordict.copy()).get(key)
-
-
-def _distribution(actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase) -> Distribution:
-    """The actor's distribution, leaving the TensorDict as it was."""
-    network = actor[0]
-    if len(actor) == 2 and type(network) is TensorDictModule:  # as above
-        outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
-        return actor[1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
-    return actor.get_dist(tensordict.copy())
 
 
 def check_settings(
