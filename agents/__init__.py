@@ -2,6 +2,7 @@
 
 from agents.agent import AdamConfig, Agent
 from agents.algorithms import ALGORITHMS
+from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.iql import IQLConfig
 from agents.checkpoint import load_policy
@@ -13,6 +14,7 @@ from agents.networks import ActorConfig, QValueConfig, ValueConfig
 
 __all__ = [
     "ALGORITHMS",
+    "AWACConfig",
     "ActorConfig",
     "AdamConfig",
     "Agent",

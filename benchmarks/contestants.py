@@ -151,7 +151,8 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
 
 def ours(algorithm: str, setup: Setup, *, compile: str = "off", batch_size: int = BATCH_SIZE) -> Contestant:
     """An algorithm with the defaults of its config; compiled on a GPU, it runs as CUDA graphs too, as in the recipe."""
-    agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(batch_size)
+    agent = setup.agent(algorithm)
+    buffer = setup.dataset.replay_buffer(batch_size, **agent.sampling)
     compilation = agent.compile(buffer.sample(), compile)
     row = algorithm if compile == "off" else f"{algorithm}_compiled"
     if compile != "off":

@@ -70,7 +70,7 @@ class TrainConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
-    algorithm: Any = MISSING  # bc, iql, iql_corl, iql_tuned; its own settings as algorithm.<name>=<value>
+    algorithm: Any = MISSING  # one of those below, or a preset of theirs; its own settings as algorithm.<name>=<value>
     dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
     seed: int = 0  # of initialisation, batches and dropout, >= 0
     seeds: list[int] | None = None  # several, each as if run alone: a process per core, or stacked

@@ -1,5 +1,6 @@
 """Loss modules of our own, with TorchRL's keys and call."""
 
+from agents.objectives.awac import AWACLoss
 from agents.objectives.iql import IQLLoss, advantage_weight, expectile_loss
 
-__all__ = ["IQLLoss", "advantage_weight", "expectile_loss"]
+__all__ = ["AWACLoss", "IQLLoss", "advantage_weight", "expectile_loss"]
