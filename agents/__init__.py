@@ -5,12 +5,13 @@ from agents.algorithms import ALGORITHMS
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.iql import IQLConfig
+from agents.algorithms.rebrac import ReBRACConfig
 from agents.checkpoint import load_policy
 from agents.data import DatasetStatistics, OfflineDataset, Specs, load_dataset
 from agents.envs import EvaluationEnv, Reference
 from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
 from agents.evaluation import EvalResult, evaluate, random_policy, record_video
-from agents.networks import ActorConfig, QValueConfig, ValueConfig
+from agents.networks import ActorConfig, DeterministicActorConfig, QValueConfig, ValueConfig
 
 __all__ = [
     "ALGORITHMS",
@@ -24,12 +25,14 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DatasetStatistics",
+    "DeterministicActorConfig",
     "EvalResult",
     "EvaluationEnv",
     "IQLConfig",
     "NonFiniteLossError",
     "OfflineDataset",
     "QValueConfig",
+    "ReBRACConfig",
     "Reference",
     "Specs",
     "ValueConfig",

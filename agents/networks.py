@@ -13,7 +13,12 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
+from tensordict.nn import (
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+    TensorDictSequential,
+)
 from torch import Tensor, nn
 from torchrl.data import Bounded
 from torchrl.modules.distributions import IndependentNormal, TanhNormal
@@ -126,11 +131,7 @@ class ActorConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not continuous.
         """
-        if not isinstance(specs.action, Bounded):
-            raise ConfigError(
-                f"this algorithm needs continuous actions in a Box, with bounds, the data have "
-                f"{type(specs.action).__name__}; choose a dataset with such actions"
-            )
+        _require_bounds(specs)
         normal = self.distribution == "normal"
         network = (NormalActor if normal else TanhNormalActor)(self, specs, normalize)
         low, high = specs.action.space.low, specs.action.space.high
@@ -145,6 +146,38 @@ class ActorConfig(MLPConfig):
                 default_interaction_type="random",
             ),
         )
+
+
+@dataclass
+class DeterministicActorConfig(MLPConfig):
+    """A policy that is one action per state: a tanh in the action bounds, as in TD3."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> action [B, A]``.
+
+        Raises:
+            ConfigError: if the actions are not continuous.
+        """
+        _require_bounds(specs)
+        return TensorDictModule(
+            DeterministicActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"]
+        )
+
+
+class DeterministicActor(nn.Module):
+    """``center + half_range * tanh(net(s))``, inside the action bounds."""
+
+    def __init__(self, config: DeterministicActorConfig, specs: Specs, normalize: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], specs.action.shape[-1])
+        )
+        _register_bounds(self, specs)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
+
+    mean_action = forward
 
 
 class NormalActor(nn.Module):
@@ -223,13 +256,13 @@ class DeterministicPolicy(nn.Module):
         return self.network.mean_action(observation)
 
 
-def deterministic_policy(actor: ProbabilisticTensorDictSequential) -> TensorDictModule:
+def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictModule) -> TensorDictModule:
     """``observation [B, O] -> action [B, A]``, in eval mode, sharing the actor's tensors.
 
     The mode is the policy's own: neither does ``policy.eval()`` stop the dropout of later updates, nor an update start
     the policy's.
     """
-    network = actor[0].module
+    network = (actor[0] if isinstance(actor, TensorDictSequential) else actor).module
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     policy = DeterministicPolicy(copy.deepcopy(network, shared))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
@@ -319,6 +352,14 @@ class Normalizer(nn.Module):
 
 def _normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
     return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []
+
+
+def _require_bounds(specs: Specs) -> None:
+    if not isinstance(specs.action, Bounded):
+        raise ConfigError(
+            f"this algorithm needs continuous actions in a Box, with bounds, the data have "
+            f"{type(specs.action).__name__}; choose a dataset with such actions"
+        )
 
 
 def _register_bounds(module: nn.Module, specs: Specs) -> None:

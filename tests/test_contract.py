@@ -280,13 +280,14 @@ def test_the_number_of_threads_changes_nothing_that_matters(name, specs) -> None
 def random_transitions(size: int, specs: agents.Specs, generator: torch.Generator) -> TensorDict:
     low, high = specs.action.space.low, specs.action.space.high
     observations = torch.randn(2, size, *specs.observation.shape, generator=generator)
+    actions = low + (high - low) * torch.rand(2, size, *specs.action.shape, generator=generator)
     following = {
         "observation": observations[1],
         "reward": torch.randn(size, 1, generator=generator),
         "terminated": torch.rand(size, 1, generator=generator) < 0.25,
+        "action": actions[1],
     }
-    action = low + (high - low) * torch.rand(size, *specs.action.shape, generator=generator)
-    return TensorDict({"observation": observations[0], "action": action, "next": following}, [size])
+    return TensorDict({"observation": observations[0], "action": actions[0], "next": following}, [size])
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_changes(config, specs, batches) -> None:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.iql import IQLConfig
+from agents.algorithms.rebrac import ReBRACConfig
+from agents.errors import ConfigError
 
 ALGORITHMS: dict[str, type] = {
     "awac": AWACConfig,
     "bc": BCConfig,
     "iql": IQLConfig,
+    "rebrac": ReBRACConfig,
 }
+
+
+def tuned(algorithm: str, dataset_id: str) -> dict[str, float]:
+    """Settings of an algorithm that a paper tuned for one dataset: an entry of ``TUNED`` in the algorithm's file.
+
+    Raises:
+        ConfigError: if the table has no entry for the dataset.
+    """
+    table = sys.modules[ALGORITHMS[algorithm].__module__].TUNED
+    if dataset_id not in table:
+        raise ConfigError(f"no tuned settings for {dataset_id!r}; there are some for {', '.join(table)}")
+    return table[dataset_id]

@@ -16,7 +16,6 @@ import torch
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
-from agents.errors import ConfigError
 from agents.networks import ActorConfig, QValueConfig, ValueConfig, deterministic_policy
 from agents.objectives import IQLLoss
 from agents.objectives.iql import check_settings as check_loss_settings
@@ -82,28 +81,16 @@ class IQLConfig:
 
 # Temperature and expectile tuned per dataset in the ReBRAC paper (Tarasov et al. 2023, arXiv 2305.09836).
 TUNED = {
-    "D4RL/pen/human-v2": (1.0, 0.95),
-    "D4RL/pen/cloned-v2": (10.0, 0.9),
-    "D4RL/pen/expert-v2": (10.0, 0.8),
-    "D4RL/door/human-v2": (0.5, 0.9),
-    "D4RL/door/cloned-v2": (6.0, 0.7),
-    "D4RL/door/expert-v2": (0.5, 0.7),
-    "D4RL/hammer/human-v2": (3.0, 0.9),
-    "D4RL/hammer/cloned-v2": (6.0, 0.7),
-    "D4RL/hammer/expert-v2": (0.5, 0.95),
-    "D4RL/relocate/human-v2": (1.0, 0.95),
-    "D4RL/relocate/cloned-v2": (6.0, 0.9),
-    "D4RL/relocate/expert-v2": (10.0, 0.9),
+    "D4RL/pen/human-v2": {"temperature": 1.0, "expectile": 0.95},
+    "D4RL/pen/cloned-v2": {"temperature": 10.0, "expectile": 0.9},
+    "D4RL/pen/expert-v2": {"temperature": 10.0, "expectile": 0.8},
+    "D4RL/door/human-v2": {"temperature": 0.5, "expectile": 0.9},
+    "D4RL/door/cloned-v2": {"temperature": 6.0, "expectile": 0.7},
+    "D4RL/door/expert-v2": {"temperature": 0.5, "expectile": 0.7},
+    "D4RL/hammer/human-v2": {"temperature": 3.0, "expectile": 0.9},
+    "D4RL/hammer/cloned-v2": {"temperature": 6.0, "expectile": 0.7},
+    "D4RL/hammer/expert-v2": {"temperature": 0.5, "expectile": 0.95},
+    "D4RL/relocate/human-v2": {"temperature": 1.0, "expectile": 0.95},
+    "D4RL/relocate/cloned-v2": {"temperature": 6.0, "expectile": 0.9},
+    "D4RL/relocate/expert-v2": {"temperature": 10.0, "expectile": 0.9},
 }
-
-
-def tuned(dataset_id: str) -> dict[str, float]:
-    """``temperature`` and ``expectile`` tuned for one of the twelve Adroit datasets.
-
-    Raises:
-        ConfigError: if the table has no entry for the dataset.
-    """
-    if dataset_id not in TUNED:
-        raise ConfigError(f"no tuned settings for {dataset_id!r}; there are some for {', '.join(TUNED)}")
-    temperature, expectile = TUNED[dataset_id]
-    return {"temperature": temperature, "expectile": expectile}

@@ -2,5 +2,6 @@
 
 from agents.objectives.awac import AWACLoss
 from agents.objectives.iql import IQLLoss, advantage_weight, expectile_loss
+from agents.objectives.rebrac import ReBRACLoss
 
-__all__ = ["AWACLoss", "IQLLoss", "advantage_weight", "expectile_loss"]
+__all__ = ["AWACLoss", "IQLLoss", "ReBRACLoss", "advantage_weight", "expectile_loss"]
