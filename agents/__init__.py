@@ -4,6 +4,7 @@ from agents.agent import AdamConfig, Agent
 from agents.algorithms import ALGORITHMS
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
+from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.iql import IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
 from agents.checkpoint import load_policy
@@ -21,6 +22,7 @@ __all__ = [
     "Agent",
     "AgentsError",
     "BCConfig",
+    "BCTopConfig",
     "CheckpointError",
     "ConfigError",
     "DataError",

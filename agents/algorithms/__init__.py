@@ -6,6 +6,7 @@ import sys
 
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
+from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.iql import IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
 from agents.errors import ConfigError
@@ -13,6 +14,7 @@ from agents.errors import ConfigError
 ALGORITHMS: dict[str, type] = {
     "awac": AWACConfig,
     "bc": BCConfig,
+    "bc_top": BCTopConfig,
     "iql": IQLConfig,
     "rebrac": ReBRACConfig,
 }
