@@ -5,7 +5,7 @@ from agents.algorithms import ALGORITHMS
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.bc_top import BCTopConfig
-from agents.algorithms.iql import IQLConfig
+from agents.algorithms.iql import ExpectileScheduleConfig, ExtractionConfig, IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
 from agents.checkpoint import load_policy
 from agents.data import DatasetStatistics, OfflineDataset, Specs, load_dataset
@@ -30,6 +30,8 @@ __all__ = [
     "DeterministicActorConfig",
     "EvalResult",
     "EvaluationEnv",
+    "ExpectileScheduleConfig",
+    "ExtractionConfig",
     "IQLConfig",
     "NonFiniteLossError",
     "OfflineDataset",
