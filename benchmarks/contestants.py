@@ -220,8 +220,9 @@ def difference(algorithm: str, setup: Setup, *, num_updates: int = 100) -> float
     """
     results = []
     for compile in ("off", setup.compile):
-        agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(BATCH_SIZE)
-        agent.compile(setup.dataset.replay_buffer(BATCH_SIZE).sample(), compile)
+        agent = setup.agent(algorithm)
+        buffer = setup.dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
+        agent.compile(setup.dataset.replay_buffer(BATCH_SIZE, **agent.sampling).sample(), compile)
         torch.manual_seed(0)
         if compile != "off" and setup.device.type == "cuda":
             losses = GraphedUpdates(agent, buffer.sample, generators=[buffer._rng])(num_updates)
