@@ -2,10 +2,13 @@
 
 from agents.agent import AdamConfig, Agent
 from agents.algorithms import ALGORITHMS
+from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
+from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.cql import CQLConfig
 from agents.algorithms.edac import EDACConfig
-from agents.algorithms.iql import IQLConfig
+from agents.algorithms.iql import ExpectileScheduleConfig, ExtractionConfig, IQLConfig
+from agents.algorithms.rebrac import ReBRACConfig
 from agents.algorithms.sac import SACConfig
 from agents.algorithms.td3_bc import TD3BCConfig
 from agents.checkpoint import load_policy
@@ -17,11 +20,13 @@ from agents.networks import ActorConfig, DeterministicActorConfig, MLPConfig, QV
 
 __all__ = [
     "ALGORITHMS",
+    "AWACConfig",
     "ActorConfig",
     "AdamConfig",
     "Agent",
     "AgentsError",
     "BCConfig",
+    "BCTopConfig",
     "CQLConfig",
     "CheckpointError",
     "ConfigError",
@@ -31,11 +36,14 @@ __all__ = [
     "EDACConfig",
     "EvalResult",
     "EvaluationEnv",
+    "ExpectileScheduleConfig",
+    "ExtractionConfig",
     "IQLConfig",
     "MLPConfig",
     "NonFiniteLossError",
     "OfflineDataset",
     "QValueConfig",
+    "ReBRACConfig",
     "Reference",
     "SACConfig",
     "Specs",

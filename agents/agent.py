@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchrl.objectives import LossModule, SoftUpdate
 
 from agents.compilation import Compilation, LossAndGradients, Losses
+from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
 from agents.errors import ConfigError, NonFiniteLossError, require
 
 
@@ -67,6 +68,7 @@ class Agent:
         target_tau: Polyak step of the target networks in (0, 1]; None when the loss has none.
         target_every: the target networks move at every n-th update, >= 1.
         max_grad_norm: largest global gradient norm; None means no clipping.
+        best_episodes: share of the data's episodes to train on, in (0, 1], those with the largest returns; None: all.
 
     Raises:
         ConfigError: if a setting is out of range or a trained parameter is in no group.
@@ -81,12 +83,14 @@ class Agent:
         target_tau: float | None = None,
         target_every: int = 1,
         max_grad_norm: float | None = None,
+        best_episodes: float | None = None,
     ) -> None:
         check_settings(target_tau=target_tau, target_every=target_every, max_grad_norm=max_grad_norm)
         self.loss_module = loss_module
         self.policy = policy
         self.max_grad_norm = max_grad_norm
         self.target_every = target_every
+        self.best_episodes = best_episodes
         self.num_updates = 0
         self._groups = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
         self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
@@ -98,6 +102,12 @@ class Agent:
     @property
     def device(self) -> torch.device:
         return self._parameters[0].device
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What of a dataset this agent trains on, as arguments for :meth:`OfflineDataset.replay_buffer`."""
+        optional = [key for key in OPTIONAL_KEYS if key in self.loss_module.in_keys]
+        return {"keys": (*DEFAULT_KEYS, *optional), "best_episodes": self.best_episodes}
 
     @property
     def learning_rates(self) -> dict[str, float]:

@@ -20,10 +20,12 @@ from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
 from agents.conversion import DEFAULT_KEYS, Cache, DatasetStatistics, Key, Layout, convert
 from agents.envs import AdroitTask, EvaluationEnv, Reference
-from agents.errors import ConfigError, DataError
+from agents.errors import ConfigError, DataError, require
 from agents.source import Source, open_source
 
-OPTIONAL_KEYS: tuple[Key, ...] = (("next", "truncated"), ("next", "done"))
+NEXT_ACTION: Key = ("next", "action")
+ENDS: tuple[Key, ...] = (("next", "truncated"), ("next", "done"))
+OPTIONAL_KEYS: tuple[Key, ...] = (*ENDS, NEXT_ACTION)
 
 
 @dataclass(frozen=True)
@@ -61,35 +63,55 @@ def _describe(space: gym.Space) -> str:
 
 
 class PackedStorage(TensorStorage):
-    """Storage over packed rows: one gather per batch, then views of it; half the time of a TensorDict's storage."""
+    """Storage over packed rows: one gather per batch, then views of it; half the time of a TensorDict's storage.
 
-    def __init__(self, dataset: OfflineDataset, keys: Iterable[Key]) -> None:
+    Args:
+        chosen: the rows to draw from, ``[M]`` int64; None: all.
+    """
+
+    def __init__(self, dataset: OfflineDataset, keys: Iterable[Key], chosen: Tensor | None = None) -> None:
         super().__init__(dataset.rows, device=dataset.rows.device)
         self._layout = dataset.layout
         self._keys = frozenset(keys)
         self._batch_device = None if dataset.device == dataset.rows.device else dataset.device
+        self._chosen = chosen
+        if chosen is not None:
+            self._len = len(chosen)
         self._ends: Tensor | None = None  # [N, 1] bool
         if self._keys.intersection(OPTIONAL_KEYS):
             self._ends = dataset.last_steps().to(dataset.rows.device)
 
     def get(self, index: Any) -> TensorDict:
+        if self._chosen is not None:
+            index = self._chosen[index]
         gather = isinstance(index, Tensor) and index.ndim == 1
         rows = self._storage.index_select(0, index) if gather else self._storage[index]  # [B, D]
-        ends = self._ends[index] if self._ends is not None else None
-        if self._batch_device is not None:
-            rows = rows.to(self._batch_device)
-            ends = ends.to(self._batch_device) if ends is not None else None
-        parts: dict[Key, Tensor] = dict(zip(DEFAULT_KEYS, rows.split(self._layout.widths, -1)))
+        parts: dict[Key, Tensor] = dict(zip(DEFAULT_KEYS, self._arrive(rows).split(self._layout.widths, -1)))
         terminated = parts["next", "terminated"] = parts["next", "terminated"] != 0
+        if NEXT_ACTION in self._keys:
+            parts[NEXT_ACTION] = self._arrive(self._next_action(index))
         if self._layout.discrete:
-            parts["action"] = parts["action"].squeeze(-1).long()  # [B, 1] -> [B], as Categorical has it
-        if ends is not None:
+            for key in parts.keys() & {"action", NEXT_ACTION}:
+                parts[key] = parts[key].squeeze(-1).long()  # [B, 1] -> [B], as Categorical has it
+        if self._ends is not None:
+            ends = self._arrive(self._ends[index])
             parts["next", "done"], parts["next", "truncated"] = ends | terminated, ends & ~terminated
         top = {key: part for key, part in parts.items() if key in self._keys and isinstance(key, str)}
         following = {key[1]: part for key, part in parts.items() if key in self._keys and isinstance(key, tuple)}
         # the checks of TensorDict() would cost as much as everything above
         top["next"] = TensorDict._new_unsafe(following, rows.shape[:-1])
         return TensorDict._new_unsafe(top, rows.shape[:-1])
+
+    def _arrive(self, values: Tensor) -> Tensor:
+        return values if self._batch_device is None else values.to(self._batch_device)
+
+    def _next_action(self, index: Any) -> Tensor:
+        """The action of the row below, ``[B, A]``; at the last step of an episode, which has none, its own."""
+        if not isinstance(index, Tensor):
+            index = torch.arange(len(self._storage), device=self._storage.device)[index]
+        below = index + ~self._ends[index].squeeze(-1)
+        start = self._layout.observation
+        return self._storage[:, start : start + self._layout.action][below]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,26 +143,61 @@ class OfflineDataset:
         return last
 
     def replay_buffer(
-        self, batch_size: int, *, seed: int = 0, keys: Iterable[Key] = DEFAULT_KEYS
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        keys: Iterable[Key] = DEFAULT_KEYS,
+        best_episodes: float | None = None,
     ) -> TensorDictReplayBuffer:
         """Uniform sampling with replacement from a generator of its own: its state is all that a resume needs.
 
+        What an agent trains on is known to the agent: ``dataset.replay_buffer(256, **agent.sampling)``.
+
         Args:
-            keys: entries of a batch, for example a loss module's ``in_keys``; ``OPTIONAL_KEYS`` can be asked for.
+            keys: entries of a batch, for example a loss module's ``in_keys``; ``OPTIONAL_KEYS`` can be asked for. With
+                ``("next", "action")``, the data's action at the next observation, steps at which an episode was cut off
+                are left out, since they have none; where an episode terminated, it is there and means nothing.
+            best_episodes: in (0, 1]: draw only from this share of the episodes, rounded, at least one, those with the
+                largest undiscounted returns; None: from all.
 
         Raises:
-            ConfigError: a key that the data do not have.
+            ConfigError: a key that the data do not have, or a share out of range.
+            DataError: no step is left to draw from.
         """
         keys = tuple(keys)
         if unknown := [key for key in keys if key not in DEFAULT_KEYS + OPTIONAL_KEYS]:
             raise ConfigError(f"offline data have no {unknown[0]!r}; choose from {DEFAULT_KEYS + OPTIONAL_KEYS}")
         generator = torch.Generator(self.rows.device).manual_seed(seed)
         return TensorDictReplayBuffer(
-            storage=PackedStorage(self, keys),
+            storage=PackedStorage(self, keys, self._choose(keys, best_episodes)),
             writer=ImmutableDatasetWriter(),
             batch_size=batch_size,
             generator=generator,
         )
+
+    def _choose(self, keys: tuple[Key, ...], best_episodes: float | None) -> Tensor | None:
+        """The rows to draw from, ``[M]``; None: all of them."""
+        if best_episodes is None and NEXT_ACTION not in keys:
+            return None
+        chosen = torch.ones(len(self), dtype=torch.bool)
+        if best_episodes is not None:
+            chosen &= self._of_best_episodes(best_episodes)
+        if NEXT_ACTION in keys:
+            ends = self.last_steps().squeeze(-1).nonzero().squeeze(-1)  # [E]
+            cut_off = self.rows[ends.to(self.rows.device), -1] == 0
+            chosen[ends[cut_off.cpu()]] = False
+        if not chosen.any():
+            raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
+        return chosen.nonzero().squeeze(-1).to(self.rows.device)
+
+    def _of_best_episodes(self, share: float) -> Tensor:
+        """Whether a row is of one of the episodes with the largest returns, ``[N]`` bool; of equal ones, the first."""
+        require(0.0 < share <= 1.0, "best_episodes", "lie in (0, 1]", share)
+        returns, lengths = self.statistics.returns, self.statistics.lengths
+        best = np.zeros(len(returns), bool)
+        best[np.argsort(-returns, kind="stable")[: max(1, round(share * len(returns)))]] = True
+        return torch.from_numpy(best.repeat(lengths))
 
     def make_env(self, num_envs: int = 1, env_id: str | None = None) -> EvaluationEnv:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.

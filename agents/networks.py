@@ -213,6 +213,11 @@ class NormalActor(nn.Module):
         scale = self.log_std.clamp(*self.log_std_range).exp()  # [A]
         return loc, scale.expand_as(loc)
 
+    def draw(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Actions from standard normal ``noise [K, A]``, not all of them inside the bounds, ``[B, K, A]``."""
+        loc, scale = self(observation)
+        return loc[:, None] + scale[:, None] * noise
+
     def mean_action(self, observation: Tensor) -> Tensor:
         return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
 
@@ -231,6 +236,11 @@ class TanhNormalActor(nn.Module):
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc, log_std = self.layers(observation).chunk(2, dim=-1)
         return loc, log_std.clamp(*self.log_std_range).exp()
+
+    def draw(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Actions from standard normal ``noise [K, A]``, inside the bounds, ``[B, K, A]``."""
+        loc, scale = self(observation)
+        return self.action_center + self.action_half_range * torch.tanh(loc[:, None] + scale[:, None] * noise)
 
     def mean_action(self, observation: Tensor) -> Tensor:
         loc, _ = self(observation)

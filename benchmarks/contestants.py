@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
+import numpy as np
 import torch
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
@@ -38,7 +40,7 @@ from agents.stack import AgentStack, random_generator
 from references import BATCH_SIZE
 from run import CsvLog
 
-NUM_OBSERVATIONS, NUM_ACTIONS, NUM_ROWS = 45, 24, 100_000
+NUM_OBSERVATIONS, NUM_ACTIONS, NUM_ROWS, NUM_STEPS = 45, 24, 100_000, 200  # the last one: of an episode
 EPISODES_PER_ENV = 2  # in each round
 STAGES = ("sample", "loss", "backward", "loss and backward, compiled", "optimizer", "target", "log")
 NUM_SEEDS = {"cpu": os.cpu_count() or 1, "cuda": 16}  # trained at once
@@ -106,7 +108,9 @@ def random_dataset(device: torch.device) -> agents.OfflineDataset:
             observation_mean=torch.zeros(NUM_OBSERVATIONS),
             observation_std=torch.ones(NUM_OBSERVATIONS),
         ),
-        statistics=None,  # of episodes, which random transitions do not come in
+        statistics=SimpleNamespace(  # of episodes, all that a replay buffer asks for
+            lengths=np.full(NUM_ROWS // NUM_STEPS, NUM_STEPS), returns=np.arange(NUM_ROWS // NUM_STEPS)
+        ),
         reference=None,
         env_spec=None,
         task=None,
@@ -151,7 +155,8 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
 
 def ours(algorithm: str, setup: Setup, *, compile: str = "off", batch_size: int = BATCH_SIZE) -> Contestant:
     """An algorithm with the defaults of its config; compiled on a GPU, it runs as CUDA graphs too, as in the recipe."""
-    agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(batch_size)
+    agent = setup.agent(algorithm)
+    buffer = setup.dataset.replay_buffer(batch_size, **agent.sampling)
     compilation = agent.compile(buffer.sample(), compile)
     row = algorithm if compile == "off" else f"{algorithm}_compiled"
     if compile != "off":
@@ -215,8 +220,9 @@ def difference(algorithm: str, setup: Setup, *, num_updates: int = 100) -> float
     """
     results = []
     for compile in ("off", setup.compile):
-        agent, buffer = setup.agent(algorithm), setup.dataset.replay_buffer(BATCH_SIZE)
-        agent.compile(setup.dataset.replay_buffer(BATCH_SIZE).sample(), compile)
+        agent = setup.agent(algorithm)
+        buffer = setup.dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
+        agent.compile(setup.dataset.replay_buffer(BATCH_SIZE, **agent.sampling).sample(), compile)
         torch.manual_seed(0)
         if compile != "off" and setup.device.type == "cuda":
             losses = GraphedUpdates(agent, buffer.sample, generators=[buffer._rng])(num_updates)

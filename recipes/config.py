@@ -26,8 +26,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agents import compilation
-from agents.algorithms import ALGORITHMS
-from agents.algorithms.iql import tuned
+from agents.algorithms import ALGORITHMS, tuned
 from agents.errors import AgentsError, ConfigError, require, require_choice
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
@@ -144,7 +143,9 @@ def register() -> None:
         store.store(name=f"{name}_schema", node=config)
     for name, config in ALGORITHMS.items():
         store.store(group="algorithm/schema", name=name, node=config)
-    OmegaConf.register_new_resolver("tuned", lambda dataset, name: tuned(dataset)[name], replace=True)
+    OmegaConf.register_new_resolver(
+        "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
+    )
 
 
 def main(recipe: str, run: Callable[[DictConfig], None]) -> None:

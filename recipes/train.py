@@ -52,9 +52,10 @@ def train(cfg: DictConfig) -> None:
     env = evaluation_env(config, dataset)
     random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     parts, generators = zip(*(build(each, dataset, device) for each in configs))
-    buffers = [dataset.replay_buffer(each.batch_size, seed=each.seed) for each in configs]
+    sampling = parts[0].sampling
+    buffers = [dataset.replay_buffer(each.batch_size, seed=each.seed, **sampling) for each in configs]
     agent, sample = parts[0], buffers[0].sample
-    example = dataset.replay_buffer(config.batch_size).sample()
+    example = dataset.replay_buffer(config.batch_size, **sampling).sample()
     if len(parts) > 1:
         agent, sample = AgentStack(parts, generators), lambda: torch.stack([buffer.sample() for buffer in buffers])
         example = torch.stack([example] * len(parts))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from tensordict import TensorDict
+from torch import Tensor
 from torchrl.data import Bounded, Unbounded
 
 import agents
@@ -31,14 +32,19 @@ def make_batch(size: int = 16, seed: int = 0) -> TensorDict:
     """Random transitions inside the bounds, a quarter of them terminal."""
     generator = torch.Generator().manual_seed(seed)
     low, high = torch.tensor(ACTION_LOW), torch.tensor(ACTION_HIGH)
+
+    def random_actions() -> Tensor:
+        return low + (high - low) * torch.rand(size, NUM_ACTIONS, generator=generator)
+
     return TensorDict(
         {
             "observation": torch.randn(size, NUM_OBSERVATIONS, generator=generator),
-            "action": low + (high - low) * torch.rand(size, NUM_ACTIONS, generator=generator),
+            "action": random_actions(),
             "next": {
                 "observation": torch.randn(size, NUM_OBSERVATIONS, generator=generator),
                 "reward": torch.randn(size, 1, generator=generator),
                 "terminated": torch.rand(size, 1, generator=generator) < 0.25,
+                "action": random_actions(),
             },
         },
         [size],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
+import itertools
 import json
 import math
 import random
@@ -23,6 +26,7 @@ from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
 from agents.stack import AgentStack, random_generator
 
 Batches = Callable[[int], TensorDict]
+Path = tuple[str, ...]
 
 
 @pytest.fixture(params=agents.ALGORITHMS)
@@ -34,34 +38,34 @@ def name(request: pytest.FixtureRequest) -> str:
 def config(name: str) -> Any:
     """The algorithm's defaults with small networks."""
     config = agents.ALGORITHMS[name]()
-    for owner, setting in settings(config):
-        if setting == "hidden_sizes":
-            setattr(owner, setting, [16, 16])
+    for path in settings(config):
+        if path[-1] == "hidden_sizes":
+            config = changed(config, path, [16, 16])
     return config
 
 
-def settings(config: Any) -> Iterator[tuple[Any, str]]:
-    """Every setting of a config and of its nested parts, as the part that owns it and its name."""
+def settings(config: Any, path: Path = ()) -> Iterator[Path]:
+    """Where every setting of a config and of its nested parts is: the names that lead there."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            yield from settings(value)
+            yield from settings(value, (*path, field.name))
         else:
-            yield config, field.name
+            yield *path, field.name
 
 
-def changed(config: Any, owner: Any, setting: str, value: Any) -> Any:
+def value_of(config: Any, path: Path) -> Any:
+    return functools.reduce(getattr, path, config)
+
+
+def changed(config: Any, path: Path, value: Any) -> Any:
     """A copy of a config with another value of one setting.
 
     Raises:
         ConfigError: if the value is refused.
     """
-    if config is owner:
-        return dataclasses.replace(config, **{setting: value})
-    parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    nested = {name: part for name, part in parts.items() if dataclasses.is_dataclass(part)}
-    owners = {name: part for name, part in nested.items() if any(other is owner for other, _ in settings(part))}
-    return dataclasses.replace(config, **{n: changed(part, owner, setting, value) for n, part in owners.items()})
+    name, *rest = path
+    return dataclasses.replace(config, **{name: changed(getattr(config, name), rest, value) if rest else value})
 
 
 def trained(config: Any, specs: agents.Specs, batches: Batches, num_updates: int = 3) -> agents.Agent:
@@ -105,26 +109,41 @@ def test_building_leaves_the_config_as_it_was(config, specs, batches) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(config, specs) -> None:
-    names = [(owner, setting) for owner, setting in settings(config) if isinstance(getattr(owner, setting), str)]
-    for owner, setting in names:
-        known = choices(config, owner, setting, specs)
-        assert getattr(owner, setting) in known
+    for path in settings(config):
+        if isinstance(value_of(config, path), str):
+            assert value_of(config, path) in choices(config, path, specs)
 
 
-def choices(config: Any, owner: Any, setting: str, specs: agents.Specs) -> list[str]:
+def choices(config: Any, path: Path, specs: agents.Specs) -> list[str]:
     """The names that the refusal of an unknown one gives."""
     with pytest.raises(agents.ConfigError) as caught:
-        changed(config, owner, setting, "no-such-name").build(specs)
+        changed(config, path, "no-such-name").build(specs)
     message = str(caught.value)
-    assert "\n" not in message and setting in message and "'no-such-name'" in message
+    assert "\n" not in message and path[-1] in message and "'no-such-name'" in message
     return re.search("choose from (.+)$", message)[1].split(", ")
 
 
 def test_every_setting_has_an_effect(config, specs, batches) -> None:
-    usual = tensors(trained(config, specs, batches))
-    for owner, setting in settings(config):
-        others = alternatives(getattr(owner, setting), lambda: choices(config, owner, setting, specs))  # noqa: B023
-        assert any(has_effect(config, owner, setting, value, usual, specs, batches) for value in others), setting
+    for path in settings(config):
+        bases = itertools.chain([config], variants(config, specs))
+        assert any(has_effect(base, path, specs, batches) for base in bases), path
+
+
+def variants(config: Any, specs: agents.Specs) -> Iterator[Any]:
+    """The config with one of its names changed: some settings belong to one of several ways to do a thing."""
+    for path in settings(config):
+        value = value_of(config, path)
+        if isinstance(value, str):
+            yield from (changed(config, path, name) for name in choices(config, path, specs) if name != value)
+
+
+def has_effect(config: Any, path: Path, specs: agents.Specs, batches: Batches) -> bool:
+    usual = trained(config, specs, batches)
+    for value in alternatives(value_of(config, path), lambda: choices(config, path, specs)):
+        with contextlib.suppress(agents.ConfigError):  # not all of them are in the range
+            if differ(usual, trained(changed(config, path, value), specs, batches), batches(9)["observation"]):
+                return True
+    return False
 
 
 def alternatives(value: Any, names: Callable[[], list[str]]) -> list[Any]:
@@ -137,17 +156,21 @@ def alternatives(value: Any, names: Callable[[], list[str]]) -> list[Any]:
         return [value[:-1]]
     if value is None:
         return [1, 1e-3]
-    # two, as a delay of one update makes no difference to what is due at every second one
-    return [value + 1, value + 2] if isinstance(value, int) else [value / 100, value + 0.25, value + 5.5, value - 2.5]
+    if isinstance(value, int):
+        # two, as a delay of one update makes no difference to what is due at every second; one, for a length of time
+        return [value + 1, value + 2, 1]
+    return [value / 100, value + 0.25, value + 5.5, value - 2.5, 0.5]
 
 
-def has_effect(config, owner, setting, value, usual, specs, batches) -> bool:
-    try:
-        other = tensors(trained(changed(config, owner, setting, value), specs, batches))
-    except agents.ConfigError:
-        return False
-    same_shapes = {k: v.shape for k, v in other.items()} == {k: v.shape for k, v in usual.items()}
-    return not same_shapes or bool(differing(usual, other))
+def differ(first: agents.Agent, second: agents.Agent, observation: Tensor) -> bool:
+    """In what they learnt, in what they do, or in what they want to learn from."""
+    one, other = tensors(first), tensors(second)
+    return (
+        {name: value.shape for name, value in one.items()} != {name: value.shape for name, value in other.items()}
+        or bool(differing(one, other))
+        or not torch.equal(act(first.policy, observation), act(second.policy, observation))
+        or first.sampling != second.sampling
+    )
 
 
 # Update --------------------------------------------------------------------------------------------------------------
@@ -276,13 +299,14 @@ def test_the_number_of_threads_changes_nothing_that_matters(name, specs) -> None
 def random_transitions(size: int, specs: agents.Specs, generator: torch.Generator) -> TensorDict:
     low, high = specs.action.space.low, specs.action.space.high
     observations = torch.randn(2, size, *specs.observation.shape, generator=generator)
+    actions = low + (high - low) * torch.rand(2, size, *specs.action.shape, generator=generator)
     following = {
         "observation": observations[1],
         "reward": torch.randn(size, 1, generator=generator),
         "terminated": torch.rand(size, 1, generator=generator) < 0.25,
+        "action": actions[1],
     }
-    action = low + (high - low) * torch.rand(size, *specs.action.shape, generator=generator)
-    return TensorDict({"observation": observations[0], "action": action, "next": following}, [size])
+    return TensorDict({"observation": observations[0], "action": actions[0], "next": following}, [size])
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_changes(config, specs, batches) -> None:

@@ -8,18 +8,88 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+from torch import nn
 
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
-from agents.errors import ConfigError
+from agents.errors import require, require_choice
 from agents.networks import ActorConfig, QValueConfig, ValueConfig, deterministic_policy
 from agents.objectives import IQLLoss
 from agents.objectives.iql import check_settings as check_loss_settings
+from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
+from agents.search import searching_policy
+
+EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")
+SCHEDULES = ("constant", "linear", "adaptive")
+
+
+@dataclass
+class ExtractionConfig:
+    """How IQL's critics become a policy.
+
+    ``weighting`` is the paper's. ``ddpg_bc`` ascends Q at the actor's mean and clones the data beside it (Park et al.
+    2024, arXiv 2406.09329, which tunes the weight per task). ``argmax`` and ``softmax`` clone the data, and search
+    when they act (IDQL, Hansen-Estruch et al. 2023, arXiv 2304.10573): among some of the clone's actions they take the
+    one with the largest target Q, or one with a probability of exp(beta Q), where beta is IQL's ``temperature``.
+    Refining these by the cross-entropy method is not in that paper.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    kind: str = "weighting"  # weighting, ddpg_bc, argmax or softmax
+    bc_weight: float = 1.0  # ddpg_bc: alpha, weight of the log-likelihood beside Q, scaled to a mean size of 1, >= 0
+    num_candidates: int = 64  # argmax, softmax: actions to choose from, >= 1
+    cem_iterations: int | None = None  # argmax, softmax: refinements by the cross-entropy method, >= 1; None: none
+    seed: int = 0  # argmax, softmax: of the random numbers, which are the same for every state, >= 0
+
+    def __post_init__(self) -> None:
+        require_choice("kind", self.kind, EXTRACTIONS)
+        require(0.0 <= self.bc_weight < math.inf, "bc_weight", "be at least 0", self.bc_weight)
+        require(self.num_candidates >= 1, "num_candidates", "be at least 1", self.num_candidates)
+        positive = self.cem_iterations is None or self.cem_iterations >= 1
+        require(positive, "cem_iterations", "be at least 1 or null", self.cem_iterations)
+        require(self.seed >= 0, "seed", "be at least 0", self.seed)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the policy is a clone of the data that searches when it acts."""
+        return self.kind in ("argmax", "softmax")
+
+
+@dataclass
+class ExpectileScheduleConfig:
+    """How IQL's expectile goes on from ``expectile``; only ``constant`` is in the paper.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    kind: str = "constant"  # constant, linear, or adaptive: steers the share of positive advantages
+    final: float = 0.9  # linear: the expectile in the end, in (0, 1)
+    num_steps: int = 10_000  # linear: updates to get there, >= 1
+    positive_share: float = 0.3  # adaptive: share of positive advantages to steer to, in (0, 1)
+    rate: float = 1e-3  # adaptive: change per update and unit of share, in (0, 1)
+
+    def __post_init__(self) -> None:
+        require_choice("kind", self.kind, SCHEDULES)
+        LinearExpectile(0.5, self.final, self.num_steps)  # check their settings
+        AdaptiveExpectile(0.5, self.positive_share, self.rate)
+
+    def start(self, expectile: float) -> float | nn.Module:
+        """What IQLLoss takes for its expectile."""
+        if self.kind == "linear":
+            return LinearExpectile(expectile, self.final, self.num_steps)
+        if self.kind == "adaptive":
+            return AdaptiveExpectile(expectile, self.positive_share, self.rate)
+        return expectile
 
 
 @dataclass
@@ -29,7 +99,8 @@ class IQLConfig:
     It differs from that code in three ways: V, Q and the actor are updated at the same time, each from the parameters
     before the update, where the official code updates V first; actions are pulled inside their bounds for a tanh_normal
     actor only, since an unsquashed Normal cannot notice; and no learning rate decays unless
-    ``actor_optimizer.decay_steps`` says so (the recipe's presets decay the actor's over the run).
+    ``actor_optimizer.decay_steps`` says so (the recipe's presets decay the actor's over the run). ``value_warm_up``,
+    ``expectile_schedule`` and ``extraction`` are off.
 
     Raises:
         ConfigError: if a field is outside the range given in its comment.
@@ -43,6 +114,9 @@ class IQLConfig:
     target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
     normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
     max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    value_warm_up: int | None = None  # updates, >= 1, before the first of Q; not in the paper; None: none
+    expectile_schedule: ExpectileScheduleConfig = field(default_factory=ExpectileScheduleConfig)
+    extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
     actor: ActorConfig = field(default_factory=lambda: ActorConfig(dropout=0.1))
     qvalue: QValueConfig = field(default_factory=QValueConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
@@ -50,60 +124,82 @@ class IQLConfig:
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def __post_init__(self) -> None:
-        check_loss_settings(**self._loss_settings())
+        check_loss_settings(expectile=self.expectile, **self._loss_settings())
         check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
+        positive = self.value_warm_up is None or self.value_warm_up >= 1
+        require(positive, "value_warm_up", "be at least 1 or null", self.value_warm_up)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
-        loss = IQLLoss(
-            actor,
-            self.qvalue.build(specs, normalize=normalize).to(device),
-            self.value.build(specs, normalize=normalize).to(device),
-            **self._loss_settings(),
-        )
-        critics = [*loss.qvalue_network_params.parameters(), *loss.value_network_params.parameters()]
-        return Agent(
+        critics = self.qvalue.build(specs, normalize=normalize).to(device)
+        value = self.value.build(specs, normalize=normalize).to(device)
+        expectile = self.expectile_schedule.start(self.expectile)
+        if isinstance(expectile, nn.Module):
+            expectile = expectile.to(device)
+        loss = IQLLoss(actor, critics, value, expectile=expectile, **self._loss_settings())
+        agent = Agent(
             loss,
             deterministic_policy(actor),
-            optimizers={
-                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
-                "critic": (critics, self.critic_optimizer),
-            },
+            optimizers=self._optimizers(loss),
             target_tau=self.target_tau,
             max_grad_norm=self.max_grad_norm,
         )
+        if self.extraction.searches:
+            agent.policy = self._search(specs, actor, critics, loss)
+        return agent
 
     def _loss_settings(self) -> dict[str, Any]:
-        names = ("loss_function", "temperature", "expectile", "gamma", "advantage_clip")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "loss_function": self.loss_function,
+            "temperature": 0.0 if self.extraction.searches else self.temperature,  # 0: the actor is a clone
+            "gamma": self.gamma,
+            "advantage_clip": self.advantage_clip,
+            "bc_weight": self.extraction.bc_weight if self.extraction.kind == "ddpg_bc" else None,
+        }
+
+    def _optimizers(self, loss: IQLLoss) -> dict[str, tuple[list[nn.Parameter], AdamConfig]]:
+        actor, qvalue, value = (
+            list(params.parameters())
+            for params in (loss.actor_network_params, loss.qvalue_network_params, loss.value_network_params)
+        )
+        if self.value_warm_up is None:
+            return {"actor": (actor, self.actor_optimizer), "critic": (qvalue + value, self.critic_optimizer)}
+        later = replace(self.critic_optimizer, after=self.critic_optimizer.after + self.value_warm_up)
+        return {
+            "actor": (actor, self.actor_optimizer),
+            "critic": (qvalue, later),
+            "value": (value, self.critic_optimizer),
+        }
+
+    def _search(
+        self, specs: Specs, actor: ProbabilisticTensorDictSequential, critics: TensorDictModule, loss: IQLLoss
+    ) -> TensorDictModule:
+        return searching_policy(
+            actor,
+            critics,
+            loss.target_qvalue_network_params,
+            action_spec=specs.action,
+            num_candidates=self.extraction.num_candidates,
+            temperature=self.temperature if self.extraction.kind == "softmax" else None,
+            cem_iterations=self.extraction.cem_iterations,
+            seed=self.extraction.seed,
+        )
 
 
 # Temperature and expectile tuned per dataset in the ReBRAC paper (Tarasov et al. 2023, arXiv 2305.09836).
 TUNED = {
-    "D4RL/pen/human-v2": (1.0, 0.95),
-    "D4RL/pen/cloned-v2": (10.0, 0.9),
-    "D4RL/pen/expert-v2": (10.0, 0.8),
-    "D4RL/door/human-v2": (0.5, 0.9),
-    "D4RL/door/cloned-v2": (6.0, 0.7),
-    "D4RL/door/expert-v2": (0.5, 0.7),
-    "D4RL/hammer/human-v2": (3.0, 0.9),
-    "D4RL/hammer/cloned-v2": (6.0, 0.7),
-    "D4RL/hammer/expert-v2": (0.5, 0.95),
-    "D4RL/relocate/human-v2": (1.0, 0.95),
-    "D4RL/relocate/cloned-v2": (6.0, 0.9),
-    "D4RL/relocate/expert-v2": (10.0, 0.9),
+    "D4RL/pen/human-v2": {"temperature": 1.0, "expectile": 0.95},
+    "D4RL/pen/cloned-v2": {"temperature": 10.0, "expectile": 0.9},
+    "D4RL/pen/expert-v2": {"temperature": 10.0, "expectile": 0.8},
+    "D4RL/door/human-v2": {"temperature": 0.5, "expectile": 0.9},
+    "D4RL/door/cloned-v2": {"temperature": 6.0, "expectile": 0.7},
+    "D4RL/door/expert-v2": {"temperature": 0.5, "expectile": 0.7},
+    "D4RL/hammer/human-v2": {"temperature": 3.0, "expectile": 0.9},
+    "D4RL/hammer/cloned-v2": {"temperature": 6.0, "expectile": 0.7},
+    "D4RL/hammer/expert-v2": {"temperature": 0.5, "expectile": 0.95},
+    "D4RL/relocate/human-v2": {"temperature": 1.0, "expectile": 0.95},
+    "D4RL/relocate/cloned-v2": {"temperature": 6.0, "expectile": 0.9},
+    "D4RL/relocate/expert-v2": {"temperature": 10.0, "expectile": 0.9},
 }
-
-
-def tuned(dataset_id: str) -> dict[str, float]:
-    """``temperature`` and ``expectile`` tuned for one of the twelve Adroit datasets.
-
-    Raises:
-        ConfigError: if the table has no entry for the dataset.
-    """
-    if dataset_id not in TUNED:
-        raise ConfigError(f"no tuned settings for {dataset_id!r}; there are some for {', '.join(TUNED)}")
-    temperature, expectile = TUNED[dataset_id]
-    return {"temperature": temperature, "expectile": expectile}

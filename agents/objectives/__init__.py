@@ -1,7 +1,18 @@
 """Loss modules of our own, with TorchRL's keys and call."""
 
+from agents.objectives.awac import AWACLoss
 from agents.objectives.cql import CQLLoss
 from agents.objectives.edac import EDACLoss, gradient_similarity
 from agents.objectives.iql import IQLLoss, advantage_weight, expectile_loss
+from agents.objectives.rebrac import ReBRACLoss
 
-__all__ = ["CQLLoss", "EDACLoss", "IQLLoss", "advantage_weight", "expectile_loss", "gradient_similarity"]
+__all__ = [
+    "AWACLoss",
+    "CQLLoss",
+    "EDACLoss",
+    "IQLLoss",
+    "ReBRACLoss",
+    "advantage_weight",
+    "expectile_loss",
+    "gradient_similarity",
+]

@@ -12,17 +12,18 @@ import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
 from agents.errors import require, require_choice
+from agents.objectives.calls import bellman_target, distribution, output
 
 QVALUE_LOSSES = ("l1", "l2", "smooth_l1")
 
 
-def expectile_loss(residual: Tensor, expectile: float) -> Tensor:
+def expectile_loss(residual: Tensor, expectile: float | Tensor) -> Tensor:
     r"""Asymmetric squared error whose minimiser is an expectile of the target.
 
     .. math:: L(u) = |\tau - 1(u < 0)| \, u^2        (IQL, section 4.1)
@@ -35,9 +36,10 @@ def expectile_loss(residual: Tensor, expectile: float) -> Tensor:
         Loss per element, in the shape of ``residual``.
 
     Raises:
-        ConfigError: if ``expectile`` is outside (0, 1).
+        ConfigError: if ``expectile`` is a number outside (0, 1).
     """
-    require(0.0 < expectile < 1.0, "expectile", "lie in (0, 1)", expectile)
+    if not isinstance(expectile, Tensor):  # which is not to be read back
+        require(0.0 < expectile < 1.0, "expectile", "lie in (0, 1)", expectile)
     return torch.where(residual < 0, 1.0 - expectile, expectile) * residual.square()
 
 
@@ -57,6 +59,26 @@ def advantage_weight(advantage: Tensor, temperature: float, advantage_clip: floa
     weight = torch.exp(temperature * advantage)
     # clipped as the official code does: one outlier would own the batch
     return weight if advantage_clip is None else weight.clamp_max(advantage_clip)
+
+
+def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
+    r"""Policy extraction by ascending Q, held near the data by behaviour cloning.
+
+    .. math::
+        L_\pi = -E[\, \lambda Q(s, \mu(s)) + \alpha \log \pi(a|s) \,], \quad \lambda = 1 / E[\, |Q(s, \mu(s))| \,]
+
+    (DDPG+BC of Park, Frans, Levine, Kumar 2024, arXiv 2406.09329, with Q scaled as in TD3+BC, arXiv 2106.06860.)
+
+    Args:
+        qvalue: of the policy's mean action mu(s), ``[B]``, with a gradient by that action.
+        log_prob: of the data's actions, ``[B]``.
+        bc_weight: alpha >= 0.
+
+    Returns:
+        Loss, ``[]``.
+    """
+    scale = 1.0 / qvalue.detach().abs().mean()
+    return -(scale * qvalue + bc_weight * log_prob).mean()
 
 
 class IQLLoss(LossModule):
@@ -81,13 +103,14 @@ class IQLLoss(LossModule):
         value_network: ``observation -> state_value [B, 1]``.
         loss_function: distance in :math:`L_Q`: ``l2`` (the paper's), ``l1`` or ``smooth_l1``.
         temperature: beta, an inverse temperature, >= 0.
-        expectile: tau in (0, 1).
+        expectile: tau in (0, 1), or a module that gives the tau of an update from the advantages ``[B]``.
         gamma: discount in [0, 1].
         advantage_clip: c, the largest weight, or None.
+        bc_weight: alpha >= 0, to take :func:`ddpg_bc_loss` with the critics for :math:`L_\pi`; None: as above.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy``
     (TorchRL's key: the negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``,
-    ``weight``, ``clip_fraction``.
+    unless ``bc_weight`` is given ``weight`` and ``clip_fraction``, and ``expectile`` where that changes.
 
     Raises:
         ConfigError: if a setting is out of range.
@@ -103,18 +126,6 @@ class IQLLoss(LossModule):
 
     tensor_keys: _AcceptedKeys
     default_keys = _AcceptedKeys
-    out_keys = [
-        "loss_actor",
-        "loss_qvalue",
-        "loss_value",
-        "entropy",
-        "log_prob",
-        "qvalue",
-        "state_value",
-        "advantage",
-        "weight",
-        "clip_fraction",
-    ]
 
     actor_network: ProbabilisticTensorDictSequential
     actor_network_params: TensorDictParams
@@ -134,16 +145,18 @@ class IQLLoss(LossModule):
         *,
         loss_function: str = "l2",
         temperature: float = 3.0,
-        expectile: float = 0.7,
+        expectile: float | nn.Module = 0.7,
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
+        bc_weight: float | None = None,
     ) -> None:
         check_settings(
             loss_function=loss_function,
             temperature=temperature,
-            expectile=expectile,
+            expectile=0.5 if isinstance(expectile, nn.Module) else expectile,  # which has checked its own
             gamma=gamma,
             advantage_clip=advantage_clip,
+            bc_weight=bc_weight,
         )
         super().__init__()
         self.loss_function = loss_function
@@ -151,6 +164,7 @@ class IQLLoss(LossModule):
         self.expectile = expectile
         self.gamma = gamma
         self.advantage_clip = advantage_clip
+        self.bc_weight = bc_weight
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(value_network, "value_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
@@ -162,24 +176,58 @@ class IQLLoss(LossModule):
         following = [("next", key) for key in (*self.value_network.in_keys, keys.reward, keys.terminated)]
         return [*observations, keys.action, *following]
 
+    @property
+    def out_keys(self) -> list[str]:
+        losses = ["loss_actor", "loss_qvalue", "loss_value"]
+        weights = ["weight", "clip_fraction"] if self.bc_weight is None else []
+        scheduled = ["expectile"] if isinstance(self.expectile, nn.Module) else []
+        return [*losses, "entropy", "log_prob", "qvalue", "state_value", "advantage", *weights, *scheduled]
+
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         target_qvalue = self._target_qvalue(tensordict)  # [B]
         value, next_value = self._values(tensordict)  # [B], [B]
         advantage = (target_qvalue - value).detach()
-        weight = advantage_weight(advantage, self.temperature, self.advantage_clip)
-        log_prob = self._log_prob(tensordict)  # [B]
+        policy = self._policy(tensordict)
+        log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
+        extract = self._weight_data if self.bc_weight is None else self._ascend_qvalue
+        loss_actor, of_actor = extract(tensordict, policy, log_prob, advantage)
         qvalues = self._qvalues(tensordict)  # [B, N]
         target = self._bellman_target(tensordict, next_value)  # [B]
+        expectile, of_expectile = self._expectile(advantage)
 
         losses = {
-            "loss_actor": -(weight * log_prob).mean(),
+            "loss_actor": loss_actor,
             "loss_qvalue": distance_loss(qvalues, target[:, None].expand_as(qvalues), self.loss_function)
             .sum(-1)
             .mean(),
-            "loss_value": expectile_loss(target_qvalue - value, self.expectile).mean(),
+            "loss_value": expectile_loss(target_qvalue - value, expectile).mean(),
         }
-        return TensorDict({**losses, **self._statistics(log_prob, qvalues, value, advantage, weight)})
+        statistics = self._statistics(log_prob, qvalues, value, advantage)
+        return TensorDict({**losses, **statistics, **of_actor, **of_expectile})
+
+    def _weight_data(
+        self, tensordict: TensorDictBase, policy: Distribution, log_prob: Tensor, advantage: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = advantage_weight(advantage, self.temperature, self.advantage_clip)
+        clipped = torch.zeros_like(weight) if self.advantage_clip is None else weight >= self.advantage_clip
+        statistics = {"weight": weight.mean(), "clip_fraction": clipped.float().mean()}
+        return -(weight * log_prob).mean(), statistics
+
+    def _ascend_qvalue(
+        self, tensordict: TensorDictBase, policy: Distribution, log_prob: Tensor, advantage: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        keys = self.tensor_keys
+        action = {keys.action: policy.deterministic_sample}
+        with self.qvalue_network_params.detach().to_module(self.qvalue_network):  # no gradient for the critics here
+            qvalue = output(self.qvalue_network, tensordict, keys.state_action_value, action).amin(-1)
+        return ddpg_bc_loss(qvalue, log_prob, self.bc_weight), {}
+
+    def _expectile(self, advantage: Tensor) -> tuple[float | Tensor, dict[str, Tensor]]:
+        if not isinstance(self.expectile, nn.Module):
+            return self.expectile, {}
+        expectile = self.expectile(advantage)
+        return expectile, {"expectile": expectile}
 
     def _target_qvalue(self, tensordict: TensorDictBase) -> Tensor:
         with torch.no_grad(), self.target_qvalue_network_params.to_module(self.qvalue_network):
@@ -190,7 +238,7 @@ class IQLLoss(LossModule):
             return self._read_qvalues(tensordict)
 
     def _read_qvalues(self, tensordict: TensorDictBase) -> Tensor:
-        return _output(self.qvalue_network, tensordict, self.tensor_keys.state_action_value)
+        return output(self.qvalue_network, tensordict, self.tensor_keys.state_action_value)
 
     def _values(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         with self.value_network_params.to_module(self.value_network):
@@ -199,55 +247,35 @@ class IQLLoss(LossModule):
                 return value, self._read_value(tensordict.get("next"))
 
     def _read_value(self, tensordict: TensorDictBase) -> Tensor:
-        return _output(self.value_network, tensordict, self.tensor_keys.value).squeeze(-1)
+        return output(self.value_network, tensordict, self.tensor_keys.value).squeeze(-1)
 
-    def _log_prob(self, tensordict: TensorDictBase) -> Tensor:
+    def _policy(self, tensordict: TensorDictBase) -> Distribution:
         with self.actor_network_params.to_module(self.actor_network):
-            dist = _distribution(self.actor_network, tensordict)
-        return dist.log_prob(tensordict.get(self.tensor_keys.action))
+            return distribution(self.actor_network, tensordict)
 
     def _bellman_target(self, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
-        following = tensordict.get("next")
-        reward = following.get(self.tensor_keys.reward).squeeze(-1)
-        # a truncated episode goes on in truth: only termination ends the sum of rewards
-        bootstrap = ~following.get(self.tensor_keys.terminated).bool().squeeze(-1)
-        return reward + self.gamma * bootstrap * next_value
+        keys = self.tensor_keys
+        return bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
 
-    def _statistics(
-        self, log_prob: Tensor, qvalues: Tensor, value: Tensor, advantage: Tensor, weight: Tensor
-    ) -> dict[str, Tensor]:
+    def _statistics(self, log_prob: Tensor, qvalues: Tensor, value: Tensor, advantage: Tensor) -> dict[str, Tensor]:
         mean_log_prob = log_prob.detach().mean()
-        clipped = torch.zeros_like(weight) if self.advantage_clip is None else weight >= self.advantage_clip
         return {
             "entropy": -mean_log_prob,
             "log_prob": mean_log_prob,
             "qvalue": qvalues.detach().mean(),
             "state_value": value.detach().mean(),
             "advantage": advantage.mean(),
-            "weight": weight.mean(),
-            "clip_fraction": clipped.float().mean(),
         }
 
 
-def _output(network: TensorDictModule, tensordict: TensorDictBase, key: NestedKey) -> Tensor:
-    """One output of a network, leaving the TensorDict as it was."""
-    if type(network) is TensorDictModule and network.out_keys == [key]:
-        # what a TensorDictModule adds to write into a TensorDict costs a quarter of the product inside
-        return network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
-    return network(tensordict.copy()).get(key)
-
-
-def _distribution(actor: ProbabilisticTensorDictSequential, tensordict: TensorDictBase) -> Distribution:
-    """The actor's distribution, leaving the TensorDict as it was."""
-    network = actor[0]
-    if len(actor) == 2 and type(network) is TensorDictModule:  # as above
-        outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
-        return actor[1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
-    return actor.get_dist(tensordict.copy())
-
-
 def check_settings(
-    *, loss_function: str, temperature: float, expectile: float, gamma: float, advantage_clip: float | None
+    *,
+    loss_function: str,
+    temperature: float,
+    expectile: float,
+    gamma: float,
+    advantage_clip: float | None,
+    bc_weight: float | None = None,
 ) -> None:
     """Refuse settings of :class:`IQLLoss` that are out of range.
 
@@ -260,3 +288,4 @@ def check_settings(
     require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
     positive = advantage_clip is None or advantage_clip > 0.0
     require(positive, "advantage_clip", "be positive or null", advantage_clip)
+    require(bc_weight is None or 0.0 <= bc_weight < math.inf, "bc_weight", "be at least 0 or null", bc_weight)

@@ -92,7 +92,7 @@ def caches(root: Path) -> list[str]:
 
 def whole(dataset: data.OfflineDataset) -> dict[Any, torch.Tensor]:
     """Every transition in order, through the replay buffer."""
-    return dataset.replay_buffer(1, keys=data.DEFAULT_KEYS + data.OPTIONAL_KEYS)[:].flatten_keys(".").to_dict()
+    return dataset.replay_buffer(1, keys=data.DEFAULT_KEYS + data.ENDS)[:].flatten_keys(".").to_dict()
 
 
 ENDS = [

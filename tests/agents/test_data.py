@@ -108,6 +108,75 @@ def test_only_the_keys_that_are_asked_for() -> None:
         load().replay_buffer(8, keys=["cost"])
 
 
+def test_the_next_action_is_that_of_the_next_step_of_the_same_episode() -> None:
+    create(*ENDS)
+    batch = load().replay_buffer(1, keys=[*data.DEFAULT_KEYS, *data.ENDS, data.NEXT_ACTION])[:]
+    actions = {
+        arrays["observations"][t, 0]: arrays["actions"][t] for arrays in ENDS for t in range(len(arrays["actions"]))
+    }
+    running = ~batch["next", "done"].squeeze(-1)
+    assert running.sum() == sum(len(arrays["actions"]) - 1 for arrays in ENDS)
+    for transition in batch[running]:
+        expected = actions[transition["next", "observation"][0].item()]
+        np.testing.assert_array_equal(transition["next", "action"].numpy(), expected)
+
+
+def test_with_a_next_action_steps_at_which_an_episode_was_cut_off_are_never_drawn() -> None:
+    create(*ENDS)
+    dataset = load()
+    buffer = dataset.replay_buffer(1000, keys=[*data.DEFAULT_KEYS, *data.ENDS, data.NEXT_ACTION])
+    cut_off = [arrays for arrays in ENDS if not arrays["terminations"][-1]]
+    assert len(buffer) == len(dataset) - len(cut_off)
+    batch = buffer.sample()
+    assert not batch["next", "truncated"].any()
+    terminated = batch["next", "terminated"].squeeze(-1)
+    assert terminated.any()
+    assert torch.equal(batch["next", "action"][terminated], batch["action"][terminated])  # some action, and a valid one
+    assert len(set(batch["observation"][:, 0].tolist())) == len(buffer)
+
+
+def test_the_next_action_of_discrete_data_is_an_index() -> None:
+    arrays = episode(6, seed=1, actions=np.array([0, 1, 2, 3, 0, 1]), truncated=True)
+    create(arrays, action_space=gym.spaces.Discrete(4))
+    batch = load().replay_buffer(1, keys=["action", data.NEXT_ACTION])[:]
+    assert (batch["action"].tolist(), batch["next", "action"].tolist()) == ([0, 1, 2, 3, 0], [1, 2, 3, 0, 1])
+
+
+def test_data_without_any_next_action_are_refused() -> None:
+    create(episode(1, seed=1, truncated=True), episode(1, seed=2))
+    with pytest.raises(DataError, match="no step with a next one"):
+        load().replay_buffer(8, keys=[data.NEXT_ACTION])
+
+
+def of_return(seed: int, value: float) -> dict:
+    return episode(4, seed=seed, truncated=True, rewards=np.full(4, value / 4))
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.2, {3}), (0.4, {1, 3}), (0.01, {3}), (0.6, {1, 3, 4}), (1.0, {1, 2, 3, 4, 5})]
+)
+@pytest.mark.parametrize("storage", ["memory", "memmap"])
+def test_the_best_episodes_are_those_with_the_largest_returns(share: float, expected: set[int], storage: str) -> None:
+    create(*(of_return(seed, value) for seed, value in enumerate([4.0, -8.0, 8.0, 2.0, 2.0], start=1)))
+    buffer = load(storage=storage).replay_buffer(500, best_episodes=share)
+    assert len(buffer) == 4 * len(expected)
+    drawn = buffer.sample()["observation"][:, 0].tolist()
+    assert set(drawn) == {1000.0 * seed + t for seed in expected for t in range(4)}
+
+
+def test_best_episodes_and_next_actions_go_together() -> None:
+    create(of_return(1, 1.0), of_return(2, 2.0))
+    buffer = load().replay_buffer(1, keys=["observation", data.NEXT_ACTION], best_episodes=0.5)
+    assert buffer[:]["observation"][:, 0].tolist() == [2000.0, 2001.0, 2002.0]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan")])
+def test_a_share_of_episodes_out_of_range_is_refused(share: float) -> None:
+    create(*ENDS)
+    with pytest.raises(ConfigError, match=rf"best_episodes must lie in \(0, 1\], got {share}"):
+        load().replay_buffer(8, best_episodes=share)
+
+
 def test_sampling_is_uniform_over_all_steps() -> None:
     create(*ENDS)
     dataset = load()

@@ -221,6 +221,18 @@ def test_another_algorithm_trains_in_its_own_folder(train, tmp_path, read_log) -
     assert "train/loss_bc" in row and "train/loss_qvalue" not in row
 
 
+def test_an_algorithm_gets_the_transitions_that_it_asks_for(train, tmp_path, read_log) -> None:
+    def losses(algorithm: str, name: str, *overrides: str) -> list[str]:
+        run = train(f"run_dir={algorithm}", "overwrite=true", *overrides, algorithm=algorithm)
+        assert run.code == 0, run.err
+        return [row[name] for row in read_log(tmp_path / algorithm / "metrics.csv")]
+
+    of_all = losses("bc", "train/loss_bc")
+    assert losses("bc_top", "train/loss_bc", "algorithm.best_episodes=1") == of_all
+    assert losses("bc_top", "train/loss_bc", "algorithm.best_episodes=0.5") != of_all
+    assert losses("rebrac", "train/next_action_distance")
+
+
 def test_several_seeds_train_one_after_the_other_in_folders_of_their_own(train, tmp_path, usual, read_log) -> None:
     finished = train("-m", "seed=0,1")
     assert finished.code == 0, finished.err

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 import agents
 import config as recipe
 from agents.agent import AdamConfig
-from agents.algorithms.iql import tuned
+from agents.algorithms import tuned
 from agents.networks import ActorConfig, NormalActor, QValueConfig, ValueConfig
 
 # temperature and expectile of IQL in the ReBRAC paper (arXiv 2305.09836), its tables of tuned baselines on Adroit
@@ -78,12 +78,12 @@ def test_the_presets_are_what_they_say(preset) -> None:
 def test_the_tuned_table_is_the_papers() -> None:
     for task, kinds in REBRAC.items():
         for kind, (temperature, expectile) in kinds.items():
-            assert tuned(f"D4RL/{task}/{kind}-v2") == {"temperature": temperature, "expectile": expectile}
+            assert tuned("iql", f"D4RL/{task}/{kind}-v2") == {"temperature": temperature, "expectile": expectile}
 
 
 def test_a_dataset_without_tuned_settings_is_refused_with_those_that_have_some() -> None:
     with pytest.raises(agents.ConfigError, match=r"'demo/pen/mixed-v0'; .*D4RL/pen/human-v2.*D4RL/relocate/expert-v2$"):
-        tuned("demo/pen/mixed-v0")
+        tuned("iql", "demo/pen/mixed-v0")
 
 
 @pytest.mark.parametrize(

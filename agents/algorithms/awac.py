@@ -1,0 +1,77 @@
+"""Advantage-weighted actor-critic (Nair, Gupta, Dalal, Levine 2020, arXiv 2006.09359).
+
+.. math::
+    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,],
+             \\quad y = r + \\gamma (1 - \\mathrm{terminated}) \\min_j \\bar Q_j(s', \\tilde a'),
+             \\; \\tilde a' \\sim \\pi(s') \\\\
+    L_\\pi &= -E[\\, \\min(\\exp(\\beta A), c) \\log \\pi(a|s) \\,],
+             \\quad A = \\min_j Q_j(s, a) - \\min_j Q_j(s, \\tilde a), \\; \\tilde a \\sim \\pi(s)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from agents.agent import AdamConfig, Agent
+from agents.agent import check_settings as check_agent_settings
+from agents.data import Specs
+from agents.networks import ActorConfig, QValueConfig, deterministic_policy
+from agents.objectives import AWACLoss
+from agents.objectives.awac import check_settings as check_loss_settings
+
+
+@dataclass
+class AWACConfig:
+    """AWAC with CORL's settings on Adroit, whose lambda of 0.1 is an inverse temperature of 10.
+
+    The authors' own are for tasks with a reward of -1 or 0: there weights are a softmax over the batch, which is 1024,
+    lambda is 0.5, and advantages are clipped at 0.5.
+
+    It differs from CORL's code in two ways: actor and critics are updated at the same time, the actor's weights from
+    the critics before the update; and the actor's mean is a tanh in the action bounds.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    temperature: float = 10.0  # beta = 1 / lambda, an inverse temperature >= 0: 0 is behaviour cloning
+    advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
+    gamma: float = 0.99  # discount in [0, 1]
+    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
+    normalize_observations: bool = True  # scale observations by the dataset's mean and standard deviation
+    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    actor: ActorConfig = field(
+        default_factory=lambda: ActorConfig(hidden_sizes=[256, 256, 256], init="default", log_std_min=-20.0)
+    )
+    qvalue: QValueConfig = field(default_factory=lambda: QValueConfig(hidden_sizes=[256, 256, 256], init="default"))
+    actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
+    critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def __post_init__(self) -> None:
+        check_loss_settings(temperature=self.temperature, gamma=self.gamma, advantage_clip=self.advantage_clip)
+        check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
+
+    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        normalize = self.normalize_observations
+        actor = self.actor.build(specs, normalize=normalize).to(device)
+        loss = AWACLoss(
+            actor,
+            self.qvalue.build(specs, normalize=normalize).to(device),
+            action_spec=specs.action,
+            temperature=self.temperature,
+            gamma=self.gamma,
+            advantage_clip=self.advantage_clip,
+        )
+        return Agent(
+            loss,
+            deterministic_policy(actor),
+            optimizers={
+                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
+                "critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer),
+            },
+            target_tau=self.target_tau,
+            max_grad_norm=self.max_grad_norm,
+        )

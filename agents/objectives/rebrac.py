@@ -1,0 +1,180 @@
+"""ReBRAC: TD3+BC with a penalty in the critics too (Tarasov, Kurenkov, Nikulin, Kolesnikov 2023, arXiv 2305.09836).
+
+Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled) discounted return.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict, TensorDictBase, TensorDictParams
+from tensordict.nn import TensorDictModule, dispatch
+from tensordict.utils import NestedKey
+from torch import Tensor
+from torchrl.data import Bounded
+from torchrl.objectives import LossModule
+
+from agents.errors import ConfigError, require
+from agents.objectives.calls import bellman_target, output
+
+
+class ReBRACLoss(LossModule):
+    r"""ReBRAC's two losses.
+
+    With :math:`a'` the data's next action, :math:`\bar\pi` and :math:`\bar Q` the target actor and critics, and
+    :math:`\epsilon` normal with standard deviation ``policy_noise``,
+
+    .. math::
+        \tilde a &= \mathrm{clip}(\bar\pi(s') + \mathrm{clip}(\epsilon, -c, c), a_{low}, a_{high}) \\
+        y     &= r + \gamma (1 - \mathrm{terminated})
+                 (\min_j \bar Q_j(s', \tilde a) - \beta_2 \, |\tilde a - a'|^2) \\
+        L_Q   &= \sum_i E[\, (y - Q_i(s, a))^2 \,] \\
+        L_\pi &= E[\, \beta_1 \, |\pi(s) - a|^2 - \lambda \min_j Q_j(s, \pi(s)) \,],
+                 \quad \lambda = 1 / E[\, |\min_j Q_j(s, \pi(s))| \,]
+
+    (ReBRAC, eqs. 4 and 5, and its code.) Noise and distances are measured in halves of the action range, which is what
+    they are in the paper, where actions lie in +-1. No gradient flows through y, lambda, or to the critics through
+    :math:`L_\pi`. Both losses use the parameters from before the update.
+
+    Args:
+        actor_network: ``observation -> action``.
+        qvalue_network: ``observation, action -> state_action_value [B, N]``.
+        action_spec: bounds of the actions.
+        actor_penalty: beta_1 >= 0.
+        critic_penalty: beta_2 >= 0, in units of return.
+        policy_noise: standard deviation of the noise on the target action, >= 0.
+        noise_clip: c >= 0, the largest such noise.
+        gamma: discount in [0, 1].
+
+    Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue`` and, detached, ``qvalue``,
+    ``action_distance`` (squared, of the policy to the data) and ``next_action_distance`` (of the target action).
+
+    Raises:
+        ConfigError: if a setting is out of range; at a call, if the batch has no next action.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        action: NestedKey = "action"
+        state_action_value: NestedKey = "state_action_value"
+        reward: NestedKey = "reward"
+        terminated: NestedKey = "terminated"
+
+    tensor_keys: _AcceptedKeys
+    default_keys = _AcceptedKeys
+    out_keys = ["loss_actor", "loss_qvalue", "qvalue", "action_distance", "next_action_distance"]
+
+    actor_network: TensorDictModule
+    actor_network_params: TensorDictParams
+    target_actor_network_params: TensorDictParams
+    qvalue_network: TensorDictModule
+    qvalue_network_params: TensorDictParams
+    target_qvalue_network_params: TensorDictParams
+
+    def __init__(
+        self,
+        actor_network: TensorDictModule,
+        qvalue_network: TensorDictModule,
+        *,
+        action_spec: Bounded,
+        actor_penalty: float = 1.0,
+        critic_penalty: float = 1.0,
+        policy_noise: float = 0.2,
+        noise_clip: float = 0.5,
+        gamma: float = 0.99,
+    ) -> None:
+        check_settings(
+            actor_penalty=actor_penalty,
+            critic_penalty=critic_penalty,
+            policy_noise=policy_noise,
+            noise_clip=noise_clip,
+            gamma=gamma,
+        )
+        super().__init__()
+        self.actor_penalty = actor_penalty
+        self.critic_penalty = critic_penalty
+        self.policy_noise = policy_noise
+        self.noise_clip = noise_clip
+        self.gamma = gamma
+        self.convert_to_functional(actor_network, "actor_network", create_target_params=True)
+        self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
+        device = next(self.parameters()).device
+        low, high = action_spec.space.low.to(device), action_spec.space.high.to(device)
+        self.register_buffer("action_low", low)
+        self.register_buffer("action_high", high)
+        self.register_buffer("action_half_range", (high - low) / 2)
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        keys = self.tensor_keys
+        networks = (*self.actor_network.in_keys, *self.qvalue_network.in_keys)
+        observations = [key for key in dict.fromkeys(networks) if key != keys.action]
+        following = [("next", key) for key in (*observations, keys.action, keys.reward, keys.terminated)]
+        return [*observations, keys.action, *following]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        data_action = tensordict.get(self.tensor_keys.action)
+        target, next_distance = self._target(tensordict)  # [B], [B]
+        qvalues = self._qvalues(tensordict, data_action, self.qvalue_network_params)  # [B, N]
+        action = self._act(tensordict, self.actor_network_params)
+        # no gradient for the critics here
+        value = self._qvalues(tensordict, action, self.qvalue_network_params.detach()).amin(-1)  # [B]
+        distance = self._distance(action, data_action)  # [B]
+        scale = 1.0 / value.detach().abs().mean()
+        return TensorDict(
+            {
+                "loss_actor": (self.actor_penalty * distance - scale * value).mean(),
+                "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
+                "qvalue": qvalues.detach().mean(),
+                "action_distance": distance.detach().mean(),
+                "next_action_distance": next_distance.mean(),
+            }
+        )
+
+    @torch.no_grad()
+    def _target(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+        keys, following = self.tensor_keys, tensordict.get("next")
+        data_action = following.get(keys.action, None)
+        if data_action is None:
+            raise ConfigError(
+                f"this algorithm needs {('next', keys.action)} in a batch: draw it from "
+                "dataset.replay_buffer(batch_size, **agent.sampling)"
+            )
+        action = self._act(following, self.target_actor_network_params)
+        noise = (self.policy_noise * torch.randn_like(action)).clamp(-self.noise_clip, self.noise_clip)
+        action = (action + self.action_half_range * noise).clamp(self.action_low, self.action_high)
+        distance = self._distance(action, data_action)
+        next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
+        next_value = next_value - self.critic_penalty * distance
+        target = bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
+        return target, distance
+
+    def _distance(self, action: Tensor, data_action: Tensor) -> Tensor:
+        return ((action - data_action) / self.action_half_range).square().sum(-1)
+
+    def _act(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
+        with params.to_module(self.actor_network):
+            return output(self.actor_network, tensordict, self.tensor_keys.action)
+
+    def _qvalues(self, tensordict: TensorDictBase, action: Tensor, params: TensorDictBase) -> Tensor:
+        keys = self.tensor_keys
+        with params.to_module(self.qvalue_network):
+            return output(self.qvalue_network, tensordict, keys.state_action_value, {keys.action: action})
+
+
+def check_settings(
+    *, actor_penalty: float, critic_penalty: float, policy_noise: float, noise_clip: float, gamma: float
+) -> None:
+    """Refuse settings of :class:`ReBRACLoss` that are out of range.
+
+    Raises:
+        ConfigError: naming the setting, its range and the value.
+    """
+    require(0.0 <= actor_penalty < math.inf, "actor_penalty", "be at least 0", actor_penalty)
+    require(0.0 <= critic_penalty < math.inf, "critic_penalty", "be at least 0", critic_penalty)
+    require(0.0 <= policy_noise < math.inf, "policy_noise", "be at least 0", policy_noise)
+    require(0.0 <= noise_clip < math.inf, "noise_clip", "be at least 0", noise_clip)
+    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)

@@ -1,0 +1,69 @@
+"""Expectiles of IQL that change during training; none of them is in the paper.
+
+Each is a module whose state is a buffer: it is saved, restored and stacked with the loss, and a trace of the loss
+changes it too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from agents.errors import require
+
+ADAPTIVE_RANGE = (0.5, 0.99)  # from the mean of Q to where its largest values own the loss
+
+
+class LinearExpectile(nn.Module):
+    r"""From one expectile to another; not in the paper.
+
+    .. math:: \tau_k = \tau_0 + (\tau_K - \tau_0) \min(k / K, 1)        (k updates before)
+
+    Raises:
+        ConfigError: if ``final`` is outside (0, 1) or ``num_steps`` below 1.
+    """
+
+    def __init__(self, initial: float, final: float, num_steps: int) -> None:
+        super().__init__()
+        require(0.0 < final < 1.0, "final", "lie in (0, 1)", final)
+        require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
+        self.initial, self.final, self.num_steps = initial, final, num_steps
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, advantage: Tensor) -> Tensor:
+        """The expectile of this update, and a step towards the next one's; ``[B] -> []``."""
+        progress = (self.num_updates / self.num_steps).clamp(max=1.0)
+        self.num_updates.add_(1)
+        return self.initial + (self.final - self.initial) * progress
+
+
+class AdaptiveExpectile(nn.Module):
+    r"""An expectile that steers the share of positive advantages to a set point; not in the paper.
+
+    .. math:: \tau \leftarrow \mathrm{clip}(\tau + \eta \, (E[1(A > 0)] - p), 0.5, 0.99)
+
+    The larger the expectile, the larger V and the fewer advantages are positive, so that the share settles at p, where
+    the range of the expectile allows it.
+
+    Args:
+        initial: the first update's.
+        positive_share: p in (0, 1).
+        rate: eta > 0, change per update and unit of share.
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    def __init__(self, initial: float, positive_share: float, rate: float) -> None:
+        super().__init__()
+        require(0.0 < positive_share < 1.0, "positive_share", "lie in (0, 1)", positive_share)
+        require(0.0 < rate < 1.0, "rate", "lie in (0, 1)", rate)
+        self.positive_share, self.rate = positive_share, rate
+        self.register_buffer("expectile", torch.tensor(initial))
+
+    def forward(self, advantage: Tensor) -> Tensor:
+        """The expectile of this update, and a step towards the next one's; ``[B] -> []``."""
+        expectile = self.expectile.clone()
+        share = (advantage > 0).float().mean()
+        self.expectile.add_(self.rate * (share - self.positive_share)).clamp_(*ADAPTIVE_RANGE)
+        return expectile

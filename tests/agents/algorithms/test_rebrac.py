@@ -1,0 +1,74 @@
+"""ReBRAC's defaults and presets, each against the source that it names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import agents
+from agents.agent import AdamConfig
+from agents.algorithms import tuned
+from agents.networks import DeterministicActorConfig, QValueConfig
+
+# beta_1 and beta_2 in the files of configs/rebrac of the paper's code (github.com/tinkoff-ai/ReBRAC)
+PENALTIES = {
+    "pen": {"human": (0.1, 0.5), "cloned": (0.05, 0.5), "expert": (0.01, 0.01)},
+    "door": {"human": (0.1, 0.1), "cloned": (0.01, 0.1), "expert": (0.05, 0.01)},
+    "hammer": {"human": (0.01, 0.5), "cloned": (0.1, 0.5), "expert": (0.01, 0.01)},
+    "relocate": {"human": (0.1, 0.01), "cloned": (0.1, 0.01), "expert": (0.05, 0.01)},
+}
+
+
+def test_the_defaults_are_the_papers_on_adroit() -> None:
+    assert agents.ReBRACConfig() == agents.ReBRACConfig(
+        policy_noise=0.2,
+        noise_clip=0.5,
+        gamma=0.99,
+        target_tau=0.005,
+        target_every=2,
+        normalize_observations=False,
+        actor=DeterministicActorConfig([256] * 3, layer_norm=False, init="default"),
+        qvalue=QValueConfig([256] * 3, layer_norm=True, init="default", num_nets=2),
+        actor_optimizer=AdamConfig(lr=3e-4, every=2),
+        critic_optimizer=AdamConfig(lr=3e-4),
+    )
+
+
+def test_the_default_penalties_are_the_commonest_of_the_human_and_cloned_datasets() -> None:
+    chosen = [kinds[kind] for kinds in PENALTIES.values() for kind in ("human", "cloned")]
+    config = agents.ReBRACConfig()
+    for default, values in zip((config.actor_penalty, config.critic_penalty), zip(*chosen)):
+        assert default == max(values, key=values.count)
+
+
+def test_the_tuned_table_is_the_papers() -> None:
+    for task, kinds in PENALTIES.items():
+        for kind, (actor_penalty, critic_penalty) in kinds.items():
+            expected = {"actor_penalty": actor_penalty, "critic_penalty": critic_penalty}
+            assert tuned("rebrac", f"D4RL/{task}/{kind}-v2") == expected
+
+
+def test_the_agent_asks_for_next_actions(specs) -> None:
+    assert ("next", "action") in agents.ReBRACConfig().build(specs).sampling["keys"]
+    assert ("next", "action") not in agents.IQLConfig().build(specs).sampling["keys"]
+
+
+def test_actor_and_targets_move_at_every_second_update(specs, batches) -> None:
+    torch.manual_seed(0)
+    agent = agents.ReBRACConfig().build(specs)
+    for seed in range(4):
+        before = {name: value.clone() for name, value in agent.loss_module.named_parameters()}
+        before |= {name: value.clone() for name, value in agent.loss_module.named_buffers()}
+        agent.update(batches(seed))
+        state = {**dict(agent.loss_module.named_parameters()), **dict(agent.loss_module.named_buffers())}
+        moved = {name.split("_network")[0] for name, value in state.items() if not torch.equal(value, before[name])}
+        delayed = {"actor", "target_actor", "target_qvalue"}
+        assert moved == ({"qvalue"} | delayed if seed % 2 else {"qvalue"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("actor_penalty", -0.5), ("noise_clip", -1.0), ("target_every", 0), ("target_tau", 0.0)]
+)
+def test_settings_out_of_range_are_refused_by_name_and_value(setting, value) -> None:
+    with pytest.raises(agents.ConfigError, match=rf"{setting} must .* got {value}$"):
+        agents.ReBRACConfig(**{setting: value})
