@@ -146,7 +146,7 @@ class Agent:
         for group, rate in zip(self.optimizer.param_groups, rates):
             group["lr"] = rate
         for parameter, gradient in zip(function.parameters, gradients):
-            parameter.grad = gradient
+            parameter.grad = _laid_out_as(parameter, gradient)
         if self.max_grad_norm is not None:
             statistics["grad_norm"] = self._clip(function.parameters)
         self.optimizer.step()
@@ -297,6 +297,13 @@ def check_finite(
         f"{named} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
         "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
     )
+
+
+def _laid_out_as(parameter: nn.Parameter, gradient: Tensor | None) -> Tensor | None:
+    """The gradient in the memory layout of its parameter; fused Adam reads both in the order of memory."""
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _describe(batch: TensorDictBase) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import agents
 from agents.agent import AdamConfig, ForeachSoftUpdate, check_finite
+from agents.compilation import LossAndGradients
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 
 SMALL = {"hidden_sizes": [8]}
@@ -99,6 +100,23 @@ def test_each_group_steps_when_it_is_due(specs, batch, mode) -> None:
     assert [step for step, names in enumerate(moved, 1) if actor in names] == [3, 6]
     assert [step for step, names in enumerate(moved, 1) if critics in names] == [4, 6, 8]
     assert [step for step, names in enumerate(moved, 1) if targets in names] == [4, 8]
+
+
+def test_the_memory_layout_of_a_gradient_makes_no_difference(specs, batch, monkeypatch) -> None:
+    """Autograd returns some gradients as transposed views, which fused Adam would read in the order of memory."""
+    usual, other = build(specs), build(specs)
+    eager = LossAndGradients.eager
+
+    def transposed(self, batch):
+        losses, gradients = eager(self, batch)
+        return losses, [g.transpose(-1, -2).contiguous().transpose(-1, -2) if g.ndim > 1 else g for g in gradients]
+
+    torch.manual_seed(0)
+    usual.update(batch)
+    monkeypatch.setattr(LossAndGradients, "eager", transposed)
+    torch.manual_seed(0)
+    other.update(batch)
+    assert all(torch.equal(value, parameters(other)[name]) for name, value in parameters(usual).items())
 
 
 def test_gradients_are_clipped_by_their_global_norm(specs, batch) -> None:
