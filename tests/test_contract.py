@@ -205,6 +205,20 @@ def test_an_update_changes_the_trained_parameters_and_targets_and_nothing_else(c
     assert generators == (random.getstate(), np.random.get_state()[1].tolist())
 
 
+def test_an_update_is_a_plain_step_of_adam_on_the_sum_of_the_losses(config, specs, batches) -> None:
+    agent, twin = trained(config, specs, batches, 0), trained(config, specs, batches, 0)
+    due = [(parameters, adam) for parameters, adam in twin._groups.values() if adam.due(1)]
+    groups = [{"params": params, "lr": adam.lr_at(0), "weight_decay": adam.weight_decay} for params, adam in due]
+    torch.manual_seed(1)
+    losses = twin.loss_module(batches(0))
+    sum(loss for name, loss in losses.items() if name.startswith("loss_")).backward()
+    torch.optim.Adam(groups, foreach=False, fused=False).step()
+    torch.manual_seed(1)
+    agent.update(batches(0))
+    for (name, ours), theirs in zip(agent.loss_module.named_parameters(), twin.loss_module.parameters()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7, msg=lambda text: f"{name}: {text}")  # noqa: B023
+
+
 def test_an_update_needs_only_the_keys_that_the_loss_names(config, specs, batches) -> None:
     asked = config.build(specs).loss_module.in_keys
     assert set(asked) <= {*DEFAULT_KEYS, *OPTIONAL_KEYS}
