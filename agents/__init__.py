@@ -6,6 +6,9 @@ from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.cql import CQLConfig
+from agents.algorithms.discrete_cql import DiscreteCQLConfig
+from agents.algorithms.discrete_iql import DiscreteIQLConfig
+from agents.algorithms.dqn import DQNConfig
 from agents.algorithms.edac import EDACConfig
 from agents.algorithms.iql import ExpectileScheduleConfig, ExtractionConfig, IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
@@ -16,7 +19,14 @@ from agents.data import DatasetStatistics, OfflineDataset, Specs, load_dataset
 from agents.envs import EvaluationEnv, Reference
 from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
 from agents.evaluation import EvalResult, evaluate, random_policy, record_video
-from agents.networks import ActorConfig, DeterministicActorConfig, MLPConfig, QValueConfig, ValueConfig
+from agents.networks import (
+    ActorConfig,
+    CategoricalActorConfig,
+    DeterministicActorConfig,
+    MLPConfig,
+    QValueConfig,
+    ValueConfig,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -28,11 +38,15 @@ __all__ = [
     "BCConfig",
     "BCTopConfig",
     "CQLConfig",
+    "CategoricalActorConfig",
     "CheckpointError",
     "ConfigError",
+    "DQNConfig",
     "DataError",
     "DatasetStatistics",
     "DeterministicActorConfig",
+    "DiscreteCQLConfig",
+    "DiscreteIQLConfig",
     "EDACConfig",
     "EvalResult",
     "EvaluationEnv",

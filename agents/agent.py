@@ -6,6 +6,7 @@ The agent knows no dataset, logger or step budget.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -267,6 +268,11 @@ def make_adam(groups: Iterable[tuple[list[nn.Parameter], AdamConfig]]) -> torch.
 
 class ForeachSoftUpdate(SoftUpdate):
     """TorchRL's SoftUpdate with one fused kernel launch for all parameters: a tenth of the time on CPU."""
+
+    def __init__(self, loss_module: LossModule, *, tau: float) -> None:
+        with warnings.catch_warnings():  # of a large tau, such as 1 to copy: it might be meant for eps
+            warnings.filterwarnings("ignore", message="Found an eps value < 0.5")
+            super().__init__(loss_module, tau=tau)
 
     def pairs(self) -> tuple[list[Tensor], list[Tensor]]:
         """Targets, and what each of them follows."""

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from tensordict.nn import TensorDictModule
 from torch import Tensor
-from torchrl.data import Bounded, Unbounded
+from torchrl.data import Bounded, Categorical, TensorSpec, Unbounded
 
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
@@ -88,10 +88,9 @@ class Checkpoint:
     def specs(self) -> Specs:
         """Shapes, bounds and observation statistics that the agent was built for."""
         stored = _unflatten(self.tensors)["specs"]
-        low, high = stored["action_low"], stored["action_high"]
         return Specs(
             observation=Unbounded(stored["observation_mean"].shape),
-            action=Bounded(low, high, low.shape),
+            action=_action_spec(stored),
             observation_mean=stored["observation_mean"],
             observation_std=stored["observation_std"],
         )
@@ -138,8 +137,7 @@ def save(
             "specs": {
                 "observation_mean": specs.observation_mean,
                 "observation_std": specs.observation_std,
-                "action_low": specs.action.space.low,
-                "action_high": specs.action.space.high,
+                **_action_tensors(specs),
             },
             "generators": dict(generators or {}),
         },
@@ -267,6 +265,20 @@ def _temporary(path: Path) -> Path:
 
 def _network_tensors(agent: Agent) -> dict[str, Tensor]:
     return {name: value for name, value in agent.loss_module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _action_tensors(specs: Specs) -> dict[str, Tensor]:
+    if specs.discrete:
+        return {"num_actions": torch.tensor(specs.action.n)}
+    return {"action_low": specs.action.space.low, "action_high": specs.action.space.high}
+
+
+def _action_spec(stored: Mapping[str, Tensor]) -> TensorSpec:
+    """Inverse of :func:`_action_tensors`."""
+    if "num_actions" in stored:
+        return Categorical(int(stored["num_actions"]))
+    low, high = stored["action_low"], stored["action_high"]
+    return Bounded(low, high, low.shape)
 
 
 def flatten(tree: Mapping[str, Any], sep: str = ".", prefix: str = "") -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Specs:
     observation_mean: Tensor  # [O] float32, over the N observations (not the next ones)
     observation_std: Tensor  # [O] float32, no epsilon added
 
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is an index, ``[B]`` int64 in a batch, and not a vector."""
+        return isinstance(self.action, Categorical)
+
     def check_fit(self, env: EvaluationEnv, owner: str) -> None:
         """Refuse an environment with other observations or actions.
 
@@ -46,8 +51,7 @@ class Specs:
         Raises:
             DataError: naming both.
         """
-        discrete = isinstance(self.action, Categorical)
-        action = f"Discrete({self.action.n})" if discrete else f"Box({self.action.shape[-1]},)"
+        action = f"Discrete({self.action.n})" if self.discrete else f"Box({self.action.shape[-1]},)"
         ours = f"Box({self.observation.shape[-1]},) and {action}"
         with env.borrow(1) as (gym_env,):  # kept for the first evaluation
             theirs = f"{_describe(gym_env.observation_space)} and {_describe(gym_env.action_space)}"

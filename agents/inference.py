@@ -31,6 +31,7 @@ NUMPY: dict[Callable[..., Tensor], Callable[..., NDArray[Any]]] = {
     F.dropout: lambda x, p, training, inplace: x,  # in eval mode
     torch.tanh: np.tanh,
     Tensor.add: np.add,
+    Tensor.argmax: np.argmax,
     Tensor.sub: np.subtract,
     Tensor.mul: np.multiply,
 }

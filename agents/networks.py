@@ -3,7 +3,8 @@
 Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are
 the action bounds. A saved policy therefore needs nothing beside its own tensors.
 
-Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``H`` hidden, ``N`` critics.
+Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``H`` hidden,
+``N`` critics.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tensordict.nn import (
     TensorDictSequential,
 )
 from torch import Tensor, nn
-from torch.distributions import Distribution, Normal, constraints
+from torch.distributions import Categorical, Distribution, Normal, constraints
 from torchrl.data import Bounded
 from torchrl.modules.distributions import IndependentNormal
 
@@ -101,11 +102,28 @@ class QValueConfig(MLPConfig):
         require(self.num_nets >= 1, "num_nets", "be at least 1", self.num_nets)
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
-        """``observation [B, O], action [B, A] -> state_action_value [B, N]``."""
-        in_features = specs.observation.shape[-1] + specs.action.shape[-1]
-        critics = [self.layers(in_features, 1) for _ in range(self.num_nets)]
-        network = QValueEnsemble(critics, _normalizer(specs, normalize))
+        """``observation [B, O], action [B, A] -> state_action_value [B, N]``; a discrete action is ``[B]``."""
+        if specs.discrete:
+            network = ChosenActionValue(self._action_values(specs, normalize))
+        else:
+            in_features = specs.observation.shape[-1] + specs.action.shape[-1]
+            critics = [self.layers(in_features, 1) for _ in range(self.num_nets)]
+            network = QValueEnsemble(critics, _normalizer(specs, normalize))
         return TensorDictModule(network, in_keys=["observation", "action"], out_keys=["state_action_value"])
+
+    def build_action_values(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> action_value [B, N, A]``, the values of all actions.
+
+        Raises:
+            ConfigError: if the actions are not discrete.
+        """
+        network = self._action_values(specs, normalize)
+        return TensorDictModule(network, in_keys=["observation"], out_keys=["action_value"])
+
+    def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
+        _require_discrete(specs)
+        critics = [self.layers(specs.observation.shape[-1], specs.action.n) for _ in range(self.num_nets)]
+        return ActionValueEnsemble(critics, _normalizer(specs, normalize))
 
 
 def separate_critics(
@@ -190,6 +208,31 @@ class DeterministicActor(nn.Module):
         return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
 
     mean_action = forward
+
+
+@dataclass
+class CategoricalActorConfig(MLPConfig):
+    """A policy over discrete actions with a logit for each."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
+        """``observation [B, O] -> logits [B, A], action [B]`` with ``get_dist`` for the log-likelihood.
+
+        Raises:
+            ConfigError: if the actions are not discrete.
+        """
+        _require_discrete(specs)
+        layers = self.layers(specs.observation.shape[-1], specs.action.n)
+        network = nn.Sequential(*_normalizer(specs, normalize), layers)
+        return ProbabilisticTensorDictSequential(
+            TensorDictModule(network, in_keys=["observation"], out_keys=["logits"]),
+            ProbabilisticTensorDictModule(
+                in_keys=["logits"],
+                out_keys=["action"],
+                distribution_class=Categorical,
+                distribution_kwargs={"validate_args": False},  # it would read the logits back
+                default_interaction_type="random",
+            ),
+        )
 
 
 class NormalActor(nn.Module):
@@ -326,9 +369,42 @@ def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictMo
     the policy's.
     """
     network = (actor[0] if isinstance(actor, TensorDictSequential) else actor).module
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    policy = DeterministicPolicy(copy.deepcopy(network, shared))
+    policy = DeterministicPolicy(_sharing_tensors(network))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
+
+
+class GreedyPolicy(nn.Module):
+    """The policy to evaluate and deploy where actions are discrete: the index of the best one, ``[B, O] -> [B]``.
+
+    Args:
+        network: logits ``[B, O] -> [B, A]``, or an :class:`ActionValueEnsemble`, whose mean over critics counts.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, observation: Tensor) -> Tensor:
+        scores = self.network(observation)
+        if isinstance(self.network, ActionValueEnsemble):
+            scores = scores.mean(1)  # [B, N, A] -> [B, A]
+        return scores.argmax(-1)
+
+
+def greedy_policy(scores: TensorDictModule) -> TensorDictModule:
+    """:func:`deterministic_policy` for discrete actions, ``observation [B, O] -> action [B]``.
+
+    Args:
+        scores: ``observation -> logits [B, A]`` of a categorical actor, or ``observation -> action_value [B, N, A]``.
+    """
+    policy = GreedyPolicy(_sharing_tensors(scores.module))
+    return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
+
+
+def _sharing_tensors(network: nn.Module) -> nn.Module:
+    """A copy with the same parameters and buffers, whose mode is its own."""
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
 
 
 class QValueEnsemble(nn.Module):
@@ -347,6 +423,38 @@ class QValueEnsemble(nn.Module):
         joint = torch.cat([self.normalizer(observation), action], dim=-1)
         qvalues = self.layers(joint.expand(self.num_nets, *joint.shape[-2:]))  # [N, B, 1]
         return qvalues.squeeze(-1).transpose(0, 1)  # [B, N]
+
+
+class ActionValueEnsemble(nn.Module):
+    """``N`` independent perceptrons with an output per discrete action: ``[B, O] -> [B, N, A]``."""
+
+    def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
+        super().__init__()
+        self.num_nets = len(critics)
+        self.normalizer = nn.Sequential(*normalizer)
+        self.layers = nn.Sequential(*(_stack(list(same)) for same in zip(*critics)))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        observation = self.normalizer(observation)
+        action_value = self.layers(observation.expand(self.num_nets, *observation.shape))  # [N, B, A]
+        return action_value.transpose(0, 1)  # [B, N, A]
+
+
+class ChosenActionValue(nn.Module):
+    """The values of one discrete action per state: ``[B, O], [B] -> [B, N]``."""
+
+    def __init__(self, action_values: ActionValueEnsemble) -> None:
+        super().__init__()
+        self.action_values = action_values
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        return chosen_action_value(self.action_values(observation), action)
+
+
+def chosen_action_value(action_value: Tensor, action: Tensor) -> Tensor:
+    """The values of one action per state: ``[B, N, A], [B] -> [B, N]``."""
+    index = action[:, None, None].expand(*action_value.shape[:-1], 1)  # [B] -> [B, N, 1]
+    return action_value.gather(-1, index).squeeze(-1)
 
 
 def _stack(modules: list[nn.Module]) -> nn.Module:
@@ -425,6 +533,14 @@ def _require_bounds(specs: Specs) -> None:
         raise ConfigError(
             f"this algorithm needs continuous actions in a Box, with bounds, the data have "
             f"{type(specs.action).__name__}; choose a dataset with such actions"
+        )
+
+
+def _require_discrete(specs: Specs) -> None:
+    if not specs.discrete:
+        raise ConfigError(
+            f"this algorithm needs discrete actions, the data have {type(specs.action).__name__}; choose a dataset "
+            "with such actions"
         )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
-from torchrl.data import Bounded, Unbounded
+from torchrl.data import Bounded, Categorical, Unbounded
 
 import agents
 import references
@@ -79,6 +79,10 @@ class Setup:
     def dataset(self) -> agents.OfflineDataset:
         return random_dataset(self.device)
 
+    def dataset_of(self, algorithm: str) -> agents.OfflineDataset:
+        """The same, or one with discrete actions where the algorithm learns from those."""
+        return random_dataset(self.device, discrete=agents.ALGORITHMS[algorithm].actions == "discrete")
+
     def transitions(self) -> TensorDict:
         """Every row of the dataset, ``[N]``."""
         return self.dataset.replay_buffer(BATCH_SIZE)[:]
@@ -86,17 +90,20 @@ class Setup:
     def agent(self, algorithm: str) -> agents.Agent:
         """An agent with the defaults of its config."""
         torch.manual_seed(0)
-        return agents.ALGORITHMS[algorithm]().build(self.dataset.specs, device=self.device)
+        return agents.ALGORITHMS[algorithm]().build(self.dataset_of(algorithm).specs, device=self.device)
 
 
 @functools.cache
-def random_dataset(device: torch.device) -> agents.OfflineDataset:
+def random_dataset(device: torch.device, *, discrete: bool = False) -> agents.OfflineDataset:
     """Transitions of the right shapes: what they hold changes no timing."""
-    layout = Layout(NUM_OBSERVATIONS, NUM_ACTIONS, discrete=False)
+    layout = Layout(NUM_OBSERVATIONS, 1 if discrete else NUM_ACTIONS, discrete)
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(NUM_ROWS, layout.num_columns, generator=generator)
     _, action, _, _, terminated = rows.split(layout.widths, -1)
-    action.uniform_(-1.0, 1.0, generator=generator)
+    if discrete:
+        action.random_(NUM_ACTIONS, generator=generator)
+    else:
+        action.uniform_(-1.0, 1.0, generator=generator)
     terminated.bernoulli_(0.01, generator=generator)
     return agents.OfflineDataset(
         id="random",
@@ -104,7 +111,7 @@ def random_dataset(device: torch.device) -> agents.OfflineDataset:
         rows=rows.to(device),
         specs=agents.Specs(
             observation=Unbounded((NUM_OBSERVATIONS,)),
-            action=Bounded(-1.0, 1.0, (NUM_ACTIONS,)),
+            action=Categorical(NUM_ACTIONS) if discrete else Bounded(-1.0, 1.0, (NUM_ACTIONS,)),
             observation_mean=torch.zeros(NUM_OBSERVATIONS),
             observation_std=torch.ones(NUM_OBSERVATIONS),
         ),
@@ -156,7 +163,7 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
 def ours(algorithm: str, setup: Setup, *, compile: str = "off", batch_size: int = BATCH_SIZE) -> Contestant:
     """An algorithm with the defaults of its config; compiled on a GPU, it runs as CUDA graphs too, as in the recipe."""
     agent = setup.agent(algorithm)
-    buffer = setup.dataset.replay_buffer(batch_size, **agent.sampling)
+    buffer = setup.dataset_of(algorithm).replay_buffer(batch_size, **agent.sampling)
     compilation = agent.compile(buffer.sample(), compile)
     row = algorithm if compile == "off" else f"{algorithm}_compiled"
     if compile != "off":
@@ -220,9 +227,9 @@ def difference(algorithm: str, setup: Setup, *, num_updates: int = 100) -> float
     """
     results = []
     for compile in ("off", setup.compile):
-        agent = setup.agent(algorithm)
-        buffer = setup.dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
-        agent.compile(setup.dataset.replay_buffer(BATCH_SIZE, **agent.sampling).sample(), compile)
+        agent, dataset = setup.agent(algorithm), setup.dataset_of(algorithm)
+        buffer = dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
+        agent.compile(dataset.replay_buffer(BATCH_SIZE, **agent.sampling).sample(), compile)
         torch.manual_seed(0)
         if compile != "off" and setup.device.type == "cuda":
             losses = GraphedUpdates(agent, buffer.sample, generators=[buffer._rng])(num_updates)

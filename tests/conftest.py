@@ -1,14 +1,20 @@
-"""Small specs and batches that the tests of networks, losses, agents and checkpoints share."""
+"""Small specs, batches and a dataset with discrete actions that the tests share."""
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Callable
 
+import gymnasium as gym
+import minari
+import numpy as np
 import pytest
 import torch
+from minari.data_collector.episode_buffer import EpisodeBuffer
 from tensordict import TensorDict
 from torch import Tensor
-from torchrl.data import Bounded, Unbounded
+from torchrl.data import Bounded, Categorical, Unbounded
 
 import agents
 
@@ -28,12 +34,20 @@ def specs() -> agents.Specs:
     )
 
 
-def make_batch(size: int = 16, seed: int = 0) -> TensorDict:
+@pytest.fixture
+def discrete_specs(specs: agents.Specs) -> agents.Specs:
+    """The same observations and three discrete actions."""
+    return dataclasses.replace(specs, action=Categorical(NUM_ACTIONS))
+
+
+def make_batch(size: int = 16, seed: int = 0, *, discrete: bool = False) -> TensorDict:
     """Random transitions inside the bounds, a quarter of them terminal."""
     generator = torch.Generator().manual_seed(seed)
     low, high = torch.tensor(ACTION_LOW), torch.tensor(ACTION_HIGH)
 
     def random_actions() -> Tensor:
+        if discrete:
+            return torch.randint(NUM_ACTIONS, (size,), generator=generator)
         return low + (high - low) * torch.rand(size, NUM_ACTIONS, generator=generator)
 
     return TensorDict(
@@ -57,6 +71,52 @@ def batch() -> TensorDict:
 
 
 @pytest.fixture
-def batches() -> Callable[[int], TensorDict]:
+def batches() -> Callable[..., TensorDict]:
     """A different batch for every seed."""
-    return lambda seed: make_batch(seed=seed)
+    return lambda seed, size=16: make_batch(size, seed)
+
+
+@pytest.fixture
+def discrete_batches() -> Callable[..., TensorDict]:
+    """A different batch with discrete actions for every seed."""
+    return lambda seed, size=16: make_batch(size, seed, discrete=True)
+
+
+@pytest.fixture(scope="session")
+def write_cartpole() -> Callable[[str], None]:
+    """Writes a Minari dataset of 200 episodes of CartPole-v1, at most 200 steps long; their mean return is below 30.
+
+    Sixteen are of a controller that acts at random in two steps of five. In the others, four steps of five are random
+    and in the fifth the pole is pushed over: they outnumber the good ones wherever both have been.
+    """
+
+    def write(dataset_id: str) -> None:
+        env = gym.make("CartPole-v1", max_episode_steps=200)
+        episodes = [cartpole_episode(env, index, good=index < 16) for index in range(200)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no author and no code is named
+            minari.create_dataset_from_buffers(dataset_id, episodes, env=env.spec)
+
+    return write
+
+
+def cartpole_episode(env: gym.Env, index: int, *, good: bool) -> EpisodeBuffer:
+    rng = np.random.default_rng(index)
+    observations, actions, rewards, ended = [env.reset(seed=10_000 + index)[0]], [], [], False
+    while not ended:
+        position, velocity, angle, angular_velocity = observations[-1]
+        righting = angle + 0.5 * angular_velocity + 0.1 * position + 0.2 * velocity > 0
+        random = rng.random() < (0.4 if good else 0.8)
+        actions.append(rng.integers(2) if random else int(righting == good))
+        observation, reward, terminated, truncated, _ = env.step(actions[-1])
+        observations.append(observation)
+        rewards.append(reward)
+        ended = terminated or truncated
+    last = np.arange(len(rewards)) == len(rewards) - 1
+    return EpisodeBuffer(
+        observations=np.array(observations),
+        actions=np.array(actions),
+        rewards=rewards,
+        terminations=last & terminated,
+        truncations=last & truncated,
+    )

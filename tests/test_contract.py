@@ -19,13 +19,14 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torchrl.data import Bounded, Categorical
 
 import agents
 from agents.checkpoint import load, load_policy, save
 from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
 from agents.stack import AgentStack, random_generator
 
-Batches = Callable[[int], TensorDict]
+Batches = Callable[..., TensorDict]  # seed and, unless it is 16, the number of transitions
 Path = tuple[str, ...]
 
 
@@ -42,6 +43,24 @@ def config(name: str) -> Any:
         if path[-1] == "hidden_sizes":
             config = changed(config, path, [16, 16])
     return config
+
+
+@pytest.fixture
+def specs(name: str, specs: agents.Specs, discrete_specs: agents.Specs) -> agents.Specs:
+    """Of the kind of data that the algorithm learns from."""
+    return {"continuous": specs, "discrete": discrete_specs}[agents.ALGORITHMS[name].actions]
+
+
+@pytest.fixture
+def batches(specs: agents.Specs, batches: Batches, discrete_batches: Batches) -> Batches:
+    return discrete_batches if specs.discrete else batches
+
+
+@pytest.fixture
+def unsuited_specs(specs: agents.Specs) -> agents.Specs:
+    """Of data that the algorithm cannot learn from."""
+    action = Bounded(-torch.ones(3), torch.ones(3)) if specs.discrete else Categorical(3)
+    return dataclasses.replace(specs, action=action)
 
 
 def settings(config: Any, path: Path = ()) -> Iterator[Path]:
@@ -173,6 +192,17 @@ def differ(first: agents.Agent, second: agents.Agent, observation: Tensor) -> bo
     )
 
 
+def test_data_with_the_other_kind_of_actions_are_refused_with_the_algorithms_for_them(
+    name, config, unsuited_specs
+) -> None:
+    suited = [other for other, known in agents.ALGORITHMS.items() if known.actions != config.actions]
+    with pytest.raises(agents.ConfigError) as caught:
+        config.build(unsuited_specs)
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith(f"{name} learns from {config.actions} actions")
+    assert message.endswith(f"; choose from {', '.join(suited)}")
+
+
 # Update --------------------------------------------------------------------------------------------------------------
 
 
@@ -292,35 +322,21 @@ def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path,
         )
 
 
-def test_the_number_of_threads_changes_nothing_that_matters(name, specs) -> None:
+def test_the_number_of_threads_changes_nothing_that_matters(name, specs, batches) -> None:
     """Of the losses, that is: Adam turns a gradient's rounding error around zero into a step of full length."""
     config = agents.ALGORITHMS[name]()  # networks of the real size, so that torch does split the work
-    generator = torch.Generator().manual_seed(0)
     results, before = [], torch.get_num_threads()
     try:
         for num_threads in (1, 2):
             torch.manual_seed(0)
             agent = config.build(specs)
             torch.set_num_threads(num_threads)
-            updates = [agent.update(random_transitions(256, specs, generator.manual_seed(i))) for i in range(3)]
+            updates = [agent.update(batches(seed, 256)) for seed in range(3)]
             results.append([statistics.to_dict() for statistics in updates])
             torch.set_num_threads(before)
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
-
-
-def random_transitions(size: int, specs: agents.Specs, generator: torch.Generator) -> TensorDict:
-    low, high = specs.action.space.low, specs.action.space.high
-    observations = torch.randn(2, size, *specs.observation.shape, generator=generator)
-    actions = low + (high - low) * torch.rand(2, size, *specs.action.shape, generator=generator)
-    following = {
-        "observation": observations[1],
-        "reward": torch.randn(size, 1, generator=generator),
-        "terminated": torch.rand(size, 1, generator=generator) < 0.25,
-        "action": actions[1],
-    }
-    return TensorDict({"observation": observations[0], "action": actions[0], "next": following}, [size])
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_changes(config, specs, batches) -> None:
@@ -373,12 +389,11 @@ def test_a_loaded_policy_scales_observations_by_itself(config, specs, batches, t
 
 def test_the_policy_acts_inside_the_bounds_whatever_it_sees(config, specs, batches) -> None:
     policy = trained(config, specs, batches).policy.eval()
-    low, high = specs.action.space.low, specs.action.space.high
-    assert not torch.equal(low, -high)
+    assert specs.discrete or not torch.equal(specs.action.space.low, -specs.action.space.high)
     for scale in (0.0, 1.0, 1e6):
         action = act(policy, scale * batches(3)["observation"])
-        assert action.shape == (16, *specs.action.shape) and action.dtype == torch.float32
-        assert (action >= low).all() and (action <= high).all()
+        assert action.shape == (16, *specs.action.shape) and action.dtype == specs.action.dtype
+        assert specs.action.is_in(action)
 
 
 def test_the_policy_is_deterministic_and_acts_on_each_row_alone(config, specs, batches) -> None:
@@ -393,8 +408,9 @@ def test_the_policy_is_deterministic_and_acts_on_each_row_alone(config, specs, b
 def test_the_policy_is_what_is_trained(config, specs, batches) -> None:
     agent = trained(config, specs, batches)
     agent.policy.eval()
-    before = act(agent.policy, batches(9)["observation"])
+    observation = batches(9, 10_000)["observation"]  # of which some are where one discrete action gives way to another
+    before = act(agent.policy, observation)
     agent.loss_module.train()
     agent.update(batches(3))
     agent.policy.eval()
-    assert not torch.equal(act(agent.policy, batches(9)["observation"]), before)
+    assert not torch.equal(act(agent.policy, observation), before)

@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -36,6 +38,8 @@ class AWACConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
+    actions: ClassVar[str] = "continuous"
+
     temperature: float = 10.0  # beta = 1 / lambda, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
     gamma: float = 0.99  # discount in [0, 1]
@@ -55,6 +59,7 @@ class AWACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         loss = AWACLoss(

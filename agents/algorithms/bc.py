@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torchrl.objectives import BCLoss
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent, check_settings
 from agents.data import Specs
 from agents.networks import ActorConfig, deterministic_policy
@@ -24,6 +26,8 @@ class BCConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
+    actions: ClassVar[str] = "continuous"
+
     normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
     max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
     actor: ActorConfig = field(default_factory=lambda: ActorConfig(dropout=0.1))
@@ -34,6 +38,7 @@ class BCConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
         with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.algorithms.bc import BCConfig
 from agents.data import Specs
@@ -29,6 +31,8 @@ class BCTopConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
+    actions: ClassVar[str] = "continuous"
+
     best_episodes: float = 0.1  # share of the episodes to clone, in (0, 1], rounded, at least one
     normalize_observations: bool = False  # scale observations by the mean and standard deviation of the whole dataset
     max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
@@ -41,6 +45,7 @@ class BCTopConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         agent = self._cloning().build(specs, device=device)
         agent.best_episodes = self.best_episodes
         return agent

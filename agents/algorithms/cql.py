@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -35,6 +37,8 @@ class CQLConfig:
     Raises:
         ConfigError: if a field is outside the range given in its comment.
     """
+
+    actions: ClassVar[str] = "continuous"
 
     min_q_weight: float = 1.0  # w, weight of the conservative term, >= 0
     lagrange_threshold: float | None = 5.0  # tau, the gap in return that alpha' steers to; None: alpha' is fixed at 1
@@ -68,6 +72,7 @@ class CQLConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize, lagrange = self.normalize_observations, self.lagrange_threshold is not None
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=2, normalize=normalize)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -34,6 +35,8 @@ class EDACConfig:
     Raises:
         ConfigError: if a field is outside the range given in its comment.
     """
+
+    actions: ClassVar[str] = "continuous"
 
     eta: float = 10.0  # weight of the diversification of the critics' gradients, >= 0; 0 is SAC-N
     alpha_init: float = 1.0  # weight of the entropy at the start, > 0
@@ -61,6 +64,7 @@ class EDACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         loss = EDACLoss(

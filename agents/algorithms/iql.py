@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import nn
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -106,6 +107,8 @@ class IQLConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
+    actions: ClassVar[str] = "continuous"
+
     expectile: float = 0.7  # tau in (0, 1): 0.5 is the mean of Q over the data's actions, towards 1 its maximum
     temperature: float = 0.5  # beta, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
@@ -131,6 +134,7 @@ class IQLConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)

@@ -11,10 +11,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -42,6 +43,8 @@ class ReBRACConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
+    actions: ClassVar[str] = "continuous"
+
     actor_penalty: float = 0.1  # beta_1 >= 0: squared distance to the data's action beside Q, scaled to a mean of 1
     critic_penalty: float = 0.5  # beta_2 >= 0: what the squared distance to the data's next action costs, in return
     policy_noise: float = 0.2  # standard deviation of the noise on the target action, in half action ranges, >= 0
@@ -68,6 +71,7 @@ class ReBRACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)

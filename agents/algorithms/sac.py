@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torchrl.objectives import SACLoss
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -32,6 +34,8 @@ class SACConfig:
     Raises:
         ConfigError: if a field is outside the range given in its comment.
     """
+
+    actions: ClassVar[str] = "continuous"
 
     alpha_init: float = 1.0  # weight of the entropy at the start, > 0
     target_entropy: float | None = None  # in nats; None: minus one per action dimension, for actions in +-1
@@ -56,6 +60,7 @@ class SACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=self.qvalue.num_nets, normalize=normalize)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torchrl.objectives import TD3BCLoss
 
+from agents import algorithms
 from agents.agent import AdamConfig, Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
@@ -32,6 +34,8 @@ class TD3BCConfig:
     Raises:
         ConfigError: if a field is outside the range given in its comment.
     """
+
+    actions: ClassVar[str] = "continuous"
 
     alpha: float = 2.5  # weight of Q, scaled to a mean size of 1, beside the squared error to the data, >= 0
     policy_noise: float = 0.2  # standard deviation of the noise on the target action, in half action ranges, >= 0
@@ -57,6 +61,7 @@ class TD3BCConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=self.qvalue.num_nets, normalize=normalize)

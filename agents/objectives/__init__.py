@@ -2,6 +2,7 @@
 
 from agents.objectives.awac import AWACLoss
 from agents.objectives.cql import CQLLoss
+from agents.objectives.dqn import DQNLoss, conservative_gap
 from agents.objectives.edac import EDACLoss, gradient_similarity
 from agents.objectives.iql import IQLLoss, advantage_weight, expectile_loss
 from agents.objectives.rebrac import ReBRACLoss
@@ -9,10 +10,12 @@ from agents.objectives.rebrac import ReBRACLoss
 __all__ = [
     "AWACLoss",
     "CQLLoss",
+    "DQNLoss",
     "EDACLoss",
     "IQLLoss",
     "ReBRACLoss",
     "advantage_weight",
+    "conservative_gap",
     "expectile_loss",
     "gradient_similarity",
 ]

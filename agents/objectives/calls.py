@@ -36,6 +36,7 @@ def distribution(actor: ProbabilisticTensorDictSequential, tensordict: TensorDic
     network = actor[0]
     if len(actor) == 2 and type(network) is TensorDictModule:  # as above
         outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return actor[1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
     return actor.get_dist(tensordict.copy())
 

@@ -118,6 +118,12 @@ def test_specs_come_back_with_asymmetric_bounds(agent, config, specs, tmp_path) 
     assert torch.equal(restored.observation_std, specs.observation_std)
 
 
+def test_specs_come_back_with_the_number_of_discrete_actions(discrete_specs, tmp_path) -> None:
+    config = agents.DQNConfig(qvalue=QValueConfig(**SMALL))
+    restored = load(save(tmp_path / "a", config.build(discrete_specs), config=config, specs=discrete_specs)).specs()
+    assert restored.discrete and restored.action == discrete_specs.action
+
+
 def test_generator_states_and_extra_values_come_back(agent, config, specs, tmp_path) -> None:
     own = torch.Generator().manual_seed(5)
     generators = {"torch": torch.get_rng_state(), "buffer": own.get_state()}

@@ -304,6 +304,18 @@ def test_random_policy_covers_discrete_actions_and_refuses_unbounded_ones() -> N
         random_policy(env)
 
 
+def test_an_index_reaches_the_environment_as_an_action_of_its_own() -> None:
+    class Alternates(nn.Module):
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            return (observation[:, 1] > 0.0).long()  # [1, O] -> [1]
+
+    policy = TensorDictModule(Alternates(), in_keys=["observation"], out_keys=["action"])
+    with EvaluationEnv("CartPole-v1") as env:
+        for episode in evaluate(policy, env, 3, record=True).episodes:
+            assert episode.actions.shape == episode.rewards.shape and episode.actions.dtype == np.int64
+            np.testing.assert_array_equal(episode.actions, episode.observations[:-1, 1] > 0.0)
+
+
 def test_failing_policy_stops_the_other_workers_and_restores_torch(threads: int) -> None:
     calls = itertools.count()
 

@@ -38,7 +38,9 @@ def draw_observations(scale: float = 1.0) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e6])
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("algorithm", agents.ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", [name for name, known in agents.ALGORITHMS.items() if known.actions == "continuous"]
+)
 def test_the_policy_of_every_algorithm_acts_as_in_torch(algorithm, normalize, scale, specs) -> None:
     torch.manual_seed(0)
     observations = draw_observations(scale)
@@ -47,6 +49,13 @@ def test_the_policy_of_every_algorithm_acts_as_in_torch(algorithm, normalize, sc
     assert actions.dtype == np.float32
     np.testing.assert_allclose(actions, in_torch(network, observations), rtol=1e-5, atol=1e-5)
     assert (actions >= specs.action.space.low.numpy()).all() and (actions <= specs.action.space.high.numpy()).all()
+
+
+def test_a_categorical_actor_acts_as_in_torch(discrete_specs) -> None:
+    network = agents.DiscreteIQLConfig(normalize_observations=True).build(discrete_specs).policy.module
+    actions = in_numpy(network, draw_observations())
+    assert set(actions) == {0, 1, 2}
+    np.testing.assert_array_equal(actions, in_torch(network, draw_observations()))
 
 
 def test_tanh_layers_and_layers_without_bias_act_as_in_torch(specs) -> None:

@@ -11,8 +11,10 @@ from torchrl.modules.distributions import TanhNormal
 
 import agents
 from agents.networks import (
+    ActionValueEnsemble,
     ActorConfig,
     BoundedTanhNormal,
+    CategoricalActorConfig,
     DeterministicActorConfig,
     Dropout,
     MLPConfig,
@@ -21,6 +23,7 @@ from agents.networks import (
     ValueConfig,
     default_target_entropy,
     deterministic_policy,
+    greedy_policy,
     separate_critics,
 )
 
@@ -270,3 +273,52 @@ def test_discrete_actions_are_refused_in_one_line(specs) -> None:
 
     with pytest.raises(agents.ConfigError, match="continuous actions.*Categorical"):
         ActorConfig().build(replace(specs, action=Categorical(2)))
+
+
+def test_continuous_actions_are_refused_in_one_line_where_discrete_ones_are_needed(specs) -> None:
+    for build in (CategoricalActorConfig().build, QValueConfig().build_action_values):
+        with pytest.raises(agents.ConfigError, match="discrete actions.*Bounded"):
+            build(specs)
+
+
+def test_values_of_all_actions_equal_the_members_one_by_one(discrete_specs, batch) -> None:
+    torch.manual_seed(0)
+    members = [small(MLPConfig).layers(5, 3) for _ in range(2)]
+    expected = torch.stack([member(batch["observation"]) for member in members], 1)
+    torch.testing.assert_close(ActionValueEnsemble(members, [])(batch["observation"]), expected)
+
+
+def test_the_value_of_a_discrete_action_is_its_own_among_those_of_all(discrete_specs, discrete_batches) -> None:
+    batch = discrete_batches(0)
+    networks = []
+    for build in (small(QValueConfig).build, small(QValueConfig).build_action_values):
+        torch.manual_seed(0)
+        networks.append(build(discrete_specs, normalize=True))
+    chosen, all_actions = (network(batch.clone()) for network in networks)
+    for qvalues, action_value, action in zip(
+        chosen["state_action_value"], all_actions["action_value"], batch["action"]
+    ):
+        assert torch.equal(qvalues, action_value[:, action])
+
+
+def test_a_categorical_actor_has_a_probability_per_action(discrete_specs, discrete_batches) -> None:
+    batch = discrete_batches(0)
+    actor = small(CategoricalActorConfig).build(discrete_specs)
+    logits = actor[0].module(batch["observation"])
+    expected = torch.log_softmax(logits, -1)[torch.arange(16), batch["action"]]
+    torch.testing.assert_close(actor.get_dist(batch.clone()).log_prob(batch["action"]), expected)
+    assert discrete_specs.action.is_in(actor(batch.clone())["action"])
+
+
+def test_a_greedy_policy_follows_what_it_was_made_from(discrete_specs, batch) -> None:
+    for network in (
+        small(QValueConfig).build_action_values(discrete_specs),
+        small(CategoricalActorConfig).build(discrete_specs)[0],
+    ):
+        policy = greedy_policy(network)
+        assert not policy.training and network.training
+        for best in range(3):
+            last = [parameter for parameter in network.parameters() if parameter.shape[-1] == 3][-1]
+            with torch.no_grad():
+                last.zero_()[..., best] = 1e6  # the bias of one output
+            assert (policy(batch.clone())["action"] == best).all()

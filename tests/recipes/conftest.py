@@ -75,12 +75,11 @@ def small(algorithm: str) -> list[str]:
             elif is_dataclass(value):
                 yield from sizes(value, f"{prefix}{entry.name}.")
 
-    return [f"algorithm={algorithm}", *sizes(agents.ALGORITHMS[algorithm.split("_")[0]](), "algorithm.")]
+    known = [name for name in agents.ALGORITHMS if f"{algorithm}_".startswith(f"{name}_")]  # presets add to the name
+    return [f"algorithm={algorithm}", *sizes(agents.ALGORITHMS[max(known, key=len)](), "algorithm.")]
 
 
-def write_dataset(
-    dataset_id: str, *, named: bool = True, discrete: bool = False, scale: float = 1.0, seed: int = 0
-) -> None:
+def write_dataset(dataset_id: str, *, named: bool = True, scale: float = 1.0, seed: int = 0) -> None:
     """Eight episodes of random actions in Pendulum-v1, truncated after 25 steps, as a Minari dataset.
 
     Args:
@@ -98,20 +97,16 @@ def write_dataset(
             observations.append(observation)
             rewards.append(reward)
         ends = np.arange(EPISODE_STEPS) == EPISODE_STEPS - 1
-        taken = np.zeros(EPISODE_STEPS, np.int64) if discrete else np.array(actions)
         episodes.append(
             EpisodeBuffer(
                 observations=np.array(observations),
-                actions=taken,
+                actions=np.array(actions),
                 rewards=rewards,
                 terminations=ends & False,
                 truncations=ends,
             )
         )
-    spaces = {
-        "observation_space": env.observation_space,
-        "action_space": gym.spaces.Discrete(3) if discrete else env.action_space,
-    }
+    spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
     metadata = {"env": env.spec if named else None, "ref_min_score": -300.0, "ref_max_score": -50.0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that no author and no code is named
@@ -119,7 +114,7 @@ def write_dataset(
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(write_cartpole: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment variables for a process without an account, with everything it touches in a temporary folder."""
     home = tmp_path_factory.mktemp("home")
     variables = {
@@ -139,8 +134,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         write_dataset(DATASET)
         write_dataset("test/other-v0", seed=1)
         write_dataset("test/no-env-v0", named=False)
-        write_dataset("test/discrete-v0", discrete=True)
         write_dataset("test/outside-v0", scale=1.5)
+        write_cartpole("test/cartpole-v0")
         return dict(os.environ)
 
 

@@ -23,7 +23,7 @@ MISTAKES = {
     "wandb.projct=x": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); valid are .*",
     "algorithm.expectle=0.9": r".*did you mean algorithm.expectile\?\); valid are .*temperature.*",
     "algorithm.actor.hiden_sizes=[8]": r".*did you mean algorithm.actor.hidden_sizes\?.*",
-    "algorithm=bc algorithm.expectile=0.9": r"'algorithm.expectile' is a setting of iql, not of the algorithm chosen.*",
+    "algorithm=bc algorithm.expectile=0.9": r"'algorithm.expectile' is a setting of .*iql, not of the algorithm.*",
     "hydra.foo=1": r"unknown setting 'hydra.foo'; valid are .*",
     "algorithm=ilq": rf"unknown algorithm 'ilq' \(did you mean iql\?\); {CHOICE}",
     "algorithm=": rf"unknown algorithm ''; {CHOICE}",
@@ -62,7 +62,7 @@ MISTAKES_SEEN_WITH_THE_DATA = {
     "device=mps": r"unsupported device 'mps'; choose from auto, cpu, cuda, cuda:<n>",
     "device=cuda:99": r"device=cuda:99, but torch sees \d+ CUDA devices; use device=cpu or auto",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*; did you mean test/pendulum-v0.*",
-    "dataset=test/discrete-v0": r"this algorithm needs continuous actions in a Box, .*; choose a dataset .*",
+    "dataset=test/cartpole-v0": r"iql learns from continuous actions, the data have discrete ones; choose from .*dqn.*",
     "eval_env=Pendulm-v1": r"unknown environment 'Pendulm-v1': .*",
     "eval_env=CartPole-v1": r"environment 'CartPole-v1' has .*; pass one that fits as eval_env=ID",
 }
@@ -88,6 +88,12 @@ def test_a_mistake_is_refused_in_one_line(typed, train_as_is, tmp_path) -> None:
 @pytest.mark.parametrize("typed", MISTAKES_SEEN_WITH_THE_DATA)
 def test_a_mistake_that_shows_with_the_data_is_refused_in_one_line(typed, train, tmp_path) -> None:
     assert re.fullmatch(MISTAKES_SEEN_WITH_THE_DATA[typed], train(*typed.split(), before=NO_NETWORK).refusal())
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_algorithm_for_other_actions_is_refused_with_those_for_them(train, tmp_path) -> None:
+    message = train(algorithm="dqn", before=NO_NETWORK).refusal()
+    assert re.fullmatch("dqn learns from discrete actions, the data have continuous ones; choose from .*iql.*", message)
     assert os.listdir(tmp_path) == []
 
 
@@ -140,9 +146,11 @@ def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> N
         }
     assert {type(preset) for preset in presets.values()} == set(agents.ALGORITHMS.values())
     assert presets["bc"] == agents.BCConfig(actor_optimizer=AdamConfig(lr=3e-4, decay_steps=7))
-    decayed = {name for name, preset in presets.items() if preset.actor_optimizer.decay_steps == 7}
-    assert {"bc", "iql", "iql_corl", "iql_tuned"} <= decayed
-    for name in ("cql", "edac", "sac", "td3_bc"):  # whose sources have constant rates
+    decayed = {
+        name for name, preset in presets.items() if vars(preset).get("actor_optimizer") == AdamConfig(decay_steps=7)
+    }
+    assert {"bc", "discrete_iql", "iql", "iql_corl", "iql_tuned"} <= decayed
+    for name in ("cql", "discrete_cql", "dqn", "edac", "sac", "td3_bc"):  # whose sources have constant rates
         assert presets[name] == agents.ALGORITHMS[name]()
     assert presets["sac_n"] == replace(
         agents.EDACConfig(eta=0.0), qvalue=replace(agents.EDACConfig().qvalue, num_nets=100)

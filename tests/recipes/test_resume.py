@@ -164,6 +164,15 @@ def test_a_killed_run_resumes_exactly(moment, train, train_as_is, tmp_path, neve
     assert_same(outcome_of(tmp_path / RUN), outcome_of(never_stopped / RUN))
 
 
+def test_a_killed_run_on_discrete_actions_resumes_exactly(train, train_as_is, tmp_path, outcome_of) -> None:
+    settings = (*SETTINGS, "dataset=test/cartpole-v0")
+    assert train(*settings, "run_dir=whole", algorithm="discrete_iql").code == 0
+    killed = KILL + DURING_AN_UPDATE.format(updates=17)
+    assert train(*settings, "run_dir=killed", algorithm="discrete_iql", before=killed).code == -9
+    assert train_as_is("resume=killed").code == 0
+    assert_same(outcome_of(tmp_path / "killed"), outcome_of(tmp_path / "whole"))
+
+
 @pytest.mark.parametrize(("name", "code", "logger"), [("SIGINT", 130, "none"), ("SIGTERM", 143, "wandb")])
 def test_a_signal_finishes_the_update_saves_and_tells_how_to_go_on(
     name, code, logger, train, train_as_is, tmp_path, never_stopped, outcome_of, read_wandb

@@ -233,6 +233,18 @@ def test_an_algorithm_gets_the_transitions_that_it_asks_for(train, tmp_path, rea
     assert losses("rebrac", "train/next_action_distance")
 
 
+@pytest.mark.parametrize("name", [name for name, known in agents.ALGORITHMS.items() if known.actions == "discrete"])
+def test_discrete_actions_are_trained_on_and_evaluated(name, train, evaluate, tmp_path, read_csv) -> None:
+    trained = train("dataset=test/cartpole-v0", algorithm=name, plot=True)
+    assert trained.code == 0, trained.err
+    folder = tmp_path / f"runs/{name}/test/cartpole-v0/seed0"
+    assert (folder / "returns.png").is_file()
+    evaluated = evaluate(f"checkpoint={folder}", "num_episodes=2", "num_envs=1")
+    assert evaluated.code == 0, evaluated.err
+    returns = [float(row["return"]) for row in read_csv(folder / "evaluation" / "episodes.csv")]
+    assert sum(returns) / 2 == float(read_csv(folder / "evaluations.csv")[-1]["eval/return"]) >= 8.0
+
+
 def test_several_seeds_train_one_after_the_other_in_folders_of_their_own(train, tmp_path, usual, read_log) -> None:
     finished = train("-m", "seed=0,1")
     assert finished.code == 0, finished.err

@@ -1,0 +1,63 @@
+"""Double DQN (van Hasselt et al. 2015, arXiv 1509.06461) on a fixed dataset, for discrete actions.
+
+.. math::
+    L_Q = E[\\, (r + \\gamma (1 - \\mathrm{terminated}) \\bar Q(s', \\arg\\max_a Q(s', a)) - Q(s, a))^2 \\,]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from agents import algorithms
+from agents.agent import AdamConfig, Agent
+from agents.agent import check_settings as check_agent_settings
+from agents.data import Specs
+from agents.networks import QValueConfig, greedy_policy
+from agents.objectives import DQNLoss
+from agents.objectives.dqn import check_settings as check_loss_settings
+
+
+@dataclass
+class DQNConfig:
+    """Double DQN, which nothing keeps near the data: the control that shows what offline methods are for.
+
+    The settings are those of ``discrete_cql``, which differs in its penalty alone. DQN on Atari (Mnih et al. 2015)
+    clips errors and copies the targets: ``loss_function="smooth_l1", target_tau=1.0, target_every=10_000``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    actions: ClassVar[str] = "discrete"
+
+    gamma: float = 0.99  # discount in [0, 1]
+    loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1
+    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
+    target_every: int = 1  # the targets move at every n-th update, >= 1
+    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
+    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    qvalue: QValueConfig = field(default_factory=lambda: QValueConfig(num_nets=1))
+    critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def __post_init__(self) -> None:
+        check_loss_settings(loss_function=self.loss_function, gamma=self.gamma)
+        check_agent_settings(
+            target_tau=self.target_tau, target_every=self.target_every, max_grad_norm=self.max_grad_norm
+        )
+
+    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
+        qvalue = self.qvalue.build_action_values(specs, normalize=self.normalize_observations).to(device)
+        loss = DQNLoss(qvalue, loss_function=self.loss_function, gamma=self.gamma)
+        return Agent(
+            loss,
+            greedy_policy(qvalue),
+            optimizers={"critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer)},
+            target_tau=self.target_tau,
+            target_every=self.target_every,
+            max_grad_norm=self.max_grad_norm,
+        )

@@ -1,0 +1,157 @@
+"""Double DQN (van Hasselt et al. 2015, arXiv 1509.06461) and conservative Q-learning (Kumar et al. 2020, arXiv
+2006.04779) for discrete actions.
+
+Shapes: ``B`` batch, ``N`` critics, ``A`` actions. Values are in units of (scaled) discounted return.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict, TensorDictBase, TensorDictParams
+from tensordict.nn import TensorDictModule, dispatch
+from tensordict.utils import NestedKey
+from torch import Tensor
+from torchrl.objectives import LossModule
+from torchrl.objectives.utils import distance_loss
+
+from agents.errors import require, require_choice
+from agents.networks import chosen_action_value
+from agents.objectives.calls import bellman_target, output
+from agents.objectives.iql import QVALUE_LOSSES
+
+
+def conservative_gap(action_value: Tensor, qvalues: Tensor) -> Tensor:
+    r"""How far a soft maximum over all actions lies above the action of the data.
+
+    .. math:: \log \sum_a \exp Q(s, a) - Q(s, a_{data})        (CQL, eq. 4)
+
+    Args:
+        action_value: of all actions, ``[B, N, A]``.
+        qvalues: of the data's actions, ``[B, N]``.
+
+    Returns:
+        Gap per state and critic, ``[B, N]``, > 0.
+    """
+    return action_value.logsumexp(-1) - qvalues
+
+
+class DQNLoss(LossModule):
+    r"""Double Q-learning on discrete actions, conservative or not, from one evaluation of each network per state.
+
+    With :math:`\bar Q` the target critics and :math:`a^* = \arg\max_a Q(s', a)`,
+
+    .. math::
+        L_Q &= E[\, (r + \gamma (1 - \mathrm{terminated}) \bar Q(s', a^*) - Q(s, a))^2 \,] \\
+        L_C &= E[\, \log \sum_a \exp Q(s, a) - Q(s, a_{data}) \,]
+
+    DQN minimises :math:`L_Q`, CQL :math:`\tfrac{1}{2} L_Q + \alpha L_C`. Of several critics the losses are summed, the
+    mean chooses :math:`a^*` and the smallest gives its value (d3rlpy's reading of clipped double Q-learning).
+
+    Differs from :class:`torchrl.objectives.DQNLoss`: the loss has a name that says what it is, critics come as one
+    ensemble module, statistics are returned, and the batch is left as it was. Differs from
+    :class:`torchrl.objectives.DiscreteCQLLoss` in that too, and: there is an :math:`\alpha`, and the targets come from
+    the target network, which that one holds but, in TorchRL 0.14.1, never reads.
+
+    Args:
+        qvalue_network: ``observation -> action_value [B, N, A]``.
+        loss_function: distance in :math:`L_Q`: ``l2``, ``l1`` or ``smooth_l1``.
+        gamma: discount in [0, 1].
+        cql_alpha: alpha >= 0, weight of :math:`L_C`; None is DQN.
+
+    Returns (forward): TensorDict of scalars ``loss_qvalue``, with ``cql_alpha`` also ``loss_cql`` (weights included),
+    and, detached, ``qvalue`` (of the data's actions), ``qvalue_greedy`` (of the best ones), ``greedy_share`` (of the
+    data's actions that are the best ones).
+
+    Raises:
+        ConfigError: if a setting is out of range.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        action: NestedKey = "action"
+        action_value: NestedKey = "action_value"
+        reward: NestedKey = "reward"
+        terminated: NestedKey = "terminated"
+
+    tensor_keys: _AcceptedKeys
+    default_keys = _AcceptedKeys
+
+    qvalue_network: TensorDictModule
+    qvalue_network_params: TensorDictParams
+    target_qvalue_network_params: TensorDictParams
+
+    def __init__(
+        self,
+        qvalue_network: TensorDictModule,
+        *,
+        loss_function: str = "l2",
+        gamma: float = 0.99,
+        cql_alpha: float | None = None,
+    ) -> None:
+        check_settings(loss_function=loss_function, gamma=gamma, cql_alpha=cql_alpha)
+        super().__init__()
+        self.loss_function = loss_function
+        self.gamma = gamma
+        self.cql_alpha = cql_alpha
+        self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
+
+    @property
+    def in_keys(self) -> list[NestedKey]:
+        keys, observations = self.tensor_keys, self.qvalue_network.in_keys
+        following = [("next", key) for key in (*observations, keys.reward, keys.terminated)]
+        return [*observations, keys.action, *following]
+
+    @property
+    def out_keys(self) -> list[str]:
+        losses = ["loss_qvalue"] if self.cql_alpha is None else ["loss_qvalue", "loss_cql"]
+        return [*losses, "qvalue", "qvalue_greedy", "greedy_share"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        action = tensordict.get(self.tensor_keys.action)  # [B]
+        action_value = self._action_value(tensordict, self.qvalue_network_params)  # [B, N, A]
+        qvalues = chosen_action_value(action_value, action)  # [B, N]
+        target = self._bellman_target(tensordict)[:, None].expand_as(qvalues)  # [B] -> [B, N]
+        bellman_error = distance_loss(qvalues, target, self.loss_function).sum(-1).mean()
+
+        losses = {"loss_qvalue": bellman_error}
+        if self.cql_alpha is not None:
+            gap = conservative_gap(action_value, qvalues).sum(-1).mean()
+            losses = {"loss_qvalue": 0.5 * bellman_error, "loss_cql": self.cql_alpha * gap}
+        return TensorDict({**losses, **_statistics(action_value.detach(), qvalues.detach(), action)})
+
+    def _action_value(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
+        with params.to_module(self.qvalue_network):
+            return output(self.qvalue_network, tensordict, self.tensor_keys.action_value)
+
+    @torch.no_grad()
+    def _bellman_target(self, tensordict: TensorDictBase) -> Tensor:
+        following = tensordict.get("next")
+        best = self._action_value(following, self.qvalue_network_params).mean(1).argmax(-1)  # [B, N, A] -> [B]
+        values = self._action_value(following, self.target_qvalue_network_params)  # [B, N, A]
+        next_value = chosen_action_value(values, best).amin(-1)  # [B, N, A] -> [B]
+        keys = self.tensor_keys
+        return bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
+
+
+def _statistics(action_value: Tensor, qvalues: Tensor, action: Tensor) -> dict[str, Tensor]:
+    best_value, best_action = action_value.mean(1).max(-1)  # [B, N, A] -> [B], [B]
+    return {
+        "qvalue": qvalues.mean(),
+        "qvalue_greedy": best_value.mean(),
+        "greedy_share": (best_action == action).float().mean(),
+    }
+
+
+def check_settings(*, loss_function: str, gamma: float, cql_alpha: float | None = None) -> None:
+    """Refuse settings of :class:`DQNLoss` that are out of range.
+
+    Raises:
+        ConfigError: naming the setting, its range and the value.
+    """
+    require_choice("loss_function", loss_function, QVALUE_LOSSES)
+    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
+    require(cql_alpha is None or 0.0 <= cql_alpha < math.inf, "alpha", "be at least 0", cql_alpha)
