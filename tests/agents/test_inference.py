@@ -52,9 +52,10 @@ def test_the_policy_of_every_algorithm_acts_as_in_torch(algorithm, normalize, sc
 
 
 def test_a_categorical_actor_acts_as_in_torch(discrete_specs) -> None:
+    torch.manual_seed(0)
     network = agents.DiscreteIQLConfig(normalize_observations=True).build(discrete_specs).policy.module
     actions = in_numpy(network, draw_observations())
-    assert set(actions) == {0, 1, 2}
+    assert len(set(actions)) > 1
     np.testing.assert_array_equal(actions, in_torch(network, draw_observations()))
 
 
