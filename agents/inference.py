@@ -9,6 +9,7 @@ Shapes: ``O`` observation, ``A`` action, ``I`` and ``H`` inputs and outputs of a
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ NUMPY: dict[Callable[..., Tensor], Callable[..., NDArray[Any]]] = {
     F.dropout: lambda x, p, training, inplace: x,  # in eval mode
     torch.tanh: np.tanh,
     Tensor.add: np.add,
+    Tensor.__getitem__: operator.getitem,
     Tensor.argmax: np.argmax,
     Tensor.sub: np.subtract,
     Tensor.mul: np.multiply,

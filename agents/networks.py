@@ -274,6 +274,7 @@ class TanhNormalActor(nn.Module):
             *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], 2 * specs.action.shape[-1])
         )
         self.log_std_range = (config.log_std_min, config.log_std_max)
+        self.num_actions = specs.action.shape[-1]
         _register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -286,7 +287,7 @@ class TanhNormalActor(nn.Module):
         return self.action_center + self.action_half_range * torch.tanh(loc[:, None] + scale[:, None] * noise)
 
     def mean_action(self, observation: Tensor) -> Tensor:
-        loc, _ = self(observation)
+        loc = self.layers(observation)[..., : self.num_actions]
         return self.action_center + self.action_half_range * torch.tanh(loc)
 
 

@@ -1,6 +1,6 @@
 """How fast an update is: every algorithm, the stages of one, and an evaluation, beside other ways to write IQL.
 
-    python benchmarks/throughput.py                            everything, about two minutes on two cores
+    python benchmarks/throughput.py                            everything, about five minutes on two cores
     python benchmarks/throughput.py --only plain torchrl iql   some of it
     python benchmarks/throughput.py --profile                  where the time of an IQL update goes, by operator
     python benchmarks/throughput.py --check                    how far 100 compiled updates end from eager ones
@@ -252,8 +252,8 @@ def count(text: str) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = list(known_contestants())
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=count, default=10, help="rounds to take the median of (10)")
-    parser.add_argument("--updates", type=count, default=100, help="updates of each contestant in a round (100)")
+    parser.add_argument("--rounds", type=count, default=5, help="rounds to take the median of (5)")
+    parser.add_argument("--updates", type=count, default=50, help="updates of each contestant in a round (50)")
     parser.add_argument("--threads", type=count, help="threads of torch (torch's own choice)")
     parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda or cuda:<n>")
     parser.add_argument(
