@@ -1,6 +1,6 @@
 """How fast an update is: every algorithm, the stages of one, and an evaluation, beside other ways to write IQL.
 
-    python benchmarks/throughput.py                            everything, about five minutes on two cores
+    python benchmarks/throughput.py                            everything, ten minutes and more on two cores
     python benchmarks/throughput.py --only plain torchrl iql   some of it
     python benchmarks/throughput.py --profile                  where the time of an IQL update goes, by operator
     python benchmarks/throughput.py --check                    how far 100 compiled updates end from eager ones
