@@ -273,7 +273,8 @@ def compiler_problem() -> str | None:
     return None
 
 
-@pytest.mark.parametrize("mode", ["trace", "inductor"])
+# ten seconds of C++ each: `make test ARGS='-m slow'` runs it; every compilation checks its results anyway
+@pytest.mark.parametrize("mode", ["trace", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_a_compiled_update_equals_the_eager_one(config, specs, batches, mode) -> None:
     """Over 100 updates, with the random numbers of the eager one."""
     if mode == "inductor" and compiler_problem():
