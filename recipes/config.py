@@ -33,6 +33,7 @@ LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
 PRECISIONS = ("float32", "bfloat16")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
+EXECUTORS = ("local", "ray", "slurm")
 WANDB_MODES = ("auto", "online", "offline")
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
 NO_PLACE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -133,7 +134,58 @@ class EvaluateConfig:
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
-RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig}
+@dataclass
+class SlurmConfig:
+    """What ``recipes/compare.py executor=slurm`` asks the scheduler for, for each run."""
+
+    partition: str | None = None  # None: the cluster's default
+    minutes: int = 24 * 60  # after which a run is stopped, >= 1; the same call goes on with it
+    memory_gb: int = 4  # >= 1
+
+    def __post_init__(self) -> None:
+        for name in ("minutes", "memory_gb"):
+            require(getattr(self, name) >= 1, f"slurm.{name}", "be at least 1", getattr(self, name))
+
+
+@dataclass
+class CompareConfig:
+    """Settings of ``recipes/compare.py``, beside those that it hands on to ``recipes/train.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    algorithms: list[str] = field(default_factory=lambda: ["iql", "bc"])  # as algorithm= of train.py, with commas
+    datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v0"])  # Minari ids, with commas
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # with commas; each of them for each of the others
+    baseline: str | None = None  # that the others are to improve on; None: bc if it is compared, else the first
+    executor: str = "local"  # where runs are made: local, ray or slurm
+    workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
+    address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    runs: str = "runs"  # folder of all runs: those that are finished there are not made again
+    output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
+    num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
+    logger: str = "none"  # wandb: each run and, as a run of its own, the comparison; none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("algorithms", "datasets", "seeds"):
+            values = getattr(self, name)
+            require(len(values) > 0 and len({*values}) == len(values), name, "be different ones, at least one", values)
+        require(all(seed >= 0 for seed in self.seeds), "seeds", "be at least 0", self.seeds)
+        for name in ("workers", "num_resamples"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        if self.baseline is not None:
+            require_choice("baseline", self.baseline, self.algorithms)
+        require_choice("executor", self.executor, EXECUTORS)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig, "compare": CompareConfig}
+# settings of train.py that compare.py does not hand on: it has one of its own, or chooses the value
+OF_COMPARE = ("algorithm", "dataset", "seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
 
 
 def register() -> None:
@@ -256,8 +308,16 @@ def key_names(config: Any, prefix: str = "") -> Iterator[str]:
             yield from key_names(value, f"{prefix}{entry.name}.")
 
 
+def handed_on(key: str) -> bool:
+    """Whether ``recipes/compare.py`` gives a setting to each run."""
+    known = {name for name in key_names(TrainConfig()) if name.split(".")[0] not in OF_COMPARE}
+    return key in known or key.startswith("algorithm.")
+
+
 def _unknown_key(key: str, recipe: str) -> str:
     names = [*key_names(RECIPES[recipe]())]
+    if recipe == "compare":
+        names += [name for name in key_names(TrainConfig()) if handed_on(name)]
     if recipe == "train" and key.startswith("algorithm."):
         owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
         if others := [name for name, keys in owners.items() if key in keys]:

@@ -26,6 +26,7 @@ TRAIN = Path(__file__).with_name("train.py")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 OUTPUT = "output.log"  # in the run's folder: what it printed
 LOOK_EVERY = 0.2  # seconds between two looks at the processes
+ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)(: |$)")  # how a line that names one begins
 SAFE = re.compile(r"[\w./:+-]+")  # what Hydra reads as it stands
 
 
@@ -53,6 +54,9 @@ class Job:
             return ["num_eval_envs=1", *self.overrides, f"run_dir={quoted(self.folder)}"]
         free = [override for override in self.overrides if re.split(r"[.=]", override)[0] in FREE_ON_RESUME]
         return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(TRAIN), *self.arguments()]
 
 
 @dataclass(frozen=True)
@@ -134,17 +138,23 @@ def run_jobs(
 
 def start_process(job: Job) -> subprocess.Popen[bytes]:
     """``recipes/train.py`` with one thread, in a session of its own: a terminal's Ctrl-C reaches the pool alone."""
-    keep_output(job)  # of a pool that was killed
-    beside(job).parent.mkdir(parents=True, exist_ok=True)
-    with open(beside(job), "w") as output:
+    with open(begin_output(job), "a") as output:
         return subprocess.Popen(
-            [sys.executable, str(TRAIN), *job.arguments()],
+            job.command(),
             env={**os.environ, **ONE_THREAD},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
+
+
+def begin_output(job: Job) -> Path:
+    """An empty file for what a job prints."""
+    keep_output(job)  # of a pool that was killed
+    beside(job).parent.mkdir(parents=True, exist_ok=True)
+    beside(job).write_text("")
+    return beside(job)
 
 
 def beside(job: Job) -> Path:
@@ -185,8 +195,9 @@ def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:
     if stopping:
         return Outcome("stopped", output=output)
     lines = output.read_text(errors="replace").splitlines() if output.exists() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}")
-    reason = f"killed by signal {-code}" if code < 0 else last.removeprefix("error: ")
+    said = [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
+    errors = [line for line in said if ERROR.match(line)] or said  # warnings may follow the error
+    reason = f"killed by signal {-code}" if code < 0 else errors[-1].removeprefix("error: ")
     return Outcome("failed", reason, output)
 
 

@@ -109,7 +109,7 @@ def leaves(settings: object, prefix: str = "") -> set[str]:
     return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
 
-@pytest.mark.parametrize("recipe", ["train", "evaluate"])
+@pytest.mark.parametrize("recipe", ["train", "evaluate", "compare"])
 def test_help_lists_every_setting_with_its_default_and_a_comment(recipe, run_recipe, tmp_path) -> None:
     shown = run_recipe(recipe, "--help", cwd=tmp_path)
     assert shown.code == 0
@@ -119,7 +119,7 @@ def test_help_lists_every_setting_with_its_default_and_a_comment(recipe, run_rec
     if recipe == "train":
         keys = keys.union(*(leaves(algorithm(), "algorithm.") for algorithm in agents.ALGORITHMS.values()))
     assert {name for name, _, _ in lines} == keys
-    assert {name: default for name, default, _ in lines}["seed"] == "=0"
+    assert {name: default for name, default, _ in lines}["wandb.mode"] == "=auto"
     assert os.listdir(tmp_path) == []
 
 

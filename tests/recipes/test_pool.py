@@ -31,7 +31,9 @@ begun = len(log.read_text().splitlines())
 for step in range(begun, 11):
     time.sleep(float(os.environ["PACE"]))
     with open(log, "a") as file: file.write(f"{step},0.5\\n")
-    if given.get("seed") == "13": sys.exit("error: loss is not finite")
+    if given.get("seed") == "13":
+        print("error: loss is not finite\\nwarning: something was left behind", file=sys.stderr)
+        sys.exit(2)
     if stop: print("saved"); sys.exit(128 + stop[0])
 (folder / "evaluations.csv").write_text(f"step,eval/return,eval/d4rl_score\\n10,-3.0,{begun}.5\\n")
 """
