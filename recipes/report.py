@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -38,12 +38,16 @@ def headline(result: EvalResult) -> str:
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
-    """A row per evaluated policy and one for the dataset; the first column to the left, numbers to the right."""
+    """A row per evaluated policy and one for the dataset."""
     rows = [_evaluation_row(name, result) for name, result in evaluations.items() if result is not None]
-    lines = [list(COLUMNS), *rows, *([_dataset_row(dataset)] if dataset else [])]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    aligned = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
-    return "\n".join([aligned[0], "  ".join("-" * width for width in widths), *aligned[1:]])
+    return aligned([list(COLUMNS), *rows, *([_dataset_row(dataset)] if dataset else [])])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A header and rows for a terminal; the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    header, *rows = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+    return "\n".join([header, "  ".join("-" * width for width in widths), *rows])
 
 
 def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
@@ -107,7 +111,7 @@ class ReturnsPlot:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
-        return _to_png(figure)
+        return to_image(figure)
 
 
 def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:
@@ -121,12 +125,13 @@ def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: s
     axes.set(title=title, xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    write_atomically(path, _to_png(figure))
+    write_atomically(path, to_image(figure))
 
 
-def _to_png(figure: Figure) -> bytes:
+def to_image(figure: Figure, kind: str = "png") -> bytes:
+    """The figure as a file of a kind that matplotlib knows; it is closed."""
     image = io.BytesIO()
-    figure.savefig(image, format="png")
+    figure.savefig(image, format=kind)
     plt.close(figure)
     return image.getvalue()
 

@@ -1,0 +1,178 @@
+"""The tables of a comparison as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agents.statistics import Estimate
+from published import SOURCES
+from results import RETURN, STATISTICS, Cell, Section
+
+LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
+
+
+def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> list[list[str]]:
+    """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
+
+    Args:
+        show: a cell as text; True for the highest mean of its row.
+        rest: text of a cell that is not known.
+    """
+    table = [["dataset", *section.algorithms]]
+    for dataset in section.datasets:
+        row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
+        best = max(cell.mean for cell in row.values())
+        shown = (show(row[name], row[name].mean == best) if name in row else rest for name in section.algorithms)
+        table.append([dataset, *shown])
+        others = {name: cell.published for name, cell in row.items() if cell.published is not None}
+        if others:
+            shown = (f"{others[name]:.1f}" if name in others else rest for name in section.algorithms)
+            table.append(["published", *shown])
+    return table
+
+
+def aggregates_table(section: Section, rest: str) -> list[list[str]]:
+    """A row per algorithm, a column per statistic over datasets, with 95 % intervals."""
+    names = [*STATISTICS, section.improvement]
+    rows = [
+        [algorithm, *(_interval(found[name], name) if name in found else rest for name in names)]
+        for algorithm, found in section.aggregates.items()
+    ]
+    return [["algorithm", *names], *rows]
+
+
+def seeds_table(section: Section, rest: str) -> list[list[str]]:
+    """A row per dataset and algorithm with every seed's score."""
+    table = [["dataset", "algorithm", "mean", "standard error", "each seed"]]
+    for (dataset, algorithm), cell in section.cells.items():
+        each = ", ".join(f"{seed}: {number(score)}" for seed, score in cell.seeds.items())
+        error = rest if math.isnan(cell.error) else number(cell.error)
+        table.append([dataset, algorithm, number(cell.mean), error, each])
+    return table
+
+
+def number(value: float) -> str:
+    """One digit after the point, none for thousands: what evaluations of a few episodes can tell apart."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+
+
+def spread(cell: Cell, plus_minus: str = "±") -> str:
+    """Mean and standard error."""
+    return number(cell.mean) if math.isnan(cell.error) else f"{number(cell.mean)} {plus_minus} {number(cell.error)}"
+
+
+def _interval(estimate: Estimate, name: str) -> str:
+    digits = 2 if name.startswith("P(") else 1
+    bounds = "" if math.isnan(estimate.low) else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return f"{estimate.value:.{digits}f}{bounds}"
+
+
+def sources(section: Section) -> list[str]:
+    """Where the published scores come from, a line each."""
+    found = {SOURCES[algorithm] for (_, algorithm), cell in section.cells.items() if cell.published is not None}
+    return [f"published: {source}" for source in sorted(found)]
+
+
+def to_markdown(made: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
+    """The whole comparison as a page.
+
+    Args:
+        about: lines on how it was made.
+        figures: names of image files beside the page, by protocol.
+    """
+
+    def bold(cell: Cell, best: bool) -> str:
+        return f"**{spread(cell)}**" if best else spread(cell)
+
+    parts = ["# Comparison", *about]
+    for section in made:
+        parts.append(f"## {section.protocol.title}")
+        parts.append(f"Last evaluation, mean ± standard error over seeds{_of_returns(section)}.")
+        parts.append(_pipes(matrix(section, bold, "")))
+        parts += sources(section)
+        if section.aggregates:
+            parts.append("Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):")
+            parts.append(_pipes(aggregates_table(section, "")))
+        parts += section.notes
+        parts += [f"![{name}]({name})" for name in figures.get(section.protocol.name, ())]
+        parts += ["Each seed:", _pipes(seeds_table(section, ""))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _of_returns(section: Section) -> str:
+    return "; not normalised" if section.protocol is RETURN else ""
+
+
+def _pipes(table: Sequence[Sequence[str]]) -> str:
+    header, *rows = table
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def to_latex(made: Iterable[Section]) -> str:
+    """The tables for a paper; they need ``\\usepackage{booktabs}``."""
+
+    def bold(cell: Cell, best: bool) -> str:
+        text = f"{number(cell.mean)}" if math.isnan(cell.error) else f"{number(cell.mean)} \\pm {number(cell.error)}"
+        return f"$\\mathbf{{{text}}}$" if best else f"${text}$"
+
+    parts = []
+    for section in made:
+        title = section.protocol.title
+        caption = f"{title}: last evaluation, mean and standard error over seeds."
+        parts.append(_tabular(matrix(section, bold, "--"), " ".join((caption, *sources(section))), section, "scores"))
+        if section.aggregates:
+            caption = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
+            parts.append(_tabular(aggregates_table(section, "--"), caption, section, "aggregates"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, label: str) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cell if cell.startswith("$") else cell.translate(LATEX_SPECIAL) for cell in cells) + r" \\"
+
+    header, *rows = table
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption.translate(LATEX_SPECIAL)}}}",
+            rf"\label{{tab:{section.protocol.name}-{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            r"\toprule",
+            line(header),
+            r"\midrule",
+            *map(line, rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def numbers(made: Iterable[Section]) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything as plain numbers: tables of runs, of datasets and of statistics over datasets, each with a header."""
+    runs = [("protocol", "dataset", "algorithm", "seed", "score")]
+    datasets = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published")]
+    aggregates = [("protocol", "algorithm", "statistic", "value", "low", "high")]
+    for section in made:
+        protocol = section.protocol.name
+        for (dataset, algorithm), cell in section.cells.items():
+            runs += [(protocol, dataset, algorithm, seed, score) for seed, score in cell.seeds.items()]
+            row = (len(cell.seeds), cell.mean, cell.error, cell.published)
+            datasets.append((protocol, dataset, algorithm, *row))
+        for algorithm, found in section.aggregates.items():
+            for name, estimate in found.items():
+                interval = (float(value) for value in (estimate.value, estimate.low, estimate.high))
+                aggregates.append((protocol, algorithm, name, *interval))
+    return {"runs": runs, "datasets": datasets, "aggregates": aggregates}
+
+
+def to_csv(table: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue()
