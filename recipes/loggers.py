@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ QUIET = {
     "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
     "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
 }
-PATHS = ("run_dir", "resume", "checkpoint", "output")  # settings that name places on this machine: they stay here
+PATHS = (
+    "run_dir",
+    "resume",
+    "checkpoint",
+    "output",
+    "runs",
+)  # settings that name places on this machine: they stay here
 
 
 def make_logger(
@@ -128,6 +134,18 @@ def log_video(logger: Logger | None, path: Path | None, step: int) -> None:
         import wandb as client
 
         logger.experiment.log({"eval/video": client.Video(str(path), format="mp4"), "eval/step": step})
+
+
+def log_comparison(
+    logger: Logger | None, tables: Mapping[str, Sequence[Sequence[Any]]], images: Sequence[Path]
+) -> None:
+    """The tables of a comparison, each a header and rows, and its figures, in W&B alone."""
+    if isinstance(logger, WandbLogger):
+        import wandb as client
+
+        for name, (header, *rows) in tables.items():
+            logger.experiment.log({name: client.Table(columns=[*header], data=[[*row] for row in rows])})
+        logger.experiment.log({image.stem: client.Image(str(image)) for image in images})
 
 
 def close(logger: Logger | None, *, exit_code: int = 0) -> None:

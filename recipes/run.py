@@ -229,7 +229,7 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     folder = RunFolder(cfg.resume)
     if not folder.config_file.exists() or not folder.info_file.exists():
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
-    saved = _read_settings(folder)
+    saved = read_settings(folder)
     given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
     if {"run_dir", "overwrite"} & set(given):
         raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
@@ -241,7 +241,12 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     return folder, OmegaConf.to_object(saved)
 
 
-def _read_settings(folder: RunFolder) -> DictConfig:
+def read_settings(folder: RunFolder) -> DictConfig:
+    """The settings of the run in a folder; those that it does not name have their defaults.
+
+    Raises:
+        ConfigError: if they cannot be read.
+    """
     classes = {config.__name__: config for config in ALGORITHMS.values()}
     try:
         info = folder.info

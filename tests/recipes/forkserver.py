@@ -18,11 +18,12 @@ import h5py  # noqa: F401  (as the next two: what the recipes import when they f
 import imageio.v2  # noqa: F401
 import omegaconf._impl  # noqa: F401
 
+import compare
 import evaluate
 import train
 from agents.envs import register_robotics
 
-RECIPES = {"train": train, "evaluate": evaluate}
+RECIPES = {"train": train, "evaluate": evaluate, "compare": compare}
 
 
 def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str], before: str, output: str) -> None:

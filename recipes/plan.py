@@ -1,0 +1,110 @@
+"""Which runs a comparison is made of, where each of them is, and whether it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import config as settings
+from agents.checkpoint import load
+from agents.errors import AgentsError, CheckpointError, ConfigError
+from config import CompareConfig
+from pool import Job, quoted
+from run import FREE_ON_RESUME, RunFolder, read_csv, read_settings
+
+# what a result does not depend on, or what only says which run it is and where
+NOT_OF_THE_RESULT = (*FREE_ON_RESUME, "log_every", "run_dir", "overwrite", "seeds", "stack")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the comparison."""
+
+    algorithm: str
+    dataset: str
+    seed: int
+    job: Job
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.job.folder)
+
+
+def plan(config: CompareConfig, overrides: Sequence[str]) -> list[Run]:
+    """All runs, seed by seed: an interrupted comparison has whole rows.
+
+    Raises:
+        ConfigError: if a setting is wrong, for any of them.
+    """
+    if not any(override.startswith("device=") for override in overrides):
+        overrides = ["device=cpu", *overrides]  # one thread is enough for it; processes on one GPU wait for each other
+    composed = {
+        (algorithm, dataset): compose_settings(algorithm, dataset, overrides)
+        for algorithm in config.algorithms
+        for dataset in config.datasets
+    }
+    runs = []
+    for seed in config.seeds:
+        for (algorithm, dataset), cfg in composed.items():
+            cfg.seed = seed
+            own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
+            folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg))
+            name = f"{algorithm}/{dataset}/seed{seed}"
+            runs.append(Run(algorithm, dataset, seed, Job(name, folder, (*overrides, *own), cfg.gradient_steps)))
+    return runs
+
+
+def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
+    """The settings of a run as ``recipes/train.py`` would find them, checked."""
+    try:
+        cfg = compose("train", [*overrides, f"algorithm={algorithm}", f"dataset={quoted(dataset)}"])
+        cfg.run_dir = cfg.wandb.group = ""  # those would be of this recipe
+        settings.build(cfg, "train")
+    except (HydraException, OmegaConfBaseException, AgentsError) as error:
+        raise ConfigError(settings.explain(error, "train")) from error
+    return cfg
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """The same for two runs that give the same result on the same data."""
+    values = {
+        name: OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
+        for name in cfg
+        if name not in NOT_OF_THE_RESULT
+    }
+    kind = OmegaConf.get_type(cfg, "algorithm").__name__
+    return hashlib.sha256(json.dumps([kind, values], sort_keys=True).encode()).hexdigest()
+
+
+def place(parent: Path, seed: int, wanted: str) -> Path:
+    """The run's folder: the one of ``recipes/train.py``, unless a run with other settings is there."""
+    usual = parent / f"seed{seed}"
+    if not usual.exists() or not any(usual.iterdir()) or _found(usual) == wanted:
+        return usual
+    return parent / f"seed{seed}-{wanted[:8]}"
+
+
+def _found(folder: Path) -> str | None:
+    try:
+        return fingerprint(read_settings(RunFolder(folder)))
+    except (ConfigError, OSError, OmegaConfBaseException):
+        return None
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the last evaluation and the last checkpoint are those after the last update."""
+    if not run.folder.evaluations_file.exists():
+        return False
+    steps = [int(row["step"]) for row in read_csv(run.folder.evaluations_file)]
+    try:
+        return steps[-1:] == [run.job.gradient_steps] == [load(run.folder.checkpoints.last).num_updates]
+    except CheckpointError:
+        return False

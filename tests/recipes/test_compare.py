@@ -1,0 +1,246 @@
+"""The whole comparison: what is missing is trained, what is there is used, and a table says it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compare
+
+Recipe = Callable[..., Any]
+DATASET = "test/pendulum-v0"
+QUICK = (
+    "gradient_steps=20",
+    "batch_size=16",
+    "eval_every=10",
+    "num_eval_episodes=2",
+    "log_every=5",
+    "compile=off",
+    "algorithm.actor.hidden_sizes=[8]",
+    "num_resamples=50",
+    "workers=2",
+)
+# runs are forks of this process, which has everything imported already
+FORKED = """
+import atexit, os, signal, sys, traceback
+import executors, pool, report, train
+from hydra.core.global_hydra import GlobalHydra
+class Forked:
+    code = None
+    def __init__(self, job):
+        output = os.open(pool.begin_output(job), os.O_WRONLY | os.O_APPEND)
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid: return os.close(output)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (1, 2): os.dup2(output, number)
+        GlobalHydra.instance().clear()
+        report.ReturnsPlot.draw = lambda *_, **__: None
+        sys.argv = [train.__file__, *job.arguments()]
+        code = 1
+        try: train.main(); code = 0
+        except SystemExit as exit: code = exit.code or 0
+        except BaseException: traceback.print_exc()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    def poll(self):
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid: self.code = os.waitstatus_to_exitcode(status)
+        return self.code
+    def send_signal(self, number): os.kill(self.pid, number)
+executors.start_process = Forked
+pool.LOOK_EVERY = 0.01
+"""
+NO_FIGURES = "import figures; figures.draw = lambda *_, **__: []\n"
+STOP_IN_THE_MIDDLE = """
+import agents.agent
+update = agents.agent.Agent.update
+def signalled(self, batch):
+    if self.num_updates == 12 and os.getpid() != parent: os.kill(parent, {number}); import time; time.sleep(0.3)
+    return update(self, batch)
+parent = os.getpid()
+agents.agent.Agent.update = signalled
+"""
+
+
+@pytest.fixture(scope="session")
+def run_compare(run_recipe: Recipe) -> Recipe:
+    def run(*arguments: str, before: str = NO_FIGURES, **options: Any) -> Any:
+        return run_recipe("compare", *QUICK, *arguments, before=FORKED + before, **options)
+
+    return run
+
+
+@pytest.fixture
+def comparison(run_compare: Recipe, tmp_path: Path) -> Recipe:
+    """The recipe in the test's own folder."""
+    return functools.partial(run_compare, cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def compared(run_compare: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished comparison; not to be changed."""
+    folder = tmp_path_factory.mktemp("compared")
+    finished = run_compare("algorithms=iql,bc", f"datasets={DATASET}", "seeds=0,1", before="", cwd=folder)
+    assert finished.code == 0, finished.err + finished.out
+    (folder / "printed").write_text(finished.out)
+    return folder
+
+
+def test_every_run_is_made_and_the_table_names_each_of_them(compared) -> None:
+    for algorithm in ("iql", "bc"):
+        for seed in (0, 1):
+            folder = compared / "runs" / algorithm / DATASET / f"seed{seed}"
+            assert {"config.yaml", "evaluations.csv", "output.log", "checkpoints"} <= {
+                path.name for path in folder.iterdir()
+            }
+    printed = (compared / "printed").read_text()
+    assert printed.startswith("4 runs, of which 0 are finished already\n")
+    assert len(re.findall(rf"^done (iql|bc)/{DATASET}/seed[01] in ", printed, re.MULTILINE)) == 4
+    assert "Minari score: last evaluation, mean ± standard error over seeds" in printed
+    assert f"\n{DATASET}  " in printed and "P(better than bc)" in printed
+
+
+def test_tables_and_figures_are_written(compared, read_csv) -> None:
+    output = compared / "runs" / "comparison"
+    figures = {f"{name}_minari.{kind}" for name in ("curves", "intervals", "profiles") for kind in ("png", "pdf")}
+    numbers = {"runs.csv", "datasets.csv", "aggregates.csv"}
+    assert {path.name for path in output.iterdir()} == figures | numbers | {"results.md", "results.tex", "results.json"}
+    for row in read_csv(output / "runs.csv"):
+        folder = compared / "runs" / row["algorithm"] / row["dataset"] / f"seed{row['seed']}"
+        assert float(row["score"]) == float(read_csv(folder / "evaluations.csv")[-1]["eval/minari_score"])
+    found = json.loads((output / "results.json").read_text())
+    assert "20 gradient steps, 2 episodes per evaluation, seeds 0, 1." in found["about"][0]
+    assert "torch" in found["about"][1] and "commit" in found["about"][1]
+    page = (output / "results.md").read_text()
+    assert "![curves_minari.png](curves_minari.png)" in page
+    assert "'algorithms=[iql,bc]'" in page and "gradient_steps=20" in page  # the way to make it again
+
+
+def test_finished_runs_are_used_again_and_only_what_is_missing_is_made(compared, comparison, tmp_path) -> None:
+    shutil.copytree(compared / "runs", tmp_path / "runs")
+    before = (tmp_path / "runs" / "comparison" / "runs.csv").read_text()
+    again = comparison("algorithms=iql,bc", f"datasets={DATASET}", "seeds=0,1", "device=cpu", "log_every=3")
+    assert again.code == 0 and again.out.startswith("4 runs, of which 4 are finished already\n")
+    assert "started" not in again.out
+    assert (tmp_path / "runs" / "comparison" / "runs.csv").read_text() == before
+
+    more = comparison("algorithms=bc", f"datasets={DATASET}", "seeds=[0,2]")
+    assert more.code == 0 and more.out.startswith("2 runs, of which 1 are finished already\n")
+    assert "started bc/test/pendulum-v0/seed2" in more.out and "seed0" not in more.out.partition("\n")[2]
+
+
+def test_a_run_with_other_settings_is_left_alone_and_stands_beside_the_new_one(compared, comparison, tmp_path) -> None:
+    shutil.copytree(compared / "runs", tmp_path / "runs")
+    place = tmp_path / "runs" / "bc" / DATASET
+    before = (place / "seed0" / "evaluations.csv").read_text()
+    other = ("algorithms=bc", f"datasets={DATASET}", "seeds=0", "batch_size=8", "output=other")
+    assert comparison(*other).code == 0
+    (own,) = place.glob("seed0-*")
+    assert "batch_size: 8" in (own / "config.yaml").read_text()
+    assert (place / "seed0" / "evaluations.csv").read_text() == before
+    assert (tmp_path / "other" / "results.md").exists()
+    assert comparison(*other).out.startswith("1 runs, of which 1 are finished already\n")
+
+
+def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison, tmp_path) -> None:
+    datasets = f"datasets=test/outside-v0,{DATASET},test/no-env-v0"
+    finished = comparison("algorithms=bc", datasets, "seeds=0")
+    assert finished.code == 1
+    first, second = (line for line in finished.err.splitlines() if line.startswith("warning: "))
+    assert first.startswith("warning: bc/test/outside-v0/seed0 failed: ") and "clip_actions=true" in first
+    assert first.endswith("(see runs/bc/test/outside-v0/seed0.log)")
+    assert second.startswith("warning: bc/test/no-env-v0/seed0 has no evaluation")
+    page = (tmp_path / "runs" / "comparison" / "results.md").read_text()
+    assert f"| {DATASET} | **" in page and "bc/test/outside-v0/seed0 failed" in page
+    assert "Without a Minari score, and so left out of this section: test/outside-v0, test/no-env-v0." in page
+    assert "2 failed" not in finished.out and "1 failed" in finished.out
+
+
+def test_without_a_finished_run_there_is_no_table(comparison, tmp_path) -> None:
+    finished = comparison("algorithms=bc", "datasets=test/outside-v0", "seeds=0")
+    assert finished.code == 1 and not (tmp_path / "runs" / "comparison").exists()
+    assert "Traceback" not in finished.err
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_an_interrupted_comparison_goes_on_and_ends_as_if_it_never_had_been(
+    number, comparison, compared, tmp_path
+) -> None:
+    wanted = ("algorithms=iql,bc", f"datasets={DATASET}", "seeds=0,1", "workers=1")
+    stopped = comparison(*wanted, before=NO_FIGURES + STOP_IN_THE_MIDDLE.format(number=number))
+    assert stopped.code == 128 + number and "stopped; the same command goes on" in stopped.out, stopped.err
+    assert "stopped after step" in (tmp_path / "runs" / "iql" / DATASET / "seed0" / "output.log").read_text()
+    finished = comparison(*wanted)
+    assert finished.code == 0, finished.err
+    assert f"started iql/{DATASET}/seed0 after step" in finished.out
+    here, there = (folder / "runs" / "comparison" / "runs.csv" for folder in (tmp_path, compared))
+    assert here.read_text() == there.read_text()
+
+
+def test_runs_and_comparison_are_runs_of_wandb_when_asked_for(comparison, tmp_path, read_wandb) -> None:
+    arguments = ("algorithms=bc", f"datasets={DATASET}", "seeds=0", "logger=wandb", "wandb.mode=offline")
+    finished = comparison(*arguments, before="")
+    assert finished.code == 0, finished.err
+    assert "W&B:     offline; upload by: wandb sync runs/comparison/wandb/offline-run-" in finished.out
+    assert [*(tmp_path / "runs" / "bc" / DATASET / "seed0" / "wandb").glob("offline-run-*")]
+    text = json.dumps(read_wandb(tmp_path / "runs" / "comparison"))
+    for key in ("runs", "datasets", "aggregates", "curves_minari", "intervals_minari", "profiles_minari"):
+        assert f'"{key}._type"' in text
+    media = tmp_path / "runs" / "comparison" / "wandb" / "latest-run" / "files" / "media"
+    assert len([*media.glob("images/*.png")]) == 3 and len([*media.glob("table/*.json")]) == 3
+
+
+MISTAKES = {
+    "algorithms=ilq": r"unknown algorithm 'ilq' \(did you mean iql\?\); choose from .*",
+    "algorithms=": r"algorithms: .*",
+    "algorithms=iql,iql": r"algorithms must be different ones, at least one, got \['iql', 'iql'\]",
+    "algorithm=iql": r"unknown setting 'algorithm' \(did you mean algorithms\?\); valid are algorithms, .*",
+    "seed=0": r"unknown setting 'seed' \(did you mean seeds\?\); .*",
+    "seeds=0,x": r"seeds.*: 'x' is not a whole number; --help .*",
+    "seeds=-1": r"seeds must be at least 0, got \[-1\]",
+    "gradient_stepz=3": r"unknown setting 'gradient_stepz' \(did you mean gradient_steps\?\); valid are .*",
+    "gradient_steps=0": r"gradient_steps must be at least 1, got 0",
+    "algorithm.expectile=2": r"expectile must lie in \(0, 1\), got 2.0",
+    "run_dir=x": r"unknown setting 'run_dir'.*",
+    "baseline=cql": r"unknown baseline 'cql'; choose from iql, bc",
+    "executor=spark": r"unknown executor 'spark'; choose from local, ray, slurm",
+    "workers=0": r"workers must be at least 1, got 0",
+    "num_resamples=0": r"num_resamples must be at least 1, got 0",
+    "slurm.minutes=0": r"slurm.minutes must be at least 1, got 0",
+    "logger=csv": r"unknown logger 'csv'; choose from wandb, none",
+    "wandb.mode=on": r"unknown wandb.mode 'on'; choose from auto, online, offline",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_is_refused_in_one_line_before_anything_is_run(typed, run_recipe, tmp_path) -> None:
+    given = (
+        [] if typed.startswith("algorithms") else ["algorithms=iql" if "expectile" in typed else "algorithms=iql,bc"]
+    )
+    refused = run_recipe("compare", *given, typed, cwd=tmp_path)
+    assert re.fullmatch(MISTAKES[typed], refused.refusal()), refused.refusal()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_lists_may_be_written_with_commas_and_other_settings_go_to_the_runs() -> None:
+    own, others = compare.split(
+        ["algorithms=iql,bc", "seeds=3", "datasets=[a/b-v0]", "batch_size=8", "algorithm.expectile=0.8"]
+        + ["wandb.mode=offline", "device=cuda", "output=x", "-m", "+foo=1", "run_dir=x"]
+    )
+    assert own == [
+        *("algorithms=[iql,bc]", "seeds=[3]", "datasets=[a/b-v0]", "wandb.mode=offline", "output=x"),
+        *("-m", "+foo=1", "run_dir=x"),
+    ]
+    assert others == ["batch_size=8", "algorithm.expectile=0.8", "wandb.mode=offline", "device=cuda"]
