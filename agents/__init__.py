@@ -1,6 +1,7 @@
 """Offline reinforcement learning on Minari datasets, built from TorchRL's primitives."""
 
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,43 +16,10 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.objectives import LossModule, SoftUpdate
 
-from agents.compilation import Compilation, LossAndGradients, Losses
+from agents.adam import AdamConfig, FusedAdam
+from agents.compilation import Compilation, Gradients, LossAndGradients, Losses
 from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
 from agents.errors import ConfigError, NonFiniteLossError, require
-
-
-@dataclass
-class AdamConfig:
-    """Adam for one group of parameters.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
-
-    lr: float = 3e-4  # learning rate at the first update, > 0
-    decay_steps: int | None = None  # updates over which a half cosine takes the rate to 0; None keeps it constant
-    weight_decay: float = 0.0  # L2 penalty as Adam has it, >= 0
-    every: int = 1  # a step at every n-th update of the agent, >= 1
-    after: int = 0  # updates of the agent before the first step, >= 0
-
-    def __post_init__(self) -> None:
-        require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
-        counts = self.decay_steps is None or self.decay_steps >= 1
-        require(counts, "decay_steps", "be at least 1 or null", self.decay_steps)
-        require(0.0 <= self.weight_decay < math.inf, "weight_decay", "be at least 0", self.weight_decay)
-        require(self.every >= 1, "every", "be at least 1", self.every)
-        require(self.after >= 0, "after", "be at least 0", self.after)
-
-    def due(self, update: int) -> bool:
-        """Whether the parameters take a step at an update, counted from 1."""
-        return update > self.after and update % self.every == 0
-
-    def lr_at(self, num_updates: int) -> float:
-        """Learning rate of the update that follows ``num_updates`` others."""
-        if self.decay_steps is None:
-            return self.lr
-        progress = min(num_updates / self.decay_steps, 1.0)
-        return self.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 class Agent:
@@ -96,7 +62,7 @@ class Agent:
         self._groups = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
         self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
         self._check_parameters()
-        self.optimizer = make_adam(self._groups.values())
+        self.optimizer = FusedAdam(list(self._groups.values()))
         self.target_net_updater = None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau)
         self._functions: dict[tuple[bool, ...], LossAndGradients] = {}  # by which groups are due
 
@@ -144,14 +110,9 @@ class Agent:
         if self.device.type == "cpu":
             self._check_finite(losses, step, batch)
         statistics = TensorDict(losses)
-        for group, rate in zip(self.optimizer.param_groups, rates):
-            group["lr"] = rate
-        for parameter, gradient in zip(function.parameters, gradients):
-            parameter.grad = _laid_out_as(parameter, gradient)
         if self.max_grad_norm is not None:
-            statistics["grad_norm"] = self._clip(function.parameters)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+            statistics["grad_norm"], gradients = self._clip(gradients)
+        self.optimizer.step(function.parameters, gradients, rates)
         if self.target_net_updater is not None and step % self.target_every == 0:
             self.target_net_updater.step()
         self.count(step)
@@ -200,7 +161,7 @@ class Agent:
         """Everything that the next update depends on, as a nested dictionary of tensors and the number of updates."""
         return {
             "loss_module": self.loss_module.state_dict(),
-            "optimizer": {str(i): dict(self.optimizer.state[p]) for i, p in enumerate(self._parameters)},
+            "optimizer": {str(i): dict(self.optimizer.state.get(p, {})) for i, p in enumerate(self._parameters)},
             "num_updates": self.num_updates,
         }
 
@@ -227,8 +188,11 @@ class Agent:
     def _check_finite(self, losses: Losses, step: int, batch: TensorDictBase) -> None:
         check_finite(losses, step=step, batch=batch)
 
-    def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        return nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+    def _clip(self, gradients: Gradients) -> tuple[Tensor, Gradients]:
+        """The global norm, and the gradients made shorter where it is above the largest."""
+        norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+        scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        return norm, [None if gradient is None else gradient * scale for gradient in gradients]
 
     def _due(self, step: int) -> tuple[bool, ...]:
         return tuple(config.due(step) for _, config in self._groups.values())
@@ -257,13 +221,6 @@ def check_settings(
     require(target_tau is None or 0.0 < target_tau <= 1.0, "target_tau", "lie in (0, 1]", target_tau)
     require(target_every >= 1, "target_every", "be at least 1", target_every)
     require(max_grad_norm is None or max_grad_norm > 0.0, "max_grad_norm", "be positive or null", max_grad_norm)
-
-
-def make_adam(groups: Iterable[tuple[list[nn.Parameter], AdamConfig]]) -> torch.optim.Adam:
-    """Adam as one kernel for all parameters of a group."""
-    settings = [{"params": params, "lr": config.lr, "weight_decay": config.weight_decay} for params, config in groups]
-    on_gpu = settings[0]["params"][0].is_cuda
-    return torch.optim.Adam(settings, fused=True, capturable=on_gpu)  # the latter for CUDA graphs
 
 
 class ForeachSoftUpdate(SoftUpdate):
@@ -303,13 +260,6 @@ def check_finite(
         f"{named} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
         "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
     )
-
-
-def _laid_out_as(parameter: nn.Parameter, gradient: Tensor | None) -> Tensor | None:
-    """The gradient in the memory layout of its parameter; fused Adam reads both in the order of memory."""
-    if gradient is None or gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _describe(batch: TensorDictBase) -> str:

@@ -15,7 +15,8 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Generator, Tensor, nn
 
-from agents.agent import Agent, check_finite, make_adam
+from agents.adam import FusedAdam
+from agents.agent import Agent, check_finite
 from agents.compilation import Gradients, LossAndGradients, Losses, Trace
 from agents.errors import ConfigError
 
@@ -57,7 +58,7 @@ class AgentStack(Agent):
             for group, (parameters, config) in first._groups.items()
         }
         self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
-        self.optimizer = make_adam(self._groups.values())
+        self.optimizer = FusedAdam(list(self._groups.values()))
         self.target_net_updater = None
         if first.target_net_updater is not None:
             self.target_net_updater = copy.copy(first.target_net_updater)
@@ -94,16 +95,12 @@ class AgentStack(Agent):
         for index in range(len(self.agents)):
             check_finite({name: loss[index] for name, loss in losses.items()}, step=step, batch=batch[index])
 
-    def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Each agent's gradient by its own norm, as ``torch.nn.utils.clip_grad_norm_`` does it; the norms ``[S]``."""
-        gradients = [
-            p.grad.flatten(1) if p.grad.ndim > 1 else p.grad[:, None] for p in parameters if p.grad is not None
-        ]
-        norms = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
-        scale = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(scale[:, None])
-        return norms
+    def _clip(self, gradients: Gradients) -> tuple[Tensor, Gradients]:
+        """Each agent's gradient by its own norm; the norms ``[S]``."""
+        used = [gradient for gradient in gradients if gradient is not None]
+        norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in used]).norm(dim=0)
+        scales = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        return norms, [None if g is None else g * scales.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
 
     def _function(self, due: tuple[bool, ...]) -> LossAndGradients:
         if due not in self._functions:

@@ -305,7 +305,7 @@ def in_one_block(row: str, update: Callable[[], object], device: torch.device) -
 def stages(setup: Setup) -> Contestant:
     """An eager IQL update taken apart, and what a log point adds; on a GPU, waiting after each stage costs time too."""
     agent, buffer = setup.agent("iql"), setup.dataset.replay_buffer(BATCH_SIZE)
-    trained = [p for group in agent.optimizer.param_groups for p in group["params"]]
+    trained = [p for p in agent.loss_module.parameters() if p.requires_grad]
     compiled = LossAndGradients(agent.loss_module, trained)
     compiled.compile(buffer.sample(), setup.compile)
 
@@ -320,12 +320,11 @@ def stages(setup: Setup) -> Contestant:
                     losses = agent.loss_module(batch)
                     total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
                 with clock("backward"):
-                    total.backward()
+                    gradients = torch.autograd.grad(total, trained)
                 with clock("loss and backward, compiled"):
                     compiled(batch)
                 with clock("optimizer"):
-                    agent.optimizer.step()
-                    agent.optimizer.zero_grad(set_to_none=True)
+                    agent.optimizer.step(trained, gradients, agent.rates(step))
                 with clock("target"):
                     agent.target_net_updater.step()
                 with clock("log"):

@@ -16,7 +16,8 @@ from typing import ClassVar
 import torch
 
 from agents import algorithms
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
 from agents.networks import ActorConfig, QValueConfig, deterministic_policy

@@ -13,7 +13,8 @@ import torch
 from torchrl.objectives import BCLoss
 
 from agents import algorithms
-from agents.agent import AdamConfig, Agent, check_settings
+from agents.adam import AdamConfig
+from agents.agent import Agent, check_settings
 from agents.data import Specs
 from agents.networks import ActorConfig, deterministic_policy
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 
 from agents import algorithms
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.algorithms.bc import BCConfig
 from agents.data import Specs
 from agents.errors import require

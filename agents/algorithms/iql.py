@@ -17,7 +17,8 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import nn
 
 from agents import algorithms
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
 from agents.errors import require, require_choice

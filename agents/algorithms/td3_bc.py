@@ -17,7 +17,8 @@ import torch
 from torchrl.objectives import TD3BCLoss
 
 from agents import algorithms
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.agent import check_settings as check_agent_settings
 from agents.data import Specs
 from agents.errors import require

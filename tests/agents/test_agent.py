@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.agent import AdamConfig, ForeachSoftUpdate, check_finite
+from agents.adam import AdamConfig
+from agents.agent import ForeachSoftUpdate, check_finite
 from agents.compilation import LossAndGradients
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 
@@ -131,15 +132,13 @@ def test_gradients_are_clipped_by_their_global_norm(specs, batch) -> None:
 def test_a_non_finite_loss_changes_nothing_and_says_what_broke(specs, batch) -> None:
     agent = build(specs)
     agent.update(batch)
-    before, moments = parameters(agent), copy.deepcopy(agent.optimizer.state_dict())
+    before, moments = parameters(agent), copy.deepcopy(agent.state_dict()["optimizer"])
     batch["next", "reward"][3] = math.inf
     with pytest.raises(agents.NonFiniteLossError, match=r"loss_qvalue = inf at step 2; .*next.reward in \[.*inf\]"):
         agent.update(batch)
     assert all(torch.equal(value, parameters(agent)[name]) for name, value in before.items())
-    after = agent.optimizer.state_dict()["state"]
-    assert all(
-        torch.equal(value, after[i][name]) for i, state in moments["state"].items() for name, value in state.items()
-    )
+    after = agent.state_dict()["optimizer"]
+    assert all(torch.equal(value, after[i][name]) for i, state in moments.items() for name, value in state.items())
     assert agent.num_updates == 1
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import agents
 from agents import checkpoint
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.checkpoint import CheckpointFolder, load, load_policy, save
 from agents.errors import CheckpointError
 from agents.networks import ActorConfig, Dropout, QValueConfig, ValueConfig

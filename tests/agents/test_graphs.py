@@ -7,7 +7,7 @@ import torch
 
 import agents
 from agents import graphs
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.graphs import WARM_UP, GraphedUpdates
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 from agents.stack import AgentStack, random_generator

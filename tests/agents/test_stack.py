@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 from agents.stack import AgentStack, random_generator
 

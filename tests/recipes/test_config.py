@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import agents
 import config
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 
 PRESETS = sorted(path.removesuffix(".yaml") for path in os.listdir(os.path.join(config.CONF, "algorithm")))
 CHOICE = f"choose from {', '.join(PRESETS)}"

@@ -10,7 +10,8 @@ import torch
 from tensordict import TensorDict
 
 import agents
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.networks import ActorConfig, MLPConfig
 
 

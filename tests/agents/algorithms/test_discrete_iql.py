@@ -8,7 +8,7 @@ from tensordict.nn import TensorDictModule
 from torchrl.objectives import DiscreteIQLLoss
 
 import agents
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.networks import (
     ActionValueEnsemble,
     CategoricalActorConfig,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import agents
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.networks import QValueConfig
 
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import agents
 import config as recipe
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.algorithms import tuned
 from agents.networks import ActorConfig, NormalActor, QValueConfig, ValueConfig
 

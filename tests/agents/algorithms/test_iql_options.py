@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 from tests.test_contract import test_a_compiled_update_equals_the_eager_one as check_compiled
 from tests.test_contract import (  # noqa: F401

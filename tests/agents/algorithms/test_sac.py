@@ -9,7 +9,7 @@ import torch
 from torchrl.objectives import SACLoss
 
 import agents
-from agents.agent import AdamConfig
+from agents.adam import AdamConfig
 from agents.networks import ActorConfig, QValueConfig
 
 

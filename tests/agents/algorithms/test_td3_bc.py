@@ -10,7 +10,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 import agents
-from agents.agent import AdamConfig, Agent
+from agents.adam import AdamConfig
+from agents.agent import Agent
 from agents.networks import DeterministicActorConfig, QValueConfig
 
 
