@@ -13,7 +13,7 @@ installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 help:
 	@echo "make train             train IQL on the built-in pen dataset; a table and a plot at the end"
 	@echo "make train ARGS='...'  the same with settings, as in ARGS='dataset=demo/hammer/mixed-v0 seed=1'"
-	@echo "make test              run the tests; ARGS='-k iql' goes to pytest"
+	@echo "make test              run the tests, a process per core; ARGS='-k iql' goes to pytest"
 	@echo "make env               only make .venv and install the project (train and test do so when needed)"
 	@echo "make clean             remove .venv, so that the next command installs afresh"
 	@echo "PYTHON=python3.12      after any of them: the Python that .venv is made with"
@@ -24,7 +24,7 @@ train: $(installed)
 	.venv/bin/python recipes/train.py $(ARGS)
 
 test: $(installed)-test
-	.venv/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses logical --dist worksteal $(ARGS)
 
 clean:
 	rm -rf .venv

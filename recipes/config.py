@@ -193,8 +193,11 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, config in RECIPES.items():
         store.store(name=f"{name}_schema", node=config)
+    files = _files()
     for name, config in ALGORITHMS.items():
         store.store(group="algorithm/schema", name=name, node=config)
+        if name not in files:  # its defaults are the preset: so is an algorithm from outside
+            store.store(group="algorithm", name=name, node=config)
     OmegaConf.register_new_resolver(
         "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
     )
@@ -341,8 +344,12 @@ def _check_argument(argument: str, recipe: str) -> None:
         )
 
 
-def _presets() -> list[str]:
-    return [name.removesuffix(".yaml") for name in os.listdir(os.path.join(CONF, "algorithm"))]
+def _presets() -> set[str]:
+    return _files() | ALGORITHMS.keys()
+
+
+def _files() -> set[str]:
+    return {name.removesuffix(".yaml") for name in os.listdir(os.path.join(CONF, "algorithm"))}
 
 
 def _closest(name: str, names: list[str]) -> str:

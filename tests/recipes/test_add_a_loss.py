@@ -1,0 +1,102 @@
+"""The README's section on adding a loss does what it says, and a loss from outside trains through the same recipe."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.conftest import QUICK, REPOSITORY
+
+# TorchRL's DDPGLoss, which the project uses nowhere
+OUTSIDER = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torchrl.objectives import DDPGLoss
+
+import agents
+from agents.adam import AdamConfig
+from agents.networks import DeterministicActorConfig, QValueConfig, deterministic_policy, separate_critics
+
+
+@dataclass
+class OutsiderConfig:
+    actions: ClassVar[str] = "continuous"
+
+    gamma: float = 0.9
+    optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def build(self, specs, *, device="cpu"):
+        actor = DeterministicActorConfig([8]).build(specs).to(device)
+        (qvalue,) = separate_critics(QValueConfig([8]), specs, num_nets=1, normalize=False)
+        loss = DDPGLoss(actor, qvalue.to(device), delay_actor=True, delay_value=True)
+        loss.make_value_estimator(gamma=self.gamma)
+        loss.set_keys(done="terminated")
+        parameters = [p for p in loss.parameters() if p.requires_grad]
+        optimizers = {"all": (parameters, self.optimizer)}
+        return agents.Agent(loss, deterministic_policy(actor), optimizers=optimizers, target_tau=0.01)
+
+
+agents.ALGORITHMS["outsider"] = OutsiderConfig
+"""
+
+
+def section(title: str) -> str:
+    return (REPOSITORY / "README.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+@pytest.fixture
+def copy_of_the_project(tmp_path: Path) -> Path:
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("agents", "recipes", "tests"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """What Python prints in a copy of the project."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(folder / "recipes")))}
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readmes_loss_is_an_algorithm_like_any_other(copy_of_the_project, read_csv) -> None:
+    text = section("Add a loss in one file")
+    named = re.search(r"`(agents/algorithms/\w+\.py)`, whole", text)[1]
+    whole, registry, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (copy_of_the_project / named).write_text(whole)
+    importing, entry = registry.splitlines(keepends=True)
+    registered = copy_of_the_project / "agents/algorithms/__init__.py"
+    lines = registered.read_text().replace("from agents.data", f"{importing}from agents.data", 1)
+    registered.write_text(re.sub(r"(ALGORITHMS: .*\n)", rf"\1{entry}", lines))
+    command = re.search(r"^python (recipes/train\.py .*)$", text, re.MULTILINE)[1].split()
+
+    small = [*QUICK, "compile=trace", "algorithm.actor.hidden_sizes=[8]"]
+    printed = run(copy_of_the_project, *command, *small)
+    (folder,) = copy_of_the_project.glob("runs/*/test/*/seed0")
+    assert f"policy:      {folder.relative_to(copy_of_the_project)}/checkpoints/last.safetensors" in printed
+    assert {"train/loss_actor", "train/action_error"} <= read_csv(folder / "metrics.csv")[-1].keys()
+
+    name = folder.parts[-4]
+    contract = run(copy_of_the_project, "-m", "pytest", "tests/test_contract.py", "-qk", name)
+    assert re.search(r"^\d\d passed, \d+ deselected", contract, re.MULTILINE), contract
+
+
+def test_a_torchrl_loss_from_outside_trains_through_the_recipe(run_recipe, read_csv, tmp_path) -> None:
+    settings = (*QUICK, "compile=trace", "run_dir=run", "algorithm=outsider", "algorithm.gamma=0.5")
+    (tmp_path / "outsider.py").write_text(OUTSIDER)
+    importing = f"import sys; sys.path.append({str(tmp_path)!r}); import outsider"
+    done = run_recipe("train", *settings, cwd=tmp_path, before=importing)
+    assert done.code == 0, done.err
+    last = read_csv(tmp_path / "run/metrics.csv")[-1]
+    assert last["step"] == "20" and {"train/loss_actor", "train/loss_value", "train/lr_all"} <= last.keys()
+    assert [row["step"] for row in read_csv(tmp_path / "run/evaluations.csv")] == ["10", "20"]
+    assert "gamma: 0.5" in (tmp_path / "run/config.yaml").read_text()
