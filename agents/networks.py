@@ -468,24 +468,36 @@ def _stack(modules: list[nn.Module]) -> nn.Module:
 
 
 class Dropout(nn.Module):
-    """Dropout that takes 15 random bits per unit; torch's takes a Bernoulli draw, a seventh of a whole update on a CPU.
+    """Dropout whose random numbers are hashes of a unit's index and two drawn words.
+
+    A generator on a CPU draws one number after the other, for torch's dropout a seventh of a whole update; a hash is a
+    function of tensors, which the compiler spreads over cores and vector lanes beside the activation.
 
     Args:
-        p: share of units dropped while training, in [0, 1), rounded to a multiple of 2^-15.
+        p: share of units dropped while training, in [0, 1).
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.num_dropped = min(round(p * 2**15), 2**15 - 1)  # of the 2^15 values that 15 bits take
+        self.num_dropped = min(round(p * 2**32), 2**32 - 1)  # of the 2^32 values of a hash
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        # four units from each draw, in 32-bit words, the shortest that vectorise; their signs are not random
-        bits = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64, device=x.device).random_().view(torch.int32)
-        numbers = torch.stack([bits, bits >> 16]).flatten()[: x.numel()] & 0x7FFF
-        kept = numbers.view(x.shape) >= self.num_dropped
-        return x * kept * (2**15 / (2**15 - self.num_dropped))
+        words = torch.empty(1, dtype=torch.int64, device=x.device).random_().view(torch.int32)
+        index = torch.arange(x.numel(), dtype=torch.int32, device=x.device)
+        kept = _hash(index, *words) >= self.num_dropped - 2**31
+        return x * kept.view(x.shape) * (2**32 / (2**32 - self.num_dropped))
+
+
+def _hash(index: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Evenly spread int32: two rounds of the finaliser of MurmurHash3 (Appleby, public domain) on a Weyl sequence.
+
+    Products wrap around; ``>>`` keeps the sign, which the masks take away.
+    """
+    x = (index ^ one) * -0x61C8864F + other  # 2^32 over the golden ratio, as signed
+    x = (x ^ (x >> 16 & 0xFFFF)) * -0x7A143595
+    return (x ^ (x >> 13 & 0x7FFFF)) * -0x3D4D51CB
 
 
 class EnsembleLinear(nn.Module):
