@@ -14,9 +14,9 @@ import agents
 from agents.adam import AdamConfig
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 from tests.test_contract import test_a_compiled_update_equals_the_eager_one as check_compiled
+from tests.test_contract import test_stacked_agents_are_what_each_is_alone as check_stacked
 from tests.test_contract import (  # noqa: F401
     test_a_loaded_policy_scales_observations_by_itself,
-    test_stacked_agents_are_what_each_is_alone,
     test_the_policy_acts_inside_the_bounds_whatever_it_sees,
     test_the_policy_is_deterministic_and_acts_on_each_row_alone,
     test_the_policy_is_what_is_trained,
@@ -49,6 +49,11 @@ def test_a_traced_update_equals_the_eager_one(config, specs, batches) -> None:
     check_compiled(config, specs, batches, "trace")
 
 
+def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path) -> None:
+    check_stacked(config, specs, batches, tmp_path, "trace")
+
+
+@pytest.mark.slow
 def test_a_compiled_loss_changes_its_expectile(specs, batches) -> None:
     check_compiled(iql(**OPTIONS["adaptive"]), specs, batches, "inductor")
 
