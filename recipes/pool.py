@@ -37,7 +37,7 @@ class Job:
     Attributes:
         name: what the table calls it; no two jobs share one.
         folder: the run's own folder.
-        overrides: settings of ``recipes/train.py`` as typed, without ``run_dir`` and ``resume``.
+        overrides: settings of ``recipes/train.py`` as typed, without ``run_dir``, ``resume`` and ``overwrite``.
         gradient_steps: updates in all, to tell how far it is.
         start_over: overwrite what was begun rather than go on with it.
     """
@@ -50,7 +50,9 @@ class Job:
 
     def arguments(self) -> list[str]:
         """Of ``recipes/train.py``: a run that was begun goes on, with those of the settings that it may change then."""
-        if not RunFolder(self.folder).config_file.exists() or "overwrite=true" in self.overrides:
+        if self.start_over:
+            return ["num_eval_envs=1", *self.overrides, "overwrite=true", f"run_dir={quoted(self.folder)}"]
+        if not RunFolder(self.folder).config_file.exists():
             return ["num_eval_envs=1", *self.overrides, f"run_dir={quoted(self.folder)}"]
         free = [override for override in self.overrides if re.split(r"[.=]", override)[0] in FREE_ON_RESUME]
         return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]

@@ -60,7 +60,7 @@ def train_in_processes(cfg: DictConfig) -> None:
         Job(
             name=f"seed {own.seed}",
             folder=Path(own.run_dir),
-            overrides=(*given, f"seed={own.seed}", "overwrite=true") if own.overwrite else (*given, f"seed={own.seed}"),
+            overrides=(*given, f"seed={own.seed}"),
             gradient_steps=own.gradient_steps,
             start_over=own.overwrite,
         )

@@ -157,7 +157,7 @@ def test_only_settings_that_a_run_may_change_go_along_when_it_goes_on(tmp_path) 
     (job.folder / "config.yaml").touch()
     free = ["device=cpu", "wandb.mode=offline", "storage=memmap"]
     assert job.arguments() == ["num_eval_envs=1", *free, f"resume={tmp_path}/a"]
-    again = Job("a", tmp_path / "a", ("overwrite=true",), 10)
+    again = Job("a", tmp_path / "a", (), 10, start_over=True)
     assert again.arguments() == ["num_eval_envs=1", "overwrite=true", f"run_dir={tmp_path}/a"]
 
 
