@@ -12,31 +12,25 @@ Any other setting of recipes/train.py is handed on to every run. Interrupt it an
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
 import sys
-import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 import config as settings
 import figures
-import loggers
+import page
 import report
 import results
+import summary
 import tables
-from agents.checkpoint import write_atomically
-from config import CompareConfig, handed_on
+from config import CompareConfig
 from executors import executor
 from plan import Run, is_finished, plan
 from pool import Outcomes, run_jobs
 from results import Curves, Section
-from run import read_csv, read_settings
-
-LISTS = ("algorithms", "datasets", "seeds")  # may be written with commas alone
+from run import read_csv
 
 
 def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
@@ -60,10 +54,10 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
         baseline=baseline(config),
         num_resamples=config.num_resamples,
     )
-    lost = failures(runs, outcomes)
+    lost = summary.failures(runs, outcomes)
     show(made)
     if made:
-        publish(made, [*about(finished, overrides), *lost], config, overrides)
+        write(made, [*summary.about(finished, overrides, "compare"), *lost], config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     sys.exit(int(bool(lost)))
@@ -85,46 +79,6 @@ def baseline(config: CompareConfig) -> str:
     return config.baseline or ("bc" if "bc" in config.algorithms else config.algorithms[0])
 
 
-def failures(runs: Sequence[Run], outcomes: Outcomes) -> list[str]:
-    """A line for each run that has no result."""
-    lines = []
-    for run in runs:
-        outcome = outcomes.jobs.get(run.job.name)
-        if outcome is not None and outcome.state == "failed":
-            lines.append(f"{run.job.name} failed: {outcome.reason} (see {outcome.output})")
-        elif not is_finished(run):
-            lines.append(f"{run.job.name} has no evaluation: the data name no environment; name one by eval_env=ID")
-    return lines
-
-
-def about(finished: Sequence[Run], overrides: Sequence[str]) -> list[str]:
-    """How the results came about, and what speaks against comparing them."""
-    infos = [run.folder.info for run in finished]
-    config = read_settings(finished[0].folder)
-    seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in finished}))
-    lines = [
-        f"{config.gradient_steps} gradient steps, {config.num_eval_episodes} episodes per evaluation, seeds {seeds}. "
-        f"Made by `python recipes/compare.py {shlex.join(dict.fromkeys([*sys.argv[1:], *overrides]))}`.",
-        "; ".join(f"{name} {version}" for name, version in infos[0]["versions"].items()) + f"; commit {commit()}.",
-    ]
-    if any(info["versions"] != infos[0]["versions"] for info in infos):
-        lines.append("The runs were made with different versions of these packages.")
-    data = {(run.dataset, info["dataset_fingerprint"]) for run, info in zip(finished, infos)}
-    names = [name for name, _ in sorted(data)]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        lines.append(f"The runs on {name} were not all trained on the same data: do not compare them.")
-    return lines
-
-
-def commit() -> str:
-    """The commit of this project; unknown outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def show(made: Sequence[Section]) -> None:
     for section in made:
         print(f"\n{section.protocol.title}: last evaluation, mean ± standard error over seeds")
@@ -136,7 +90,7 @@ def show(made: Sequence[Section]) -> None:
             print(report.aligned(tables.aggregates_table(section, "-")))
 
 
-def publish(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
+def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
     """Write tables and figures, and log them."""
     output = Path(config.output)
     images = {
@@ -145,47 +99,19 @@ def publish(made: Sequence[Section], lines: Sequence[str], config: CompareConfig
     numbers = tables.numbers(made)
     files = {
         "results.md": tables.to_markdown(made, lines, images),
+        "results.html": page.comparison(made, lines, images, output),
         "results.tex": tables.to_latex(made),
         "results.json": json.dumps({"about": lines, **numbers}, indent=1) + "\n",
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }
-    for name, text in files.items():
-        write_atomically(output / name, text.encode())
-    print(f"\ntables:  {output / 'results.md'} (and .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
-    logger = loggers.make_logger(
-        config.logger,
-        output,
-        name="comparison",
-        run_id=uuid.uuid4().hex[:8],
-        job_type="compare",
-        settings={**asdict(config), "overrides": [*overrides]},
-        wandb=config.wandb,
-    )
-    loggers.log_comparison(logger, numbers, [output / name for names in images.values() for name in names])
-    hint = loggers.sync_hint(logger)
-    loggers.close(logger)
-    if hint:
-        print(f"W&B:     offline; upload by: {hint}")
-
-
-def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What was typed, into settings of this recipe and those that are handed on to every run; W&B's are both."""
-    own, others = [], []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key in LISTS and value[:1] not in ("", "["):
-            argument = f"{key}=[{value}]"
-        if handed_on(key):
-            others.append(argument)
-        else:
-            own.append(argument)
-        if key.startswith("wandb."):
-            others.append(argument)
-    return own, others
+    summary.write(output, files)
+    print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
+    pictures = [output / name for names in images.values() for name in names]
+    summary.log("comparison", config, overrides, numbers, pictures)
 
 
 def main() -> None:
-    sys.argv[1:], overrides = split(sys.argv[1:])
+    sys.argv[1:], overrides = settings.split(sys.argv[1:], "compare")
 
     def run(cfg: DictConfig) -> None:
         compare(settings.build(cfg, "compare"), overrides)

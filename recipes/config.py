@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ STORAGES = ("memory", "memmap")
 PRECISIONS = ("float32", "bfloat16")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 EXECUTORS = ("local", "ray", "slurm")
+METHODS = ("grid", "random", "tpe")
 WANDB_MODES = ("auto", "online", "offline")
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
 NO_PLACE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -136,7 +137,7 @@ class EvaluateConfig:
 
 @dataclass
 class SlurmConfig:
-    """What ``recipes/compare.py executor=slurm`` asks the scheduler for, for each run."""
+    """What ``executor=slurm`` asks the scheduler for, for each run."""
 
     partition: str | None = None  # None: the cluster's default
     minutes: int = 24 * 60  # after which a run is stopped, >= 1; the same call goes on with it
@@ -183,9 +184,48 @@ class CompareConfig:
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
-RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig, "compare": CompareConfig}
-# settings of train.py that compare.py does not hand on: it has one of its own, or chooses the value
-OF_COMPARE = ("algorithm", "dataset", "seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
+@dataclass
+class SweepConfig:
+    """Settings of ``recipes/sweep.py``, beside those that it hands on to ``recipes/train.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    sweep: str = MISSING  # YAML file in W&B's format, as recipes/sweeps/iql.yaml
+    method: str | None = None  # grid, random or tpe; None: the file's, with tpe for W&B's bayes
+    num_trials: int | None = None  # at most, >= 1; None: the file's run_cap, else all of a grid, and 20 otherwise
+    batch: int = 4  # trials that tpe proposes before it looks at their scores, >= 1
+    search_seed: int = 0  # of what random and tpe propose, >= 0
+    seeds: list[int] = field(default_factory=lambda: [0])  # of each trial's runs, with commas
+    metric: str | None = None  # column of evaluations.csv; None: the file's; its last value is compared
+    executor: str = "local"  # where runs are made: local, ray or slurm
+    workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
+    address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    runs: str = "runs"  # folder of all runs: those that are finished there are not made again
+    output: str | None = None  # folder for table and figure, which are replaced; None: <runs>/sweeps/<file>/<dataset>
+    logger: str = "none"  # wandb: each run and, as a run of its own, the table; none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "batch", "workers"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        require(self.search_seed >= 0, "search_seed", "be at least 0", self.search_seed)
+        unique = len(self.seeds) > 0 and len({*self.seeds}) == len(self.seeds)
+        require(unique, "seeds", "be different ones, at least one", self.seeds)
+        require(all(seed >= 0 for seed in self.seeds), "seeds", "be at least 0", self.seeds)
+        if self.method is not None:
+            require_choice("method", self.method, METHODS)
+        require_choice("executor", self.executor, EXECUTORS)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig, "compare": CompareConfig, "sweep": SweepConfig}
+# settings of train.py that these two do not hand on: they have one of their own, or choose the value
+OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
+KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}
 
 
 def register() -> None:
@@ -311,16 +351,36 @@ def key_names(config: Any, prefix: str = "") -> Iterator[str]:
             yield from key_names(value, f"{prefix}{entry.name}.")
 
 
-def handed_on(key: str) -> bool:
-    """Whether ``recipes/compare.py`` gives a setting to each run."""
-    known = {name for name in key_names(TrainConfig()) if name.split(".")[0] not in OF_COMPARE}
+def handed_on(key: str, recipe: str) -> bool:
+    """Whether ``recipes/compare.py`` or ``recipes/sweep.py`` gives a setting to each run."""
+    known = {name for name in key_names(TrainConfig()) if name.split(".")[0] not in KEPT[recipe]}
     return key in known or key.startswith("algorithm.")
+
+
+def split(arguments: Sequence[str], recipe: str) -> tuple[list[str], list[str]]:
+    """What was typed, into settings of this recipe and those that are handed on to every run; W&B's are both.
+
+    Lists of the recipe's own may be written with commas alone.
+    """
+    lists = {name for name, value in vars(RECIPES[recipe]()).items() if isinstance(value, list)}
+    own, others = [], []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in lists and value[:1] not in ("", "["):
+            argument = f"{key}=[{value}]"
+        if handed_on(key, recipe):
+            others.append(argument)
+        else:
+            own.append(argument)
+        if key.startswith("wandb."):
+            others.append(argument)
+    return own, others
 
 
 def _unknown_key(key: str, recipe: str) -> str:
     names = [*key_names(RECIPES[recipe]())]
-    if recipe == "compare":
-        names += [name for name in key_names(TrainConfig()) if handed_on(name)]
+    if recipe in KEPT:
+        names += [name for name in key_names(TrainConfig()) if handed_on(name, recipe)]
     if recipe == "train" and key.startswith("algorithm."):
         owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
         if others := [name for name, keys in owners.items() if key in keys]:

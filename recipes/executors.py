@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from agents.errors import ConfigError
-from config import CompareConfig, SlurmConfig
+from config import CompareConfig, SlurmConfig, SweepConfig
 from pool import ONE_THREAD, Job, Process, begin_output, beside, num_cores, start_process
 
 Start = Callable[[Job], Process]
 
 
 @contextlib.contextmanager
-def executor(config: CompareConfig) -> Iterator[tuple[Start, int]]:
+def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]:
     """What starts a run, and how many are to be made at the same time.
 
     Raises:

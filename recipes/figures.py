@@ -1,10 +1,11 @@
-"""The figures of a comparison, as a paper would print them: learning curves, intervals and performance profiles."""
+"""The figures of a comparison or a sweep, as a paper would print them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -131,6 +132,61 @@ def profiles(section: Section, *, num_resamples: int) -> Figure:
     axes.grid(alpha=0.25, linewidth=0.5)
     _legend(figure, section, [axes])
     return figure
+
+
+def draw_trials(
+    path: Path,
+    settings: Mapping[str, Sequence[Any]],
+    scores: Sequence[float],
+    *,
+    best: int,
+    log: Collection[str],
+    ylabel: str,
+) -> None:
+    """Write scores of a sweep's trials over each of its settings, a panel each, with means of those that share a value.
+
+    Args:
+        settings: the value of each trial by the setting's name.
+        scores: of each trial.
+        best: index of the best trial, which stands out.
+        log: names of settings on a logarithmic axis.
+    """
+    columns = min(3, len(settings))
+    rows = math.ceil(len(settings) / columns)
+    size = (WIDTH * max(columns, 1.8) / 3, 0.2 + 1.9 * rows)
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
+        for index, axes in enumerate(grid.flat):
+            axes.set_visible(index < len(settings))
+            axes.set_ylabel(ylabel if index % columns == 0 else "")
+        for axes, (name, values) in zip(grid.flat, settings.items()):
+            _scatter(axes, values, np.asarray(scores), best)
+            axes.set_xlabel(name)
+            if name in log:
+                axes.set_xscale("log")
+        write_atomically(path, to_image(figure))
+
+
+def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray, best: int) -> None:
+    places, labels = _places(values)
+    shared = [place for place in sorted({*places}) if (places == place).sum() > 1]
+    axes.plot(shared, [scores[places == place].mean() for place in shared], color="0.6", zorder=0)
+    axes.scatter(places, scores, s=14, color=COLORS[0], alpha=0.7, linewidth=0)
+    axes.scatter(places[best], scores[best], s=50, facecolor="none", edgecolor=COLORS[1], linewidth=1.3)
+    if labels:
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.grid(alpha=0.25, linewidth=0.5)
+
+
+def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
+    """Where values stand on an axis: numbers of a range at themselves, a few values side by side with their names."""
+    known = list(dict.fromkeys(map(str, values)))
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    if numbers and len(known) > 8:
+        return np.array(values, float), []
+    known = sorted(known, key=float) if numbers else sorted(known)
+    return np.array([known.index(str(value)) for value in values]), known
 
 
 def _interval(axes: Axes, place: int, estimate: Estimate, color: str) -> None:

@@ -1,4 +1,4 @@
-"""Which runs a comparison is made of, where each of them is, and whether it is finished."""
+"""Which runs a comparison or a sweep is made of, where each of them is, and whether it is finished."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 import config as settings
 from agents.checkpoint import load
 from agents.errors import AgentsError, CheckpointError, ConfigError
-from config import CompareConfig
+from config import CompareConfig, SweepConfig
 from pool import Job, quoted
 from run import FREE_ON_RESUME, RunFolder, read_csv, read_settings
 
@@ -26,7 +26,7 @@ NOT_OF_THE_RESULT = (*FREE_ON_RESUME, "log_every", "run_dir", "overwrite", "seed
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the comparison."""
+    """One run of a comparison or a sweep."""
 
     algorithm: str
     dataset: str
@@ -44,22 +44,47 @@ def plan(config: CompareConfig, overrides: Sequence[str]) -> list[Run]:
     Raises:
         ConfigError: if a setting is wrong, for any of them.
     """
-    if not any(override.startswith("device=") for override in overrides):
-        overrides = ["device=cpu", *overrides]  # one thread is enough for it; processes on one GPU wait for each other
+    overrides = on_cpu(overrides)
     composed = {
         (algorithm, dataset): compose_settings(algorithm, dataset, overrides)
         for algorithm in config.algorithms
         for dataset in config.datasets
     }
-    runs = []
-    for seed in config.seeds:
-        for (algorithm, dataset), cfg in composed.items():
-            cfg.seed = seed
-            own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
-            folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg))
-            name = f"{algorithm}/{dataset}/seed{seed}"
-            runs.append(Run(algorithm, dataset, seed, Job(name, folder, (*overrides, *own), cfg.gradient_steps)))
-    return runs
+    return [
+        make_run(cfg, algorithm, dataset, seed, config=config, overrides=overrides)
+        for seed in config.seeds
+        for (algorithm, dataset), cfg in composed.items()
+    ]
+
+
+def on_cpu(overrides: Sequence[str]) -> list[str]:
+    """With a device, if they name none: one thread is enough for it, and processes on one GPU wait for each other."""
+    named = any(override.startswith("device=") for override in overrides)
+    return [*overrides] if named else ["device=cpu", *overrides]
+
+
+def make_run(
+    cfg: DictConfig,
+    algorithm: str,
+    dataset: str,
+    seed: int,
+    *,
+    config: CompareConfig | SweepConfig,
+    overrides: Sequence[str],
+    name: str | None = None,
+    alone: bool = True,
+) -> Run:
+    """A run of these settings, as :func:`compose_settings` gives them for the overrides.
+
+    Args:
+        name: what the board calls it; None: algorithm, dataset and seed.
+        alone: no other run of the same plan has this algorithm, dataset and seed.
+    """
+    cfg.seed = seed
+    own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
+    folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg), alone=alone)
+    job = Job(name or f"{algorithm}/{dataset}/seed{seed}", folder, (*overrides, *own), cfg.gradient_steps)
+    return Run(algorithm, dataset, seed, job)
 
 
 def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
@@ -84,12 +109,15 @@ def fingerprint(cfg: DictConfig) -> str:
     return hashlib.sha256(json.dumps([kind, values], sort_keys=True).encode()).hexdigest()
 
 
-def place(parent: Path, seed: int, wanted: str) -> Path:
-    """The run's folder: the one of ``recipes/train.py``, unless a run with other settings is there."""
+def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
+    """The run's folder: the one of ``recipes/train.py``, unless a run with other settings is there.
+
+    Args:
+        alone: that one may be taken while it is free.
+    """
     usual = parent / f"seed{seed}"
-    if not usual.exists() or not any(usual.iterdir()) or _found(usual) == wanted:
-        return usual
-    return parent / f"seed{seed}-{wanted[:8]}"
+    free = not usual.exists() or not any(usual.iterdir())
+    return usual if (free and alone) or _found(usual) == wanted else parent / f"seed{seed}-{wanted[:8]}"
 
 
 def _found(folder: Path) -> str | None:

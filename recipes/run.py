@@ -175,7 +175,7 @@ def begin(
             algorithm=_algorithm_choice(),
             algorithm_config=type(config.algorithm).__name__,
             dataset_fingerprint=dataset.fingerprint,
-            wandb_id=uuid.uuid4().hex[:8],
+            wandb_id=_wandb_id(),
             versions=versions(),
             **speed,
         )
@@ -276,6 +276,12 @@ def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, g
             f"the run in {folder.path} has other settings: {'; '.join(differences)}; leave them out to resume it, or "
             "start a new run in another run_dir"
         )
+
+
+def _wandb_id() -> str:
+    """A new id; in a trial of W&B's agent, the one that the agent chose: W&B takes no other there."""
+    chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    return chosen or uuid.uuid4().hex[:8]
 
 
 def _algorithm_choice() -> str:

@@ -12,6 +12,7 @@ from agents.statistics import Estimate
 from published import SOURCES
 from results import RETURN, STATISTICS, Cell, Section
 
+OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
 LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
 
 
@@ -91,23 +92,27 @@ def to_markdown(made: Iterable[Section], about: Sequence[str], figures: Mapping[
     parts = ["# Comparison", *about]
     for section in made:
         parts.append(f"## {section.protocol.title}")
-        parts.append(f"Last evaluation, mean ± standard error over seeds{_of_returns(section)}.")
-        parts.append(_pipes(matrix(section, bold, "")))
+        parts.append(caption(section))
+        parts.append(pipes(matrix(section, bold, "")))
         parts += sources(section)
         if section.aggregates:
-            parts.append("Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):")
-            parts.append(_pipes(aggregates_table(section, "")))
+            parts.append(OVER_DATASETS)
+            parts.append(pipes(aggregates_table(section, "")))
         parts += section.notes
         parts += [f"![{name}]({name})" for name in figures.get(section.protocol.name, ())]
-        parts += ["Each seed:", _pipes(seeds_table(section, ""))]
+        parts += ["Each seed:", pipes(seeds_table(section, ""))]
     return "\n\n".join(parts) + "\n"
 
 
-def _of_returns(section: Section) -> str:
-    return "; not normalised" if section.protocol is RETURN else ""
+def caption(section: Section) -> str:
+    """What the numbers of the main table are."""
+    return (
+        f"Last evaluation, mean ± standard error over seeds{'; not normalised' if section.protocol is RETURN else ''}."
+    )
 
 
-def _pipes(table: Sequence[Sequence[str]]) -> str:
+def pipes(table: Sequence[Sequence[str]]) -> str:
+    """A header and rows as Markdown."""
     header, *rows = table
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import compare
+import config
 
 Recipe = Callable[..., Any]
 DATASET = "test/pendulum-v0"
@@ -235,9 +235,10 @@ def test_a_mistake_is_refused_in_one_line_before_anything_is_run(typed, run_reci
 
 
 def test_lists_may_be_written_with_commas_and_other_settings_go_to_the_runs() -> None:
-    own, others = compare.split(
+    own, others = config.split(
         ["algorithms=iql,bc", "seeds=3", "datasets=[a/b-v0]", "batch_size=8", "algorithm.expectile=0.8"]
-        + ["wandb.mode=offline", "device=cuda", "output=x", "-m", "+foo=1", "run_dir=x"]
+        + ["wandb.mode=offline", "device=cuda", "output=x", "-m", "+foo=1", "run_dir=x"],
+        "compare",
     )
     assert own == [
         *("algorithms=[iql,bc]", "seeds=[3]", "datasets=[a/b-v0]", "wandb.mode=offline", "output=x"),
