@@ -73,9 +73,7 @@ class Trial:
         for run, row in zip(self.runs, rows):
             if not row.get(key):
                 known = ", ".join(name for name, value in row.items() if name != "step" and value)
-                raise ConfigError(
-                    f"{run.folder.path} has no {key}; choose the metric from {known}, as metric=eval/return"
-                )
+                raise ConfigError(f"{run.folder.path} has no {key}; choose another metric, as metric=..., from {known}")
         return [float(row[key]) for row in rows]
 
 

@@ -43,6 +43,42 @@ QUICK = (
 )
 NO_PLOT = "import report; report.ReturnsPlot.draw = lambda *_, **__: None\n"
 
+# runs are forks of this process, which has everything imported already
+FORKED = """
+import atexit, os, signal, sys, traceback
+import executors, pool, report, train
+from hydra.core.global_hydra import GlobalHydra
+class Forked:
+    code = None
+    def __init__(self, job):
+        output = os.open(pool.begin_output(job), os.O_WRONLY | os.O_APPEND)
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid: return os.close(output)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (1, 2): os.dup2(output, number)
+        GlobalHydra.instance().clear()
+        report.ReturnsPlot.draw = lambda *_, **__: None
+        sys.argv = [train.__file__, *job.arguments()]
+        code = 1
+        try: train.main(); code = 0
+        except SystemExit as exit: code = exit.code or 0
+        except BaseException: traceback.print_exc()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    def poll(self):
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid: self.code = os.waitstatus_to_exitcode(status)
+        return self.code
+    def send_signal(self, number): os.kill(self.pid, number)
+executors.start_process = Forked
+pool.LOOK_EVERY = 0.01
+"""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -168,6 +204,12 @@ def run_recipe(forkserver: subprocess.Popen[str], tmp_path_factory: pytest.TempP
         return Finished(code, *((output / name).read_text() for name in ("stdout", "stderr")))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forked() -> str:
+    """Code to run before a recipe that makes several runs: each is a fork, and so ready at once."""
+    return FORKED
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,11 @@ import omegaconf._impl  # noqa: F401
 
 import compare
 import evaluate
+import sweep
 import train
 from agents.envs import register_robotics
 
-RECIPES = {"train": train, "evaluate": evaluate, "compare": compare}
+RECIPES = {"train": train, "evaluate": evaluate, "compare": compare, "sweep": sweep}
 
 
 def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str], before: str, output: str) -> None:

@@ -27,41 +27,6 @@ QUICK = (
     "num_resamples=50",
     "workers=2",
 )
-# runs are forks of this process, which has everything imported already
-FORKED = """
-import atexit, os, signal, sys, traceback
-import executors, pool, report, train
-from hydra.core.global_hydra import GlobalHydra
-class Forked:
-    code = None
-    def __init__(self, job):
-        output = os.open(pool.begin_output(job), os.O_WRONLY | os.O_APPEND)
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid: return os.close(output)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for number in (1, 2): os.dup2(output, number)
-        GlobalHydra.instance().clear()
-        report.ReturnsPlot.draw = lambda *_, **__: None
-        sys.argv = [train.__file__, *job.arguments()]
-        code = 1
-        try: train.main(); code = 0
-        except SystemExit as exit: code = exit.code or 0
-        except BaseException: traceback.print_exc()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    def poll(self):
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid: self.code = os.waitstatus_to_exitcode(status)
-        return self.code
-    def send_signal(self, number): os.kill(self.pid, number)
-executors.start_process = Forked
-pool.LOOK_EVERY = 0.01
-"""
 NO_FIGURES = "import figures; figures.draw = lambda *_, **__: []\n"
 STOP_IN_THE_MIDDLE = """
 import agents.agent
@@ -75,9 +40,9 @@ agents.agent.Agent.update = signalled
 
 
 @pytest.fixture(scope="session")
-def run_compare(run_recipe: Recipe) -> Recipe:
+def run_compare(run_recipe: Recipe, forked: str) -> Recipe:
     def run(*arguments: str, before: str = NO_FIGURES, **options: Any) -> Any:
-        return run_recipe("compare", *QUICK, *arguments, before=FORKED + before, **options)
+        return run_recipe("compare", *QUICK, *arguments, before=forked + before, **options)
 
     return run
 
@@ -116,7 +81,12 @@ def test_tables_and_figures_are_written(compared, read_csv) -> None:
     output = compared / "runs" / "comparison"
     figures = {f"{name}_minari.{kind}" for name in ("curves", "intervals", "profiles") for kind in ("png", "pdf")}
     numbers = {"runs.csv", "datasets.csv", "aggregates.csv"}
-    assert {path.name for path in output.iterdir()} == figures | numbers | {"results.md", "results.tex", "results.json"}
+    assert {path.name for path in output.iterdir()} == figures | numbers | {
+        "results.md",
+        "results.html",
+        "results.tex",
+        "results.json",
+    }
     for row in read_csv(output / "runs.csv"):
         folder = compared / "runs" / row["algorithm"] / row["dataset"] / f"seed{row['seed']}"
         assert float(row["score"]) == float(read_csv(folder / "evaluations.csv")[-1]["eval/minari_score"])

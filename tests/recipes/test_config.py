@@ -109,7 +109,7 @@ def leaves(settings: object, prefix: str = "") -> set[str]:
     return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
 
-@pytest.mark.parametrize("recipe", ["train", "evaluate", "compare"])
+@pytest.mark.parametrize("recipe", [*config.RECIPES])
 def test_help_lists_every_setting_with_its_default_and_a_comment(recipe, run_recipe, tmp_path) -> None:
     shown = run_recipe(recipe, "--help", cwd=tmp_path)
     assert shown.code == 0

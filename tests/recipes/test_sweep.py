@@ -1,0 +1,192 @@
+"""The whole sweep: what is missing is trained, what is there is used, and a table has the best trial first."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agents.errors import ConfigError
+from config import SweepConfig
+
+Recipe = Callable[..., Any]
+DATASET = "test/pendulum-v0"
+QUICK = (
+    *("sweep=mine.yaml", f"dataset={DATASET}", "gradient_steps=20", "batch_size=16", "eval_every=10"),
+    *("num_eval_episodes=2", "log_every=5", "compile=off", "workers=2"),
+)
+FILE = {
+    "method": "grid",
+    "metric": {"name": "eval/minari_score", "goal": "maximize"},
+    "early_terminate": {"type": "hyperband", "min_iter": 1},
+    "parameters": {
+        "algorithm": {"value": "bc"},
+        "algorithm.actor.hidden_sizes": {"values": [[8], [8, 8]]},
+        "algorithm.actor_optimizer.lr": {"values": [0.001, 0.1]},
+    },
+}
+NO_FIGURE = """
+import agents.checkpoint, figures
+figures.draw_trials = lambda path, *_, **__: agents.checkpoint.write_atomically(path, b"")
+"""
+STOP_IN_THE_THIRD = """
+import agents.agent
+update = agents.agent.Agent.update
+def signalled(self, batch):
+    if self.num_updates == 12 and "lr=0.001" in " ".join(sys.argv) and "[8,8]" in " ".join(sys.argv):
+        os.kill(parent, 15); import time; time.sleep(0.3)
+    return update(self, batch)
+parent = os.getpid()
+agents.agent.Agent.update = signalled
+"""
+
+
+@pytest.fixture(scope="session")
+def run_sweep(run_recipe: Recipe, forked: str) -> Recipe:
+    def run(*arguments: str, cwd: Path, before: str = NO_FIGURE, file: dict = FILE, **options: Any) -> Any:
+        (cwd / "mine.yaml").write_text(yaml.safe_dump(file))
+        return run_recipe("sweep", *QUICK, *arguments, cwd=cwd, before=forked + before, **options)
+
+    return run
+
+
+@pytest.fixture
+def sweep(run_sweep: Recipe, tmp_path: Path) -> Recipe:
+    """The recipe in the test's own folder."""
+    return functools.partial(run_sweep, cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def swept(run_sweep: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished sweep of four trials; not to be changed."""
+    folder = tmp_path_factory.mktemp("swept")
+    finished = run_sweep(before="", cwd=folder)
+    assert finished.code == 0, finished.err + finished.out
+    (folder / "printed").write_text(finished.out)
+    return folder
+
+
+def output(folder: Path) -> Path:
+    return folder / "runs" / "sweeps" / "mine" / DATASET
+
+
+def test_every_trial_is_a_run_of_its_own_and_the_best_comes_first(swept, read_csv) -> None:
+    rows = read_csv(output(swept) / "trials.csv")
+    assert {row["trial"] for row in rows} == {"1", "2", "3", "4"} and len({row["folder"] for row in rows}) == 4
+    for row in rows:
+        settings = yaml.safe_load((swept / row["folder"] / "config.yaml").read_text())["algorithm"]
+        assert str(settings["actor"]["hidden_sizes"]) == row["algorithm.actor.hidden_sizes"]
+        assert settings["actor_optimizer"]["lr"] == float(row["algorithm.actor_optimizer.lr"])
+        last = read_csv(swept / row["folder"] / "evaluations.csv")[-1]
+        assert row["eval/minari_score"] == last["eval/minari_score"] and last["step"] == "20"
+    scores = [float(row["eval/minari_score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swept, read_csv) -> None:
+    printed, best = (swept / "printed").read_text(), read_csv(output(swept) / "trials.csv")[0]
+    assert "early_terminate is for W&B's agent" in printed
+    assert re.search(r"\ntrial +actor.hidden_sizes +actor_optimizer.lr +Minari score +Return\n-", printed)
+    assert "The best of 4 trials on the same 2 episodes is optimistic" in printed
+    (command,) = re.findall(r"^  python recipes/compare.py (.*)$", printed, re.MULTILINE)
+    assert {"algorithms=bc", f"datasets={DATASET}", "seeds=1,2,3", "gradient_steps=20"} <= {*command.split()}
+    assert f"algorithm.actor_optimizer.lr={best['algorithm.actor_optimizer.lr']}" in command
+    files = {path.name for path in output(swept).iterdir()}
+    assert files == {"results.md", "results.html", "results.json", "trials.csv", "trials.png"}
+    assert json.loads((output(swept) / "results.json").read_text())["retrain"].endswith(command)
+
+
+def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_never_had_been(sweep, swept, tmp_path) -> None:
+    stopped = sweep("workers=1", before=NO_FIGURE + STOP_IN_THE_THIRD)
+    assert stopped.code == 143 and "stopped; the same command goes on" in stopped.out, stopped.err + stopped.out
+    assert not output(tmp_path).exists()
+    finished = sweep()
+    assert finished.code == 0, finished.err
+    assert "4 runs, of which 2 are finished already" in finished.out
+    assert len(re.findall("^started 3 .* after step ", finished.out, re.MULTILINE)) == 1
+    assert (output(tmp_path) / "trials.csv").read_text() == (output(swept) / "trials.csv").read_text()
+
+
+def test_tpe_is_told_of_finished_trials_and_so_proposes_the_same_again_and_then_more(sweep, tmp_path, read_csv) -> None:
+    pytest.importorskip("optuna")
+    file = {**FILE, "parameters": {**FILE["parameters"], "algorithm.actor_optimizer.lr": {"min": 0.001, "max": 0.1}}}
+    arguments = ("method=tpe", "batch=1", "seeds=0,1", "algorithm.actor.hidden_sizes=[8]")
+    first = sweep(*arguments, "num_trials=1", file=file)
+    assert first.code == 0 and "mean ± standard error over seeds" in first.out, first.err + first.out
+    before = read_csv(output(tmp_path) / "trials.csv")
+    assert len(before) == 2 and {row["seed"] for row in before} == {"0", "1"}
+    more = sweep(*arguments, "num_trials=2", file=file)
+    assert "trials 1-1: 2 runs, of which 2 are finished already\n" in more.out, more.err
+    assert "trials 2-2: 2 runs, of which 0 are finished already\n" in more.out
+    after = read_csv(output(tmp_path) / "trials.csv")
+    assert len(after) == 4 and all(row in after for row in before)
+
+
+def test_a_trial_that_fails_is_named_and_stops_no_other(sweep, tmp_path, read_csv) -> None:
+    parameters = {"algorithm": {"value": "bc"}, "clip_actions": {"values": [False, True]}}
+    finished = sweep(
+        "dataset=test/outside-v0", "algorithm.actor.hidden_sizes=[8]", file={**FILE, "parameters": parameters}
+    )
+    assert finished.code == 1
+    assert "warning: 1 clip_actions=false failed: " in finished.err and "1 done" in finished.out
+    (row,) = read_csv(tmp_path / "runs" / "sweeps" / "mine" / "test/outside-v0" / "trials.csv")
+    assert row["clip_actions"] == "True"
+
+
+MISTAKES = {
+    "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
+    "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); valid are .*",
+    "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'test/pendulum-v0'.*",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_is_refused_in_one_line_before_anything_is_run(typed, sweep, tmp_path) -> None:
+    assert re.fullmatch(MISTAKES[typed], sweep(typed).refusal())
+    assert os.listdir(tmp_path) == ["mine.yaml"]
+
+
+OUT_OF_RANGE = {
+    "method": ("hill", "unknown method 'hill'; choose from grid, random, tpe"),
+    "num_trials": (0, "num_trials must be at least 1, got 0"),
+    "batch": (0, "batch must be at least 1, got 0"),
+    "workers": (0, "workers must be at least 1, got 0"),
+    "search_seed": (-1, "search_seed must be at least 0, got -1"),
+    "seeds": ([0, 0], r"seeds must be different ones, at least one, got \[0, 0\]"),
+    "executor": ("spark", "unknown executor 'spark'; choose from local, ray, slurm"),
+    "logger": ("csv", "unknown logger 'csv'; choose from wandb, none"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_a_setting_out_of_range_is_refused(name) -> None:
+    value, message = OUT_OF_RANGE[name]
+    with pytest.raises(ConfigError, match=message):
+        SweepConfig(**{name: value})
+
+
+WRONG_FILES = {
+    r"unknown setting 'algorithm.expektile'.*did you mean algorithm.expectile.*": {"algorithm.expektile": [0.7, 0.8]},
+    r"expectile must lie in \(0, 1\), got 1.5": {"algorithm.expectile": [0.7, 0.8, 1.5]},
+    r"mine.yaml has no setting with several values beside those that were given": {"gradient_steps": [10, 20]},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_FILES)
+def test_a_wrong_value_anywhere_in_the_file_is_refused_before_anything_is_run(message, sweep, tmp_path) -> None:
+    parameters = {name: {"values": values} for name, values in WRONG_FILES[message].items()}
+    assert re.fullmatch(message, sweep(file={**FILE, "parameters": parameters}).refusal())
+    assert os.listdir(tmp_path) == ["mine.yaml"]
+
+
+def test_a_metric_that_was_not_evaluated_is_refused_with_those_that_were(sweep, swept, tmp_path) -> None:
+    (tmp_path / "runs").symlink_to(swept / "runs")
+    message = sweep("metric=eval/d4rl_score", "output=other").refusal()
+    assert "has no eval/d4rl_score; choose another metric, as metric=..., from eval/return, " in message
