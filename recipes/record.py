@@ -64,7 +64,7 @@ class Record:
             settings={**described, **fingerprint},
             wandb=self._config.wandb,
         )
-        self._plot = report.ReturnsPlot(self._folder, self._algorithm, self._dataset, random)
+        self._plots = report.Plots(self._folder, self._algorithm, self._dataset, random)
 
     def row(self, losses: TensorDictBase) -> dict[str, float]:
         """What an update returned, as numbers."""
@@ -83,7 +83,7 @@ class Record:
         scalars = metrics.evaluation(self._result)
         self._evaluations_log.write(step, scalars)
         loggers.log_evaluation(self._logger, scalars, self._result, step)
-        self._plot.draw(at_most_every=60.0)
+        self._plots.draw(at_most_every=60.0)
 
     def save(self, losses: TensorDictBase, *, evaluated: bool) -> None:
         """Write a checkpoint.
@@ -101,7 +101,7 @@ class Record:
 
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""
-        self._plot.draw()
+        self._plots.draw()
         if self._env is not None:
             loggers.log_summary(self._logger, metrics.evaluation(self._result or self.evaluate()))
         print(report.table({self._algorithm: self._result, "random policy": self._random}, self._dataset))

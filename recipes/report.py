@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from agents.checkpoint import write_atomically
@@ -55,6 +56,7 @@ def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
     paths = {
         "policy": folder.checkpoints.last,
         "plot": folder.plot_file,
+        "training": folder.training_plot_file,
         "metrics": folder.metrics_file,
         "evaluations": folder.evaluations_file,
     }
@@ -65,11 +67,12 @@ def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
         print(f"{'W&B:':13}offline; upload by: {sync_hint}")
 
 
-class ReturnsPlot:
-    """``returns.png``: average episode reward over gradient steps, beside a random policy and the dataset's mean.
+class Plots:
+    """Of a run: ``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's
+    mean, and ``training.png``, all that an update reports.
 
     Args:
-        random: an evaluation of the random policy on the same episodes; None draws nothing, as there are no
+        random: an evaluation of the random policy on the same episodes; None draws no returns, as there are no
             evaluations.
     """
 
@@ -78,16 +81,19 @@ class ReturnsPlot:
         self._drawn = -math.inf
 
     def draw(self, *, at_most_every: float = 0.0) -> None:
-        """Draw what evaluations.csv holds, unless that was done less than ``at_most_every`` seconds ago."""
+        """Draw what the CSV files hold, unless that was done less than ``at_most_every`` seconds ago."""
         now = time.monotonic()
-        if self._random is None or now - self._drawn < at_most_every:
+        if now - self._drawn < at_most_every:
             return
-        rows = read_csv(self._folder.evaluations_file)
-        if rows:
-            write_atomically(self._folder.plot_file, self._png(rows))
-            self._drawn = now
+        evaluations, training = map(_rows, (self._folder.evaluations_file, self._folder.metrics_file))
+        if evaluations and self._random is not None:
+            write_atomically(self._folder.plot_file, self._returns(evaluations))
+        if training:
+            title = f"{self._algorithm} on {self._dataset.id}"
+            write_atomically(self._folder.training_plot_file, training_page(training, title))
+        self._drawn = now
 
-    def _png(self, rows: list[dict[str, str]]) -> bytes:
+    def _returns(self, rows: list[dict[str, str]]) -> bytes:
         steps = np.array([int(row["step"]) for row in rows])
         mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
         num_episodes = len(self._random.returns)
@@ -112,6 +118,35 @@ class ReturnsPlot:
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
         return to_image(figure)
+
+
+def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
+    """Every ``train/*`` column of metrics.csv and the speed over gradient steps, a panel each, as a PNG."""
+    steps = [int(row["step"]) for row in rows]
+    keys = [key for key in rows[0] if key.startswith("train/") or key == "time/updates_per_second"]
+    columns = min(4, len(keys))
+    lines = math.ceil(len(keys) / columns)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(2.75 * columns, 0.6 + 1.9 * lines), dpi=120, layout="constrained", squeeze=False
+    )
+    for axes, key in zip(grid.flat, keys):
+        axes.plot(steps, [float(row[key]) for row in rows], linewidth=1.0, marker="." if len(rows) < 30 else "")
+        axes.set_title(key, fontsize=9)
+        axes.set_xlim(0, steps[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel("gradient steps", fontsize=9)
+    return to_image(figure)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return read_csv(path) if path.exists() else []
 
 
 def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:

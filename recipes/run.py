@@ -7,6 +7,7 @@ The folder:
               metrics.csv        a row per log point: step, then the keys of the dashboard
               evaluations.csv    a row per evaluation
               returns.png        the evaluations as a curve, beside a random policy and the dataset
+              training.png       the columns of metrics.csv as curves
               checkpoints/       last, previous and best, as safetensors
               wandb/             with logger=wandb
 """
@@ -71,6 +72,7 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.csv"
         self.evaluations_file = self.path / "evaluations.csv"
         self.plot_file = self.path / "returns.png"
+        self.training_plot_file = self.path / "training.png"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
 
     @property

@@ -41,7 +41,7 @@ QUICK = (
     "logger=none",
     "wandb.mode=offline",
 )
-NO_PLOT = "import report; report.ReturnsPlot.draw = lambda *_, **__: None\n"
+NO_PLOT = "import report; report.Plots.draw = lambda *_, **__: None\n"
 
 # runs are forks of this process, which has everything imported already
 FORKED = """
@@ -59,7 +59,7 @@ class Forked:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (1, 2): os.dup2(output, number)
         GlobalHydra.instance().clear()
-        report.ReturnsPlot.draw = lambda *_, **__: None
+        report.Plots.draw = lambda *_, **__: None
         sys.argv = [train.__file__, *job.arguments()]
         code = 1
         try: train.main(); code = 0

@@ -86,7 +86,7 @@ def test_the_plot_shows_the_evaluations_beside_random_policy_and_dataset(folder,
 
     monkeypatch.setattr(report.plt, "subplots", kept)
     dataset = agents.load_dataset("test/pendulum-v0")
-    report.ReturnsPlot(folder, "iql", dataset, PLAIN).draw()
+    report.Plots(folder, "iql", dataset, PLAIN).draw()
     assert drawn(folder.plot_file)
     lines = {line.get_label(): line for line in axes[0][1].lines}
     assert [*lines["iql"].get_xdata()] == [10, 20] and [*lines["iql"].get_ydata()] == [-150.0, -120.0]
@@ -95,10 +95,24 @@ def test_the_plot_shows_the_evaluations_beside_random_policy_and_dataset(folder,
     assert axes[0][1].get_xlabel() == "gradient steps" and "2 episodes" in axes[0][1].get_ylabel()
 
 
+def test_the_page_of_training_has_a_curve_for_each_key_of_the_update_and_one_for_the_speed(folder, monkeypatch) -> None:
+    folder.metrics_file.write_text(
+        "step,train/loss_actor,train/qvalue,time/updates_per_second,time/sample_share\n5,1.0,nan,9.5,0.1\n10,0.5,2.0,9.0,0.1\n"
+    )
+    drawing, figures = report.plt.subplots, []
+    monkeypatch.setattr(report.plt, "subplots", lambda *args, **kw: figures.append(drawing(*args, **kw)) or figures[-1])
+    report.Plots(folder, "iql", agents.load_dataset("test/pendulum-v0"), None).draw()  # also without evaluations
+    assert drawn(folder.training_plot_file) and not folder.plot_file.exists()
+    ((figure, _),) = figures
+    curves = {axes.get_title(): [*axes.lines[0].get_ydata()] for axes in figure.axes if axes.get_visible()}
+    assert [*curves] == ["train/loss_actor", "train/qvalue", "time/updates_per_second"]
+    assert curves["train/loss_actor"] == [1.0, 0.5] and curves["time/updates_per_second"] == [9.5, 9.0]
+
+
 def test_the_plot_is_not_drawn_again_at_once_unless_asked_to(folder, monkeypatch) -> None:
     now = iter([0.0, 10.0, 70.0, 71.0])
     monkeypatch.setattr(report.time, "monotonic", lambda: next(now))
-    plot = report.ReturnsPlot(folder, "iql", agents.load_dataset("test/pendulum-v0"), PLAIN)
+    plot = report.Plots(folder, "iql", agents.load_dataset("test/pendulum-v0"), PLAIN)
     times = []
     monkeypatch.setattr(report, "write_atomically", lambda path, payload: times.append(path))
     for wait in (60.0, 60.0, 60.0, 0.0):
@@ -108,9 +122,9 @@ def test_the_plot_is_not_drawn_again_at_once_unless_asked_to(folder, monkeypatch
 
 def test_without_evaluations_there_is_no_plot(folder) -> None:
     dataset = agents.load_dataset("test/pendulum-v0")
-    report.ReturnsPlot(folder, "iql", dataset, None).draw()
+    report.Plots(folder, "iql", dataset, None).draw()
     folder.evaluations_file.write_text("")
-    report.ReturnsPlot(folder, "iql", dataset, PLAIN).draw()
+    report.Plots(folder, "iql", dataset, PLAIN).draw()
     assert not folder.plot_file.exists()
 
 

@@ -171,7 +171,7 @@ def test_a_run_leaves_its_settings_versions_logs_plot_and_checkpoints(train, tmp
     assert finished.code == 0, finished.err
     folder = tmp_path / RUN
     assert {path.name for path in folder.iterdir()} - {".lock"} == {
-        *("config.yaml", "run.json", "metrics.csv", "evaluations.csv", "returns.png", "checkpoints")
+        *("config.yaml", "run.json", "metrics.csv", "evaluations.csv", "returns.png", "training.png", "checkpoints")
     }
     settings = OmegaConf.load(folder / "config.yaml")
     assert OmegaConf.to_container(settings, resolve=False) == OmegaConf.to_container(settings, resolve=True)
