@@ -10,6 +10,7 @@ from pathlib import Path
 import tables
 from results import Cell, Section
 
+SHOWN = 0.65  # pixels of the page per pixel of a figure, which has 200 per inch
 STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --weak: #59636e; --line: #d5dae0; --paper: #fff; --stripe: #f4f6f8;
   --accent: #0a58ca; }
@@ -31,8 +32,10 @@ tbody tr:nth-child(even) { background: var(--stripe); }
 td b { color: var(--accent); }
 th[data-sort] { cursor: pointer; }
 th[data-sort]:hover { text-decoration: underline; }
-img { display: block; width: 100%; min-width: 34rem; padding: 0.5rem; border-radius: 0.25rem; background: #fff; }
+img { display: block; max-width: 100%; padding: 0.5rem; border-radius: 0.25rem; background: #fff; }
 code { font-size: 0.9em; }
+@media (max-width: 36rem) { body { padding: 0.75rem; } table { font-size: 0.8125rem; }
+  th, td { padding: 0.3rem 0.4rem; } th:first-child, td:first-child { white-space: normal; } }
 """
 # without it the tables are as readable, in the order in which they were written
 SORT = """
@@ -91,9 +94,14 @@ def _cell(text: str) -> str:
 
 
 def image(path: Path, description: str) -> str:
-    """A PNG, its content within the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<div class="wide"><img alt="{escape(description)}" src="data:image/png;base64,{data}"></div>'
+    """A PNG, its content within the page; where there is no room for its letters to be read, it is scrolled."""
+    content = path.read_bytes()
+    width = SHOWN * int.from_bytes(content[16:20], "big")
+    size = f"width: {width:.0f}px; min-width: {0.6 * width:.0f}px"
+    data = base64.b64encode(content).decode()
+    return (
+        f'<div class="wide"><img alt="{escape(description)}" style="{size}" src="data:image/png;base64,{data}"></div>'
+    )
 
 
 def comparison(made: Sequence[Section], lines: Sequence[str], images: Mapping[str, Sequence[str]], folder: Path) -> str:
@@ -107,7 +115,7 @@ def comparison(made: Sequence[Section], lines: Sequence[str], images: Mapping[st
     def show(cell: Cell, best: bool) -> str:
         return Best(tables.spread(cell)) if best else tables.spread(cell)
 
-    parts = []
+    parts = [paragraph(line, "about") for line in lines]
     for section in made:
         parts.append(heading(section.protocol.title))
         parts.append(paragraph(tables.caption(section)))
@@ -117,4 +125,4 @@ def comparison(made: Sequence[Section], lines: Sequence[str], images: Mapping[st
             parts += [paragraph(tables.OVER_DATASETS), table(tables.aggregates_table(section, ""))]
         parts += [image(folder / name, name.partition("_")[0]) for name in images.get(section.protocol.name, ())]
         parts += [paragraph("Each seed:"), table(tables.seeds_table(section, ""))]
-    return page("Comparison", [*parts, heading("How it was made"), *(paragraph(line, "about") for line in lines)])
+    return page("Comparison", parts)

@@ -253,11 +253,11 @@ def publish(
         "![trials.png](trials.png)",
     ]
     parts = [
+        *(page.paragraph(line, "about") for line in lines),
         page.paragraph(f"{caption}."),
         page.table([rows[0], [*map(page.Best, rows[1])], *rows[2:]]),
         page.paragraph(f"{hint[0]} `{hint[1]}`"),
         page.image(output / "trials.png", "scores over each of the settings"),
-        *(page.paragraph(line, "about") for line in lines),
     ]
     files = {
         "results.md": "\n\n".join([*text, "![trials.png](trials.png)", *lines]) + "\n",
