@@ -143,7 +143,7 @@ def draw_trials(
     log: Collection[str],
     ylabel: str,
 ) -> None:
-    """Write scores of a sweep's trials over each of its settings, a panel each, with means of those that share a value.
+    """Write scores of a sweep's trials over each of its settings, a panel each, with means where values are few.
 
     Args:
         settings: the value of each trial by the setting's name.
@@ -169,11 +169,11 @@ def draw_trials(
 
 def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray, best: int) -> None:
     places, labels = _places(values)
-    shared = [place for place in sorted({*places}) if (places == place).sum() > 1]
-    axes.plot(shared, [scores[places == place].mean() for place in shared], color="0.6", zorder=0)
     axes.scatter(places, scores, s=14, color=COLORS[0], alpha=0.7, linewidth=0)
     axes.scatter(places[best], scores[best], s=50, facecolor="none", edgecolor=COLORS[1], linewidth=1.3)
     if labels:
+        shared = sorted({*places})
+        axes.plot(shared, [scores[places == place].mean() for place in shared], color="0.6", zorder=0)
         axes.set_xticks(range(len(labels)), labels)
         axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(alpha=0.25, linewidth=0.5)

@@ -26,6 +26,7 @@ PATHS = (
     "checkpoint",
     "output",
     "runs",
+    "sweep",
 )  # settings that name places on this machine: they stay here
 
 

@@ -220,7 +220,7 @@ def warning(trials: Sequence[Trial], config: SweepConfig) -> Iterator[str]:
     )
     yield f"{text} Report it on seeds that no trial has seen:"
     fresh = range(max(config.seeds) + 1, max(config.seeds) + 1 + NUM_FRESH)
-    own = [override for override in best.overrides if not override.startswith("wandb.group=")]
+    own = [override for override in best.overrides if not override.startswith(("wandb.", "device=cpu"))]
     command = [f"algorithms={best.algorithm}", f"datasets={best.dataset}", f"seeds={','.join(map(str, fresh))}", *own]
     yield f"python recipes/compare.py {shlex.join(command)}"
 
@@ -267,7 +267,8 @@ def publish(
     }
     summary.write(output, files)
     print(f"\ntable:   {output / 'results.md'} (and .html, .json, trials.csv)\nfigure:  {output / 'trials.png'}")
-    summary.log("sweep", config, overrides, {"trials": plain}, [output / "trials.png"])
+    logged = {"trials": [row[:-1] for row in plain]}  # without the folders, which are this machine's
+    summary.log("sweep", config, overrides, logged, [output / "trials.png"])
 
 
 def short(name: str) -> str:

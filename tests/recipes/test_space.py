@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def test_trials_of_wandbs_agent_have_a_folder_each(hydra, monkeypatch) -> None:
     for trial in ("first", "second"):
         monkeypatch.setenv("WANDB_RUN_ID", trial)
         assert compose("train", command[4:]).run_dir == f"runs/wandb/{trial}"
+
+
+def test_a_trial_of_wandbs_agent_has_the_agents_id_so_that_it_goes_on_under_it(train, tmp_path) -> None:
+    of_agent = {"WANDB_SWEEP_ID": "sweep", "WANDB_RUN_ID": "trial"}
+    finished = train("run_dir=runs/wandb/${oc.env:WANDB_RUN_ID}", algorithm="bc", **of_agent)
+    assert finished.code == 0, finished.err
+    assert json.loads((tmp_path / "runs/wandb/trial/run.json").read_text())["wandb_id"] == "trial"
 
 
 def test_a_grid_is_every_combination(tmp_path) -> None:
