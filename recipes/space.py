@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,7 +64,7 @@ class Sweep:
         """Parameters with more than one value."""
         return {name: parameter for name, parameter in self.parameters.items() if name not in self.fixed}
 
-    def without(self, names: Sequence[str]) -> Sweep:
+    def without(self, names: Collection[str]) -> Sweep:
         """The same, the settings of these names left to the user."""
         return replace(self, parameters={name: own for name, own in self.parameters.items() if name not in names})
 

@@ -83,6 +83,10 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
     asked = replace(asked, method=config.method or asked.method, metric=config.metric or asked.metric).without(given)
     if not asked.varied:
         raise ConfigError(f"{config.sweep} has no setting with several values beside those that were given")
+    if own := [name for name in asked.parameters if name.split(".")[0] in settings.KEPT["sweep"]]:
+        raise ConfigError(
+            f"{config.sweep} sets {', '.join(own)}, which is chosen here; take it out: seeds are seeds=0,1"
+        )
     if "dataset" not in {**asked.parameters, **given}:
         raise ConfigError(f"{config.sweep} names no dataset; name one by dataset=ID")
     place = Path(config.runs, "sweeps", asked.name, str({**asked.fixed, **given}.get("dataset", "")))
@@ -141,13 +145,13 @@ def plan_trial(number: int, point: Settings, asked: Sweep, config: SweepConfig, 
     Raises:
         ConfigError: if a setting is wrong.
     """
-    typed = dict(override.split("=", 1) for override in overrides)
+    typed = {name: value for name, _, value in (override.partition("=") for override in overrides)}
     typed |= {name: as_typed(value) for name, value in {**asked.fixed, **point}.items()}
     algorithm, dataset = typed.pop("algorithm", "iql"), typed.pop("dataset")
     own = tuple(on_cpu([f"{name}={value}" for name, value in typed.items()]))
     cfg = compose_settings(algorithm, dataset, own)
     label = ", ".join(f"{short(name)}={shown(value)}" for name, value in point.items())
-    if config.logger == "wandb":
+    if config.logger == "wandb" and "wandb.group" not in typed:
         own += (f"wandb.group={quoted(f'{asked.name}: {label}'[:128])}",)
     runs = tuple(
         make_run(
