@@ -14,7 +14,6 @@ import agents
 from agents.adam import AdamConfig
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 from tests.test_contract import test_a_compiled_update_equals_the_eager_one as check_compiled
-from tests.test_contract import test_stacked_agents_are_what_each_is_alone as check_stacked
 from tests.test_contract import (  # noqa: F401
     test_a_loaded_policy_scales_observations_by_itself,
     test_the_policy_acts_inside_the_bounds_whatever_it_sees,
@@ -22,6 +21,7 @@ from tests.test_contract import (  # noqa: F401
     test_the_policy_is_what_is_trained,
     test_training_goes_on_after_loading_as_if_it_had_never_stopped,
 )
+from tests.test_contract import test_stacked_agents_are_what_each_is_alone as check_stacked
 
 OPTIONS = {
     "value_warm_up": {"value_warm_up": 2},
