@@ -1,6 +1,6 @@
 """Offline reinforcement learning on Minari datasets, built from TorchRL's primitives."""
 
-from agents.adam import AdamConfig
+from agents.adam import AdamConfig, WarmUpAdamConfig
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
 from agents.algorithms.awac import AWACConfig
@@ -10,6 +10,7 @@ from agents.algorithms.cql import CQLConfig
 from agents.algorithms.discrete_cql import DiscreteCQLConfig
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.dqn import DQNConfig
+from agents.algorithms.dt import DTConfig
 from agents.algorithms.edac import EDACConfig
 from agents.algorithms.iql import ExpectileScheduleConfig, ExtractionConfig, IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
@@ -28,6 +29,7 @@ from agents.networks import (
     QValueConfig,
     ValueConfig,
 )
+from agents.sequences import TransformerConfig
 
 __all__ = [
     "ALGORITHMS",
@@ -43,6 +45,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DQNConfig",
+    "DTConfig",
     "DataError",
     "DatasetStatistics",
     "DeterministicActorConfig",
@@ -63,7 +66,9 @@ __all__ = [
     "SACConfig",
     "Specs",
     "TD3BCConfig",
+    "TransformerConfig",
     "ValueConfig",
+    "WarmUpAdamConfig",
     "evaluate",
     "load_dataset",
     "load_policy",

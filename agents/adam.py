@@ -46,6 +46,24 @@ class AdamConfig:
         return self.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+@dataclass
+class WarmUpAdamConfig(AdamConfig):
+    """Adam whose learning rate rises to its value in a straight line first.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    warm_up: int = 10_000  # the update from which on the rate is as above, >= 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.warm_up >= 1, "warm_up", "be at least 1", self.warm_up)
+
+    def lr_at(self, num_updates: int) -> float:
+        return super().lr_at(num_updates) * min((num_updates + 1) / self.warm_up, 1.0)
+
+
 class FusedAdam:
     r"""Adam (Kingma and Ba 2015, arXiv 1412.6980) with betas 0.9 and 0.999 and epsilon 1e-8.
 

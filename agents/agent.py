@@ -36,6 +36,7 @@ class Agent:
         target_every: the target networks move at every n-th update, >= 1.
         max_grad_norm: largest global gradient norm; None means no clipping.
         best_episodes: share of the data's episodes to train on, in (0, 1], those with the largest returns; None: all.
+        context_length: steps of the windows to train on, >= 1; None: single steps.
 
     Raises:
         ConfigError: if a setting is out of range or a trained parameter is in no group.
@@ -51,6 +52,7 @@ class Agent:
         target_every: int = 1,
         max_grad_norm: float | None = None,
         best_episodes: float | None = None,
+        context_length: int | None = None,
     ) -> None:
         check_settings(target_tau=target_tau, target_every=target_every, max_grad_norm=max_grad_norm)
         self.loss_module = loss_module
@@ -58,6 +60,7 @@ class Agent:
         self.max_grad_norm = max_grad_norm
         self.target_every = target_every
         self.best_episodes = best_episodes
+        self.context_length = context_length
         self.num_updates = 0
         self._groups = {name: (list(parameters), config) for name, (parameters, config) in optimizers.items()}
         self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
@@ -74,7 +77,11 @@ class Agent:
     def sampling(self) -> dict[str, Any]:
         """What of a dataset this agent trains on, as arguments for :meth:`OfflineDataset.replay_buffer`."""
         optional = [key for key in OPTIONAL_KEYS if key in self.loss_module.in_keys]
-        return {"keys": (*DEFAULT_KEYS, *optional), "best_episodes": self.best_episodes}
+        return {
+            "keys": (*DEFAULT_KEYS, *optional),
+            "best_episodes": self.best_episodes,
+            "context_length": self.context_length,
+        }
 
     @property
     def learning_rates(self) -> dict[str, float]:
@@ -87,7 +94,8 @@ class Agent:
 
         Args:
             batch: transitions on the agent's device: ``observation [B, O]``, ``action [B, A]`` and, under ``next``,
-                ``observation``, ``reward [B, 1]`` and ``terminated [B, 1]``.
+                ``observation``, ``reward [B, 1]`` and ``terminated [B, 1]``; ``sampling`` says what else, and
+                whether in windows ``[B, K]``.
 
         Returns:
             Detached scalars: the losses, the loss module's statistics and, when clipping, ``grad_norm``.

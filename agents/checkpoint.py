@@ -86,13 +86,14 @@ class Checkpoint:
         return _unflatten(self.tensors).get("generators", {})
 
     def specs(self) -> Specs:
-        """Shapes, bounds and observation statistics that the agent was built for."""
+        """Shapes, bounds and statistics of the data that the agent was built for."""
         stored = _unflatten(self.tensors)["specs"]
         return Specs(
             observation=Unbounded(stored["observation_mean"].shape),
             action=_action_spec(stored),
             observation_mean=stored["observation_mean"],
             observation_std=stored["observation_std"],
+            max_return=stored["max_return"].item() if "max_return" in stored else None,
         )
 
     def _config(self) -> Any:
@@ -138,6 +139,7 @@ def save(
                 "observation_mean": specs.observation_mean,
                 "observation_std": specs.observation_std,
                 **_action_tensors(specs),
+                **_return_tensors(specs),
             },
             "generators": dict(generators or {}),
         },
@@ -271,6 +273,10 @@ def _action_tensors(specs: Specs) -> dict[str, Tensor]:
     if specs.discrete:
         return {"num_actions": torch.tensor(specs.action.n)}
     return {"action_low": specs.action.space.low, "action_high": specs.action.space.high}
+
+
+def _return_tensors(specs: Specs) -> dict[str, Tensor]:
+    return {} if specs.max_return is None else {"max_return": torch.tensor(specs.max_return, dtype=torch.float64)}
 
 
 def _action_spec(stored: Mapping[str, Tensor]) -> TensorSpec:

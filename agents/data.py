@@ -1,6 +1,7 @@
 """Minari dataset id -> ``OfflineDataset``: float32 transitions, statistics, specs, and a replay buffer over them.
 
-Legend: ``N`` steps of the dataset, ``B`` batch, ``D`` columns of a row, ``O`` observation, ``A`` action.
+Legend: ``N`` steps of the dataset, ``E`` episodes, ``B`` batch, ``K`` steps of a window, ``D`` columns of a row, ``O``
+observation, ``A`` action.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from agents.source import Source, open_source
 
 NEXT_ACTION: Key = ("next", "action")
 ENDS: tuple[Key, ...] = (("next", "truncated"), ("next", "done"))
-OPTIONAL_KEYS: tuple[Key, ...] = (*ENDS, NEXT_ACTION)
+WINDOW_KEYS: tuple[Key, ...] = ("return_to_go", "step_count", "mask")
+OPTIONAL_KEYS: tuple[Key, ...] = (*ENDS, NEXT_ACTION, *WINDOW_KEYS)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Specs:
     action: TensorSpec  # Bounded [A] float32; Unbounded when a bound is infinite; Categorical for discrete actions
     observation_mean: Tensor  # [O] float32, over the N observations (not the next ones)
     observation_std: Tensor  # [O] float32, no epsilon added
+    max_return: float | None = None  # largest undiscounted return of an episode; None: not known
 
     @property
     def discrete(self) -> bool:
@@ -71,9 +74,16 @@ class PackedStorage(TensorStorage):
 
     Args:
         chosen: the rows to draw from, ``[M]`` int64; None: all.
+        context_length: K, for windows that begin at these rows; None: the rows themselves.
     """
 
-    def __init__(self, dataset: OfflineDataset, keys: Iterable[Key], chosen: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        dataset: OfflineDataset,
+        keys: Iterable[Key],
+        chosen: Tensor | None = None,
+        context_length: int | None = None,
+    ) -> None:
         super().__init__(dataset.rows, device=dataset.rows.device)
         self._layout = dataset.layout
         self._keys = frozenset(keys)
@@ -82,14 +92,18 @@ class PackedStorage(TensorStorage):
         if chosen is not None:
             self._len = len(chosen)
         self._ends: Tensor | None = None  # [N, 1] bool
-        if self._keys.intersection(OPTIONAL_KEYS):
+        if self._keys.intersection((*ENDS, NEXT_ACTION)):
             self._ends = dataset.last_steps().to(dataset.rows.device)
+        self._windows = None if context_length is None else _Windows(dataset, context_length)
 
     def get(self, index: Any) -> TensorDict:
         if self._chosen is not None:
             index = self._chosen[index]
-        gather = isinstance(index, Tensor) and index.ndim == 1
-        rows = self._storage.index_select(0, index) if gather else self._storage[index]  # [B, D]
+        if self._windows is not None:
+            index, of_windows = self._windows.at(self._as_tensor(index))  # [B] -> [B, K]
+        gather = isinstance(index, Tensor) and index.ndim > 0
+        rows = self._storage.index_select(0, index.flatten()) if gather else self._storage[index]  # [B, D]
+        rows = rows.unflatten(0, index.shape) if self._windows is not None else rows  # [B * K, D] -> [B, K, D]
         parts: dict[Key, Tensor] = dict(zip(DEFAULT_KEYS, self._arrive(rows).split(self._layout.widths, -1)))
         terminated = parts["next", "terminated"] = parts["next", "terminated"] != 0
         if NEXT_ACTION in self._keys:
@@ -100,6 +114,8 @@ class PackedStorage(TensorStorage):
         if self._ends is not None:
             ends = self._arrive(self._ends[index])
             parts["next", "done"], parts["next", "truncated"] = ends | terminated, ends & ~terminated
+        if self._windows is not None:
+            parts.update({key: self._arrive(part) for key, part in of_windows.items()})
         top = {key: part for key, part in parts.items() if key in self._keys and isinstance(key, str)}
         following = {key[1]: part for key, part in parts.items() if key in self._keys and isinstance(key, tuple)}
         # the checks of TensorDict() would cost as much as everything above
@@ -111,11 +127,44 @@ class PackedStorage(TensorStorage):
 
     def _next_action(self, index: Any) -> Tensor:
         """The action of the row below, ``[B, A]``; at the last step of an episode, which has none, its own."""
-        if not isinstance(index, Tensor):
-            index = torch.arange(len(self._storage), device=self._storage.device)[index]
+        index = self._as_tensor(index)
         below = index + ~self._ends[index].squeeze(-1)
         start = self._layout.observation
         return self._storage[:, start : start + self._layout.action][below]
+
+    def _as_tensor(self, index: Any) -> Tensor:
+        return index if isinstance(index, Tensor) else torch.arange(len(self._storage), device=self.device)[index]
+
+
+class _Windows:
+    """Windows of ``K`` steps that begin anywhere in an episode and never leave it: the rest of such a one is padding.
+
+    Args:
+        context_length: K.
+    """
+
+    def __init__(self, dataset: OfflineDataset, context_length: int) -> None:
+        device = dataset.rows.device
+        lengths = torch.from_numpy(dataset.statistics.lengths)
+        self._last = (lengths.cumsum(0) - 1).to(device)  # [E], rows
+        self._first = self._last - lengths.to(device) + 1
+        self._returns_to_go = dataset.returns_to_go().to(device)
+        self._steps = torch.arange(context_length, device=device)
+
+    def at(self, index: Tensor) -> tuple[Tensor, dict[Key, Tensor]]:
+        """The rows of the windows that begin at ``index [B]``, ``[B, K]``, and ``WINDOW_KEYS``.
+
+        Padding repeats the last row of the episode, where ``mask`` is False.
+        """
+        episode = torch.searchsorted(self._last, index)
+        rows, last = index[..., None] + self._steps, self._last[episode][..., None]
+        mask, rows = rows <= last, torch.minimum(rows, last)
+        step_count = rows - self._first[episode][..., None]
+        return rows, {
+            "return_to_go": self._returns_to_go[rows],
+            "step_count": step_count[..., None],
+            "mask": mask,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +195,13 @@ class OfflineDataset:
         last[torch.from_numpy(self.statistics.lengths.cumsum() - 1)] = True
         return last
 
+    def returns_to_go(self) -> Tensor:
+        """Undiscounted sum of the rewards from a step to the end of its episode, ``[N, 1]`` float32."""
+        lengths = torch.from_numpy(self.statistics.lengths)
+        to_the_end_of_the_data = self.rows[:, -2].cpu().double().flip(0).cumsum(0).flip(0)  # [N]
+        after = torch.cat([to_the_end_of_the_data, torch.zeros(1, dtype=torch.float64)])[lengths.cumsum(0)]  # [E]
+        return (to_the_end_of_the_data - after.repeat_interleave(lengths)).float()[:, None]
+
     def replay_buffer(
         self,
         batch_size: int,
@@ -153,6 +209,7 @@ class OfflineDataset:
         seed: int = 0,
         keys: Iterable[Key] = DEFAULT_KEYS,
         best_episodes: float | None = None,
+        context_length: int | None = None,
     ) -> TensorDictReplayBuffer:
         """Uniform sampling with replacement from a generator of its own: its state is all that a resume needs.
 
@@ -164,17 +221,25 @@ class OfflineDataset:
                 are left out, since they have none; where an episode terminated, it is there and means nothing.
             best_episodes: in (0, 1]: draw only from this share of the episodes, rounded, at least one, those with the
                 largest undiscounted returns; None: from all.
+            context_length: K >= 1: every draw is a window of so many steps, a batch ``[B, K]``. A window begins at any
+                step and stays in its episode; what is beyond the end repeats the last step and is False in ``mask``
+                ``[B, K]``. Then there are also ``return_to_go [B, K, 1]``, the undiscounted sum of the rewards from a
+                step to the end of the episode, and ``step_count [B, K, 1]``, the steps of the episode before it. None:
+                single steps.
 
         Raises:
-            ConfigError: a key that the data do not have, or a share out of range.
+            ConfigError: a key that the data do not have, or a share or length out of range.
             DataError: no step is left to draw from.
         """
         keys = tuple(keys)
         if unknown := [key for key in keys if key not in DEFAULT_KEYS + OPTIONAL_KEYS]:
             raise ConfigError(f"offline data have no {unknown[0]!r}; choose from {DEFAULT_KEYS + OPTIONAL_KEYS}")
+        require(context_length is None or context_length >= 1, "context_length", "be at least 1", context_length)
+        if context_length is None and (of_windows := [key for key in keys if key in WINDOW_KEYS]):
+            raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
         generator = torch.Generator(self.rows.device).manual_seed(seed)
         return TensorDictReplayBuffer(
-            storage=PackedStorage(self, keys, self._choose(keys, best_episodes)),
+            storage=PackedStorage(self, keys, self._choose(keys, best_episodes), context_length),
             writer=ImmutableDatasetWriter(),
             batch_size=batch_size,
             generator=generator,
@@ -267,4 +332,10 @@ def _specs(source: Source, cache: Cache) -> Specs:
     else:
         action = Unbounded((source.num_actions,), dtype=torch.float32)
     observation = Unbounded((source.num_observations,), dtype=torch.float32)
-    return Specs(observation, action, torch.from_numpy(cache.observation_mean), torch.from_numpy(cache.observation_std))
+    return Specs(
+        observation,
+        action,
+        observation_mean=torch.from_numpy(cache.observation_mean),
+        observation_std=torch.from_numpy(cache.observation_std),
+        max_return=cache.statistics.returns.max().item(),
+    )

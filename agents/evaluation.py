@@ -4,6 +4,9 @@ Each worker thread runs whole episodes in an environment of its own; MuJoCo rele
 steps. The policy only ever sees one observation at a time: products of different batch sizes differ in the last bit,
 contacts amplify that, and the result would depend on the number of workers.
 
+A policy may remember the episode. What it reads and writes under the same key, such as ``memory``, is given back to it
+at the next step, beside the ``reward`` that came in between; at the first step of an episode there is neither.
+
 Shapes: ``E`` episodes, ``T`` steps of an episode, ``O`` observation, ``A`` action.
 """
 
@@ -40,6 +43,9 @@ from agents.inference import as_numpy
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
 Policy = TensorDictModuleBase | Act
+# observation [O], reward of the step before (None at the first), the episode's own generator -> action [A]
+_Step = Callable[[NDArray[Any], float | None, np.random.Generator], Any]
+_Begin = Callable[[], _Step]  # at the start of an episode
 GL_BACKENDS = ("egl", "osmesa", "glfw")  # glfw last: it needs a display
 GL_PROBE = """
 import importlib, sys, mujoco
@@ -99,7 +105,8 @@ def evaluate(
 
     Args:
         policy: ``observation [1, O] float32 -> action [1, A]``, evaluated as a copy on the CPU in eval mode, without
-            exploration noise, in NumPy where ``as_numpy`` can; or a callable ``Act``, which the workers share.
+            exploration noise, in NumPy where ``as_numpy`` can; it may remember the episode, see the module's
+            docstring. Or a callable ``Act``, which the workers share.
         seed: episode ``i`` is reset with ``seed + i``; callables draw from ``default_rng((seed, i))``.
         record: keep the episodes in ``EvalResult.episodes``.
 
@@ -110,7 +117,7 @@ def evaluate(
     if num_episodes < 1:
         raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
     with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, _one_deterministic_thread():
-        episodes = _run_episodes([(gym_env, _as_act(policy, gym_env)) for gym_env in gym_envs], num_episodes, seed)
+        episodes = _run_episodes([(gym_env, _prepare(policy, gym_env)) for gym_env in gym_envs], num_episodes, seed)
     return EvalResult(
         returns=np.array([episode.rewards.sum() for episode in episodes]),
         lengths=np.array([len(episode.rewards) for episode in episodes]),
@@ -168,9 +175,9 @@ def record_video(
         _choose_gl_backend(gym_env)
         writer = imageio.get_writer(partial, fps=fps / every, macro_block_size=2)
         with contextlib.closing(writer) as video, _one_deterministic_thread():  # its own exit leaks ffmpeg on errors
-            act = _as_act(policy, gym_env)
+            begin = _prepare(policy, gym_env)
             for episode in range(num_episodes):
-                _rollout(gym_env, act, seed, episode, on_state=film)
+                _rollout(gym_env, begin, seed, episode, on_state=film)
         partial.replace(path)
     except gym.error.Error as error:
         raise AgentsError(f"cannot render {env.spec.id}: {error}") from error
@@ -180,8 +187,8 @@ def record_video(
     return path
 
 
-def _run_episodes(workers: list[tuple[gym.Env, Act]], num_episodes: int, seed: int) -> list[Episode]:
-    idle: queue.SimpleQueue[tuple[gym.Env, Act]] = queue.SimpleQueue()
+def _run_episodes(workers: list[tuple[gym.Env, _Begin]], num_episodes: int, seed: int) -> list[Episode]:
+    idle: queue.SimpleQueue[tuple[gym.Env, _Begin]] = queue.SimpleQueue()
     for worker in workers:
         idle.put(worker)
     stop = threading.Event()
@@ -209,15 +216,15 @@ def _run_episodes(workers: list[tuple[gym.Env, Act]], num_episodes: int, seed: i
 
 
 @torch.inference_mode()
-def _rollout(gym_env: gym.Env, act: Act, seed: int, episode: int, on_state: Callable[[], None]) -> Episode:
+def _rollout(gym_env: gym.Env, begin: _Begin, seed: int, episode: int, on_state: Callable[[], None]) -> Episode:
     rng = np.random.default_rng((seed, episode))
     space = gym_env.action_space
     observation, _ = gym_env.reset(seed=seed + episode)
     on_state()
     observations, actions, rewards, success = [np.array(observation)], [], [], []
-    ended = False
+    act, reward, ended = begin(), None, False
     while not ended:
-        action = np.array(act(observation, rng), dtype=space.dtype).reshape(space.shape)
+        action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
         if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
             raise AgentsError(f"the policy returned a non-finite action in episode {episode}, step {len(actions)}")
         observation, reward, terminated, truncated, info = gym_env.step(action)
@@ -231,19 +238,28 @@ def _rollout(gym_env: gym.Env, act: Act, seed: int, episode: int, on_state: Call
     return Episode(np.array(observations), np.array(actions), np.array(rewards), steps)
 
 
-def _as_act(policy: Policy, gym_env: gym.Env) -> Act:
+def _prepare(policy: Policy, gym_env: gym.Env) -> _Begin:
     if not isinstance(policy, torch.nn.Module):
-        return policy
+        return lambda: lambda observation, reward, rng: policy(observation, rng)
     policy = copy.deepcopy(policy).to("cpu").eval()  # the caller's stays in its mode, on its device
     if type(policy) is TensorDictModule and policy.in_keys == ["observation"] and policy.out_keys == ["action"]:
         network = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
         forward = as_numpy(network, gym_env.observation_space.shape)
         if forward is not None:
-            return lambda observation, rng: forward(np.asarray(observation, dtype=np.float32))
-        return lambda observation, rng: network(_batch_of_one(observation)).numpy()
+            return lambda: lambda observation, reward, rng: forward(np.asarray(observation, dtype=np.float32))
+        return lambda: lambda observation, reward, rng: network(_batch_of_one(observation)).numpy()
+    return functools.partial(_begin, policy)
 
-    def act(observation: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        return policy(TensorDict({"observation": _batch_of_one(observation)}, batch_size=[1]))["action"].numpy()
+
+def _begin(policy: TensorDictModuleBase) -> _Step:
+    remembered: dict[Any, Any] = {}
+
+    def act(observation: NDArray[Any], reward: float | None, rng: np.random.Generator) -> NDArray[Any]:
+        before = {} if reward is None else {"reward": torch.tensor([[reward]], dtype=torch.float32)}
+        step = TensorDict({"observation": _batch_of_one(observation), **before, **remembered}, batch_size=[1])
+        step = policy(step)
+        remembered.update({key: step[key] for key in policy.in_keys if key in policy.out_keys})
+        return step["action"].numpy()
 
     return act
 

@@ -84,7 +84,7 @@ class ValueConfig(MLPConfig):
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O] -> state_value [B, 1]``."""
-        network = nn.Sequential(*_normalizer(specs, normalize), self.layers(specs.observation.shape[-1], 1))
+        network = nn.Sequential(*normalizer(specs, normalize), self.layers(specs.observation.shape[-1], 1))
         return TensorDictModule(network, in_keys=["observation"], out_keys=["state_value"])
 
 
@@ -108,7 +108,7 @@ class QValueConfig(MLPConfig):
         else:
             in_features = specs.observation.shape[-1] + specs.action.shape[-1]
             critics = [self.layers(in_features, 1) for _ in range(self.num_nets)]
-            network = QValueEnsemble(critics, _normalizer(specs, normalize))
+            network = QValueEnsemble(critics, normalizer(specs, normalize))
         return TensorDictModule(network, in_keys=["observation", "action"], out_keys=["state_action_value"])
 
     def build_action_values(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
@@ -123,7 +123,7 @@ class QValueConfig(MLPConfig):
     def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
         _require_discrete(specs)
         critics = [self.layers(specs.observation.shape[-1], specs.action.n) for _ in range(self.num_nets)]
-        return ActionValueEnsemble(critics, _normalizer(specs, normalize))
+        return ActionValueEnsemble(critics, normalizer(specs, normalize))
 
 
 def separate_critics(
@@ -161,7 +161,7 @@ class ActorConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not continuous.
         """
-        _require_bounds(specs)
+        require_bounds(specs)
         normal = self.distribution == "normal"
         network = (NormalActor if normal else TanhNormalActor)(self, specs, normalize)
         low, high = specs.action.space.low, specs.action.space.high
@@ -188,7 +188,7 @@ class DeterministicActorConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not continuous.
         """
-        _require_bounds(specs)
+        require_bounds(specs)
         return TensorDictModule(
             DeterministicActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"]
         )
@@ -200,9 +200,9 @@ class DeterministicActor(nn.Module):
     def __init__(self, config: DeterministicActorConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], specs.action.shape[-1])
+            *normalizer(specs, normalize), config.layers(specs.observation.shape[-1], specs.action.shape[-1])
         )
-        _register_bounds(self, specs)
+        register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> Tensor:
         return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
@@ -222,7 +222,7 @@ class CategoricalActorConfig(MLPConfig):
         """
         _require_discrete(specs)
         layers = self.layers(specs.observation.shape[-1], specs.action.n)
-        network = nn.Sequential(*_normalizer(specs, normalize), layers)
+        network = nn.Sequential(*normalizer(specs, normalize), layers)
         return ProbabilisticTensorDictSequential(
             TensorDictModule(network, in_keys=["observation"], out_keys=["logits"]),
             ProbabilisticTensorDictModule(
@@ -245,11 +245,11 @@ class NormalActor(nn.Module):
         super().__init__()
         num_actions = specs.action.shape[-1]
         self.layers = nn.Sequential(
-            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], num_actions)
+            *normalizer(specs, normalize), config.layers(specs.observation.shape[-1], num_actions)
         )
         self.log_std = nn.Parameter(torch.zeros(num_actions))
         self.log_std_range = (config.log_std_min, config.log_std_max)
-        _register_bounds(self, specs)
+        register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc = self.mean_action(observation)
@@ -271,11 +271,11 @@ class TanhNormalActor(nn.Module):
     def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *_normalizer(specs, normalize), config.layers(specs.observation.shape[-1], 2 * specs.action.shape[-1])
+            *normalizer(specs, normalize), config.layers(specs.observation.shape[-1], 2 * specs.action.shape[-1])
         )
         self.log_std_range = (config.log_std_min, config.log_std_max)
         self.num_actions = specs.action.shape[-1]
-        _register_bounds(self, specs)
+        register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc, log_std = self.layers(observation).chunk(2, dim=-1)
@@ -370,7 +370,7 @@ def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictMo
     the policy's.
     """
     network = (actor[0] if isinstance(actor, TensorDictSequential) else actor).module
-    policy = DeterministicPolicy(_sharing_tensors(network))
+    policy = DeterministicPolicy(sharing_tensors(network))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
@@ -398,11 +398,11 @@ def greedy_policy(scores: TensorDictModule) -> TensorDictModule:
     Args:
         scores: ``observation -> logits [B, A]`` of a categorical actor, or ``observation -> action_value [B, N, A]``.
     """
-    policy = GreedyPolicy(_sharing_tensors(scores.module))
+    policy = GreedyPolicy(sharing_tensors(scores.module))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
-def _sharing_tensors(network: nn.Module) -> nn.Module:
+def sharing_tensors(network: nn.Module) -> nn.Module:
     """A copy with the same parameters and buffers, whose mode is its own."""
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return copy.deepcopy(network, shared)
@@ -537,11 +537,11 @@ class Normalizer(nn.Module):
         return (observation - self.mean) * self.scale
 
 
-def _normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
+def normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
     return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []
 
 
-def _require_bounds(specs: Specs) -> None:
+def require_bounds(specs: Specs) -> None:
     if not isinstance(specs.action, Bounded):
         raise ConfigError(
             f"this algorithm needs continuous actions in a Box, with bounds, the data have "
@@ -557,7 +557,7 @@ def _require_discrete(specs: Specs) -> None:
         )
 
 
-def _register_bounds(module: nn.Module, specs: Specs) -> None:
+def register_bounds(module: nn.Module, specs: Specs) -> None:
     low, high = specs.action.space.low, specs.action.space.high  # [A]
     module.register_buffer("action_center", (high + low) / 2)
     module.register_buffer("action_half_range", (high - low) / 2)

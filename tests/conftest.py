@@ -31,6 +31,7 @@ def specs() -> agents.Specs:
         action=Bounded(torch.tensor(ACTION_LOW), torch.tensor(ACTION_HIGH), (NUM_ACTIONS,)),
         observation_mean=torch.randn(NUM_OBSERVATIONS, generator=generator),
         observation_std=torch.rand(NUM_OBSERVATIONS, generator=generator) + 0.5,
+        max_return=7.0,
     )
 
 
@@ -65,6 +66,18 @@ def make_batch(size: int = 16, seed: int = 0, *, discrete: bool = False) -> Tens
     )
 
 
+def make_windows(size: int, seed: int, context_length: int) -> TensorDict:
+    """As many windows of random transitions as the size allows, ``[B, K]``; the first of them is half padding."""
+    num_windows = max(size // context_length, 1)
+    generator = torch.Generator().manual_seed(seed)
+    windows = make_batch(num_windows * context_length, seed).reshape(num_windows, context_length)
+    steps = torch.arange(context_length).expand(num_windows, -1)
+    windows["return_to_go"] = torch.randn(num_windows, context_length, 1, generator=generator)
+    windows["step_count"] = (steps + torch.randint(100, (num_windows, 1), generator=generator))[..., None]
+    windows["mask"] = steps < torch.tensor([(context_length + 1) // 2] + [context_length] * (num_windows - 1))[:, None]
+    return windows
+
+
 @pytest.fixture
 def batch() -> TensorDict:
     return make_batch()
@@ -80,6 +93,18 @@ def batches() -> Callable[..., TensorDict]:
 def discrete_batches() -> Callable[..., TensorDict]:
     """A different batch with discrete actions for every seed."""
     return lambda seed, size=16: make_batch(size, seed, discrete=True)
+
+
+@pytest.fixture
+def batches_for() -> Callable[[agents.Specs, agents.Agent], Callable[..., TensorDict]]:
+    """A different batch for every seed, of the kind that an agent trains on."""
+
+    def choose(specs: agents.Specs, agent: agents.Agent) -> Callable[..., TensorDict]:
+        if agent.context_length is not None:
+            return lambda seed, size=16: make_windows(size, seed, agent.context_length)
+        return lambda seed, size=16: make_batch(size, seed, discrete=specs.discrete)
+
+    return choose
 
 
 @pytest.fixture(scope="session")

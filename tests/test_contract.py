@@ -28,6 +28,8 @@ from agents.stack import AgentStack, random_generator
 
 Batches = Callable[..., TensorDict]  # seed and, unless it is 16, the number of transitions
 Path = tuple[str, ...]
+# what makes an update quick, and three of them enough to see a difference
+SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
 
 
 @pytest.fixture(params=agents.ALGORITHMS)
@@ -40,8 +42,8 @@ def config(name: str) -> Any:
     """The algorithm's defaults with small networks."""
     config = agents.ALGORITHMS[name]()
     for path in settings(config):
-        if path[-1] == "hidden_sizes":
-            config = changed(config, path, [16, 16])
+        if path[-1] in SMALL:
+            config = changed(config, path, SMALL[path[-1]])
     return config
 
 
@@ -52,8 +54,8 @@ def specs(name: str, specs: agents.Specs, discrete_specs: agents.Specs) -> agent
 
 
 @pytest.fixture
-def batches(specs: agents.Specs, batches: Batches, discrete_batches: Batches) -> Batches:
-    return discrete_batches if specs.discrete else batches
+def batches(config: Any, specs: agents.Specs, batches_for: Callable[..., Batches]) -> Batches:
+    return batches_for(specs, config.build(specs))
 
 
 @pytest.fixture
@@ -104,6 +106,11 @@ def tensors(agent: agents.Agent) -> dict[str, Tensor]:
 def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[str]:
     assert first.keys() == second.keys()
     return {name for name, value in first.items() if not torch.equal(value, second[name])}
+
+
+def observations(batch: TensorDict) -> Tensor:
+    """Of all transitions, ``[B, O]``, also where those are in windows."""
+    return batch["observation"].flatten(0, -2)
 
 
 def act(policy: Any, observation: Tensor) -> Tensor:
@@ -160,7 +167,7 @@ def has_effect(config: Any, path: Path, specs: agents.Specs, batches: Batches) -
     usual = trained(config, specs, batches)
     for value in alternatives(value_of(config, path), lambda: choices(config, path, specs)):
         with contextlib.suppress(agents.ConfigError):  # not all of them are in the range
-            if differ(usual, trained(changed(config, path, value), specs, batches), batches(9)["observation"]):
+            if differ(usual, trained(changed(config, path, value), specs, batches), observations(batches(9))):
                 return True
     return False
 
@@ -242,6 +249,8 @@ def test_an_update_is_a_plain_step_of_adam_on_the_sum_of_the_losses(config, spec
     torch.manual_seed(1)
     losses = twin.loss_module(batches(0))
     sum(loss for name, loss in losses.items() if name.startswith("loss_")).backward()
+    if twin.max_grad_norm is not None:
+        torch.nn.utils.clip_grad_norm_(twin.loss_module.parameters(), twin.max_grad_norm)
     torch.optim.Adam(groups, foreach=False, fused=False).step()
     torch.manual_seed(1)
     agent.update(batches(0))
@@ -385,7 +394,7 @@ def test_a_loaded_policy_scales_observations_by_itself(config, specs, batches, t
     config.normalize_observations = True
     agent = trained(config, specs, batches)
     loaded = load_policy(save(tmp_path / "a", agent, config=config, specs=specs))
-    observation = batches(9)["observation"]
+    observation = observations(batches(9))
     agent.policy.eval()
     assert torch.equal(act(loaded, observation), act(agent.policy, observation))
 
@@ -405,14 +414,14 @@ def test_the_policy_acts_inside_the_bounds_whatever_it_sees(config, specs, batch
     policy = trained(config, specs, batches).policy.eval()
     assert specs.discrete or not torch.equal(specs.action.space.low, -specs.action.space.high)
     for scale in (0.0, 1.0, 1e6):
-        action = act(policy, scale * batches(3)["observation"])
+        action = act(policy, scale * observations(batches(3)))
         assert action.shape == (16, *specs.action.shape) and action.dtype == specs.action.dtype
         assert specs.action.is_in(action)
 
 
 def test_the_policy_is_deterministic_and_acts_on_each_row_alone(config, specs, batches) -> None:
     policy = trained(config, specs, batches).policy.eval()
-    observation = batches(3)["observation"]
+    observation = observations(batches(3))
     together = act(policy, observation)
     assert torch.equal(act(policy, observation), together)
     one_by_one = torch.cat([act(policy, row) for row in observation.split(1)])
@@ -422,7 +431,7 @@ def test_the_policy_is_deterministic_and_acts_on_each_row_alone(config, specs, b
 def test_the_policy_is_what_is_trained(config, specs, batches) -> None:
     agent = trained(config, specs, batches)
     agent.policy.eval()
-    observation = batches(9, 10_000)["observation"]  # of which some are where one discrete action gives way to another
+    observation = observations(batches(9, 10_000))  # of which some are where one discrete action gives way to another
     before = act(agent.policy, observation)
     agent.loss_module.train()
     agent.update(batches(3))

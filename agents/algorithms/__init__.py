@@ -15,6 +15,7 @@ from agents.algorithms.cql import CQLConfig
 from agents.algorithms.discrete_cql import DiscreteCQLConfig
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.dqn import DQNConfig
+from agents.algorithms.dt import DTConfig
 from agents.algorithms.edac import EDACConfig
 from agents.algorithms.iql import IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
@@ -31,6 +32,7 @@ ALGORITHMS: dict[str, type] = {
     "discrete_cql": DiscreteCQLConfig,
     "discrete_iql": DiscreteIQLConfig,
     "dqn": DQNConfig,
+    "dt": DTConfig,
     "edac": EDACConfig,
     "iql": IQLConfig,
     "rebrac": ReBRACConfig,

@@ -3,6 +3,7 @@
 from agents.objectives.awac import AWACLoss
 from agents.objectives.cql import CQLLoss
 from agents.objectives.dqn import DQNLoss, conservative_gap
+from agents.objectives.dt import DTLoss
 from agents.objectives.edac import EDACLoss, gradient_similarity
 from agents.objectives.iql import IQLLoss, advantage_weight, expectile_loss
 from agents.objectives.rebrac import ReBRACLoss
@@ -11,6 +12,7 @@ __all__ = [
     "AWACLoss",
     "CQLLoss",
     "DQNLoss",
+    "DTLoss",
     "EDACLoss",
     "IQLLoss",
     "ReBRACLoss",

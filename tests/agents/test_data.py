@@ -177,6 +177,51 @@ def test_a_share_of_episodes_out_of_range_is_refused(share: float) -> None:
         load().replay_buffer(8, best_episodes=share)
 
 
+@pytest.mark.parametrize("storage", ["memory", "memmap"])
+def test_windows_begin_at_every_step_and_end_with_the_episode(storage: str) -> None:
+    """Against the definition, written out step by step."""
+    create(*ENDS)
+    dataset, keys = load(storage=storage), (*data.DEFAULT_KEYS, *data.OPTIONAL_KEYS[:2], *data.WINDOW_KEYS)
+    windows = dataset.replay_buffer(1, keys=keys, context_length=3)[:]
+    assert windows.batch_size == (len(dataset), 3)
+    singles = {key: value for key, value in dataset.replay_buffer(1, keys=keys[:7])[:].items(True, True)}
+    row = 0
+    for arrays in ENDS:
+        rewards = arrays["rewards"]
+        for start in range(len(rewards)):
+            window, steps = windows[row + start], range(start, min(start + 3, len(rewards)))
+            assert window["mask"].tolist() == [offset < len(steps) for offset in range(3)]
+            inside = window[: len(steps)]
+            for key, values in singles.items():
+                assert torch.equal(inside[key], values[row + start : row + start + len(steps)])
+            assert inside["step_count"].squeeze(-1).tolist() == list(steps)
+            expected = [rewards[step:].sum() for step in steps]
+            np.testing.assert_allclose(inside["return_to_go"].squeeze(-1), expected, rtol=1e-5, atol=1e-6)
+            padding = window[len(steps) :].exclude("mask")
+            assert all((value == window[key][len(steps) - 1]).all() for key, value in padding.items(True, True))
+        row += len(rewards)
+
+
+def test_windows_are_drawn_as_single_steps_are_also_from_the_best_episodes() -> None:
+    create(*(of_return(seed, value) for seed, value in enumerate([4.0, -8.0, 8.0, 2.0], start=1)))
+    dataset = load()
+    for share in (None, 0.5):
+        single, window = (
+            dataset.replay_buffer(64, keys=["observation"], best_episodes=share, context_length=context_length).sample()
+            for context_length in (None, 2)
+        )
+        assert torch.equal(window["observation"][:, 0], single["observation"])
+        assert (window["observation"][..., 0] // 1000).diff(dim=1).eq(0).all()  # of one episode
+
+
+def test_what_only_windows_have_needs_a_length_and_that_is_at_least_one() -> None:
+    create(*ENDS)
+    with pytest.raises(ConfigError, match="only windows have 'mask'; give a context_length"):
+        load().replay_buffer(8, keys=["observation", "mask"])
+    with pytest.raises(ConfigError, match="context_length must be at least 1, got 0"):
+        load().replay_buffer(8, context_length=0)
+
+
 def test_sampling_is_uniform_over_all_steps() -> None:
     create(*ENDS)
     dataset = load()
@@ -225,7 +270,11 @@ def test_memory_mapped_rows_stay_on_disk() -> None:
 def test_batches_from_disk_arrive_on_the_device() -> None:
     create(*ENDS)
     dataset = load(storage="memmap", device="meta")
-    batch = dataset.replay_buffer(8, keys=data.DEFAULT_KEYS + data.OPTIONAL_KEYS).sample().exclude("index")
+    batch = (
+        dataset.replay_buffer(8, keys=data.DEFAULT_KEYS + data.OPTIONAL_KEYS, context_length=3)
+        .sample()
+        .exclude("index")
+    )
     assert dataset.rows.device.type == "cpu"
     assert {value.device.type for value in batch.values(True, True)} == {"meta"}
 
@@ -237,6 +286,7 @@ def test_specs_have_the_bounds_of_the_space_and_the_moments_of_the_observations(
     create(*ENDS)
     specs = load().specs
     observations = np.concatenate([arrays["observations"][:-1] for arrays in ENDS])
+    assert specs.max_return == pytest.approx(max(arrays["rewards"].sum() for arrays in ENDS))
     np.testing.assert_allclose(specs.observation_mean, observations.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(specs.observation_std, observations.std(0), rtol=1e-5)
     assert isinstance(specs.observation, Unbounded)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
-from torch import nn
+from torch import Tensor, nn
 from torchrl.modules.distributions import IndependentNormal
 
 from agents.envs import ADROIT_TASKS, EvaluationEnv, Reference
@@ -132,6 +132,31 @@ def test_result_does_not_depend_on_the_number_of_environments(make: Callable[[],
     assert len(set(results[0].returns)) == 4
     for result in results[1:]:
         assert_same(results[0], result)
+
+
+class Remembering(nn.Module):
+    """Acts by what it saw and was paid so far in the episode."""
+
+    def forward(
+        self, observation: Tensor, reward: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        assert (reward is None) == (memory is None)
+        seen = observation[:, :1] / 100 if memory is None else memory + observation[:, :1] / 100 + reward / 10
+        return seen.sin().expand(-1, 2), seen
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_policy_may_remember_the_episode_and_nothing_before_it(num_envs: int) -> None:
+    module = Remembering()
+    policy = TensorDictModule(module, in_keys=["observation", "reward", "memory"], out_keys=["action", "memory"])
+    with small(Countdown, num_envs) as env:
+        result = evaluate(policy, env, 5, seed=3, record=True)
+    for episode in result.episodes:
+        expected, memory = [], 0.0
+        for step, observation in enumerate(episode.observations[:-1]):
+            memory += observation[0] / 100 + (0.1 if step else 0.0)
+            expected.append([np.sin(memory)] * 2)
+        np.testing.assert_allclose(episode.actions, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [pen_policy, torch_policy])

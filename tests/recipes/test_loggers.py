@@ -166,14 +166,14 @@ def test_wandb_holds_nothing_else_but_histogram_table_and_steps(logged) -> None:
     assert csv_keys < logged.keys
 
 
-def test_the_readme_explains_every_key_and_no_other(logged, specs, batches, discrete_specs, discrete_batches) -> None:
+def test_the_readme_explains_every_key_and_no_other(logged, specs, discrete_specs, batches_for) -> None:
     of_any = set()
     linear = agents.ExpectileScheduleConfig(kind="linear")
     with_options = agents.IQLConfig(value_warm_up=1, expectile_schedule=linear)
     for config in (*(config() for config in agents.ALGORITHMS.values()), with_options):
-        discrete = config.actions == "discrete"
-        agent = config.build(discrete_specs if discrete else specs)
-        statistics = agent.update((discrete_batches if discrete else batches)(0))
+        suited = discrete_specs if config.actions == "discrete" else specs
+        agent = config.build(suited)
+        statistics = agent.update(batches_for(suited, agent)(0))
         of_any |= metrics.training(statistics, agent.learning_rates).keys()
     section = README.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
     explained = re.findall(r"^\| `?((?:train|eval|time)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE)
