@@ -7,6 +7,7 @@ from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.cql import CQLConfig
+from agents.algorithms.diffusion_bc import DiffusionBCConfig
 from agents.algorithms.discrete_cql import DiscreteCQLConfig
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.dqn import DQNConfig
@@ -18,6 +19,7 @@ from agents.algorithms.sac import SACConfig
 from agents.algorithms.td3_bc import TD3BCConfig
 from agents.checkpoint import load_policy
 from agents.data import DatasetStatistics, OfflineDataset, Specs, load_dataset
+from agents.diffusion import DiffusionActorConfig
 from agents.envs import EvaluationEnv, Reference
 from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
 from agents.evaluation import EvalResult, evaluate, random_policy, record_video
@@ -49,6 +51,8 @@ __all__ = [
     "DataError",
     "DatasetStatistics",
     "DeterministicActorConfig",
+    "DiffusionActorConfig",
+    "DiffusionBCConfig",
     "DiscreteCQLConfig",
     "DiscreteIQLConfig",
     "EDACConfig",

@@ -77,7 +77,7 @@ class TrainConfig:
     seeds: list[int] | None = None  # several, each as if run alone: a process per core, or stacked
     stack: bool | None = None  # the seeds in one process, each update one of all of them; null: on a GPU
     gradient_steps: int = 20_000  # updates in all, >= 1
-    batch_size: int = 256  # transitions per update, >= 1
+    batch_size: int = 256  # transitions per update, or windows of them, >= 1; with algorithm=dt 64
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
     num_eval_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4

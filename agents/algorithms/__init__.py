@@ -12,6 +12,7 @@ from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.cql import CQLConfig
+from agents.algorithms.diffusion_bc import DiffusionBCConfig
 from agents.algorithms.discrete_cql import DiscreteCQLConfig
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.dqn import DQNConfig
@@ -29,6 +30,7 @@ ALGORITHMS: dict[str, type] = {
     "bc": BCConfig,
     "bc_top": BCTopConfig,
     "cql": CQLConfig,
+    "diffusion_bc": DiffusionBCConfig,
     "discrete_cql": DiscreteCQLConfig,
     "discrete_iql": DiscreteIQLConfig,
     "dqn": DQNConfig,

@@ -1,0 +1,60 @@
+"""Behaviour cloning with a diffusion model: Diffusion Policy (Chi et al. 2023, arXiv 2303.04137) of single actions.
+
+.. math::
+    L_\\pi = E[\\, |\\epsilon - \\epsilon_\\theta(\\sqrt{\\bar\\alpha_t}\\, a + \\sqrt{1 - \\bar\\alpha_t}\\, \\epsilon,
+             s, t)|^2 \\,], \\qquad \\epsilon \\sim N(0, 1), \\quad t \\sim U\\{1 \\ldots T\\}
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torchrl.objectives import DiffusionBCLoss
+
+from agents import algorithms
+from agents.adam import AdamConfig
+from agents.agent import Agent, check_settings
+from agents.data import Specs
+from agents.diffusion import DiffusionActorConfig, diffusion_policy
+
+
+@dataclass
+class DiffusionBCConfig:
+    """Behaviour cloning with the diffusion model of Diffusion-QL (Wang et al. 2022, arXiv 2208.06193).
+
+    Unlike a Gaussian, it can clone data in which people did one thing or another, and nothing in between. Its policy
+    is one sample for each state, always from the same noise.
+
+    It differs from Diffusion Policy in three ways: one action instead of a sequence of them, no running average of the
+    parameters, and 5 diffusion steps instead of 100, with the schedule of Diffusion-QL, made for so few.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    actions: ClassVar[str] = "continuous"
+
+    normalize_observations: bool = True  # scale observations by the dataset's mean and standard deviation
+    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    actor: DiffusionActorConfig = field(default_factory=DiffusionActorConfig)
+    actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
+
+    def __post_init__(self) -> None:
+        check_settings(max_grad_norm=self.max_grad_norm)
+
+    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        algorithms.check_actions(self, specs)
+        actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
+        with warnings.catch_warnings():  # as TorchRL's BCLoss does
+            warnings.filterwarnings("ignore", message="The name target_actor_network_params")
+            loss = DiffusionBCLoss(actor)
+        return Agent(
+            loss,
+            diffusion_policy(actor),
+            optimizers={"actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer)},
+            max_grad_norm=self.max_grad_norm,
+        )
