@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
-from torchrl.data import Bounded, Categorical, Unbounded
+from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
 
 import agents
 import references
@@ -114,6 +114,7 @@ def random_dataset(device: torch.device, *, discrete: bool = False) -> agents.Of
             action=Categorical(NUM_ACTIONS) if discrete else Bounded(-1.0, 1.0, (NUM_ACTIONS,)),
             observation_mean=torch.zeros(NUM_OBSERVATIONS),
             observation_std=torch.ones(NUM_OBSERVATIONS),
+            max_return=0.0,
         ),
         statistics=SimpleNamespace(  # of episodes, all that a replay buffer asks for
             lengths=np.full(NUM_ROWS // NUM_STEPS, NUM_STEPS), returns=np.arange(NUM_ROWS // NUM_STEPS)
@@ -163,7 +164,7 @@ def known_contestants() -> dict[str, Callable[[Setup], Contestant]]:
 def ours(algorithm: str, setup: Setup, *, compile: str = "off", batch_size: int = BATCH_SIZE) -> Contestant:
     """An algorithm with the defaults of its config; compiled on a GPU, it runs as CUDA graphs too, as in the recipe."""
     agent = setup.agent(algorithm)
-    buffer = setup.dataset_of(algorithm).replay_buffer(batch_size, **agent.sampling)
+    buffer = replay_buffer(setup.dataset_of(algorithm), agent, batch_size)
     compilation = agent.compile(buffer.sample(), compile)
     row = algorithm if compile == "off" else f"{algorithm}_compiled"
     if compile != "off":
@@ -171,6 +172,13 @@ def ours(algorithm: str, setup: Setup, *, compile: str = "off", batch_size: int 
     if compile != "off" and setup.device.type == "cuda":
         return Contestant(graphed(row, agent, buffer.sample, [buffer._rng], setup), setup.precision)
     return Contestant(in_one_block(row, lambda: agent.update(buffer.sample()), setup.device), setup.precision)
+
+
+def replay_buffer(
+    dataset: agents.OfflineDataset, agent: agents.Agent, batch_size: int = BATCH_SIZE
+) -> TensorDictReplayBuffer:
+    """Batches of so many transitions, at most, also where an agent wants them in windows."""
+    return dataset.replay_buffer(max(batch_size // (agent.context_length or 1), 1), **agent.sampling)
 
 
 def graphed(row: str, agent: agents.Agent, sample: Sample, generators: list[torch.Generator], setup: Setup) -> Run:
@@ -228,8 +236,8 @@ def difference(algorithm: str, setup: Setup, *, num_updates: int = 100) -> float
     results = []
     for compile in ("off", setup.compile):
         agent, dataset = setup.agent(algorithm), setup.dataset_of(algorithm)
-        buffer = dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
-        agent.compile(dataset.replay_buffer(BATCH_SIZE, **agent.sampling).sample(), compile)
+        buffer = replay_buffer(dataset, agent)
+        agent.compile(replay_buffer(dataset, agent).sample(), compile)
         torch.manual_seed(0)
         if compile != "off" and setup.device.type == "cuda":
             losses = GraphedUpdates(agent, buffer.sample, generators=[buffer._rng])(num_updates)
