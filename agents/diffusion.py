@@ -30,7 +30,7 @@ class DiffusionActorConfig(MLPConfig):
     activation: str = "silu"  # relu, gelu, silu, elu or tanh
     init: str = "default"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
     num_steps: int = 5  # T, from noise to an action, >= 1
-    noise_scale: float = 1.0  # of the noise that the policy's actions are made of, >= 0; 1: samples of the model
+    noise_scale: float = 0.0  # of the noise that the policy's actions are made of, >= 0; 1: samples of the model
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +66,11 @@ class DiffusionActor(nn.Module):
     TorchRL's :class:`torchrl.modules.DiffusionActor` was not used: its schedule leaves 0.36 of the variance to the data
     at the end of its 100 steps, it knows no bounds, and its network is given t as a plain number.
 
-    The policy draws its random numbers once and uses them for every state, so that it is a function of the observation.
+    The policy is a function of the observation. By default it begins at zero and adds no noise, as TorchRL's does when
+    it is to be deterministic. With a ``noise_scale`` it draws its random numbers once and uses them for every state:
+    that breaks the tie between two ways to act, but pushes all actions to the same side. (On demo/pen/mixed-v0, after
+    10,000 updates, D4RL scores of 20 episodes were 44 without noise, 36 with fresh noise at every step, and 6, -3 and
+    16 with three fixed samples.)
     """
 
     def __init__(self, config: DiffusionActorConfig, specs: Specs, normalize: bool) -> None:

@@ -25,8 +25,8 @@ from agents.diffusion import DiffusionActorConfig, diffusion_policy
 class DiffusionBCConfig:
     """Behaviour cloning with the diffusion model of Diffusion-QL (Wang et al. 2022, arXiv 2208.06193).
 
-    Unlike a Gaussian, it can clone data in which people did one thing or another, and nothing in between. Its policy
-    is one sample for each state, always from the same noise.
+    Unlike a Gaussian, the model clones data in which people did one thing or another, and nothing in between, as such.
+    The policy is deterministic; :class:`agents.diffusion.DiffusionActor` says how, and what a ``noise_scale`` does.
 
     It differs from Diffusion Policy in three ways: one action instead of a sequence of them, no running average of the
     parameters, and 5 diffusion steps instead of 100, with the schedule of Diffusion-QL, made for so few.

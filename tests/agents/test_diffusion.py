@@ -78,7 +78,7 @@ def test_the_way_back_is_that_of_ddpm(specs, batch, std) -> None:
 
 
 def test_without_noise_and_clipping_it_is_torchrls_deterministic_chain(specs, batch) -> None:
-    actor = small(specs, noise_scale=0.0, std=0.02)
+    actor = small(specs, std=0.02)
     theirs = TorchRLDiffusionActor(action_dim=3, score_network=actor.score_network, num_steps=5)
     theirs.module.alphas, theirs.module.betas = alphas(5), 1 - alphas(5)
     theirs.module.alphas_cumprod = alphas(5).cumprod(0)
@@ -90,15 +90,16 @@ def test_without_noise_and_clipping_it_is_torchrls_deterministic_chain(specs, ba
 
 
 def test_the_policy_is_the_sample_of_its_own_noise(specs, batch) -> None:
-    full, half = small(specs), small(specs, noise_scale=0.5)
+    full, half = small(specs, noise_scale=1.0), small(specs, noise_scale=0.5)
     torch.testing.assert_close(half.noise, full.noise / 2)
     assert full.noise.std() > 0.5
     action = full(batch["observation"])
     torch.testing.assert_close(action, full.draw(batch["observation"], full.noise[None])[:, 0])
     assert not torch.allclose(action, half(batch["observation"]))
     torch.manual_seed(1)  # which would draw another noise, if it were not its own
-    actor = DiffusionActorConfig(hidden_sizes=[8]).build(specs)
+    actor = DiffusionActorConfig(hidden_sizes=[8], noise_scale=1.0).build(specs)
     assert torch.equal(actor.module.noise, full.noise)
+    assert not small(specs).noise.any()
     policy = diffusion_policy(actor)
     expected = actor.module(batch["observation"])
     assert torch.equal(policy(TensorDict({"observation": batch["observation"]}, [16]))["action"], expected)

@@ -15,7 +15,7 @@ def test_the_defaults_are_diffusion_qls() -> None:
         normalize_observations=True,
         max_grad_norm=None,
         actor=DiffusionActorConfig(
-            hidden_sizes=[256, 256, 256], activation="silu", dropout=0.0, init="default", num_steps=5, noise_scale=1.0
+            hidden_sizes=[256, 256, 256], activation="silu", dropout=0.0, init="default", num_steps=5, noise_scale=0.0
         ),
         actor_optimizer=AdamConfig(lr=3e-4),
     )
