@@ -42,10 +42,9 @@ class AgentStack(Agent):
         states = [_state(agent) for agent in self.agents]
         _check_alike(self.agents, states)
         self.loss_module = first.loss_module
-        self.max_grad_norm, self.target_every, self.num_updates = (
-            first.max_grad_norm, first.target_every, first.num_updates
-        )  # fmt: skip
+        self.max_grad_norm, self.target_every = first.max_grad_norm, first.target_every
         self.best_episodes, self.context_length = first.best_episodes, first.context_length
+        self.num_updates = first.num_updates
         self._generators = list(generators)
         names = {id(tensor): name for name, tensor in states[0].items()}
         followed = _names_of_pairs(first, states[0])
