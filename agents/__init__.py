@@ -23,6 +23,7 @@ from agents.diffusion import DiffusionActorConfig
 from agents.envs import EvaluationEnv, Reference
 from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
 from agents.evaluation import EvalResult, evaluate, random_policy, record_video
+from agents.inspection import Inspection, inspect_dataset
 from agents.networks import (
     ActorConfig,
     CategoricalActorConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "ExpectileScheduleConfig",
     "ExtractionConfig",
     "IQLConfig",
+    "Inspection",
     "MLPConfig",
     "NonFiniteLossError",
     "OfflineDataset",
@@ -74,6 +76,7 @@ __all__ = [
     "ValueConfig",
     "WarmUpAdamConfig",
     "evaluate",
+    "inspect_dataset",
     "load_dataset",
     "load_policy",
     "random_policy",

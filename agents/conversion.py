@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from agents.envs import d4rl_return, success_held
+from agents.envs import AdroitTask, d4rl_return, success_held
 from agents.errors import DataError, one_line
 from agents.source import Episode, Source, flat, locked, read_episodes, work_folder
 
@@ -215,7 +215,7 @@ def _clip(source: Source, index: int, actions: NDArray[np.float32], start: int, 
     np.clip(actions, low, high, out=actions)
 
 
-class _Moments:
+class Moments:
     """Mean and variance per column, merged as Chan et al. 1979: exact where the mean is far larger than the std."""
 
     def __init__(self) -> None:
@@ -235,13 +235,32 @@ class _Moments:
         return np.sqrt(self.squares / self.count)
 
 
+def summarise(episode: Episode, task: AdroitTask | None) -> dict[str, Any]:
+    """What an episode of at least one step adds up to: its entries of the arrays ``[E]`` of ``DatasetStatistics``."""
+    rewards, success = episode.rewards.astype(np.float64), episode.step_success()
+    return {
+        "returns": rewards.sum(),
+        "lengths": len(rewards),
+        "d4rl_returns": None if task is None else d4rl_return(task, episode.observations, rewards),
+        "success": None if success is None else success.any(),
+        "success_held": None if task is None or success is None else success_held(task, success),
+        "success_last": None if success is None else success[-1],
+    }
+
+
+def collect(episodes: list[dict[str, Any]]) -> dict[str, NDArray[Any] | None]:
+    """Such entries as arrays ``[E]``; None for what is not known of every episode."""
+    columns = {name: [episode[name] for episode in episodes] for name in episodes[0]}
+    return {name: None if None in values else np.array(values) for name, values in columns.items()}
+
+
 class _Scan:
     """All that one pass over the rows and the episodes gathers."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.layout, self.task = source, Layout.of(source), source.task
         self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
-        self.observation, self.action, self.reward = _Moments(), _Moments(), _Moments()
+        self.observation, self.action, self.reward = Moments(), Moments(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
         self.episodes: list[dict[str, Any]] = []  # the fields of DatasetStatistics that have one entry per episode
 
@@ -258,23 +277,9 @@ class _Scan:
     def add_episode(self, episode: Episode) -> None:
         self.terminations += int(np.count_nonzero(episode.terminations))
         self.truncations += int(np.count_nonzero(episode.truncations))
-        rewards, task, success = episode.rewards.astype(np.float64), self.task, episode.step_success()
-        self.episodes.append(
-            {
-                "returns": rewards.sum(),
-                "lengths": len(rewards),
-                "d4rl_returns": None if task is None else d4rl_return(task, episode.observations, rewards),
-                "success": None if success is None else success.any(),
-                "success_held": None if task is None or success is None else success_held(task, success),
-                "success_last": None if success is None else success[-1],
-            }
-        )
+        self.episodes.append(summarise(episode, self.task))
 
     def statistics(self) -> DatasetStatistics:
-        per_episode: dict[str, Any] = {}
-        for name in self.episodes[0]:
-            values = [episode[name] for episode in self.episodes]
-            per_episode[name] = None if None in values else np.array(values)
         return DatasetStatistics(
             num_episodes=len(self.episodes),
             num_steps=self.reward.count,
@@ -287,7 +292,7 @@ class _Scan:
             reward_max=self.reward.max.item(),
             terminations=self.terminations,
             truncations=self.truncations,
-            **per_episode,
+            **collect(self.episodes),
         )
 
 

@@ -97,10 +97,13 @@ def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[A
     if task.hand is None:
         dropped = np.flatnonzero(after[:, PEN_HEIGHT] < PEN_DROPPED)
         return float(rewards[: dropped[0] + 1].sum() if dropped.size else rewards.sum())
-    offset = after[:, task.hand : task.hand + 3]  # [T, 3]
-    if task.object is not None:
-        offset = offset - after[:, task.object : task.object + 3]
-    return float((rewards - 0.2 * np.linalg.norm(offset, axis=1)).sum())
+    return float((rewards - 0.2 * np.linalg.norm(palm_to_object(task, after), axis=1)).sum())
+
+
+def palm_to_object(task: AdroitTask, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Offset from the object to the palm, metres, ``[T, O] -> [T, 3]``; not for pen, whose observation has none."""
+    offset = observations[:, task.hand : task.hand + 3]
+    return offset if task.object is None else offset - observations[:, task.object : task.object + 3]
 
 
 def success_held(task: AdroitTask, success: ArrayLike) -> bool:

@@ -222,7 +222,33 @@ class SweepConfig:
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
-RECIPES = {"train": TrainConfig, "evaluate": EvaluateConfig, "compare": CompareConfig, "sweep": SweepConfig}
+@dataclass
+class InspectConfig:
+    """Settings of ``recipes/inspect_dataset.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
+    good_above: float = 0.75  # a good episode's return, between the lowest reference and the best one, in (0, 1]
+    json: bool = False  # print the card as JSON instead of text; --json is the same
+    output: str | None = None  # folder for card and plots; None: runs/inspection/<dataset>
+    logger: str = "none"  # wandb or none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        require(0.0 < self.good_above <= 1.0, "good_above", "lie in (0, 1]", self.good_above)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+RECIPES = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "sweep": SweepConfig,
+    "inspect_dataset": InspectConfig,
+}
 # settings of train.py that these two do not hand on: they have one of their own, or choose the value
 OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
 KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}

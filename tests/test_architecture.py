@@ -14,7 +14,8 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = REPOSITORY / "agents"
 # the way of the data: each part may import those before it, and nothing of those after it
 ORDER = (
-    "errors", "envs", "demos", "source", "conversion", "data", "networks", "sequences", "diffusion", "search",
+    "errors", "envs", "reward_sign", "demos", "source", "conversion", "inspection", "data", "networks", "sequences",
+    "diffusion", "search",
     "inference", "objectives", "compilation", "adam", "agent", "stack", "graphs", "algorithms", "evaluation",
     "metrics", "statistics", "checkpoint",
 )  # fmt: skip

@@ -20,11 +20,12 @@ import omegaconf._impl  # noqa: F401
 
 import compare
 import evaluate
+import inspect_dataset
 import sweep
 import train
 from agents.envs import register_robotics
 
-RECIPES = {"train": train, "evaluate": evaluate, "compare": compare, "sweep": sweep}
+RECIPES = {module.__name__: module for module in (train, evaluate, compare, sweep, inspect_dataset)}
 
 
 def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str], before: str, output: str) -> None:

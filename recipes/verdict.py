@@ -1,0 +1,441 @@
+"""What offline reinforcement learning can hope for on a dataset, in words: each sentence with what it is computed from.
+
+Nothing here is a forecast of a score. Thresholds are rules of thumb, and named where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+
+from agents import reward_sign
+from agents.envs import Reference, register_robotics
+from agents.inspection import Array, Inspection
+from published import COLUMNS, SCORES, SOURCES
+
+TENTH = 0.1  # of the episodes: what 10%BC clones
+FEW_GOOD, MANY_GOOD = 0.05, 0.8  # shares of good episodes
+FEW_EPISODES, FEW_STEPS = 50, 20_000
+SATURATED = 0.01  # share of action components at a bound
+REPEATED = 0.01  # share of steps
+SPARSE = 0.95  # share of steps with one and the same reward
+UNEVEN = 100.0  # ratio of the largest to the smallest standard deviation of observation dimensions
+USUAL_REWARDS = (0.05, 50.0)  # largest size of a reward for which the algorithms' defaults were made
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of the verdict."""
+
+    level: str  # note or warning
+    says: str
+    computed_from: str
+    advice: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """How good the recorded episodes are, by their returns over the steps that an evaluation makes."""
+
+    returns: Array  # finite ones, [K]
+    scores: dict[str, Array]  # of the same episodes, by protocol
+    low: float
+    low_is: str  # where ``low`` comes from
+    good_above: float  # share of the way from low to the best episode
+
+    @property
+    def best(self) -> float:
+        return float(self.returns.max())
+
+    @property
+    def threshold(self) -> float:
+        return self.low + self.good_above * (self.best - self.low)
+
+    @property
+    def good(self) -> np.ndarray:  # [K] bool
+        return self.returns >= self.threshold
+
+    @property
+    def top(self) -> np.ndarray:  # indices of the best tenth, at least one
+        return np.argsort(-self.returns, kind="stable")[: max(1, round(TENTH * len(self.returns)))]
+
+    def describe(self, chosen: np.ndarray | slice) -> str:
+        """Mean return and scores of some of the episodes."""
+        means = ", ".join(f"{name} score {values[chosen].mean():.1f}" for name, values in self.scores.items())
+        return f"{number(self.returns[chosen].mean())}" + (f" ({means})" if means else "")
+
+
+def quality(found: Inspection, good_above: float) -> Quality | None:
+    """None when no return is finite."""
+    known = np.isfinite(found.horizon_returns)
+    if not known.any():
+        return None
+    returns, reference, task = found.horizon_returns[known], found.source.reference, found.source.task
+    scores: dict[str, Array] = {}
+    if task is not None and found.d4rl_returns is not None:
+        scores["d4rl"] = task.d4rl_reference.score(found.d4rl_returns[known])
+    if reference is not None:
+        scores["minari"] = reference.score(returns)
+    low, low_is = _low(returns, reference)
+    return Quality(returns, scores, low, low_is, good_above)
+
+
+def _low(returns: Array, reference: Reference | None) -> tuple[float, str]:
+    if reference is not None and reference.min < returns.max():
+        return reference.min, "the dataset's ref_min_score"
+    return float(returns.min()), "the worst episode"
+
+
+def verdict(found: Inspection, good_above: float) -> list[Finding]:
+    """All that is to be said, the main thing first."""
+    reached = quality(found, good_above)
+    findings = [] if reached is None else [_good(reached), _floor(reached), *_headroom(reached, found)]
+    return findings + [finding for look in LOOKS for finding in [look(found)] if finding is not None]
+
+
+def _good(reached: Quality) -> Finding:
+    count, total, share = int(reached.good.sum()), len(reached.returns), reached.good.mean()
+    basis = (
+        f"a good episode returns at least {number(reached.threshold)}: {100 * reached.good_above:g} % of the way from "
+        f"{number(reached.low)} ({reached.low_is}) to {number(reached.best)} (the best episode); a return also depends "
+        "on the initial state, which no policy chooses"
+    )
+    if np.ptp(reached.returns) == 0.0:
+        return Finding(
+            "warning",
+            f"All episodes return {number(reached.best)}: returns do not tell good from bad.",
+            "the returns",
+            "take algorithm=bc as the bar; bc_top has nothing to choose by",
+        )
+    counted = f"{count} of {total} episodes ({percent(share)}) are good"
+    best_first = f"algorithm=bc_top algorithm.best_episodes={max(share, 1 / total):.2g}"
+    if share < FEW_GOOD or count < 5:
+        return Finding(
+            "warning",
+            f"Hardly any good episode: {counted}.",
+            basis,
+            f"expect much variance between seeds; compare iql with {best_first}, which clones just these",
+        )
+    if share > MANY_GOOD:
+        return Finding(
+            "note",
+            f"Mostly good episodes: {counted}. Cloning them gets most of what is there.",
+            basis,
+            "take algorithm=bc as the bar: an offline method that ends below it harms",
+        )
+    return Finding(
+        "note",
+        f"A mixture: {counted}. Offline RL can gain by telling them from the others; plain cloning copies both.",
+        basis,
+        f"algorithm=iql; as baselines algorithm=bc and {best_first}",
+    )
+
+
+def _floor(reached: Quality) -> Finding:
+    return Finding(
+        "note",
+        f"Behaviour cloning's floor: all episodes return {reached.describe(slice(None))} on average, "
+        f"the best tenth {reached.describe(reached.top)}.",
+        f"the recorded returns; {len(reached.top)} episodes are the best tenth. A clone adds errors of its own and "
+        "drops the noise of the data, so it can end on either side",
+        "what bc and bc_top reach is measured by running them",
+    )
+
+
+def _headroom(reached: Quality, found: Inspection) -> list[Finding]:
+    mean, top = reached.returns.mean(), reached.returns[reached.top].mean()
+    says = f"Headroom: the best episode returns {number(reached.best - mean)} more than the mean, "
+    says += f"{number(reached.best - top)} more than the best tenth."
+    reference = found.source.reference
+    if reference is not None:
+        far = reference.max - reached.best
+        says += f" The reference's expert is {number(abs(far))} {'above' if far > 0 else 'below'} the best episode."
+    basis = "the recorded returns" + (" and the dataset's ref_max_score" if reference is not None else "")
+    return [Finding("note", says, basis)]
+
+
+# What may stand in the way: each looks for one thing ------------------------------------------------------------------
+
+
+def _not_finite(found: Inspection) -> Finding | None:
+    if not found.not_finite:
+        return None
+    places = "; ".join(
+        f"{each.count} in {each.name}, the first in episode {each.episode}, step {each.step}"
+        for each in found.not_finite
+    )
+    return Finding(
+        "warning",
+        f"Values are NaN or infinite: {places}. Training refuses the dataset.",
+        "every value",
+        "write the dataset again without these episodes (minari: dataset.filter_episodes)",
+    )
+
+
+def _outside(found: Inspection) -> Finding | None:
+    if found.actions.outside == 0:
+        return None
+    return Finding(
+        "warning",
+        f"{found.actions.outside:,} action components are outside the action space. Training refuses them.",
+        "every action and the bounds in the dataset's metadata",
+        None if found.actions.discrete else "clip_actions=true clips them",
+    )
+
+
+def _saturated(found: Inspection) -> Finding | None:
+    if found.actions.discrete or found.actions.saturated <= SATURATED:
+        return None
+    per_dimension = found.actions.at_low + found.actions.at_high
+    worst = ", ".join(f"{index} ({percent(per_dimension[index])})" for index in np.argsort(-per_dimension)[:3])
+    return Finding(
+        "warning",
+        f"{percent(found.actions.saturated)} of the action components are at a bound, most in dimensions {worst}. "
+        "The likelihood that a tanh_normal policy gives to such actions dwarfs that of others: a few own a batch.",
+        "components within 0.1 % of the range from a bound",
+        "algorithm.actor.distribution=normal, the default of iql, awac and bc, not tanh_normal",
+    )
+
+
+def _unused_actions(found: Inspection) -> Finding | None:
+    counts = found.actions.counts
+    if counts is not None:
+        unused = np.flatnonzero(counts == 0).tolist()
+        return (
+            None
+            if not unused
+            else Finding(
+                "warning",
+                f"Actions {unused} were never taken: nothing is known of them.",
+                "how often each action was taken",
+                "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
+            )
+        )
+    constant = np.flatnonzero(found.actions.columns.constant).tolist()
+    return (
+        None
+        if not constant
+        else Finding(
+            "note",
+            f"Action dimensions {constant} never change: critics cannot know what they do.",
+            "smallest and largest value per dimension",
+            "stay near the data: iql, awac, rebrac or td3_bc rather than sac",
+        )
+    )
+
+
+def _repeats(found: Inspection) -> Finding | None:
+    share, episodes = found.num_repeated_steps / found.num_steps, int(found.repeats.sum())
+    if share <= REPEATED and episodes == 0:
+        return None
+    return Finding(
+        "warning",
+        f"{percent(share)} of the transitions repeat an earlier one, and {episodes} episodes an earlier episode.",
+        "equality of all numbers of a transition, and of an episode",
+        "they count several times; if that is not meant, write the dataset without them",
+    )
+
+
+def _few(found: Inspection) -> Finding | None:
+    if found.num_episodes >= FEW_EPISODES and found.num_steps >= FEW_STEPS:
+        return None
+    return Finding(
+        "warning",
+        f"Little data: {found.num_episodes} episodes, {found.num_steps:,} steps. Networks can learn them by heart.",
+        f"fewer than {FEW_EPISODES} episodes or {FEW_STEPS:,} steps",
+        "keep algorithm.actor.dropout, watch evaluations more often (eval_every), and use several seeds",
+    )
+
+
+def _sparse(found: Inspection) -> Finding | None:
+    values, counts = np.unique(found.rewards, return_counts=True)
+    share = counts.max() / found.num_steps
+    if share <= SPARSE:
+        return None
+    common = values[counts.argmax()]
+    if len(values) == 1:
+        return Finding(
+            "warning",
+            f"Every reward is {common:g}: only the length of an episode tells good from bad.",
+            "the rewards",
+            "check that the rewards were recorded; without terminations there is nothing to learn from them",
+        )
+    return Finding(
+        "warning",
+        f"Sparse rewards: {percent(share)} of the steps give {common:g}.",
+        "the commonest reward",
+        "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long; bc_top "
+        "needs no values",
+    )
+
+
+def _reward_scale(found: Inspection) -> Finding | None:
+    finite = found.rewards[np.isfinite(found.rewards)]
+    size = float(np.abs(finite).max()) if len(finite) else 0.0
+    if size == 0.0 or USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:
+        return None
+    return Finding(
+        "note",
+        f"Rewards are {'large' if size > 1 else 'small'}: up to {number(size)} in size. Advantages, and so the weights "
+        "exp(temperature x advantage) of iql and awac, are on that scale.",
+        "the largest absolute reward",
+        "look at train/clip_fraction and train/weight: lower algorithm.temperature where most weights are clipped, "
+        "raise it where all are near 1",
+    )
+
+
+def _constant_observations(found: Inspection) -> Finding | None:
+    constant = np.flatnonzero(found.observations.constant).tolist()
+    if not constant:
+        return None
+    return Finding(
+        "note",
+        f"Observation dimensions {constant} never change: a policy that meets another value there is on its own.",
+        "smallest and largest value per dimension",
+        "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it false",
+    )
+
+
+def _uneven_observations(found: Inspection) -> Finding | None:
+    std = found.observations.std[~found.observations.constant & np.isfinite(found.observations.std)]
+    if len(std) < 2 or std.max() <= UNEVEN * std.min():
+        return None
+    return Finding(
+        "note",
+        f"Observation dimensions differ in scale: standard deviations from {std.min():.2g} to {std.max():.2g}.",
+        "standard deviation per dimension",
+        "try algorithm.normalize_observations=true beside false",
+    )
+
+
+def _ends(found: Inspection) -> Finding | None:
+    stops = int((~found.terminated & ~found.truncated).sum())
+    if found.early_terminations:
+        return Finding(
+            "warning",
+            f"{found.early_terminations} steps are flagged as terminated though their episode goes on.",
+            "terminations before the last step of an episode",
+            "nothing is bootstrapped there: split such episodes, or clear the flags",
+        )
+    if not found.terminated.any():
+        said = f"; {stops} of them are flagged neither way" if stops else ""
+        return Finding(
+            "note",
+            f"No episode terminates, all are cut off{said}: the values of the last observations are bootstrapped.",
+            "the flags at the last step of each episode",
+        )
+    if stops:
+        return Finding(
+            "note",
+            f"{stops} episodes end neither terminated nor truncated: they count as cut off.",
+            "the flags at the last step of each episode",
+            "if these are true ends, set their termination flag",
+        )
+    return None
+
+
+def _too_long(found: Inspection) -> Finding | None:
+    if found.horizon is None or not (longer := found.lengths > found.horizon).any():
+        return None
+    whole, within = (number(np.nanmean(values[longer])) for values in (found.returns, found.horizon_returns))
+    return Finding(
+        "warning",
+        f"{int(longer.sum())} episodes are longer than an evaluation, which ends after {found.horizon} steps. They "
+        f"return {whole} on average, {within} of it within these steps.",
+        "lengths, and max_episode_steps of the environment in the dataset's metadata",
+        "compare evaluations with the latter; the verdict above does",
+    )
+
+
+def _environment(found: Inspection) -> Finding | None:
+    spec = found.source.env_spec
+    if spec is None:
+        return Finding(
+            "warning",
+            "The dataset names no environment: a policy is trained and not evaluated.",
+            "the dataset's metadata",
+            "name one by eval_env=ID",
+        )
+    register_robotics()
+    if spec.id in gym.registry:
+        return None
+    return Finding(
+        "warning",
+        f"The environment {spec.id} is not registered here: evaluations depend on its entry point, {spec.entry_point}.",
+        "the installed packages",
+        "install the package that has it, or name another one by eval_env=ID",
+    )
+
+
+def _reward_sign(found: Inspection) -> Finding | None:
+    if found.distance_coefficient is None:
+        return None
+    coefficient = found.distance_coefficient
+    basis = (
+        f"the coefficient of the palm-to-object distance in the recorded rewards, fitted from the observations: "
+        f"{coefficient:+.3f} per metre"
+    )
+    sign = reward_sign.sign(coefficient)
+    if sign == 1:
+        return Finding(
+            "note",
+            "The rewards are those of gymnasium-robotics 1.2.1 to 1.4.2, which add 0.1 x that distance where D4RL "
+            "subtracts it: both scores of this dataset are what they say.",
+            basis,
+        )
+    if sign == -1:
+        return Finding(
+            "warning",
+            "The rewards are D4RL's (also of gymnasium-robotics 1.2.0 and of v2): the environment that evaluates here "
+            "adds 0.1 x that distance where they subtract it. The recorded returns are already D4RL's; the d4rl score "
+            "of this dataset shown here subtracts the distance once more.",
+            basis,
+            "compare eval/d4rl_score with the mean of the recorded returns; the differences are below a point",
+        )
+    return Finding(
+        "warning",
+        "The rewards are neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's: scaled or shaped anew. Neither "
+        "score of this dataset means anything.",
+        basis,
+        "compare evaluations with each other only",
+    )
+
+
+def _published(found: Inspection) -> Finding | None:
+    scores = SCORES.get(found.source.id)
+    if scores is None:
+        return None
+    listed = ", ".join(f"{name} {score:g}" for name, score in zip(COLUMNS, scores))
+    return Finding("note", f"Published d4rl scores: {listed}.", "; ".join(dict.fromkeys(SOURCES.values())))
+
+
+LOOKS: tuple[Callable[[Inspection], Finding | None], ...] = (
+    _published,
+    _not_finite,
+    _outside,
+    _few,
+    _saturated,
+    _unused_actions,
+    _repeats,
+    _sparse,
+    _reward_scale,
+    _too_long,
+    _ends,
+    _environment,
+    _reward_sign,
+    _constant_observations,
+    _uneven_observations,
+)
+
+
+def number(value: float) -> str:
+    """Four digits that matter."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """Of a share."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"

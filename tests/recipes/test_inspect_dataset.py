@@ -1,0 +1,297 @@
+"""The card of a dataset: every finding appears where there is reason for it and nowhere else; text and JSON agree."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from matplotlib.image import imread
+
+import agents
+import card
+import card_figure
+import config
+from agents.envs import Reference
+from agents.inspection import NotFinite, inspect_dataset
+from verdict import Finding, quality, verdict
+
+OUTPUT = "runs/inspection/test/pendulum-v0"
+NO_PAGE = """
+import card_figure, io, PIL.Image
+file = io.BytesIO()
+PIL.Image.new("RGB", (1, 1)).save(file, "PNG")
+card_figure.page = lambda *_: file.getvalue()
+"""  # drawing takes as long as all else
+
+
+@pytest.fixture
+def inspect(run_recipe, tmp_path) -> Callable[..., Any]:
+    """The recipe in the test's own folder."""
+    return functools.partial(run_recipe, "inspect_dataset", cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def inspected(environment) -> Callable[[str], agents.Inspection]:
+    def run(dataset_id: str) -> agents.Inspection:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MINARI_DATASETS_PATH", environment["MINARI_DATASETS_PATH"])
+            return inspect_dataset(dataset_id, progress=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pendulum(inspected) -> agents.Inspection:
+    return inspected("test/pendulum-v0")
+
+
+@pytest.fixture(scope="module")
+def cartpole(inspected) -> agents.Inspection:
+    return inspected("test/cartpole-v0")
+
+
+def changed(found: agents.Inspection, **parts: Any) -> agents.Inspection:
+    """With other fields, of the source and of the actions too."""
+    of_source = {name: parts.pop(name) for name in ("reference", "env_spec", "id") if name in parts}
+    of_actions = {name: parts.pop(name) for name in ("at_low", "at_high", "outside", "columns") if name in parts}
+    source, actions = dataclasses.replace(found.source, **of_source), dataclasses.replace(found.actions, **of_actions)
+    return dataclasses.replace(found, source=source, actions=actions, **parts)
+
+
+@pytest.fixture(scope="module")
+def plain(pendulum) -> agents.Inspection:
+    """A dataset against which nothing speaks: 100 episodes of 200 steps, with returns from 0 to 99."""
+    last = np.arange(100) % 2 == 0
+    return changed(
+        pendulum,
+        reference=Reference(-1.0, 200.0),
+        env_spec=agents.EvaluationEnv("Pendulum-v1").spec,
+        returns=np.arange(100.0),
+        horizon_returns=np.arange(100.0),
+        lengths=np.full(100, 200),
+        terminated=last,
+        truncated=~last,
+        rewards=np.linspace(-1.0, 1.0, 20_000),
+        repeats=np.zeros(100, bool),
+        num_starts=100,
+    )
+
+
+def found_in(found: agents.Inspection, good_above: float = 0.75) -> list[Finding]:
+    return verdict(found, good_above)
+
+
+def says(found: agents.Inspection) -> str:
+    return " ".join(finding.says for finding in found_in(found))
+
+
+def test_of_plain_data_there_is_only_the_main_thing_to_say(plain) -> None:
+    assert [finding.level for finding in found_in(plain)] == ["note"] * 3
+
+
+def test_good_episodes_are_counted_above_the_share_of_the_way_to_the_best(plain) -> None:
+    reached = quality(plain, 0.75)
+    assert reached.threshold == -1.0 + 0.75 * 100.0 and reached.good.sum() == 26
+    mixture, floor, headroom = found_in(plain)
+    assert mixture.says.startswith("A mixture: 26 of 100 episodes (26 %) are good.")
+    assert "75 % of the way from -1 (the dataset's ref_min_score) to 99 (the best episode)" in mixture.computed_from
+    assert "algorithm=bc_top algorithm.best_episodes=0.26" in mixture.advice
+    assert "return 49.5 (minari score 25.1) on average, the best tenth 94.5 (minari score 47.5)" in floor.says
+    assert "49.5 more than the mean, 4.5 more than the best tenth" in headroom.says and "101 above" in headroom.says
+
+
+def test_without_a_reference_the_way_begins_at_the_worst_episode(plain) -> None:
+    reached = quality(changed(plain, reference=None), 0.5)
+    assert (reached.low, reached.threshold, reached.scores) == (0.0, 49.5, {})
+
+
+@pytest.mark.parametrize(
+    ("returns", "start"),
+    [
+        (np.where(np.arange(100) < 3, 100.0, 0.0), "Hardly any good episode: 3 of 100"),
+        (np.where(np.arange(100) < 90, 100.0, 0.0), "Mostly good episodes: 90 of 100"),
+        (np.full(100, 7.0), "All episodes return 7:"),
+    ],
+)
+def test_the_main_thing_depends_on_the_share_of_good_episodes(plain, returns, start) -> None:
+    assert found_in(changed(plain, returns=returns, horizon_returns=returns))[0].says.startswith(start)
+
+
+def test_episodes_with_a_return_that_is_not_finite_are_left_out(plain) -> None:
+    returns = np.where(np.arange(100) < 50, np.nan, np.arange(100.0))
+    assert len(quality(changed(plain, horizon_returns=returns), 0.75).returns) == 50
+    nothing = changed(plain, returns=np.full(100, np.nan), horizon_returns=np.full(100, np.nan))
+    assert quality(nothing, 0.75) is None and found_in(nothing) == []
+
+
+# what to change, and what is said then
+REASONS: dict[str, tuple[dict[str, Any], str]] = {
+    "not_finite": ({"not_finite": (NotFinite("rewards", 2, 5, 3),)}, "2 in rewards, the first in episode 5, step 3"),
+    "outside": ({"outside": 4}, "4 action components are outside the action space"),
+    "saturated": ({"at_low": np.array([0.02])}, "2 % of the action components are at a bound"),
+    "few": ({"rewards": np.linspace(-1.0, 1.0, 900)}, "Little data: 100 episodes, 900 steps"),
+    "repeats": ({"num_repeated_steps": 2_000}, "10 % of the transitions repeat an earlier one"),
+    "repeated episode": ({"repeats": np.arange(100) == 7}, "and 1 episodes an earlier episode"),
+    "sparse": ({"rewards": np.repeat([0.0, 1.0], (19_500, 500))}, "Sparse rewards: 98 % of the steps give 0"),
+    "no reward": ({"rewards": np.ones(20_000)}, "Every reward is 1: only the length"),
+    "large": ({"rewards": np.linspace(-900.0, 1.0, 20_000)}, "Rewards are large: up to 900 in size"),
+    "small": ({"rewards": np.linspace(0.0, 0.01, 20_000)}, "Rewards are small: up to 0.01 in size"),
+    "too long": ({"lengths": np.where(np.arange(100) < 3, 300, 200)}, "3 episodes are longer than an evaluation"),
+    "never ends": ({"terminated": np.zeros(100, bool)}, "No episode terminates, all are cut off; 50 of them"),
+    "just stops": ({"truncated": np.zeros(100, bool)}, "50 episodes end neither terminated nor truncated"),
+    "early": ({"early_terminations": 3}, "3 steps are flagged as terminated though their episode goes on"),
+    "no environment": ({"env_spec": None}, "The dataset names no environment"),
+    "unknown": ({"env_spec": EnvSpec("Gone-v9", entry_point="gone:Gone")}, "Gone-v9 is not registered here"),
+    "plus": ({"distance_coefficient": 0.101}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
+    "minus": ({"distance_coefficient": -0.099}, "The rewards are D4RL's"),
+    "neither": ({"distance_coefficient": 0.3}, "neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's"),
+    "published": ({"id": "D4RL/pen/human-v2"}, "Published d4rl scores: bc 71, "),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_reason_is_seen_and_without_it_nothing_is_said(reason, plain) -> None:
+    parts, expected = REASONS[reason]
+    assert expected in says(changed(plain, **parts)) and expected not in says(plain)
+
+
+def test_of_constant_and_uneven_dimensions(plain) -> None:
+    columns = plain.observations
+    constant = dataclasses.replace(columns, min=np.array([0.0, 1.0, 2.0]), max=np.array([1.0, 1.0, 3.0]))
+    assert "Observation dimensions [1] never change" in says(changed(plain, observations=constant))
+    uneven = dataclasses.replace(columns, std=np.array([0.001, 1.0, 1.0]))
+    assert "standard deviations from 0.001 to 1" in says(changed(plain, observations=uneven))
+    actions = plain.actions.columns
+    assert "Action dimensions [0] never change" in says(
+        changed(plain, columns=dataclasses.replace(actions, min=actions.max))
+    )
+
+
+def test_a_discrete_action_that_was_never_taken(cartpole) -> None:
+    assert "never taken" not in says(cartpole)
+    counts = np.array([5, 0])
+    unused = dataclasses.replace(cartpole, actions=dataclasses.replace(cartpole.actions, counts=counts))
+    assert "Actions [1] were never taken" in says(unused)
+
+
+def test_advice_names_settings_that_exist(plain, cartpole) -> None:
+    known = {name for recipe in ("train", "compare") for name in config.key_names(config.RECIPES[recipe]())}
+    for algorithm in agents.ALGORITHMS.values():
+        known |= {*config.key_names(algorithm(), "algorithm.")}
+    advice = [f.advice for parts, _ in REASONS.values() for f in found_in(changed(plain, **parts)) if f.advice]
+    words = [word.strip(",;:()").split("=")[0] for text in {*advice} for word in text.split() if "=" in word]
+    words += [word.strip(",;:()") for text in {*advice} for word in text.split() if word.startswith("algorithm.")]
+    assert len(words) > 5 and {word.split("=")[0] for word in words} <= known
+
+
+# The card ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pendulum", "cartpole", "plain"])
+def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
+    found = request.getfixturevalue(name)
+    measured, findings = card.facts(found), found_in(found)
+    text, values = card.to_text(found, measured, findings), card.to_json(found, measured, findings)
+    tables = card.tables(measured, findings)
+    parsed = json.loads(json.dumps(values, allow_nan=False))
+    assert [finding["says"] for finding in parsed["verdict"]] == [row[1] for row in tables["verdict"][1:]]
+    flat = " ".join(text.split())
+    for section, fact, shown in tables["facts"][1:]:
+        assert fact in parsed[section] and " ".join(f"{fact} {shown}".split()) in flat
+    for finding in findings:
+        assert finding.says in flat and finding.computed_from in flat
+    assert max(map(len, text.splitlines())) <= card.WIDTH
+    assert parsed["episodes"]["number"] == found.num_episodes
+
+
+def test_no_fact_stands_twice_in_a_section(pendulum, cartpole) -> None:
+    for found in (pendulum, cartpole):
+        places = [(fact.section, fact.name) for fact in card.facts(found)]
+        assert len(places) == len({*places})
+
+
+def test_what_is_not_known_is_said_to_be_so(pendulum) -> None:
+    text = card.to_text(pendulum, card.facts(pendulum), [])
+    assert 'unknown: the data have no infos["success"]' in text
+    assert card.to_json(pendulum, card.facts(pendulum), [])["returns and rewards"]["success"] is None
+    nowhere = changed(pendulum, env_spec=None, reference=None)
+    lines = card.to_text(nowhere, card.facts(nowhere), []).splitlines()
+    assert "environment not named" in {" ".join(line.split()) for line in lines}
+
+
+def test_the_card_of_broken_data_is_valid_json_and_a_page(pendulum) -> None:
+    empty = dataclasses.replace(pendulum.observations, std=np.full(3, np.nan), min=np.full(3, np.nan))
+    broken = changed(
+        pendulum,
+        not_finite=(NotFinite("rewards", 1, 0, 0),),
+        returns=np.full(8, np.nan),
+        horizon_returns=np.full(8, np.nan),
+        rewards=np.full(200, np.nan),
+        observations=empty,
+    )
+    json.dumps(card.to_json(broken, card.facts(broken), found_in(broken)), allow_nan=False)
+    assert card_figure.page(broken, quality(broken, 0.75)).startswith(b"\x89PNG")
+
+
+# The recipe ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_prints_the_card_and_writes_it_with_the_page(inspect, tmp_path, pendulum) -> None:
+    done = inspect("dataset=test/pendulum-v0")
+    assert done.code == 0, done.err
+    folder = tmp_path / OUTPUT
+    assert {path.name for path in folder.iterdir()} == {"card.txt", "card.json", "episodes.csv", "page.png"}
+    assert done.out.startswith((folder / "card.txt").read_text())
+    assert f"plots: {OUTPUT}/page.png" in done.out
+    assert json.loads((folder / "card.json").read_text())["returns and rewards"]["return"]["mean"] == pytest.approx(
+        pendulum.returns.mean()
+    )
+    rows = [*csv.DictReader(io.StringIO((folder / "episodes.csv").read_text()))]
+    assert [float(row["return"]) for row in rows] == pendulum.returns.tolist()
+    assert imread(folder / "page.png").shape[:2] > (800, 800)
+
+
+def test_json_alone_is_on_standard_output(inspect, tmp_path) -> None:
+    done = inspect("dataset=test/cartpole-v0", "--json", "output=here", before=NO_PAGE)
+    assert json.loads(done.out) == json.loads((tmp_path / "here" / "card.json").read_text())
+    assert "here/page.png" in done.err
+
+
+def test_data_that_training_refuses_are_inspected(inspect) -> None:
+    done = inspect("dataset=test/outside-v0", before=NO_PAGE)
+    assert done.code == 0 and "clip_actions=true clips them" in done.out
+
+
+def test_wandb_holds_tables_and_page(inspect, tmp_path, read_wandb) -> None:
+    done = inspect("dataset=test/pendulum-v0", "logger=wandb", "wandb.mode=offline", before=NO_PAGE)
+    assert "W&B:   offline; upload by: wandb sync" in done.out
+    records = read_wandb(tmp_path / OUTPUT)
+    (run,) = [record["run"] for record in records if record["type"] == "run"]
+    assert (run["job_type"], run["run_group"], run["display_name"]) == ("inspect", "inspection", "test/pendulum-v0")
+    assert "output" not in run["config"]["update"]
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert {"facts", "verdict", "page"} <= {key.split(".")[0] for item in items for key in item}
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("dataset=test/pendulm-v0", "did you mean test/pendulum-v0"),
+        ("good_above=0", "good_above must lie in (0, 1], got 0.0"),
+        ("logger=csv", "unknown logger 'csv'; choose from wandb, none"),
+        ("datset=x", "unknown setting 'datset' (did you mean dataset?)"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line_and_nothing_is_written(inspect, tmp_path, typed, line) -> None:
+    offline = "import socket\ndef no_network(*_, **__): raise OSError\nsocket.getaddrinfo = no_network\n"
+    assert line in inspect(typed, before=offline).refusal()
+    assert os.listdir(tmp_path) == []
