@@ -90,6 +90,8 @@ class TrainConfig:
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
+    eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
+    keep_videos: bool = False  # those of all evaluations; else of the last one
     logger: str = "wandb"  # wandb, csv, tensorboard or none; metrics.csv and evaluations.csv are written in any case
     run_dir: str = MISSING  # runs/<algorithm>/<dataset>/seed<N> by default
     resume: str | None = None  # folder of a run to go on with; its own settings are used
@@ -122,6 +124,7 @@ class EvaluateConfig:
     num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
     video: bool = False  # write one episode as mp4
+    eval_videos: bool = False  # film the worst, the median and the best episode, with return, success, Q and V
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
     output: str | None = None  # folder for scores, plot and video; None: <run>/evaluation
     logger: str = "none"  # wandb or none

@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import io
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from gymnasium.envs.registration import EnvSpec
@@ -21,6 +22,7 @@ import agents
 import config as settings
 import loggers
 import report
+import videos
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
 from agents.envs import find_spec
@@ -33,7 +35,8 @@ def evaluate(cfg: DictConfig) -> None:
     output = Path(config.output) if config.output else run_folder(checkpoint.path) / "evaluation"
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
 
-    policy = checkpoint.build_agent().policy
+    agent = checkpoint.build_agent()
+    policy = agent.policy
     with evaluation_env(config, checkpoint) as env:
         result = agents.evaluate(policy, env, config.num_episodes, seed=config.seed)
         random = agents.evaluate(agents.random_policy(env), env, config.num_episodes, seed=config.seed)
@@ -42,11 +45,14 @@ def evaluate(cfg: DictConfig) -> None:
         report.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
         print(report.table(plot))
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
-        video = None
+        films = {}
         if config.video:
-            video = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
-            print(f"video:  {video}")
-    log(config, checkpoint, output, result, video)
+            films["video"] = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
+        if config.eval_videos:
+            films |= videos.make(output, agent, env, result.returns, step=checkpoint.num_updates, seed=config.seed)
+        for path in films.values():
+            print(f"video:  {path}")
+    log(config, checkpoint, output, result, films)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -105,7 +111,11 @@ def episodes_csv(result: agents.EvalResult, seed: int) -> str:
 
 
 def log(
-    config: settings.EvaluateConfig, checkpoint: Checkpoint, output: Path, result: agents.EvalResult, video: Path | None
+    config: settings.EvaluateConfig,
+    checkpoint: Checkpoint,
+    output: Path,
+    result: agents.EvalResult,
+    films: Mapping[str, Path],
 ) -> None:
     """The evaluation as a run of its own in W&B, where the settings ask for it."""
     logger = loggers.make_logger(
@@ -126,7 +136,7 @@ def log(
         wandb=config.wandb,
     )
     loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)
-    loggers.log_video(logger, video, checkpoint.num_updates)
+    loggers.log_videos(logger, films, checkpoint.num_updates)
     hint = loggers.sync_hint(logger)
     loggers.close(logger)
     if hint:

@@ -129,12 +129,13 @@ def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: 
     logger.experiment.log({"eval/episodes": client.Table(columns=["episode", *columns], data=rows), "eval/step": step})
 
 
-def log_video(logger: Logger | None, path: Path | None, step: int) -> None:
-    """A recorded episode as ``eval/video``, in W&B alone."""
-    if isinstance(logger, WandbLogger) and path is not None:
+def log_videos(logger: Logger | None, paths: Mapping[str, Path], step: int) -> None:
+    """Recorded episodes as ``eval/<name>``, in W&B alone."""
+    if isinstance(logger, WandbLogger) and paths:
         import wandb as client
 
-        logger.experiment.log({"eval/video": client.Video(str(path), format="mp4"), "eval/step": step})
+        videos = {f"eval/{name}": client.Video(str(path), format="mp4") for name, path in paths.items()}
+        logger.experiment.log({**videos, "eval/step": step})
 
 
 def log_comparison(

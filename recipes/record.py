@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,10 @@ from torchrl.data import TensorDictReplayBuffer
 import agents
 import loggers
 import report
+import videos
 from agents import metrics
 from agents.agent import check_finite
+from agents.errors import one_line
 from config import TrainConfig
 from run import CsvLog, RunFolder, Saver, claim
 
@@ -84,6 +87,18 @@ class Record:
         self._evaluations_log.write(step, scalars)
         loggers.log_evaluation(self._logger, scalars, self._result, step)
         self._plots.draw(at_most_every=60.0)
+        if self._config.eval_videos:
+            self._film(step)
+
+    def _film(self, step: int) -> None:
+        """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""
+        settings = {"step": step, "keep": self._config.keep_videos}
+        try:
+            made = videos.make(self._folder.path, self._agent, self._env, self._result.returns, **settings)
+        except (agents.AgentsError, OSError) as error:
+            print(f"warning: no videos of step {step}: {one_line(error)}", file=sys.stderr)
+            return
+        loggers.log_videos(self._logger, made, step)
 
     def save(self, losses: TensorDictBase, *, evaluated: bool) -> None:
         """Write a checkpoint.

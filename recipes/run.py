@@ -58,7 +58,18 @@ PACKAGES = (
     "hydra-core",
 )  # fmt: skip
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
-FREE_ON_RESUME = ("resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every")
+FREE_ON_RESUME = (
+    "resume",
+    "device",
+    "compile",
+    "storage",
+    "logger",
+    "wandb",
+    "num_eval_envs",
+    "checkpoint_every",
+    "eval_videos",
+    "keep_videos",
+)
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
 

@@ -29,6 +29,7 @@ import report
 import seeds
 from agents import metrics
 from agents.agent import Agent
+from agents.evaluation import check_rendering
 from agents.graphs import GraphedUpdates
 from agents.stack import AgentStack, random_generator
 from record import Record
@@ -50,6 +51,8 @@ def train(cfg: DictConfig) -> None:
         config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
     )
     env = evaluation_env(config, dataset)
+    if env is not None and config.eval_videos:
+        check_rendering(env)
     random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     parts, generators = zip(*(build(each, dataset, device) for each in configs))
     sampling = parts[0].sampling

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import random
@@ -21,7 +22,7 @@ from torchrl.modules.distributions import IndependentNormal
 
 from agents.envs import ADROIT_TASKS, EvaluationEnv, Reference
 from agents.errors import AgentsError, ConfigError, DataError
-from agents.evaluation import EvalResult, evaluate, random_policy, record_video
+from agents.evaluation import EvalResult, check_rendering, evaluate, film, random_policy, record_video
 
 
 class Countdown(gym.Env):
@@ -413,6 +414,51 @@ def test_video_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     frames = pytest.importorskip("imageio.v2").mimread(path)
     assert [round(float(frame.mean()) / 40) for frame in frames] == [2, 1, 0, 3, 2, 1, 0]
+
+
+def test_a_film_shows_the_episode_of_the_evaluation() -> None:
+    def act(observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(-2.0, 1.0, 2)
+
+    with small(Drawn) as env:
+        episodes = evaluate(act, env, 4, seed=3, record=True).episodes
+        for index, episode in enumerate(episodes):
+            shot = film(act, env, index, seed=3, max_fps=4)  # 10 a second, so every third state
+            np.testing.assert_array_equal(shot.episode.actions, episode.actions)
+            np.testing.assert_array_equal(shot.episode.rewards, episode.rewards)
+            length = len(episode.rewards)
+            assert shot.steps == (*range(0, length, 3), length) and shot.fps == pytest.approx(10 / 3)
+            assert [frame[0, 0, 0] for frame in shot.frames] == [40 * (length - step) for step in shot.steps]
+
+
+def test_a_film_of_adroit_needs_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    with adroit("pen", max_episode_steps=9) as env:
+        try:
+            shot = film(random_policy(env), env, 0, seed=2)
+        except AgentsError as error:
+            pytest.skip(str(error))
+    assert shot.steps == (0, 4, 8, 9) and shot.fps == 25
+    assert all(frame.shape == (480, 480, 3) and frame.std() > 30 for frame in shot.frames)
+
+
+def test_rendering_is_checked_in_one_line() -> None:
+    class Blind(Drawn):
+        def render(self) -> None:
+            return None
+
+    with small(Drawn) as env:
+        check_rendering(env)
+    with small(Blind) as env:
+        for attempt in (check_rendering, functools.partial(film, zeros, episode=0)):
+            with pytest.raises(AgentsError, match="cannot render Blind-v0: it draws no pictures"):
+                attempt(env=env)
+
+
+def test_rendering_without_opengl_is_noticed_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "no_such_backend")
+    with adroit("pen") as env, pytest.raises(AgentsError, match=r"tried no_such_backend.*apt-get install"):
+        check_rendering(env)
 
 
 def test_video_without_opengl_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,8 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
 }
 SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "clip_actions": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
+    "eval_videos": "test_videos.py",
+    "keep_videos": "test_videos.py",
     "overwrite": "test_a_run_is_overwritten_only_when_that_is_said",
     "resume": "test_resume.py",
     "seeds": "test_seeds.py",
