@@ -23,9 +23,9 @@ def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict
     """``qvalue``, of the most careful critic, and ``state_value``, each ``[T]`` if the agent has it, in eval mode.
 
     Any loss module takes part that names its networks as TorchRL does, whoever wrote it: critics are ``qvalue_network``
-    (``observation, action -> state_action_value``, or ``observation -> action_value`` of all discrete actions) and V is
-    ``value_network`` (``observation -> state_value``), each made functional by ``convert_to_functional``. A loss
-    without such networks gives nothing.
+    (from observation and action, or from the observation alone to the values of all discrete actions) and V is
+    ``value_network`` (from the observation), each made functional by ``convert_to_functional``, and its last output is
+    what is read. A loss without such networks gives nothing.
 
     Args:
         observations: before each action, ``[T, O]``.
@@ -49,7 +49,7 @@ def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict
         found["qvalue"] = torch.stack([_qvalues(network, steps) for network in _networks(loss, "qvalue_network")], -1)
     if _has(loss, "value_network"):
         (network,) = _networks(loss, "value_network")
-        found["state_value"] = network(steps.copy())["state_value"]
+        found["state_value"] = network(steps.copy())[network.out_keys[-1]]
     return {name: values.flatten(1).amin(-1).cpu().numpy() for name, values in found.items()}
 
 
@@ -70,7 +70,8 @@ def _networks(loss: LossModule, name: str) -> list[TensorDictModule]:
 
 def _qvalues(network: TensorDictModule, steps: TensorDictBase) -> Tensor:
     """``[T, N]``, or ``[T, 1]`` of a single critic."""
-    answer = network(steps.copy())
-    if "action_value" in network.out_keys:
-        return chosen_action_value(answer["action_value"], steps["action"])
-    return answer["state_action_value"]
+    values = network(steps.copy())[network.out_keys[-1]]
+    if "action" in network.in_keys:
+        return values
+    values = values.unsqueeze(1) if values.ndim == 2 else values  # [T, A] -> [T, 1, A]
+    return chosen_action_value(values, steps["action"])

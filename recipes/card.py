@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from agents import reward_sign
 from agents.inspection import Columns, Inspection
-from verdict import Finding, number, percent
+from verdict import Finding, counted, number, percent
 
 WIDTH = 100  # characters of the text
 QUANTILES = {"least": 0.0, "tenth": 0.1, "median": 0.5, "nine tenths": 0.9, "most": 1.0}
@@ -154,7 +154,7 @@ def _episodes(found: Inspection) -> Iterator[Fact]:
     shares = {name: float(which.mean()) for name, which in ends.items()}
     yield Fact(where, "ends", shares, ", ".join(f"{name} {percent(share)}" for name, share in shares.items() if share))
     yield Fact(where, "terminated before their end", found.early_terminations)
-    yield Fact(where, "first observations", found.num_starts, f"{found.num_starts:,} different ones")
+    yield Fact(where, "first observations", found.num_starts, f"{found.num_starts:,} different")
     repeats = int(found.repeats.sum())
     yield Fact(where, "repeated episodes", repeats, f"{repeats}")
     yield Fact(
@@ -190,7 +190,7 @@ def _returns(found: Inspection) -> Iterator[Fact]:
         where,
         "commonest reward",
         {"value": float(values[counts.argmax()]), "share": share, "different values": len(values)},
-        f"{common}; {len(values):,} different values",
+        f"{common}; {counted(len(values), 'different value')}",
     )
     if found.distance_coefficient is not None:
         sign = reward_sign.sign(found.distance_coefficient)

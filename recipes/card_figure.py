@@ -91,6 +91,7 @@ def _rewards(axes: Axes, found: Inspection, reached: Quality | None) -> None:
     axes.set(title="Rewards", xlabel="reward of a step", ylabel="steps (logarithmic)")
     axes.hist(found.rewards[np.isfinite(found.rewards)], bins=60, color=BLUE)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.8)  # a single step is to be seen
 
 
 def _over_time(axes: Axes, found: Inspection, reached: Quality | None) -> None:

@@ -92,11 +92,28 @@ def _low(returns: Array, reference: Reference | None) -> tuple[float, str]:
 def verdict(found: Inspection, good_above: float) -> list[Finding]:
     """All that is to be said, the main thing first."""
     reached = quality(found, good_above)
-    findings = [] if reached is None else [_good(reached), _floor(reached), *_headroom(reached, found)]
+    findings = [] if reached is None else [_good(reached, _names(found)), _floor(reached)]
+    if reached is not None and np.ptp(reached.returns) > 0.0:
+        findings.append(_headroom(reached, found))
     return findings + [finding for look in LOOKS for finding in [look(found)] if finding is not None]
 
 
-def _good(reached: Quality) -> Finding:
+@dataclass(frozen=True)
+class _Names:
+    """What to type for an offline method and for cloning, by kind of actions."""
+
+    offline: str
+    cloning: str
+    cloning_best: str | None  # with the share of episodes to fill in
+
+
+def _names(found: Inspection) -> _Names:
+    if found.actions.discrete:
+        return _Names("algorithm=discrete_iql", "algorithm=discrete_iql algorithm.temperature=0", None)
+    return _Names("algorithm=iql", "algorithm=bc", "algorithm=bc_top algorithm.best_episodes={:.2g}")
+
+
+def _good(reached: Quality, names: _Names) -> Finding:
     count, total, share = int(reached.good.sum()), len(reached.returns), reached.good.mean()
     basis = (
         f"a good episode returns at least {number(reached.threshold)}: {100 * reached.good_above:g} % of the way from "
@@ -108,29 +125,29 @@ def _good(reached: Quality) -> Finding:
             "warning",
             f"All episodes return {number(reached.best)}: returns do not tell good from bad.",
             "the returns",
-            "take algorithm=bc as the bar; bc_top has nothing to choose by",
+            f"take {names.cloning} as the bar; there are no best episodes to choose",
         )
-    counted = f"{count} of {total} episodes ({percent(share)}) are good"
-    best_first = f"algorithm=bc_top algorithm.best_episodes={max(share, 1 / total):.2g}"
+    these = f"{count} of {total} episodes ({percent(share)}) are good"
+    baselines = [names.cloning, *([names.cloning_best.format(share)] if names.cloning_best else [])]
     if share < FEW_GOOD or count < 5:
         return Finding(
             "warning",
-            f"Hardly any good episode: {counted}.",
+            f"Hardly any good episode: {these}.",
             basis,
-            f"expect much variance between seeds; compare iql with {best_first}, which clones just these",
+            f"expect much variance between seeds; compare {names.offline} with {baselines[-1]}",
         )
     if share > MANY_GOOD:
         return Finding(
             "note",
-            f"Mostly good episodes: {counted}. Cloning them gets most of what is there.",
+            f"Mostly good episodes: {these}. Cloning them gets most of what is there.",
             basis,
-            "take algorithm=bc as the bar: an offline method that ends below it harms",
+            f"take {names.cloning} as the bar: an offline method that ends below it harms",
         )
     return Finding(
         "note",
-        f"A mixture: {counted}. Offline RL can gain by telling them from the others; plain cloning copies both.",
+        f"A mixture: {these}. Offline RL can gain by telling them from the others; plain cloning copies both.",
         basis,
-        f"algorithm=iql; as baselines algorithm=bc and {best_first}",
+        f"{names.offline}; as baselines {' and '.join(baselines)}",
     )
 
 
@@ -139,13 +156,13 @@ def _floor(reached: Quality) -> Finding:
         "note",
         f"Behaviour cloning's floor: all episodes return {reached.describe(slice(None))} on average, "
         f"the best tenth {reached.describe(reached.top)}.",
-        f"the recorded returns; {len(reached.top)} episodes are the best tenth. A clone adds errors of its own and "
-        "drops the noise of the data, so it can end on either side",
-        "what bc and bc_top reach is measured by running them",
+        f"the recorded returns; the best tenth is {counted(len(reached.top), 'episode')}. A clone adds errors of its "
+        "own and drops the noise of the data, so it can end on either side",
+        "what cloning reaches is measured by running it",
     )
 
 
-def _headroom(reached: Quality, found: Inspection) -> list[Finding]:
+def _headroom(reached: Quality, found: Inspection) -> Finding:
     mean, top = reached.returns.mean(), reached.returns[reached.top].mean()
     says = f"Headroom: the best episode returns {number(reached.best - mean)} more than the mean, "
     says += f"{number(reached.best - top)} more than the best tenth."
@@ -154,7 +171,7 @@ def _headroom(reached: Quality, found: Inspection) -> list[Finding]:
         far = reference.max - reached.best
         says += f" The reference's expert is {number(abs(far))} {'above' if far > 0 else 'below'} the best episode."
     basis = "the recorded returns" + (" and the dataset's ref_max_score" if reference is not None else "")
-    return [Finding("note", says, basis)]
+    return Finding("note", says, basis)
 
 
 # What may stand in the way: each looks for one thing ------------------------------------------------------------------
@@ -180,7 +197,7 @@ def _outside(found: Inspection) -> Finding | None:
         return None
     return Finding(
         "warning",
-        f"{found.actions.outside:,} action components are outside the action space. Training refuses them.",
+        f"{counted(found.actions.outside, 'action component')} outside the action space. Training refuses them.",
         "every action and the bounds in the dataset's metadata",
         None if found.actions.discrete else "clip_actions=true clips them",
     )
@@ -202,28 +219,25 @@ def _saturated(found: Inspection) -> Finding | None:
 
 def _unused_actions(found: Inspection) -> Finding | None:
     counts = found.actions.counts
-    if counts is not None:
-        unused = np.flatnonzero(counts == 0).tolist()
-        return (
-            None
-            if not unused
-            else Finding(
-                "warning",
-                f"Actions {unused} were never taken: nothing is known of them.",
-                "how often each action was taken",
-                "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
-            )
-        )
+    if counts is None or counts.all():
+        return None
+    return Finding(
+        "warning",
+        f"Actions {np.flatnonzero(counts == 0).tolist()} were never taken: nothing is known of them.",
+        "how often each action was taken",
+        "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
+    )
+
+
+def _constant_actions(found: Inspection) -> Finding | None:
     constant = np.flatnonzero(found.actions.columns.constant).tolist()
-    return (
-        None
-        if not constant
-        else Finding(
-            "note",
-            f"Action dimensions {constant} never change: critics cannot know what they do.",
-            "smallest and largest value per dimension",
-            "stay near the data: iql, awac, rebrac or td3_bc rather than sac",
-        )
+    if found.actions.discrete or not constant:
+        return None
+    return Finding(
+        "note",
+        f"Action dimensions {constant} never change: critics cannot know what they do.",
+        "smallest and largest value per dimension",
+        "stay near the data: iql, awac, rebrac or td3_bc rather than sac",
     )
 
 
@@ -233,7 +247,7 @@ def _repeats(found: Inspection) -> Finding | None:
         return None
     return Finding(
         "warning",
-        f"{percent(share)} of the transitions repeat an earlier one, and {episodes} episodes an earlier episode.",
+        f"{percent(share)} of the transitions repeat an earlier one, and so do {counted(episodes, 'whole episode')}.",
         "equality of all numbers of a transition, and of an episode",
         "they count several times; if that is not meant, write the dataset without them",
     )
@@ -244,9 +258,10 @@ def _few(found: Inspection) -> Finding | None:
         return None
     return Finding(
         "warning",
-        f"Little data: {found.num_episodes} episodes, {found.num_steps:,} steps. Networks can learn them by heart.",
+        f"Little data: {counted(found.num_episodes, 'episode')}, {counted(found.num_steps, 'step')}. Networks can "
+        "learn them by heart.",
         f"fewer than {FEW_EPISODES} episodes or {FEW_STEPS:,} steps",
-        "keep algorithm.actor.dropout, watch evaluations more often (eval_every), and use several seeds",
+        "dropout (algorithm.actor.dropout=0.1), evaluations more often (eval_every), and several seeds",
     )
 
 
@@ -258,10 +273,12 @@ def _sparse(found: Inspection) -> Finding | None:
     common = values[counts.argmax()]
     if len(values) == 1:
         return Finding(
-            "warning",
-            f"Every reward is {common:g}: only the length of an episode tells good from bad.",
+            "note" if found.terminated.any() else "warning",
+            f"Every reward is {common:g}: only what terminates an episode tells good from bad.",
             "the rewards",
-            "check that the rewards were recorded; without terminations there is nothing to learn from them",
+            None
+            if found.terminated.any()
+            else "no episode terminates, so there is nothing to learn: check the rewards",
         )
     return Finding(
         "warning",
@@ -316,12 +333,12 @@ def _ends(found: Inspection) -> Finding | None:
     if found.early_terminations:
         return Finding(
             "warning",
-            f"{found.early_terminations} steps are flagged as terminated though their episode goes on.",
+            f"{counted(found.early_terminations, 'step')} flagged as terminated though the episode goes on.",
             "terminations before the last step of an episode",
             "nothing is bootstrapped there: split such episodes, or clear the flags",
         )
     if not found.terminated.any():
-        said = f"; {stops} of them are flagged neither way" if stops else ""
+        said = f"; {stops} without a flag that says so" if stops else ""
         return Finding(
             "note",
             f"No episode terminates, all are cut off{said}: the values of the last observations are bootstrapped.",
@@ -330,7 +347,7 @@ def _ends(found: Inspection) -> Finding | None:
     if stops:
         return Finding(
             "note",
-            f"{stops} episodes end neither terminated nor truncated: they count as cut off.",
+            f"{counted(stops, 'episode')} neither terminated nor truncated at the end, which counts as cut off.",
             "the flags at the last step of each episode",
             "if these are true ends, set their termination flag",
         )
@@ -343,8 +360,8 @@ def _too_long(found: Inspection) -> Finding | None:
     whole, within = (number(np.nanmean(values[longer])) for values in (found.returns, found.horizon_returns))
     return Finding(
         "warning",
-        f"{int(longer.sum())} episodes are longer than an evaluation, which ends after {found.horizon} steps. They "
-        f"return {whole} on average, {within} of it within these steps.",
+        f"{counted(int(longer.sum()), 'episode')} longer than an evaluation, which ends after {found.horizon} steps. "
+        f"They return {whole} on average, {within} of it within these steps.",
         "lengths, and max_episode_steps of the environment in the dataset's metadata",
         "compare evaluations with the latter; the verdict above does",
     )
@@ -419,6 +436,7 @@ LOOKS: tuple[Callable[[Inspection], Finding | None], ...] = (
     _few,
     _saturated,
     _unused_actions,
+    _constant_actions,
     _repeats,
     _sparse,
     _reward_scale,
@@ -429,6 +447,11 @@ LOOKS: tuple[Callable[[Inspection], Finding | None], ...] = (
     _constant_observations,
     _uneven_observations,
 )
+
+
+def counted(count: int, noun: str) -> str:
+    """As in 1 episode, 2,000 episodes."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def number(value: float) -> str:

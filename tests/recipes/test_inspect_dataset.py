@@ -136,19 +136,19 @@ def test_episodes_with_a_return_that_is_not_finite_are_left_out(plain) -> None:
 # what to change, and what is said then
 REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "not_finite": ({"not_finite": (NotFinite("rewards", 2, 5, 3),)}, "2 in rewards, the first in episode 5, step 3"),
-    "outside": ({"outside": 4}, "4 action components are outside the action space"),
+    "outside": ({"outside": 4}, "4 action components outside the action space"),
     "saturated": ({"at_low": np.array([0.02])}, "2 % of the action components are at a bound"),
     "few": ({"rewards": np.linspace(-1.0, 1.0, 900)}, "Little data: 100 episodes, 900 steps"),
     "repeats": ({"num_repeated_steps": 2_000}, "10 % of the transitions repeat an earlier one"),
-    "repeated episode": ({"repeats": np.arange(100) == 7}, "and 1 episodes an earlier episode"),
+    "repeated episode": ({"repeats": np.arange(100) == 7}, "and so do 1 whole episode"),
     "sparse": ({"rewards": np.repeat([0.0, 1.0], (19_500, 500))}, "Sparse rewards: 98 % of the steps give 0"),
-    "no reward": ({"rewards": np.ones(20_000)}, "Every reward is 1: only the length"),
+    "no reward": ({"rewards": np.ones(20_000)}, "Every reward is 1: only what terminates"),
     "large": ({"rewards": np.linspace(-900.0, 1.0, 20_000)}, "Rewards are large: up to 900 in size"),
     "small": ({"rewards": np.linspace(0.0, 0.01, 20_000)}, "Rewards are small: up to 0.01 in size"),
-    "too long": ({"lengths": np.where(np.arange(100) < 3, 300, 200)}, "3 episodes are longer than an evaluation"),
-    "never ends": ({"terminated": np.zeros(100, bool)}, "No episode terminates, all are cut off; 50 of them"),
-    "just stops": ({"truncated": np.zeros(100, bool)}, "50 episodes end neither terminated nor truncated"),
-    "early": ({"early_terminations": 3}, "3 steps are flagged as terminated though their episode goes on"),
+    "too long": ({"lengths": np.where(np.arange(100) < 3, 300, 200)}, "3 episodes longer than an evaluation"),
+    "never ends": ({"terminated": np.zeros(100, bool)}, "No episode terminates, all are cut off; 50 without a flag"),
+    "just stops": ({"truncated": np.zeros(100, bool)}, "50 episodes neither terminated nor truncated at the end"),
+    "early": ({"early_terminations": 3}, "3 steps flagged as terminated though the episode goes on"),
     "no environment": ({"env_spec": None}, "The dataset names no environment"),
     "unknown": ({"env_spec": EnvSpec("Gone-v9", entry_point="gone:Gone")}, "Gone-v9 is not registered here"),
     "plus": ({"distance_coefficient": 0.101}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
@@ -174,6 +174,12 @@ def test_of_constant_and_uneven_dimensions(plain) -> None:
     assert "Action dimensions [0] never change" in says(
         changed(plain, columns=dataclasses.replace(actions, min=actions.max))
     )
+
+
+def test_of_discrete_actions_only_algorithms_for_them_are_advised(cartpole) -> None:
+    advice = " ".join(finding.advice or "" for finding in found_in(cartpole))
+    named = {word.split("=")[1].strip(";,") for word in advice.split() if word.startswith("algorithm=")}
+    assert named and all(agents.ALGORITHMS[name].actions == "discrete" for name in named)
 
 
 def test_a_discrete_action_that_was_never_taken(cartpole) -> None:
