@@ -1,5 +1,8 @@
 """Offline reinforcement learning on Minari datasets, built from TorchRL's primitives."""
 
+from agents.headless import gl_backend  # first: TorchRL imports MuJoCo, which this makes possible in any case
+
+# isort: split
 from agents.adam import AdamConfig, WarmUpAdamConfig
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
@@ -76,6 +79,7 @@ __all__ = [
     "ValueConfig",
     "WarmUpAdamConfig",
     "evaluate",
+    "gl_backend",
     "inspect_dataset",
     "load_dataset",
     "load_policy",

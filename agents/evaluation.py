@@ -21,8 +21,6 @@ import math
 import operator
 import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +37,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from agents.envs import AdroitTask, EvaluationEnv, Reference, d4rl_return, success_held
 from agents.errors import AgentsError, ConfigError, DataError
+from agents.headless import choose_gl_backend
 from agents.inference import as_numpy
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
@@ -46,13 +45,6 @@ Policy = TensorDictModuleBase | Act
 # observation [O], reward of the step before (None at the first), the episode's own generator -> action [A]
 _Step = Callable[[NDArray[Any], float | None, np.random.Generator], Any]
 _Begin = Callable[[], _Step]  # at the start of an episode
-GL_BACKENDS = ("egl", "osmesa", "glfw")  # glfw last: it needs a display
-GL_PROBE = """
-import importlib, sys, mujoco
-context = importlib.import_module("mujoco." + sys.argv[1]).GLContext(64, 64)
-context.make_current()
-mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
-"""
 
 
 @dataclass(frozen=True)
@@ -204,7 +196,7 @@ def _picture(gym_env: gym.Env) -> NDArray[np.uint8]:
 def _rendering(env: EvaluationEnv) -> Iterator[gym.Env]:
     gym_env = env.make(render_mode="rgb_array")
     try:
-        _choose_gl_backend(gym_env)
+        choose_gl_backend(gym_env)
         yield gym_env
     except gym.error.Error as error:
         raise AgentsError(f"cannot render {env.spec.id}: {error}") from error
@@ -365,25 +357,3 @@ def _d4rl_returns(env: EvaluationEnv, episodes: list[Episode]) -> NDArray[np.flo
 
 def _spread(values: NDArray[Any]) -> str:
     return f"{values.mean():.1f} ± {values.std():.1f}"
-
-
-def _choose_gl_backend(gym_env: gym.Env) -> None:
-    """Point MuJoCo's renderer, if the environment has one, at an OpenGL backend that works, once per process."""
-    if hasattr(gym_env.unwrapped, "mujoco_renderer"):
-        os.environ["MUJOCO_GL"] = _gl_backend(os.environ.get("MUJOCO_GL"))
-
-
-@functools.cache
-def _gl_backend(chosen: str | None) -> str:
-    candidates = (chosen,) if chosen else GL_BACKENDS
-    for backend in candidates:
-        # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice
-        with contextlib.suppress(subprocess.SubprocessError):
-            command = [sys.executable, "-c", GL_PROBE, backend]
-            environment = {**os.environ, "MUJOCO_GL": backend}
-            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
-            return backend
-    raise AgentsError(
-        f"cannot render: no OpenGL backend works here (tried {', '.join(candidates)}); "
-        "install one, on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0, or: apt-get install libosmesa6"
-    )

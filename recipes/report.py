@@ -59,6 +59,7 @@ def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
         "training": folder.training_plot_file,
         "metrics": folder.metrics_file,
         "evaluations": folder.evaluations_file,
+        "videos": folder.path / "videos",
     }
     for name, path in paths.items():
         if path.exists():

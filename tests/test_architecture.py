@@ -14,9 +14,9 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = REPOSITORY / "agents"
 # the way of the data: each part may import those before it, and nothing of those after it
 ORDER = (
-    "errors", "envs", "reward_sign", "demos", "source", "conversion", "inspection", "data", "networks", "sequences",
-    "diffusion", "search", "inference", "objectives", "compilation", "adam", "agent", "values", "stack", "graphs",
-    "algorithms", "evaluation", "metrics", "statistics", "checkpoint",
+    "errors", "headless", "envs", "reward_sign", "demos", "source", "conversion", "inspection", "data", "networks",
+    "sequences", "diffusion", "search", "inference", "objectives", "compilation", "adam", "agent", "values", "stack",
+    "graphs", "algorithms", "evaluation", "metrics", "statistics", "checkpoint",
 )  # fmt: skip
 OUTSIDE = ("hydra", "omegaconf", "wandb", "recipes", *(path.stem for path in (REPOSITORY / "recipes").glob("*.py")))
 FILES = sorted(path.relative_to(REPOSITORY).as_posix() for path in LIBRARY.rglob("*.py"))

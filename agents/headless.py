@@ -1,0 +1,69 @@
+"""Rendering without a display: an OpenGL backend that works here, and MuJoCo imported whatever ``MUJOCO_GL`` says."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import subprocess
+import sys
+
+import gymnasium as gym
+
+from agents.errors import AgentsError
+
+GL_BACKENDS = ("egl", "osmesa", "glfw")  # glfw last: it needs a display
+GL_PROBE = """
+import importlib, sys, mujoco
+context = importlib.import_module("mujoco." + sys.argv[1]).GLContext(64, 64)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100)
+"""
+
+
+def _import_mujoco() -> None:
+    """Import MuJoCo, and with it TorchRL, also where ``MUJOCO_GL`` names a backend that is broken or unknown.
+
+    With that variable the import itself would fail; the renderer reads it when it is made.
+    """
+    chosen = os.environ.pop("MUJOCO_GL", None)
+    try:
+        import mujoco  # noqa: F401
+    finally:
+        if chosen is not None:
+            os.environ["MUJOCO_GL"] = chosen
+
+
+_import_mujoco()
+
+
+def choose_gl_backend(gym_env: gym.Env) -> None:
+    """Point MuJoCo's renderer, if the environment has one, at an OpenGL backend that works.
+
+    Raises:
+        AgentsError: none does; the message says what to install.
+    """
+    if hasattr(gym_env.unwrapped, "mujoco_renderer"):
+        os.environ["MUJOCO_GL"] = gl_backend(os.environ.get("MUJOCO_GL"))
+
+
+@functools.cache
+def gl_backend(chosen: str | None = None) -> str:
+    """The OpenGL backend ``chosen``, or else the first one that works here, looked for once per process.
+
+    Raises:
+        AgentsError: none does; the message says what to install.
+    """
+    candidates = (chosen,) if chosen else GL_BACKENDS
+    for backend in candidates:
+        # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice
+        with contextlib.suppress(subprocess.SubprocessError):
+            command = [sys.executable, "-c", GL_PROBE, backend]
+            environment = {**os.environ, "MUJOCO_GL": backend}
+            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+            return backend
+    others = "unset MUJOCO_GL to try others, or " if chosen else ""
+    raise AgentsError(
+        f"cannot render: no OpenGL backend works here (tried {', '.join(candidates)}); {others}"
+        "install one, on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0, or: apt-get install libosmesa6"
+    )
