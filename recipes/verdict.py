@@ -211,7 +211,7 @@ def _saturated(found: Inspection) -> Finding | None:
     return Finding(
         "warning",
         f"{percent(found.actions.saturated)} of the action components are at a bound, most in dimensions {worst}. "
-        "The likelihood that a tanh_normal policy gives to such actions dwarfs that of others: a few own a batch.",
+        "A tanh_normal policy has to go far out for such actions: few of them own the gradient of a batch.",
         "components within 0.1 % of the range from a bound",
         "algorithm.actor.distribution=normal, the default of iql, awac and bc, not tanh_normal",
     )
