@@ -12,6 +12,7 @@ from torchrl.record.loggers.wandb import WandbLogger
 
 from agents import metrics
 from agents.checkpoint import flatten
+from agents.data import OfflineDataset
 from agents.errors import ConfigError
 from agents.evaluation import EvalResult
 from config import WandbConfig
@@ -103,6 +104,13 @@ def sync_hint(logger: Logger | None) -> str | None:
     if not isinstance(logger, WandbLogger) or not run.offline:
         return None
     return f"wandb sync {os.path.relpath(Path(run.dir).parent)}"
+
+
+def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:
+    """What the run is trained on, ``data/*``, in W&B alone; once, before the first update."""
+    if isinstance(logger, WandbLogger):
+        logger.log_metrics(metrics.data(dataset), step=0)
+        logger.log_histogram("data/returns", dataset.statistics.returns, step=0, bins=32)
 
 
 def log_scalars(logger: Logger | None, scalars: Mapping[str, float], step: int) -> None:

@@ -67,6 +67,8 @@ class Record:
             settings={**described, **fingerprint},
             wandb=self._config.wandb,
         )
+        if not resuming:  # else it is there already
+            loggers.log_data(self._logger, self._dataset)
         self._plots = report.Plots(self._folder, self._algorithm, self._dataset, random)
 
     def row(self, losses: TensorDictBase) -> dict[str, float]:
