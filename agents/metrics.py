@@ -1,7 +1,7 @@
 """Every key of the dashboard, in one place.
 
-A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where time and
-memory go, ``data`` for what the dataset holds. The x-axis of all of them is gradient steps.
+A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where time
+and memory go, ``data`` for what the dataset holds. The x-axis of all of them is gradient steps.
 """
 
 from __future__ import annotations

@@ -245,12 +245,23 @@ class InspectConfig:
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
+@dataclass
+class DashboardConfig:
+    """Settings of ``recipes/dashboard.py``."""
+
+    project: str = "offline-agents"  # in W&B; one workspace and one report of all its runs
+    entity: str | None = None  # user or team; None: the account's default
+    runs: str = "runs"  # without an account: folder with the W&B files of offline runs
+    output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
+
+
 RECIPES = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "sweep": SweepConfig,
     "inspect_dataset": InspectConfig,
+    "dashboard": DashboardConfig,
 }
 # settings of train.py that these two do not hand on: they have one of their own, or choose the value
 OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
 from torchrl.record.loggers.wandb import WandbLogger
@@ -13,10 +13,12 @@ from torchrl.record.loggers.wandb import WandbLogger
 from agents import metrics
 from agents.checkpoint import flatten
 from agents.data import OfflineDataset
-from agents.errors import ConfigError
+from agents.errors import AgentsError, ConfigError
 from agents.evaluation import EvalResult
 from config import WandbConfig
 
+Answer = TypeVar("Answer")
+PATIENCE = 20  # seconds to wait for W&B's server when it is asked for something
 QUIET = {
     "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
     "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
@@ -58,13 +60,34 @@ def make_logger(
     return _wandb_logger(folder, name=name, run_id=run_id, job_type=job_type, settings=settings, wandb=wandb)
 
 
+def wandb_client() -> Any:
+    """The ``wandb`` module, told to send nothing of its own accord."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
+    import wandb
+
+    return wandb
+
+
+def asked(question: Callable[[], Answer]) -> Answer:
+    """What W&B's server answers.
+
+    Raises:
+        ConfigError: if it refuses, or cannot be reached; one line.
+    """
+    try:
+        return question()
+    except AgentsError:
+        raise
+    except (wandb_client().errors.Error, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"W&B does not answer as hoped: {reason}; see `wandb status`, or try again later") from error
+
+
 def _wandb_logger(
     folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
 ) -> WandbLogger:
-    for variable, value in QUIET.items():
-        os.environ.setdefault(variable, value)
-    import wandb as client
-
+    client = wandb_client()
     mode = wandb.mode
     if mode == "auto":
         mode = "online" if client.login(prompt=False, verify=False) else "offline"

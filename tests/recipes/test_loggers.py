@@ -23,21 +23,13 @@ RUN = "runs/iql/test/pendulum-v0/seed0"
 README = Path(agents.__file__).parents[1] / "README.md"
 Rows = list[dict[str, str]]
 
-# the names of the network are never looked up, and evaluations have all that an Adroit task would give
+# the names of the network are never looked up
 BEFORE = """
-import agents, dataclasses, socket
-from agents.envs import ADROIT_TASKS
+import socket
 def no_network(*_, **__):
     print("NETWORK")
     raise OSError
 socket.getaddrinfo = no_network
-evaluate = agents.evaluate
-def as_adroit(policy, env, num_episodes=20, **options):
-    result = evaluate(policy, env, num_episodes, **options)
-    solved = result.returns > result.returns.mean()
-    goals = {"success": solved, "success_held": solved, "success_last": ~solved}
-    return dataclasses.replace(result, task=ADROIT_TASKS["pen"], d4rl_returns=2 * result.returns, **goals)
-agents.evaluate = as_adroit
 """
 VIDEOS = {"eval/video", "eval/video_worst", "eval/video_median", "eval/video_best"}  # where asked for
 CHOSEN = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]")
@@ -76,10 +68,10 @@ class Logged:
 
 
 @pytest.fixture(scope="module")
-def log(quick_train, read_wandb, read_csv, tmp_path_factory) -> Callable[..., Logged]:
+def log(quick_train, as_adroit, read_wandb, read_csv, tmp_path_factory) -> Callable[..., Logged]:
     def run(*overrides: str) -> Logged:
         folder = tmp_path_factory.mktemp("logged")
-        finished = quick_train("logger=wandb", *overrides, cwd=folder, before=BEFORE)
+        finished = quick_train("logger=wandb", *overrides, cwd=folder, before=BEFORE + as_adroit)
         assert finished.code == 0, finished.err
         folder = folder / RUN
         rows = (read_csv(folder / f"{name}.csv") for name in ("metrics", "evaluations"))
