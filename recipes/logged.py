@@ -1,4 +1,4 @@
-"""What a W&B project holds: settings and the last value of every key of its runs, from the server or from files here."""
+"""What a W&B project holds: settings and last values of its runs, from the server or from files on this machine."""
 
 from __future__ import annotations
 

@@ -174,8 +174,8 @@ def learning(project: Project) -> list[Any]:
         wr.P(
             "Losses of different algorithms cannot be compared. What can go wrong shows in four places: Q values that "
             "grow beyond any return in the data (overestimation); an advantage whose weights are all one (no "
-            "preference) or mostly clipped (a few transitions own the batch); a log-likelihood that rises without end (the clone "
-            "memorises); and a gradient norm that jumps."
+            "preference) or mostly clipped (a few transitions own the batch); a log-likelihood that rises without end "
+            "(the clone memorises); and a gradient norm that jumps."
         ),
     ]
     for algorithm in project.algorithms:

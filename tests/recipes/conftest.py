@@ -270,6 +270,13 @@ def run(usual: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(usual, tmp_path / RUN))
 
 
+@pytest.fixture(scope="module")
+def module_wandb_server() -> Iterator[Server]:
+    """The same for tests that look at one run together."""
+    with Server() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def as_adroit() -> str:
     """Code to run before a recipe: Pendulum's evaluations have the scores and successes of an Adroit task."""

@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.runs: list[tuple[dict[str, Any], dict[str, Any]]] = []  # settings and summary of those in a project
         self.refuse: int | None = None  # answer everything by this status
         self.silent = threading.Event()  # set: answer nothing any more
+        self.silent_after: str | None = None  # an operation: the last one that is answered
         self.closing = threading.Event()
 
     @property
@@ -98,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             operation = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])[1]
             variables = request.get("variables") or {}
             self.server.asked.append((operation, variables))
+            if operation == self.server.silent_after:
+                self.server.silent.set()
             self.reply({"data": self.server.answer(operation, variables)})
         else:
             self.reply({"exitcode": None, "limits": {}})
@@ -135,6 +138,30 @@ def upsert_bucket(server: Server, variables: dict[str, Any]) -> Any:
 def create_artifact(server: Server, variables: dict[str, Any]) -> Any:
     artifact = {"id": "artifact", "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
     return {"createArtifact": {"artifact": artifact}}
+
+
+def artifact_by_id(server: Server, variables: dict[str, Any]) -> Any:
+    project = {"id": "p", "internalId": "1", "name": "grasp", "entity": {"name": ENTITY}}
+    unknown = dict.fromkeys(("description", "metadata", "historyStep", "updatedAt", "commitHash"))
+    return {
+        "artifact": {
+            **unknown,
+            "__typename": "Artifact",
+            "id": variables["id"],
+            "artifactSequence": {"__typename": "ArtifactSequence", "name": "data", "project": project},
+            "versionIndex": 0,
+            "artifactType": {"name": "dataset"},
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": False,
+            "tags": [],
+            "state": "COMMITTED",
+            "size": 0,
+            "digest": "d",
+            "fileCount": 1,
+            "createdAt": "2026-01-01T00:00:00",
+            "aliases": [],
+        }
+    }
 
 
 def manifest(operation: str) -> Callable[[Server, dict[str, Any]], Any]:
@@ -216,6 +243,8 @@ ANSWERS: dict[str, Callable[[Server, dict[str, Any]], Any]] = {
     "CreateRunFiles": create_run_files,
     "ArtifactType": lambda *_: {"project": None},
     "CreateArtifact": create_artifact,
+    "ArtifactByID": artifact_by_id,
+    "UseArtifact": lambda *_: {"useArtifact": {"artifact": {"id": "artifact"}}},
     "CreateArtifactManifest": manifest("createArtifactManifest"),
     "UpdateArtifactManifest": manifest("updateArtifactManifest"),
     "CreateArtifactFiles": create_artifact_files,
