@@ -124,9 +124,7 @@ class EvaluateConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
-    checkpoint: str = (
-        MISSING  # a run's folder (its last checkpoint), a .safetensors file, or wandb:entity/project/name:alias
-    )
+    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
     num_episodes: int = 100  # >= 1
     num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well

@@ -124,19 +124,20 @@ def _wandb_logger(
         )
 
     has_key = wandb.mode != "offline" and client.login(prompt=False, verify=False)
-    if not has_key and wandb.mode != "online":
-        return begin("offline", run_id)
-    if has_key and not _server_answers(wandb.timeout):
-        return begin("offline", run_id)
     try:
-        return begin("online", run_id)
+        if wandb.mode == "online" and not has_key:
+            return begin("online", run_id)  # to be refused
+        if has_key and _server_answers(wandb.timeout):
+            try:
+                return begin("online", run_id)
+            except client.errors.Error as error:
+                _warn_of(error)
+                run_id = f"{run_id}-offline"  # W&B's own process does not give the id back
+        return begin("offline", run_id)
     except client.errors.Error as error:
-        if not has_key:
-            raise ConfigError(
-                f"W&B refused the run ({_first_line(error)}); use wandb.mode=offline or logger=csv"
-            ) from error
-        _warn_of(error)
-        return begin("offline", f"{run_id}-offline")  # W&B's own process does not give the id back
+        raise ConfigError(
+            f"W&B refused the run ({_first_line(error)}); use wandb.mode=offline or logger=csv"
+        ) from error
 
 
 @functools.cache  # several runs of a process ask once
