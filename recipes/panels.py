@@ -43,6 +43,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
     "Learning": (
         _panel("Actor's loss", "train/loss_actor", "see the README"),
         _panel("Cloning loss", "train/loss_bc", "nats"),
+        _panel("Denoising loss", "train/loss_diffusion_bc", "squared noise"),
         _panel("Distance to the data's actions (TD3+BC)", "train/bc_loss", "action²"),
         _panel("Bellman error", "train/loss_qvalue", "return²"),
         _panel("Value's expectile loss", "train/loss_value", "return²"),

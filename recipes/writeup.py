@@ -14,7 +14,7 @@ import wandb_workspaces.reports.v2 as wr
 
 import results
 import tables
-from logged import COMPARE, EVALUATE, TRAIN, Project, group
+from logged import COMPARE, EVALUATE, SWEEP, TRAIN, Project, group
 from panels import Panel, arrange
 from results import D4RL, MINARI, RETURN, Protocol, Section
 from workspace import bars, comparison, draw, last
@@ -229,12 +229,13 @@ def compared(project: Project) -> list[Any]:
         ),
         grid(project, comparison(project, wr.Config)),
     ]
-    if panels := [panel for section in arrange(project.keys(COMPARE)).values() for panel in section]:
-        made += [
-            wr.H2("Tables and figures of recipes/compare.py"),
-            wr.P("A row of these tables names its protocol; each figure is of one."),
-            grid(project, map(draw, panels), job=COMPARE),
-        ]
+    for job, recipe in ((COMPARE, "compare"), (SWEEP, "sweep")):
+        if panels := [panel for section in arrange(project.keys(job)).values() for panel in section]:
+            made += [
+                wr.H2(f"Tables and figures of recipes/{recipe}.py"),
+                wr.P("A row of these tables names its protocol, where there are two; each figure is of one."),
+                grid(project, map(draw, panels), job=job),
+            ]
     return made
 
 
@@ -268,8 +269,8 @@ def grid(
     if dataset is not None:
         filters.append(expr.Config("dataset") == dataset)
     where = {"entity": project.entity, "project": project.name} if project.entity else {}  # else asked of the server
-    if job == COMPARE:
-        return wr.PanelGrid(runsets=[wr.Runset(name="comparisons", filters=expr.And(*filters), **where)], panels=placed)
+    if job in (COMPARE, SWEEP):
+        return wr.PanelGrid(runsets=[wr.Runset(name=job, filters=expr.And(*filters), **where)], panels=placed)
     runsets = [
         wr.Runset(
             name=str(algorithm),

@@ -131,11 +131,11 @@ def test_a_key_is_shown_once_and_keys_of_a_panel_share_a_kind() -> None:
     assert len(keys) == len(set(keys)) and not any(panels.reason(key) for key in keys)
 
 
-def test_the_keys_of_every_algorithm_are_shown(specs, batches, discrete_specs, discrete_batches) -> None:
+def test_the_keys_of_every_algorithm_are_shown(specs, discrete_specs, batches_for) -> None:
     for config in (config() for config in agents.ALGORITHMS.values()):
-        discrete = config.actions == "discrete"
-        agent = config.build(discrete_specs if discrete else specs)
-        statistics = agent.update((discrete_batches if discrete else batches)(0))
+        suited = discrete_specs if config.actions == "discrete" else specs
+        agent = config.build(suited)
+        statistics = agent.update(batches_for(suited, agent)(0))
         keys = metrics.training(statistics, agent.learning_rates)
         made = panels.arrange(dict.fromkeys(keys, "number"))
         assert {key for panel in made["Learning"] for key in panel.keys} == {*keys} and made.keys() == {"Learning"}
@@ -235,6 +235,19 @@ def test_the_tables_of_the_report_hold_the_last_evaluations(several) -> None:
     assert "| pen | **1.0 ± 0.0** | **1.0 ± 0.0** |" in tables[0] and "2.0" not in tables[0]
     assert "| pen | **2.0 ± 0.0** | **2.0 ± 0.0** |" in tables[2]
     assert "IQM" in tables[1] and "IQM" in tables[3]
+
+
+def test_the_tables_and_figures_of_comparisons_and_sweeps_are_in_the_report(several) -> None:
+    table, image = {"_type": "table-file"}, {"_type": "image-file"}
+    others = (
+        logged.Run({"algorithms": ["iql"]}, {"runs": table, "d4rl_curves": image}),
+        logged.Run({"num_trials": 4}, {"trials": image}),
+    )
+    report = writeup.report(replace(several, entity=None, runs=(*several.runs, *others)))
+    last = {grid.runsets[0].name: grid for chapter, grid in grids(report) if chapter == "Comparison"}
+    assert {key for panel in last["comparison"].panels for key in dashboard.keys_of(panel)} == {"runs", "d4rl_curves"}
+    (trials,) = last["sweep"].panels
+    assert trials.media_keys == ["trials"] and "'sweep'" in last["sweep"].runsets[0].filters
 
 
 def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(several) -> None:
