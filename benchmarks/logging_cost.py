@@ -6,7 +6,8 @@
 IQL on the built-in pen dataset with all settings at their defaults, but for the steps, and without evaluations, which
 would hide the cost: what is measured is a row of metrics every 500 updates and what the logger's own process takes from
 the cores. Runs with and without take turns, in another order each round; each is timed by itself from the first row to
-the last, and ratios are those of the same round. Prints Markdown and writes results/logging_cost.json.
+the last, and ratios are those of the same round. The processor time is that of the run and of the processes that it has
+started (Linux): what else the machine does changes it little. Prints Markdown and writes results/logging_cost.json.
 """
 
 from __future__ import annotations
@@ -31,11 +32,20 @@ LOGGERS = {"none": ["logger=none"], "csv": ["logger=csv"], "wandb, offline": ["l
 TIMED = """
 import sys, time, runpy
 sys.path.insert(0, {recipes!r})
-import record
+import os, record
+from pathlib import Path
 log = record.Record.log
+def processor_time():
+    used = time.process_time()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try: fields = stat.read_text().rpartition(")")[2].split()
+        except OSError: continue
+        if int(fields[1]) == os.getpid():  # user and system time of a child
+            used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
 def timed(self, step, scalars):
     log(self, step, scalars)
-    print("logged", step, time.perf_counter())
+    print("logged", step, time.perf_counter(), processor_time())
 record.Record.log = timed
 sys.argv[0] = {train!r}
 runpy.run_path({train!r}, run_name="__main__")
@@ -43,7 +53,8 @@ runpy.run_path({train!r}, run_name="__main__")
 
 
 def run(settings: Sequence[str], steps: int, log_every: int) -> dict[str, float]:
-    """Milliseconds per update between the first and the last row of a run, and the share that logging says it took."""
+    """Milliseconds per update between the first and the last row of a run, by the clock and of the processor, and the
+    share that logging says it took."""
     recipes = ROOT / "recipes"
     code = TIMED.format(recipes=str(recipes), train=str(recipes / "train.py"))
     with tempfile.TemporaryDirectory() as folder:
@@ -64,8 +75,12 @@ def run(settings: Sequence[str], steps: int, log_every: int) -> dict[str, float]
         rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("logged ")]
         with open(Path(folder, "run", "metrics.csv"), newline="") as file:
             shares = [float(row["time/logging_share"]) for row in csv.DictReader(file)][1:]
-    (first, started), (last, ended) = ([float(value) for value in row] for row in (rows[0], rows[-1]))
-    return {"ms_per_update": 1e3 * (ended - started) / (last - first), "logging_share": statistics.mean(shares)}
+    steps, clock, processor = (float(end) - float(begin) for begin, end in zip(rows[0], rows[-1]))
+    return {
+        "ms_per_update": 1e3 * clock / steps,
+        "processor_ms_per_update": 1e3 * processor / steps,
+        "logging_share": statistics.mean(shares),
+    }
 
 
 def measure(rounds: int, steps: int, log_every: int) -> dict[str, list[dict[str, float]]]:
@@ -83,23 +98,27 @@ def summarise(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str
     """Per logger the median time, its ratio to none of the same round, and the share that logging took of the run."""
     summaries = {}
     for name, runs in measured.items():
-        times = [one["ms_per_update"] for one in runs]
-        ratios = [time / none["ms_per_update"] for time, none in zip(times, measured["none"])]
-        summaries[name] = {
-            "ms_per_update": statistics.median(times),
-            "ratio_to_none": statistics.median(ratios),
-            "lowest_and_highest_ratio": [min(ratios), max(ratios)],
-            "logging_share": statistics.median(one["logging_share"] for one in runs),
-        }
+        summaries[name] = {"logging_share": statistics.median(one["logging_share"] for one in runs)}
+        for unit in ("ms_per_update", "processor_ms_per_update"):
+            ratios = [one[unit] / none[unit] for one, none in zip(runs, measured["none"])]
+            summaries[name] |= {
+                unit: statistics.median(one[unit] for one in runs),
+                f"{unit}_to_none": [statistics.median(ratios), min(ratios), max(ratios)],
+            }
     return summaries
 
 
 def table(summaries: Mapping[str, Mapping[str, float | list[float]]]) -> str:
-    lines = ["| logger | ms per update | times `none` | share of the time spent in logging |", "|---|---|---|---|"]
+    lines = [
+        "| logger | ms per update | times `none` | processor ms per update | times `none` | share of logging |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, known in summaries.items():
-        low, high = known["lowest_and_highest_ratio"]
-        ratio = f"{known['ratio_to_none']:.3f} ({low:.3f}-{high:.3f})"
-        lines.append(f"| {name} | {known['ms_per_update']:.2f} | {ratio} | {known['logging_share']:.2%} |")
+        cells = [name]
+        for unit in ("ms_per_update", "processor_ms_per_update"):
+            middle, low, high = known[f"{unit}_to_none"]
+            cells += [f"{known[unit]:.2f}", f"{middle:.3f} ({low:.3f}-{high:.3f})"]
+        lines.append(f"| {' | '.join(cells)} | {known['logging_share']:.2%} |")
     return "\n".join(lines)
 
 

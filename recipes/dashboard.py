@@ -74,8 +74,11 @@ def outline(views: Sequence[Any], report: Any) -> str:
     """Everything that there will be to see, as text: a line per section and per panel."""
     lines: list[str] = []
     for view in views:
-        panels = sum(len(section.panels) for section in view.sections)
-        lines.append(f"workspace {view.name!r}: {panels} panels in {len(view.sections)} sections")
+        panels = [panel for section in view.sections for panel in section.panels]
+        keys = {key for panel in panels for key in keys_of(panel)}
+        lines.append(
+            f"workspace {view.name!r}: {len(panels)} panels of {len(keys)} keys in {len(view.sections)} sections"
+        )
         if view is views[0]:
             for section in view.sections:
                 lines += [f"  {section.name}", *(f"    {line}" for line in map(described, section.panels))]
@@ -87,7 +90,7 @@ def outline(views: Sequence[Any], report: Any) -> str:
         elif kind == "PanelGrid":
             sets = ", ".join(runset.name for runset in block.runsets)
             lines += [f"      {line}" for line in map(described, block.panels)] + [f"      over the run sets {sets}"]
-    return "\n".join(lines)
+    return "\n".join(map(str.rstrip, lines))
 
 
 def described(panel: Any) -> str:

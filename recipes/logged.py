@@ -61,6 +61,11 @@ class Project:
     def of(self, job: str) -> list[Run]:
         return [run for run in self.runs if run.job == job]
 
+    def where(self, **settings: Any) -> Project:
+        """The same with those runs alone that have these settings."""
+        runs = [run for run in self.runs if all(run.settings.get(name) == value for name, value in settings.items())]
+        return Project(self.entity, self.name, tuple(runs))
+
     def keys(self, job: str) -> dict[str, str]:
         return {key: kind for run in self.of(job) for key, kind in run.keys().items()}
 
@@ -78,7 +83,7 @@ class Project:
         return self.values("dataset")
 
     def varied(self) -> list[str]:
-        """Settings that training runs of the same algorithm have different values of, and that may explain a score."""
+        """Settings that differ between runs of an algorithm on a task, and that may explain their scores."""
         names = {name for run in self.of(TRAIN) for name in run.settings}
         return sorted(
             name
@@ -87,11 +92,8 @@ class Project:
         )
 
     def _varies(self, setting: str) -> bool:
-        found: dict[str, set[str]] = {}
-        for run in self.of(TRAIN):
-            if setting in run.settings:
-                found.setdefault(run.settings["algorithm_name"], set()).add(json.dumps(run.settings[setting]))
-        return any(len(values) > 1 for values in found.values())
+        groups = group(self.of(TRAIN), "algorithm_name", "dataset").values()
+        return any(len({json.dumps(run.settings.get(setting)) for run in runs}) > 1 for runs in groups)
 
 
 def from_server(client: Any, entity: str, project: str) -> Project:

@@ -41,7 +41,7 @@ SECTIONS: dict[str, tuple[Panel, ...]] = {
         _panel("Return, standard deviation over episodes", "eval/return_std", "return of the environment"),
     ),
     "Learning": (
-        _panel("Actor's loss", "train/loss_actor", "see the README"),
+        _panel("Actor's loss", "train/loss_actor"),
         _panel("Cloning loss", "train/loss_bc", "nats"),
         _panel("Denoising loss", "train/loss_diffusion_bc", "squared noise"),
         _panel("Distance to the data's actions (TD3+BC)", "train/bc_loss", "action²"),

@@ -46,6 +46,7 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
         grouping.insert(0, ws.Config("dataset"))
     else:
         filters.append(ws.Config("dataset") == dataset)
+        project = project.where(dataset=dataset)
     keys = project.keys(TRAIN)
     sections = [section(name, map(draw, panels)) for name, panels in arrange(keys).items()]
     scored = [protocol for protocol in (D4RL, MINARI, RETURN) if last(protocol) in keys]

@@ -113,17 +113,22 @@ def scores(project: Project, section: Section) -> list[Any]:
     if section.aggregates and len(section.datasets) > 1:
         text = "Over the tasks, with 95 % stratified bootstrap intervals (arXiv 2108.13264).\n\n"
         made.append(wr.MarkdownBlock(text + tables.pipes(tables.aggregates_table(section, "-"))))
+    text = (
+        "The curves show how the score develops; one that falls again is the sign of overestimated Q values (see "
+        "Learning). The bars are its last point, the numbers of the table."
+    )
+    made.append(wr.P(text))
     for dataset in section.datasets:
         final = bars(f"{protocol.title} of the last evaluation", last(protocol))
         made += [
             wr.H2(f"{protocol.title} on {dataset}"),
-            wr.P(
-                "The curves show how the score develops; one that falls again is the sign of overestimated Q values "
-                "(see Learning). The bars are its last point, the numbers of the table."
+            grid(
+                project,
+                [*map(draw, of_protocol(project.where(dataset=dataset), protocol, TRAIN)), final],
+                dataset=dataset,
             ),
-            grid(project, [*map(draw, of_protocol(project, TRAIN, protocol)), final], dataset=dataset),
         ]
-    if again := of_protocol(project, EVALUATE, protocol):
+    if again := of_protocol(project, protocol, EVALUATE):
         text = "Evaluated again by recipes/evaluate.py, mostly on more episodes than during training:"
         made += [wr.P(text), grid(project, map(draw, as_bars(again)), job=EVALUATE)]
     return made
@@ -133,7 +138,7 @@ def cells(section: Section) -> list[list[str]]:
     return tables.matrix(section, lambda cell, best: f"**{tables.spread(cell)}**" if best else tables.spread(cell), "-")
 
 
-def of_protocol(project: Project, job: str, protocol: Protocol) -> list[Panel]:
+def of_protocol(project: Project, protocol: Protocol, job: str) -> list[Panel]:
     own = (protocol.key, *ALSO[protocol])
     return [panel for panel in arranged(project, job, "Scores") if panel.keys[0] in own]
 
@@ -179,11 +184,7 @@ def learning(project: Project) -> list[Any]:
         ),
     ]
     for algorithm in project.algorithms:
-        own = Project(
-            project.entity,
-            project.name,
-            tuple(run for run in project.of(TRAIN) if run.settings["algorithm_name"] == algorithm),
-        )
+        own = project.where(algorithm_name=algorithm)
         made += [
             wr.H2(f"Learning: {algorithm}"),
             grid(own, map(draw, arranged(own, TRAIN, "Learning")), group_by="dataset"),
@@ -268,6 +269,7 @@ def grid(
     filters = [expr.Metric("JobType") == job]
     if dataset is not None:
         filters.append(expr.Config("dataset") == dataset)
+        project = project.where(dataset=dataset)
     where = {"entity": project.entity, "project": project.name} if project.entity else {}  # else asked of the server
     if job in (COMPARE, SWEEP):
         return wr.PanelGrid(runsets=[wr.Runset(name=job, filters=expr.And(*filters), **where)], panels=placed)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging_cost
 
 
+def measured(clock: float, processor: float, share: float) -> dict[str, float]:
+    return {"ms_per_update": clock, "processor_ms_per_update": processor, "logging_share": share}
+
+
 def test_ratios_are_those_of_the_same_round() -> None:
-    slow_then_fast = [{"ms_per_update": 20.0, "logging_share": 0.0}, {"ms_per_update": 10.0, "logging_share": 0.0}]
-    costly = [{"ms_per_update": 22.0, "logging_share": 0.02}, {"ms_per_update": 11.0, "logging_share": 0.04}]
+    slow_then_fast = [measured(20.0, 10.0, 0.0), measured(10.0, 10.0, 0.0)]
+    costly = [measured(22.0, 10.5, 0.02), measured(11.0, 10.5, 0.04)]
     summary = logging_cost.summarise({"none": slow_then_fast, "wandb": costly})["wandb"]
-    assert summary["ratio_to_none"] == 1.1 and summary["lowest_and_highest_ratio"] == [1.1, 1.1]
-    assert summary["ms_per_update"] == 16.5 and summary["logging_share"] == 0.03
+    assert summary["ms_per_update_to_none"] == [1.1, 1.1, 1.1] and summary["ms_per_update"] == 16.5
     row = logging_cost.table({"wandb": summary}).splitlines()[-1]
-    assert row == "| wandb | 16.50 | 1.100 (1.100-1.100) | 3.00% |"
+    assert row == "| wandb | 16.50 | 1.100 (1.100-1.100) | 10.50 | 1.050 (1.050-1.050) | 3.00% |"
