@@ -36,16 +36,16 @@ import os, record
 from pathlib import Path
 log = record.Record.log
 def processor_time():
-    used = time.process_time()
+    others = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try: fields = stat.read_text().rpartition(")")[2].split()
         except OSError: continue
         if int(fields[1]) == os.getpid():  # user and system time of a child
-            used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return used
+            others += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + others, others
 def timed(self, step, scalars):
     log(self, step, scalars)
-    print("logged", step, time.perf_counter(), processor_time())
+    print("logged", step, time.perf_counter(), *processor_time())
 record.Record.log = timed
 sys.argv[0] = {train!r}
 runpy.run_path({train!r}, run_name="__main__")
@@ -53,8 +53,8 @@ runpy.run_path({train!r}, run_name="__main__")
 
 
 def run(settings: Sequence[str], steps: int, log_every: int) -> dict[str, float]:
-    """Milliseconds per update between the first and the last row of a run, by the clock and of the processor, and the
-    share that logging says it took."""
+    """Milliseconds per update between the first and the last row of a run, by the clock and of the processor; the share
+    of the time that logging took, and that of the processor time that other processes of the run took."""
     recipes = ROOT / "recipes"
     code = TIMED.format(recipes=str(recipes), train=str(recipes / "train.py"))
     with tempfile.TemporaryDirectory() as folder:
@@ -75,11 +75,12 @@ def run(settings: Sequence[str], steps: int, log_every: int) -> dict[str, float]
         rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("logged ")]
         with open(Path(folder, "run", "metrics.csv"), newline="") as file:
             shares = [float(row["time/logging_share"]) for row in csv.DictReader(file)][1:]
-    steps, clock, processor = (float(end) - float(begin) for begin, end in zip(rows[0], rows[-1]))
+    steps, clock, processor, others = (float(end) - float(begin) for begin, end in zip(rows[0], rows[-1]))
     return {
         "ms_per_update": 1e3 * clock / steps,
         "processor_ms_per_update": 1e3 * processor / steps,
         "logging_share": statistics.mean(shares),
+        "processes_share": others / processor,
     }
 
 
@@ -98,7 +99,9 @@ def summarise(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str
     """Per logger the median time, its ratio to none of the same round, and the share that logging took of the run."""
     summaries = {}
     for name, runs in measured.items():
-        summaries[name] = {"logging_share": statistics.median(one["logging_share"] for one in runs)}
+        summaries[name] = {
+            share: statistics.median(one[share] for one in runs) for share in ("logging_share", "processes_share")
+        }
         for unit in ("ms_per_update", "processor_ms_per_update"):
             ratios = [one[unit] / none[unit] for one, none in zip(runs, measured["none"])]
             summaries[name] |= {
@@ -109,16 +112,15 @@ def summarise(measured: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str
 
 
 def table(summaries: Mapping[str, Mapping[str, float | list[float]]]) -> str:
-    lines = [
-        "| logger | ms per update | times `none` | processor ms per update | times `none` | share of logging |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = ("logger", "ms per update", "times `none`", "processor ms per update", "times `none`")
+    columns += ("share of the time in logging", "share of the processor time in the logger's process")
+    lines = [f"| {' | '.join(columns)} |", f"{'|---' * len(columns)}|"]
     for name, known in summaries.items():
         cells = [name]
         for unit in ("ms_per_update", "processor_ms_per_update"):
             middle, low, high = known[f"{unit}_to_none"]
             cells += [f"{known[unit]:.2f}", f"{middle:.3f} ({low:.3f}-{high:.3f})"]
-        lines.append(f"| {' | '.join(cells)} | {known['logging_share']:.2%} |")
+        lines.append(f"| {' | '.join(cells)} | {known['logging_share']:.2%} | {known['processes_share']:.2%} |")
     return "\n".join(lines)
 
 

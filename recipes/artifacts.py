@@ -41,6 +41,8 @@ def log(logger: Logger | None, folder: RunFolder, dataset: OfflineDataset, name:
     described = describe(dataset)
     checkpoints = list_checkpoints(folder, logger.folder, f"{name}-{run.id}")
 
+    if not run.offline:
+        print(f"W&B checkpoint: {PREFIX}{run.entity}/{run.project}/{allowed(f'{name}-{run.id}')}:latest (or :best)")
     logger.ask(
         lambda: [run.log_artifact(artifact, aliases=aliases) for artifact, aliases in checkpoints], "checkpoints"
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +118,9 @@ def from_files(folder: Path, entity: str | None, project: str) -> Project:
         ConfigError: if there is no run of the project.
     """
     files = sorted(folder.glob("**/wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name.split("-")[-2:])
-    found = {run["run_id"]: run for run in filter(None, map(_read, files))}  # of a resumed run, the last part
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each is read by a process of its own
+        read = [*pool.map(_read, files)]
+    found = {run["run_id"]: run for run in read if run is not None}  # of a resumed run, the last part
     runs = [Run(run["config"], run["summary"]) for run in found.values() if run["project"] == project]
     return _of_recipes(Project(entity, project, tuple(runs)), f"the W&B files of project {project} below {folder}")
 

@@ -129,7 +129,9 @@ def _wandb_logger(
             return begin("online", run_id)  # to be refused
         if has_key and _server_answers(wandb.timeout):
             try:
-                return begin("online", run_id)
+                logger = begin("online", run_id)
+                print(f"W&B: {logger.experiment.url}")
+                return logger
             except client.errors.Error as error:
                 _warn_of(error)
                 run_id = f"{run_id}-offline"  # W&B's own process does not give the id back

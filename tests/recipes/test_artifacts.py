@@ -50,6 +50,8 @@ def online(quick_train, module_wandb_server, tmp_path_factory) -> tuple[Any, Pat
         *ONLINE, "algorithm.actor_optimizer.lr=0.1", "seed=1", cwd=folder, **module_wandb_server.environment
     )
     assert done.code == 0 and "warning" not in done.err, done.err
+    told = re.search(r"^W&B checkpoint: wandb:lab/offline-agents/(\S+):latest \(or :best\)$", done.out, re.MULTILINE)
+    assert {sent["artifactCollectionName"] for sent in created(module_wandb_server, "model")} == {told[1]}
     return module_wandb_server, folder / RUN.replace("seed0", "seed1")
 
 

@@ -56,6 +56,7 @@ def online(quick_train, as_adroit, module_wandb_server, tmp_path_factory) -> tup
     settings = (*ONLINE, "wandb.timeout=20", "wandb.upload_timeout=60", "wandb.artifacts=true")
     done = quick_train(*settings, cwd=folder, before=as_adroit, **module_wandb_server.environment)
     assert done.code == 0 and "warning" not in done.err, done.err
+    assert re.search(rf"^W&B: {module_wandb_server.url}/lab/offline-agents/runs/\w+$", done.out, re.MULTILINE)
     return module_wandb_server, folder / RUN
 
 
