@@ -15,12 +15,13 @@ from typing import Any
 from agents.errors import ConfigError
 from panels import NUMBER
 
-TRAIN, EVALUATE, COMPARE, SWEEP = "train", "eval", "comparison", "sweep"  # job types
+TRAIN, EVALUATE, COMPARE, SWEEP, INSPECT = "train", "eval", "comparison", "sweep", "inspect"  # job types
 OWN = {  # a setting that only runs of this job type have
     TRAIN: "gradient_steps",
     EVALUATE: "num_episodes",
     COMPARE: "algorithms",
     SWEEP: "num_trials",
+    INSPECT: "good_above",
 }
 # settings in which runs may differ without being other experiments
 INCIDENTAL = ("seed", "versions", "wandb", "device", "dataset_fingerprint", "compile", "matmul_precision", "overwrite")

@@ -14,7 +14,7 @@ import wandb_workspaces.reports.v2 as wr
 
 import results
 import tables
-from logged import COMPARE, EVALUATE, SWEEP, TRAIN, Project, group
+from logged import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project, group
 from panels import Panel, arrange
 from results import D4RL, MINARI, RETURN, Protocol, Section
 from workspace import bars, comparison, draw, last
@@ -194,18 +194,25 @@ def learning(project: Project) -> list[Any]:
 
 def data(project: Project) -> list[Any]:
     """What was learned from."""
-    shown = arranged(project, TRAIN, "Data")
-    if not shown:  # of runs that say nothing of it
-        return []
-    return [
+    made = [
         wr.H1("Data"),
         wr.P(
             "Offline, a policy can hardly be better than the best of what it saw. The returns of the dataset's "
             "episodes say how much good there is to find; actions at their bounds say where a squashed Gaussian "
             "will have trouble."
         ),
-        grid(project, map(draw, shown), group_by="dataset"),
     ]
+    if shown := arranged(project, TRAIN, "Data"):
+        made += [grid(project, map(draw, shown), group_by="dataset")]
+    return [*made, *of_recipe(project, INSPECT, "inspect_dataset")]
+
+
+def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
+    """Tables and figures of a recipe that logs no training, where it was run."""
+    panels = [panel for section in arrange(project.keys(job)).values() for panel in section]
+    if not panels:
+        return []
+    return [wr.H2(f"Tables and figures of recipes/{recipe}.py"), grid(project, map(draw, panels), job=job)]
 
 
 def cost(project: Project) -> list[Any]:
@@ -230,14 +237,9 @@ def compared(project: Project) -> list[Any]:
         ),
         grid(project, comparison(project, wr.Config)),
     ]
-    for job, recipe in ((COMPARE, "compare"), (SWEEP, "sweep")):
-        if panels := [panel for section in arrange(project.keys(job)).values() for panel in section]:
-            made += [
-                wr.H2(f"Tables and figures of recipes/{recipe}.py"),
-                wr.P("A row of these tables names its protocol, where there are two; each figure is of one."),
-                grid(project, map(draw, panels), job=job),
-            ]
-    return made
+    if project.of(COMPARE):
+        made.append(wr.P("Where a table has two protocols, a row names its own; each figure is of one."))
+    return [*made, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
 
 
 def limits() -> list[Any]:
@@ -271,7 +273,7 @@ def grid(
         filters.append(expr.Config("dataset") == dataset)
         project = project.where(dataset=dataset)
     where = {"entity": project.entity, "project": project.name} if project.entity else {}  # else asked of the server
-    if job in (COMPARE, SWEEP):
+    if job not in (TRAIN, EVALUATE):
         return wr.PanelGrid(runsets=[wr.Runset(name=job, filters=expr.And(*filters), **where)], panels=placed)
     runsets = [
         wr.Runset(

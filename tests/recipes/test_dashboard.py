@@ -237,15 +237,17 @@ def test_the_tables_of_the_report_hold_the_last_evaluations(several) -> None:
     assert "IQM" in tables[1] and "IQM" in tables[3]
 
 
-def test_the_tables_and_figures_of_comparisons_and_sweeps_are_in_the_report(several) -> None:
+def test_the_tables_and_figures_of_the_other_recipes_are_in_the_report(several) -> None:
     table, image = {"_type": "table-file"}, {"_type": "image-file"}
     others = (
         logged.Run({"algorithms": ["iql"]}, {"runs": table, "d4rl_curves": image}),
         logged.Run({"num_trials": 4}, {"trials": image}),
+        logged.Run({"good_above": 0.75}, {"card": table}),
     )
     report = writeup.report(replace(several, entity=None, runs=(*several.runs, *others)))
-    last = {grid.runsets[0].name: grid for chapter, grid in grids(report) if chapter == "Comparison"}
+    last = {grid.runsets[0].name: grid for chapter, grid in grids(report) if chapter in ("Comparison", "Data")}
     assert {key for panel in last["comparison"].panels for key in dashboard.keys_of(panel)} == {"runs", "d4rl_curves"}
+    assert [panel.table_name for panel in last["inspect"].panels] == ["card"]
     (trials,) = last["sweep"].panels
     assert trials.media_keys == ["trials"] and "'sweep'" in last["sweep"].runsets[0].filters
 
