@@ -1,11 +1,12 @@
 """Every key of the dashboard, in one place.
 
-A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where the
-time goes. The x-axis of all of them is gradient steps.
+A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where time
+and memory go, ``data`` for what the dataset holds. The x-axis of all of them is gradient steps.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDictBase
 
+from agents.data import OfflineDataset
 from agents.evaluation import EvalResult
 
 
@@ -56,3 +58,37 @@ def timing(seconds: Mapping[str, float], updates: int) -> dict[str, float]:
     working = max(seconds["sample"] + seconds["update"], 1e-9)
     shares = {f"time/{stage}_share": spent / total for stage, spent in seconds.items()}
     return {"time/updates_per_second": updates / working, **shares}
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """``time/*`` of the most memory that the process has held so far, in GB: resident, and allocated on a GPU."""
+    try:
+        import resource
+    except ImportError:  # not on Unix
+        peak = {}
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        peak = {"time/memory": 1e-9 * unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    if device.type == "cuda":
+        peak["time/gpu_memory"] = 1e-9 * torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+def data(dataset: OfflineDataset) -> dict[str, float]:
+    """``data/*``: the dataset's means over episodes, under the names that ``eval/*`` has for the same, and its size."""
+    statistics, reference, task = dataset.statistics, dataset.reference, dataset.task
+    means = {
+        "return": statistics.returns,
+        "length": statistics.lengths,
+        "success": statistics.success,
+        "minari_score": reference and reference.score(statistics.returns),
+        "d4rl_score": None,
+    }
+    if task is not None and statistics.d4rl_returns is not None:
+        means["d4rl_score"] = task.d4rl_reference.score(statistics.d4rl_returns)
+    return {
+        **{f"data/{name}": float(np.mean(values)) for name, values in means.items() if values is not None},
+        "data/saturated_actions": float(statistics.saturated_actions),
+        "data/num_episodes": float(statistics.num_episodes),
+        "data/num_steps": float(statistics.num_steps),
+    }

@@ -58,8 +58,13 @@ class WandbConfig:
     mode: str = "auto"  # online, offline, or auto: online where an API key is found
     group: str = MISSING  # runs that differ in the seed alone; <algorithm>/<dataset> by default
     tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
+    timeout: int = 20  # seconds to wait for an answer of the server, >= 1; without one the run is logged offline
+    upload_timeout: int = 300  # seconds to wait at the end until everything is uploaded, >= 1; the rest stays here
+    artifacts: bool = False  # log dataset (its description) and checkpoints (uploaded) as artifacts
 
     def __post_init__(self) -> None:
+        for name in ("timeout", "upload_timeout"):
+            require(getattr(self, name) >= 1, f"wandb.{name}", "be at least 1", getattr(self, name))
         require_choice("wandb.mode", self.mode, WANDB_MODES)
 
 
@@ -119,7 +124,7 @@ class EvaluateConfig:
         ConfigError: if a field is outside the range given in its comment.
     """
 
-    checkpoint: str = MISSING  # a run's folder (its last checkpoint) or a .safetensors file
+    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
     num_episodes: int = 100  # >= 1
     num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
@@ -245,12 +250,23 @@ class InspectConfig:
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
+@dataclass
+class DashboardConfig:
+    """Settings of ``recipes/dashboard.py``."""
+
+    project: str = "offline-agents"  # in W&B; one workspace and one report of all its runs
+    entity: str | None = None  # user or team; None: the account's default
+    runs: str = "runs"  # without an account: folder with the W&B files of offline runs
+    output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
+
+
 RECIPES = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "sweep": SweepConfig,
     "inspect_dataset": InspectConfig,
+    "dashboard": DashboardConfig,
 }
 # settings of train.py that these two do not hand on: they have one of their own, or choose the value
 OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")

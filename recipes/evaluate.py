@@ -4,6 +4,7 @@ For example:
 
     python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0 num_episodes=100 video=true
     python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0/checkpoints/best.safetensors
+    python recipes/evaluate.py checkpoint=wandb:my-team/offline-agents/iql-demo-pen-mixed-v0-seed0-90f1cc4b:best
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gymnasium.envs.registration import EnvSpec
 from omegaconf import DictConfig
 
 import agents
+import artifacts
 import config as settings
 import loggers
 import report
@@ -28,10 +30,12 @@ from agents.checkpoint import Checkpoint, load, write_atomically
 from agents.envs import find_spec
 from run import RunFolder, default_num_envs, versions
 
+DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
+
 
 def evaluate(cfg: DictConfig) -> None:
     config = settings.build(cfg, "evaluate")
-    checkpoint = read_checkpoint(Path(config.checkpoint))
+    checkpoint = read_checkpoint(find(config.checkpoint))
     output = Path(config.output) if config.output else run_folder(checkpoint.path) / "evaluation"
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
 
@@ -53,6 +57,11 @@ def evaluate(cfg: DictConfig) -> None:
         for path in films.values():
             print(f"video:  {path}")
     log(config, checkpoint, output, result, films)
+
+
+def find(checkpoint: str) -> Path:
+    """The file or folder that a setting names; what is in W&B is fetched."""
+    return artifacts.fetch(checkpoint, DOWNLOADS) if checkpoint.startswith(artifacts.PREFIX) else Path(checkpoint)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
-from torchrl.record.loggers.wandb import WandbLogger
 
 from agents import metrics
 from agents.checkpoint import flatten
-from agents.errors import ConfigError
+from agents.data import OfflineDataset
+from agents.errors import AgentsError, ConfigError
 from agents.evaluation import EvalResult
 from config import WandbConfig
+from patient import PatientLogger
 
+Answer = TypeVar("Answer")
+PATIENCE = 20  # seconds to wait for W&B's server when it is asked for something
 QUIET = {
     "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
+    "WANDB_SILENT": "true",  # else it asks the server for the user's name, to say it, and waits for the answer
     "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
 }
 PATHS = (
@@ -57,18 +63,37 @@ def make_logger(
     return _wandb_logger(folder, name=name, run_id=run_id, job_type=job_type, settings=settings, wandb=wandb)
 
 
-def _wandb_logger(
-    folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
-) -> WandbLogger:
+def wandb_client() -> Any:
+    """The ``wandb`` module, told to send nothing of its own accord."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
-    import wandb as client
+    import wandb
 
-    mode = wandb.mode
-    if mode == "auto":
-        mode = "online" if client.login(prompt=False, verify=False) else "offline"
+    return wandb
+
+
+def asked(question: Callable[[], Answer]) -> Answer:
+    """What W&B's server answers.
+
+    Raises:
+        ConfigError: if it refuses, or cannot be reached; one line.
+    """
     try:
-        return WandbLogger(
+        return question()
+    except AgentsError:
+        raise
+    except (wandb_client().errors.Error, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"W&B does not answer as hoped: {reason}; see `wandb status`, or try again later") from error
+
+
+def _wandb_logger(
+    folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
+) -> PatientLogger:
+    client = wandb_client()
+
+    def begin(mode: str, run_id: str) -> PatientLogger:
+        return PatientLogger(
             exp_name=name,
             save_dir=str(folder),
             id=run_id,
@@ -80,6 +105,7 @@ def _wandb_logger(
             tags=list(wandb.tags),
             config={key: value for key, value in flatten(settings).items() if key not in PATHS},
             mode=mode,
+            patience=wandb.timeout,
             settings=client.Settings(
                 silent=True,
                 reinit="create_new",  # seeds that are trained as one have a run each
@@ -89,70 +115,118 @@ def _wandb_logger(
                 x_save_requirements=False,  # neither the machine's packages nor its name and paths are uploaded
                 x_disable_machine_info=True,
                 host="",
+                program=Path(sys.argv[0]).name,  # else with its whole path
+                init_timeout=float(wandb.timeout),
+                finish_timeout=float(wandb.upload_timeout),
+                finish_timeout_raises=True,
+                x_transaction_log_flush_interval=1.0,  # seconds of rows that a killed run can lose
             ),
         )
+
+    has_key = wandb.mode != "offline" and client.login(prompt=False, verify=False)
+    try:
+        if wandb.mode == "online" and not has_key:
+            return begin("online", run_id)  # to be refused
+        if has_key and _server_answers(wandb.timeout):
+            try:
+                logger = begin("online", run_id)
+                print(f"W&B: {logger.experiment.url}")
+                return logger
+            except client.errors.Error as error:
+                _warn_of(error)
+                run_id = f"{run_id}-offline"  # W&B's own process does not give the id back
+        return begin("offline", run_id)
     except client.errors.Error as error:
         raise ConfigError(
-            f"W&B refused the run ({str(error).splitlines()[0]}); use wandb.mode=offline or logger=csv"
+            f"W&B refused the run ({_first_line(error)}); use wandb.mode=offline or logger=csv"
         ) from error
+
+
+@functools.cache  # several runs of a process ask once
+def _server_answers(timeout: int) -> bool:
+    """Whether it does in so many seconds, and takes the key; if not, a warning says why."""
+    client = wandb_client()
+    try:
+        _ = client.Api(timeout=timeout).default_entity
+    except (client.errors.Error, ValueError) as error:  # the latter: an answer that is none
+        _warn_of(error)
+        return False
+    return True
+
+
+def _warn_of(error: Exception) -> None:
+    print(f"warning: W&B is not to be had ({_first_line(error)}); the run is logged offline", file=sys.stderr)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def sync_hint(logger: Logger | None) -> str | None:
     """How to upload an offline run; None when there is nothing to upload."""
-    run = getattr(logger, "experiment", None)
-    if not isinstance(logger, WandbLogger) or not run.offline:
+    if not isinstance(logger, PatientLogger) or not logger.experiment.offline:
         return None
-    return f"wandb sync {os.path.relpath(Path(run.dir).parent)}"
+    return logger.sync_command
+
+
+def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:
+    """What the run is trained on, ``data/*``, in W&B alone; once, before the first update."""
+    if isinstance(logger, PatientLogger):
+        logger.tell(lambda: logger.log_metrics(metrics.data(dataset), step=0))
+        logger.tell(lambda: logger.log_histogram("data/returns", dataset.statistics.returns, step=0, bins=32))
 
 
 def log_scalars(logger: Logger | None, scalars: Mapping[str, float], step: int) -> None:
-    if logger is not None:
+    if isinstance(logger, PatientLogger):
+        logger.tell(lambda: logger.log_metrics(dict(scalars), step=step))
+    elif logger is not None:
         logger.log_metrics(dict(scalars), step=step)
 
 
 def log_summary(logger: Logger | None, scalars: Mapping[str, float]) -> None:
     """The last evaluation as ``final/*`` in W&B's run summary: what a table over runs should sort by."""
-    if isinstance(logger, WandbLogger):
-        logger.experiment.summary.update({key.replace("eval/", "final/"): value for key, value in scalars.items()})
+    if isinstance(logger, PatientLogger):
+        final = {key.replace("eval/", "final/"): value for key, value in scalars.items()}
+        logger.tell(lambda: logger.experiment.summary.update(final))
 
 
 def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: EvalResult, step: int) -> None:
     """An evaluation's scalars, the histogram of its returns and, in W&B, a table with a row per episode."""
     log_scalars(logger, scalars, step)
-    if not isinstance(logger, WandbLogger):
+    if not isinstance(logger, PatientLogger):
         return
-    import wandb as client
 
-    logger.log_histogram("eval/returns", result.returns, step=step, bins=32)
+    logger.tell(lambda: logger.log_histogram("eval/returns", result.returns, step=step, bins=32))
     columns = metrics.episodes(result)
     rows = [[index, *(array[index].item() for array in columns.values())] for index in range(len(result.returns))]
-    logger.experiment.log({"eval/episodes": client.Table(columns=["episode", *columns], data=rows), "eval/step": step})
+    logger.tell(lambda: logger.log_table("eval/episodes", ["episode", *columns], rows, step))
 
 
 def log_videos(logger: Logger | None, paths: Mapping[str, Path], step: int) -> None:
     """Recorded episodes as ``eval/<name>``, in W&B alone."""
-    if isinstance(logger, WandbLogger) and paths:
+    if isinstance(logger, PatientLogger) and paths:
         import wandb as client
 
         videos = {f"eval/{name}": client.Video(str(path), format="mp4") for name, path in paths.items()}
-        logger.experiment.log({**videos, "eval/step": step})
+        logger.tell(lambda: logger.experiment.log({**videos, "eval/step": step}))
 
 
 def log_comparison(
     logger: Logger | None, tables: Mapping[str, Sequence[Sequence[Any]]], images: Sequence[Path]
 ) -> None:
     """The tables of a comparison, each a header and rows, and its figures, in W&B alone."""
-    if isinstance(logger, WandbLogger):
+    if isinstance(logger, PatientLogger):
         import wandb as client
 
         for name, (header, *rows) in tables.items():
-            logger.experiment.log({name: client.Table(columns=[*header], data=[[*row] for row in rows])})
-        logger.experiment.log({image.stem: client.Image(str(image)) for image in images})
+            logger.tell(lambda name=name, header=header, rows=rows: logger.log_table(name, header, rows))
+        shown = {image.stem: client.Image(str(image)) for image in images}
+        logger.tell(lambda: logger.experiment.log(shown))
 
 
 def close(logger: Logger | None, *, exit_code: int = 0) -> None:
     """Flush and end the logger; W&B shows a run with another exit code than 0 as failed."""
-    if isinstance(logger, WandbLogger):
-        logger.experiment.finish(exit_code=exit_code)
+    if isinstance(logger, PatientLogger):
+        logger.finish(exit_code)
     elif logger is not None and hasattr(logger.experiment, "close"):
         logger.experiment.close()

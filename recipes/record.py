@@ -11,6 +11,7 @@ from torch import Generator
 from torchrl.data import TensorDictReplayBuffer
 
 import agents
+import artifacts
 import loggers
 import report
 import videos
@@ -67,6 +68,8 @@ class Record:
             settings={**described, **fingerprint},
             wandb=self._config.wandb,
         )
+        if not resuming:  # else it is there already
+            loggers.log_data(self._logger, self._dataset)
         self._plots = report.Plots(self._folder, self._algorithm, self._dataset, random)
 
     def row(self, losses: TensorDictBase) -> dict[str, float]:
@@ -120,6 +123,9 @@ class Record:
         if self._env is not None:
             loggers.log_summary(self._logger, metrics.evaluation(self._result or self.evaluate()))
         print(report.table({self._algorithm: self._result, "random policy": self._random}, self._dataset))
+        if self._config.wandb.artifacts:
+            name = f"{self._algorithm}-{self._dataset.id}-seed{self._config.seed}"
+            artifacts.log(self._logger, self._folder, self._dataset, name)
         hint = loggers.sync_hint(self._logger)
         loggers.close(self._logger)
         report.print_paths(self._folder, hint)

@@ -89,7 +89,7 @@ def train(cfg: DictConfig) -> None:
                 if step % config.log_every == 0:
                     with clock("update"):  # where a GPU is waited for
                         rows = [record.row(own) for record, own in zip(records, split(losses, len(records)))]
-                    timing = metrics.timing(clock.read(), step - logged_step)
+                    timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(device)}
                     with clock("logging"):
                         for record, row in zip(records, rows):
                             record.log(step, {**row, **timing})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import agents
 from agents import metrics
+from agents.conversion import DatasetStatistics
 from agents.envs import ADROIT_TASKS, Reference
 
 STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")
@@ -118,12 +120,50 @@ def test_a_clock_too_coarse_to_see_anything_breaks_nothing() -> None:
     assert all(np.isfinite(value) for value in scalars.values())
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process its memory there")
+def test_memory_is_the_most_that_was_held_in_gigabytes() -> None:
+    peak = metrics.memory(torch.device("cpu"))
+    assert peak.keys() == {"time/memory"}
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    assert peak["time/memory"] == pytest.approx(1024e-9 * int(line.split()[1]), rel=0.05)
+
+
+def dataset(**known) -> agents.OfflineDataset:
+    """Two episodes; only what ``metrics.data`` reads."""
+    statistics = {
+        "returns": np.array([1.0, 3.0]),
+        "lengths": np.array([5, 10]),
+        "saturated_actions": 0.25,
+        "num_episodes": 2,
+        "num_steps": 15,
+        **known.pop("statistics", {}),
+    }
+    names = [field.name for field in dataclasses.fields(DatasetStatistics)]
+    known["statistics"] = DatasetStatistics(**{name: statistics.get(name) for name in names})
+    return agents.OfflineDataset(
+        **{field.name: known.get(field.name) for field in dataclasses.fields(agents.OfflineDataset)}
+    )
+
+
+def test_data_has_the_names_of_the_evaluation_and_the_size() -> None:
+    size = {"data/saturated_actions": 0.25, "data/num_episodes": 2.0, "data/num_steps": 15.0}
+    assert metrics.data(dataset()) == {"data/return": 2.0, "data/length": 7.5, **size}
+    adroit = dataset(
+        task=ADROIT_TASKS["pen"],
+        reference=Reference(1.0, 5.0),
+        statistics={"success": np.array([True, False]), "d4rl_returns": np.full(2, 3076.8331017826877)},
+    )
+    scores = {"data/success": 0.5, "data/minari_score": 25.0, "data/d4rl_score": 100.0}
+    assert metrics.data(adroit) == pytest.approx({"data/return": 2.0, "data/length": 7.5, **scores, **size})
+
+
 def test_no_key_means_two_things(specs, batch) -> None:
     agent = agents.IQLConfig().build(specs)
     groups = [
         metrics.training(agent.update(batch), agent.learning_rates),
         metrics.evaluation(adroit_result()),
         metrics.timing(dict.fromkeys(STAGES, 1.0), 1),
+        metrics.memory(torch.device("cpu")),
     ]
     keys = [key for group in groups for key in group]
     assert len(keys) == len(set(keys))

@@ -23,6 +23,7 @@ import pytest
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import agents
+from tests.recipes.wandb_server import Server
 
 REPOSITORY = Path(agents.__file__).parents[1]
 DATASET = "test/pendulum-v0"
@@ -77,6 +78,20 @@ class Forked:
     def send_signal(self, number): os.kill(self.pid, number)
 executors.start_process = Forked
 pool.LOOK_EVERY = 0.01
+"""
+
+
+# evaluations have all that an Adroit task would give
+AS_ADROIT = """
+import agents, dataclasses
+from agents.envs import ADROIT_TASKS
+evaluate = agents.evaluate
+def as_adroit(policy, env, num_episodes=20, **options):
+    result = evaluate(policy, env, num_episodes, **options)
+    solved = result.returns > result.returns.mean()
+    goals = {"success": solved, "success_held": solved, "success_last": ~solved}
+    return dataclasses.replace(result, task=ADROIT_TASKS["pen"], d4rl_returns=2 * result.returns, **goals)
+agents.evaluate = as_adroit
 """
 
 
@@ -253,6 +268,26 @@ def usual(quick_train: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path
 def run(usual: Path, tmp_path: Path) -> Path:
     """The same as a copy below the test's own folder, in the place where a quick run goes."""
     return Path(shutil.copytree(usual, tmp_path / RUN))
+
+
+@pytest.fixture(scope="module")
+def module_wandb_server() -> Iterator[Server]:
+    """The same for tests that look at one run together."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def as_adroit() -> str:
+    """Code to run before a recipe: Pendulum's evaluations have the scores and successes of an Adroit task."""
+    return AS_ADROIT
+
+
+@pytest.fixture
+def wandb_server() -> Iterator[Server]:
+    """A stand-in for W&B's server on loopback."""
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

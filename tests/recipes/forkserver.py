@@ -19,13 +19,14 @@ import imageio.v2  # noqa: F401
 import omegaconf._impl  # noqa: F401
 
 import compare
+import dashboard
 import evaluate
 import inspect_dataset
 import sweep
 import train
 from agents.envs import register_robotics
 
-RECIPES = {module.__name__: module for module in (train, evaluate, compare, sweep, inspect_dataset)}
+RECIPES = {module.__name__: module for module in (train, evaluate, compare, sweep, inspect_dataset, dashboard)}
 
 
 def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str], before: str, output: str) -> None:

@@ -90,6 +90,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
     "logger": ("logger=wandb", lambda t: "wandb" in t.files(), False, True),
 }
 SETTINGS_OF_WANDB = {f"wandb.{name}" for name in ("project", "entity", "mode", "group", "tags")}
+SHOWN_FOR_TRAINING = {f"wandb.{name}" for name in ("timeout", "upload_timeout", "artifacts")}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,9 @@ def test_a_setting_has_an_effect(setting, trial, usual_trial) -> None:
 
 
 def test_every_setting_is_among_those_with_an_effect() -> None:
-    assert EFFECTS.keys() | SETTINGS_OF_WANDB == {*config.key_names(config.EvaluateConfig())} - {"wandb"}
+    assert EFFECTS.keys() | SETTINGS_OF_WANDB | SHOWN_FOR_TRAINING == {*config.key_names(config.EvaluateConfig())} - {
+        "wandb"
+    }
 
 
 def test_the_settings_of_wandb_and_the_evaluation_reach_wandb(trial, read_wandb, usual) -> None:

@@ -23,21 +23,13 @@ RUN = "runs/iql/test/pendulum-v0/seed0"
 README = Path(agents.__file__).parents[1] / "README.md"
 Rows = list[dict[str, str]]
 
-# the names of the network are never looked up, and evaluations have all that an Adroit task would give
+# the names of the network are never looked up
 BEFORE = """
-import agents, dataclasses, socket
-from agents.envs import ADROIT_TASKS
+import socket
 def no_network(*_, **__):
     print("NETWORK")
     raise OSError
 socket.getaddrinfo = no_network
-evaluate = agents.evaluate
-def as_adroit(policy, env, num_episodes=20, **options):
-    result = evaluate(policy, env, num_episodes, **options)
-    solved = result.returns > result.returns.mean()
-    goals = {"success": solved, "success_held": solved, "success_last": ~solved}
-    return dataclasses.replace(result, task=ADROIT_TASKS["pen"], d4rl_returns=2 * result.returns, **goals)
-agents.evaluate = as_adroit
 """
 VIDEOS = {"eval/video", "eval/video_worst", "eval/video_median", "eval/video_best"}  # where asked for
 CHOSEN = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]")
@@ -76,10 +68,10 @@ class Logged:
 
 
 @pytest.fixture(scope="module")
-def log(quick_train, read_wandb, read_csv, tmp_path_factory) -> Callable[..., Logged]:
+def log(quick_train, as_adroit, read_wandb, read_csv, tmp_path_factory) -> Callable[..., Logged]:
     def run(*overrides: str) -> Logged:
         folder = tmp_path_factory.mktemp("logged")
-        finished = quick_train("logger=wandb", *overrides, cwd=folder, before=BEFORE)
+        finished = quick_train("logger=wandb", *overrides, cwd=folder, before=BEFORE + as_adroit)
         assert finished.code == 0, finished.err
         folder = folder / RUN
         rows = (read_csv(folder / f"{name}.csv") for name in ("metrics", "evaluations"))
@@ -161,10 +153,19 @@ def test_wandb_holds_what_the_csv_files_hold(logged) -> None:
             assert theirs == ours
 
 
-def test_wandb_holds_nothing_else_but_histogram_table_and_steps(logged) -> None:
+def test_wandb_holds_nothing_else_but_histograms_table_data_and_steps(logged) -> None:
     csv_keys = {*logged.metrics[0], *logged.evaluations[0]} - {"step"}
-    assert logged.keys - csv_keys == {"eval/returns", "eval/episodes", "train/step", "time/step", "eval/step"}
+    steps = {"train/step", "time/step", "eval/step", "data/step"}
+    of_data = {*metrics.data(agents.load_dataset("test/pendulum-v0")), "data/returns"}
+    assert logged.keys - csv_keys == {"eval/returns", "eval/episodes"} | steps | of_data
     assert csv_keys < logged.keys
+
+
+def test_what_the_data_hold_is_logged_once_before_all_else(logged) -> None:
+    data = [item for item in logged.history if "data/step" in item]
+    assert data == logged.history[: len(data)] and {item["data/step"] for item in data} == {0}
+    ours = metrics.data(agents.load_dataset("test/pendulum-v0"))
+    assert {key: value for item in data for key, value in item.items() if key in ours} == ours
 
 
 def test_the_readme_explains_every_key_and_no_other(logged, specs, discrete_specs, batches_for) -> None:
@@ -177,11 +178,12 @@ def test_the_readme_explains_every_key_and_no_other(logged, specs, discrete_spec
         statistics = agent.update(batches_for(suited, agent)(0))
         of_any |= metrics.training(statistics, agent.learning_rates).keys()
     section = README.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
-    explained = re.findall(r"^\| `?((?:train|eval|time)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE)
+    explained = re.findall(r"^\| `?((?:train|eval|time|data)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE)
     names = [name for name, _, _ in explained]
     steps = {key for key in logged.keys if key.endswith("/step")}
     assert len(names) == len(set(names))
-    assert set(names) == logged.keys - steps | of_any | VIDEOS
+    elsewhere = {"time/gpu_memory"} | {f"data/{name}" for name in ("success", "d4rl_score")}  # not here
+    assert set(names) == logged.keys - steps | of_any | VIDEOS | elsewhere
     assert all(f"`{step}`" in section for step in steps)
 
 

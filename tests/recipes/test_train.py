@@ -117,6 +117,9 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "wandb.mode": "test_loggers.py",
     "wandb.group": "test_loggers.py",
     "wandb.tags": "test_loggers.py",
+    "wandb.timeout": "test_patient.py",
+    "wandb.upload_timeout": "test_patient.py",
+    "wandb.artifacts": "test_artifacts.py",
 }
 
 

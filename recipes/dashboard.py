@@ -1,0 +1,148 @@
+"""A W&B workspace and a report of a project's runs, made from code: what there is to see, in an order to read it in.
+
+For example:
+
+    python recipes/dashboard.py project=offline-agents entity=my-team
+    python recipes/dashboard.py runs=runs             without an account: from the files of offline runs
+
+With an account the workspace and the report are saved to the project; called again, they are replaced. Without one,
+what would be saved is written to a file. Either way an outline of both is printed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+import config as settings
+import logged
+import loggers
+from agents.checkpoint import write_atomically
+from agents.errors import ConfigError
+
+LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
+
+
+def dashboard(cfg: DictConfig) -> None:
+    config = settings.build(cfg, "dashboard")
+    workspace, writeup = specifications()
+    client, entity = account(config)
+    if client is None:
+        project = logged.from_files(Path(config.runs), entity, config.project)
+    else:
+        project = loggers.asked(lambda: logged.from_server(client, entity, config.project))
+
+    views, report = workspace.workspaces(project), writeup.report(project)
+    print(outline(views, report))
+    if client is None:
+        file = Path(config.output) / "dashboard.json"
+        write_atomically(file, json.dumps(specification(views, report), indent=1).encode())
+        print(f"no W&B account here: the specification is in {file}; {LOG_IN}")
+    else:
+        for url in loggers.asked(lambda: save(views, report, Path(config.output))):
+            print(f"saved: {url}")
+
+
+def specifications() -> tuple[Any, Any]:
+    """The modules that make workspace and report.
+
+    Raises:
+        ConfigError: if the package that they need is missing.
+    """
+    try:
+        import workspace
+        import writeup
+    except ImportError as error:
+        raise ConfigError("the dashboard needs a package: pip install 'offline-agents[dashboard]'") from error
+    return workspace, writeup
+
+
+def account(config: settings.DashboardConfig) -> tuple[Any, str | None]:
+    """W&B's client, and whose project it is; no client where no API key is found."""
+    client = loggers.wandb_client()
+    if not client.login(prompt=False, verify=False):
+        return None, config.entity
+    api = loggers.asked(lambda: client.Api(timeout=loggers.PATIENCE))
+    return api, config.entity or loggers.asked(lambda: api.default_entity)
+
+
+def outline(views: Sequence[Any], report: Any) -> str:
+    """Everything that there will be to see, as text: a line per section and per panel."""
+    lines: list[str] = []
+    for view in views:
+        panels = [panel for section in view.sections for panel in section.panels]
+        keys = {key for panel in panels for key in keys_of(panel)}
+        lines.append(
+            f"workspace {view.name!r}: {len(panels)} panels of {len(keys)} keys in {len(view.sections)} sections"
+        )
+        if view is views[0]:
+            for section in view.sections:
+                lines += [f"  {section.name}", *(f"    {line}" for line in map(described, section.panels))]
+    lines.append(f"report {report.title!r}: {sum(1 for _ in panels_of(report))} panels")
+    for block in report.blocks:
+        kind = type(block).__name__
+        if kind in ("H1", "H2"):
+            lines.append(f"  {'  ' if kind == 'H2' else ''}{block.text}")
+        elif kind == "PanelGrid":
+            sets = ", ".join(runset.name for runset in block.runsets)
+            lines += [f"      {line}" for line in map(described, block.panels)] + [f"      over the run sets {sets}"]
+    return "\n".join(map(str.rstrip, lines))
+
+
+def described(panel: Any) -> str:
+    """A panel in a line: its form, title and keys."""
+    title = getattr(panel, "title", None)
+    return f"{type(panel).__name__:24}{title or ''}{': ' if title else ''}{', '.join(keys_of(panel))}"
+
+
+def keys_of(panel: Any) -> list[str]:
+    """The keys that a panel shows."""
+    columns = [column.metric for column in getattr(panel, "columns", [])]
+    named = [getattr(panel, name, None) for name in ("table_name", "with_respect_to", "metric")]
+    listed = [key for name in ("y", "metrics", "media_keys") for key in getattr(panel, name, [])]
+    return [getattr(key, "name", key) for key in (*listed, *named, *columns) if key]
+
+
+def panels_of(report: Any) -> Iterator[Any]:
+    for block in report.blocks:
+        yield from getattr(block, "panels", [])
+
+
+def specification(views: Iterable[Any], report: Any) -> dict[str, Any]:
+    """Workspaces and report as W&B's app reads them."""
+    return {
+        "workspaces": [view._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) for view in views],
+        "report": report._to_model().model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+
+
+def save(views: Sequence[Any], report: Any, output: Path) -> list[str]:
+    """Save to W&B in the place of what was saved before, as far as this folder remembers it; returns the addresses."""
+    file = output / "saved.json"
+    saved = json.loads(file.read_text()) if file.exists() else {}
+    known = saved.setdefault(f"{report.entity}/{report.project}", {})
+
+    def remember(name: str, place: Any) -> None:  # at once: what comes next may fail
+        known[name] = place
+        write_atomically(file, json.dumps(saved, indent=1).encode())
+
+    for view in views:
+        view._internal_name, view._internal_id = known.get(view.name, ("", ""))
+        view.save()
+        remember(view.name, [view._internal_name, view._internal_id])
+    report.id = known.get("report", "")
+    report.save()
+    remember("report", report.id)
+    return [*(view.url for view in views), report.url]
+
+
+def main() -> None:
+    settings.main("dashboard", dashboard)
+
+
+if __name__ == "__main__":
+    main()

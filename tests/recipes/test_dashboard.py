@@ -1,0 +1,337 @@
+"""Workspace and report: a panel for every key that a run logged and none without data, the protocols apart, saved over
+HTTP or written to a file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import agents
+import dashboard
+import logged
+import panels
+import workspace
+import writeup
+from agents import metrics
+
+RUN = "runs/iql/test/pendulum-v0/seed0"
+README = Path(agents.__file__).parents[1] / "README.md"
+D4RL, MINARI = {"d4rl_score", "d4rl_return"}, {"minari_score", "return", "return_std"}
+NO_NETWORK = """
+import socket
+def no_network(*_, **__):
+    print("NETWORK")
+    raise OSError
+socket.getaddrinfo = no_network
+"""
+
+
+@pytest.fixture(scope="module")
+def offline(quick_train, run_recipe, as_adroit, tmp_path_factory) -> Path:
+    """Folder with an offline W&B run of training and one of evaluation."""
+    folder = tmp_path_factory.mktemp("offline")
+    trained = quick_train("logger=wandb", "algorithm.max_grad_norm=1.0", cwd=folder, before=as_adroit)
+    assert trained.code == 0, trained.err
+    settings = (f"checkpoint={RUN}", "num_episodes=2", "num_envs=1", "logger=wandb", "wandb.mode=offline")
+    evaluated = run_recipe("evaluate", *settings, cwd=folder, before=as_adroit)
+    assert evaluated.code == 0, evaluated.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(offline) -> logged.Project:
+    """What the two runs logged, as W&B's own reader tells it."""
+    return logged.from_files(offline / "runs", None, "offline-agents")
+
+
+def trained(**settings: Any) -> logged.Run:
+    """A run that logged little."""
+    known = {"algorithm_name": "iql", "dataset": "pen", "seed": 0, "gradient_steps": 10, "algorithm.expectile": 0.7}
+    scores = {"eval/d4rl_score": 1.0, "final/d4rl_score": 1.0, "eval/minari_score": 2.0, "final/minari_score": 2.0}
+    of_run = {"batch_size": 256, "num_eval_episodes": 20}
+    return logged.Run({**known, **of_run, **settings}, {**scores, "train/loss_qvalue": 3.0, "train/step": 10})
+
+
+@pytest.fixture
+def several() -> logged.Project:
+    """Two algorithms on two tasks with two seeds each, and another expectile for one of them."""
+    runs = [
+        trained(algorithm_name=algorithm, dataset=dataset, seed=seed)
+        for algorithm in ("bc", "iql")
+        for dataset in ("door", "pen")
+        for seed in (0, 1)
+    ]
+    return logged.Project("lab", "grasp", (*runs, trained(**{"algorithm.expectile": 0.9, "seed": 2})))
+
+
+def shown(drawn: Any) -> set[str]:
+    """The keys in a view's or report's panels, without settings."""
+    every = drawn.sections if hasattr(drawn, "sections") else drawn.blocks
+    keys = {key for part in every for panel in getattr(part, "panels", []) for key in dashboard.keys_of(panel)}
+    return {key for key in keys if "/" in key}
+
+
+def grids(report: Any) -> Iterator[tuple[str, Any]]:
+    """Every panel grid with the chapter that it is in."""
+    chapter = ""
+    for block in report.blocks:
+        chapter = block.text if type(block).__name__ == "H1" else chapter
+        if type(block).__name__ == "PanelGrid":
+            yield chapter, block
+
+
+# What is shown -------------------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_a_run_has_a_panel_or_a_reason_and_no_panel_is_empty(project) -> None:
+    keys = set(project.keys("train"))
+    assert {"train/grad_norm", "eval/returns", "eval/episodes", "data/returns", "time/memory", "eval/d4rl_score"} < keys
+    view = workspace.workspace(project)
+    assert shown(view) <= keys
+    without = keys - shown(view)
+    assert all(panels.reason(key) for key in without)
+    assert {key for key in without if not key.startswith("final/")} == {
+        *("train/step", "eval/step", "time/step", "data/step")
+    }
+
+
+def test_the_report_shows_every_key_of_training_and_evaluations(project) -> None:
+    keys = {job: set(project.keys(job)) for job in ("train", "eval")}
+    assert "eval/d4rl_score" in keys["eval"] and not any(key.startswith("train/") for key in keys["eval"])
+    report = writeup.report(project)
+    for job, own in keys.items():
+        of_job = [grid for _, grid in grids(report) if f"Metric(\"JobType\") == '{job}'" in grid.runsets[0].filters]
+        seen = {key for grid in of_job for panel in grid.panels for key in dashboard.keys_of(panel) if "/" in key}
+        assert seen <= own
+        assert all(panels.reason(key) for key in own - seen), own - seen
+
+
+def test_every_key_of_the_readme_has_a_title_of_its_own() -> None:
+    section = README.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
+    keys = set(re.findall(r"^\| ((?:train|eval|time|data)/\w+)", section, re.MULTILINE))
+    titled = {key for own in panels.SECTIONS.values() for panel in own for key in panel.keys}
+    assert len(keys) > 60 and keys <= titled
+
+
+def test_a_key_that_nobody_knew_is_shown_at_the_end_of_its_section() -> None:
+    made = panels.arrange({"train/loss_qvalue": "number", "train/loss_of_mine": "number", "mine": "table-file"})
+    assert [panel.title for panel in made["Learning"]] == ["Bellman error", "Loss of mine"]
+    assert [panel.kind for panel in made["Others"]] == ["table-file"]
+
+
+def test_a_key_is_shown_once_and_keys_of_a_panel_share_a_kind() -> None:
+    keys = [key for own in panels.SECTIONS.values() for panel in own for key in panel.keys]
+    assert len(keys) == len(set(keys)) and not any(panels.reason(key) for key in keys)
+
+
+def test_the_keys_of_every_algorithm_are_shown(specs, discrete_specs, batches_for) -> None:
+    for config in (config() for config in agents.ALGORITHMS.values()):
+        suited = discrete_specs if config.actions == "discrete" else specs
+        agent = config.build(suited)
+        statistics = agent.update(batches_for(suited, agent)(0))
+        keys = metrics.training(statistics, agent.learning_rates)
+        made = panels.arrange(dict.fromkeys(keys, "number"))
+        assert {key for panel in made["Learning"] for key in panel.keys} == {*keys} and made.keys() == {"Learning"}
+
+
+def test_what_is_no_number_has_a_panel_of_its_kind(project) -> None:
+    drawn = {
+        key: panel
+        for part in workspace.workspace(project).sections
+        for panel in part.panels
+        for key in dashboard.keys_of(panel)
+    }
+    assert type(drawn["eval/episodes"]).__name__ == "WeavePanelSummaryTable"
+    assert type(drawn["data/return"]).__name__ == "BarPlot"
+    assert drawn["eval/returns"].groupby_aggfunc is None and drawn["eval/return"].groupby_aggfunc == "mean"
+    (films,) = panels.arrange({"eval/video_best": "video-file", "eval/video_worst": "video-file"})["Behaviour"]
+    assert workspace.draw(films).media_keys == ["eval/video_best", "eval/video_worst"]
+
+
+# How it is shown -----------------------------------------------------------------------------------------------------
+
+
+def protocols(panel: Any) -> set[str]:
+    names = {key.rpartition("/")[2] for key in dashboard.keys_of(panel) if "/" in key}
+    return {name for name, own in (("d4rl", D4RL), ("minari", MINARI)) if names & own}
+
+
+def test_no_panel_and_no_results_section_holds_both_protocols(project) -> None:
+    view, report = workspace.workspace(project), writeup.report(project)
+    for part in (*view.sections, *(grid for _, grid in grids(report))):
+        assert all(len(protocols(panel)) <= 1 for panel in part.panels)
+    results = {
+        chapter: [panel for name, grid in grids(report) if name == chapter for panel in grid.panels]
+        for chapter, _ in grids(report)
+    }
+    for chapter, protocol in (("Results: D4RL score", "d4rl"), ("Results: Minari score", "minari")):
+        assert set().union(*map(protocols, results[chapter])) == {protocol}
+
+
+def test_the_seeds_of_an_algorithm_on_a_task_are_a_line_with_a_band(several) -> None:
+    view = workspace.workspace(several)
+    assert [metric.name for metric in view.runset_settings.groupby] == ["dataset", "algorithm_name"]
+    curves = [panel for panel in view.sections[0].panels if type(panel).__name__ == "LinePlot"]
+    assert len(curves) == 2 and all(panel.groupby_rangefunc == "stderr" and panel.x == "eval/step" for panel in curves)
+
+
+def test_each_of_several_tasks_has_a_view(several, project) -> None:
+    views = workspace.workspaces(several)
+    assert [view.name for view in views] == [f"Offline RL: {name}" for name in ("all tasks", "door", "pen")]
+    assert "Config(\"dataset\") == 'pen'" in views[2].runset_settings.filters
+    assert [metric.name for metric in views[2].runset_settings.groupby] == ["algorithm_name"]
+    assert len(workspace.workspaces(project)) == 1
+
+
+def test_the_run_table_begins_with_what_identifies_a_run_and_its_scores(project) -> None:
+    view = workspace.workspace(project)
+    columns = [column.split(":", 1) for column in view.runset_settings.pinned_columns]
+    run = project.of("train")[0]
+    for section, name in columns:
+        known = {
+            "run": {"displayName", "state"},
+            "summary": run.summary,
+            "config": {f"{key}.value" for key in run.settings},
+        }
+        assert name in known[section]
+    assert ["summary", "final/d4rl_score"] in columns and ["config", "seed.value"] in columns
+
+
+def test_the_axes_of_comparison_are_the_settings_that_differ_as_they_are_stored(several) -> None:
+    section = workspace.workspace(several).sections[-1]
+    assert section.name == "Compare"
+    (plot, other) = [panel for panel in section.panels if type(panel).__name__ == "ParallelCoordinatesPlot"]
+    accessors = [column["accessor"] for column in plot._to_model().model_dump(by_alias=True)["config"]["columns"]]
+    names = ("algorithm_name", "dataset", "seed", "algorithm.expectile")
+    assert accessors == [*(f"config:{name}.value" for name in names), "summary:final/d4rl_score"]
+    important = [panel.with_respect_to for panel in section.panels if type(panel).__name__ == "ParameterImportancePlot"]
+    assert important == ["final/d4rl_score", "final/minari_score"]
+    assert several.varied() == ["algorithm.expectile"]
+
+
+def test_the_report_has_a_run_set_per_algorithm_and_a_figure_per_task(several) -> None:
+    report = writeup.report(replace(several, entity=None))
+    scores = [grid for chapter, grid in grids(report) if chapter == "Results: D4RL score"]
+    assert len(scores) == 2
+    for grid, dataset in zip(scores, ("door", "pen")):
+        assert [runset.name for runset in grid.runsets] == ["bc", "iql"]
+        for runset in grid.runsets:
+            assert f"Config(\"dataset\") == '{dataset}'" in runset.filters
+            assert f"Config(\"algorithm_name\") == '{runset.name}'" in runset.filters
+    learning = [grid for chapter, grid in grids(report) if chapter == "Learning"]
+    assert [[runset.name for runset in grid.runsets] for grid in learning] == [["bc"], ["iql"]]
+
+
+def test_the_tables_of_the_report_hold_the_last_evaluations(several) -> None:
+    report = writeup.report(replace(several, entity=None))
+    tables = [block.text for block in report.blocks if type(block).__name__ == "MarkdownBlock"]
+    assert "| pen | **1.0 ± 0.0** | **1.0 ± 0.0** |" in tables[0] and "2.0" not in tables[0]
+    assert "| pen | **2.0 ± 0.0** | **2.0 ± 0.0** |" in tables[2]
+    assert "IQM" in tables[1] and "IQM" in tables[3]
+
+
+def test_the_tables_and_figures_of_the_other_recipes_are_in_the_report(several) -> None:
+    table, image = {"_type": "table-file"}, {"_type": "image-file"}
+    others = (
+        logged.Run({"algorithms": ["iql"]}, {"runs": table, "d4rl_curves": image}),
+        logged.Run({"num_trials": 4}, {"trials": image}),
+        logged.Run({"good_above": 0.75}, {"card": table}),
+    )
+    report = writeup.report(replace(several, entity=None, runs=(*several.runs, *others)))
+    last = {grid.runsets[0].name: grid for chapter, grid in grids(report) if chapter in ("Comparison", "Data")}
+    assert {key for panel in last["comparison"].panels for key in dashboard.keys_of(panel)} == {"runs", "d4rl_curves"}
+    assert [panel.table_name for panel in last["inspect"].panels] == ["card"]
+    (trials,) = last["sweep"].panels
+    assert trials.media_keys == ["trials"] and "'sweep'" in last["sweep"].runsets[0].filters
+
+
+def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(several) -> None:
+    again = trained(dataset="pen")
+    again.summary.update({"final/d4rl_score": 50.0})
+    twice = replace(several, entity=None, runs=(again, *several.runs))
+    report = writeup.report(twice)
+    assert any(
+        "1 runs have the algorithm, task and seed of a newer one" in str(getattr(block, "text", ""))
+        for block in report.blocks
+    )
+    assert not any("50.0" in str(getattr(block, "text", "")) for block in report.blocks)
+
+
+def test_without_scores_there_are_returns(several) -> None:
+    summary = {"eval/return": 7.0, "final/return": 7.0, "eval/return_std": 1.0}
+    bare = replace(several, entity=None, runs=tuple(replace(run, summary=summary) for run in several.runs))
+    chapters = {chapter for chapter, _ in grids(writeup.report(bare))}
+    assert "Results: Return" in chapters and not any("score" in chapter for chapter in chapters)
+    assert workspace.workspace(bare).runset_settings.order[0].item.name == "final/return"
+
+
+# Saving --------------------------------------------------------------------------------------------------------------
+
+
+def test_without_an_account_the_specification_is_a_file_and_a_line_says_what_to_do(
+    offline, run_recipe, project
+) -> None:
+    done = run_recipe("dashboard", "output=here", cwd=offline, before=NO_NETWORK)
+    assert done.code == 0, done.err
+    assert "NETWORK" not in done.out
+    *drawn, told = done.out.splitlines()
+    assert told == f"no W&B account here: the specification is in here/dashboard.json; {dashboard.LOG_IN}"
+    written = json.loads((offline / "here" / "dashboard.json").read_text())
+    (view,) = written["workspaces"]
+    sections = view["spec"]["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections] == [*panels.SECTIONS, "Compare"]
+    assert written["report"]["displayName"] == "Offline RL: offline-agents"
+    for key in shown(workspace.workspace(project)):
+        assert any(key in line for line in drawn)
+
+
+def test_workspace_and_report_are_saved_and_the_next_time_replaced(offline, run_recipe, wandb_server, project) -> None:
+    wandb_server.runs = [(dict(run.settings), dict(run.summary)) for run in project.runs]
+    done = run_recipe("dashboard", "entity=lab", "output=saved", cwd=offline, **wandb_server.environment)
+    assert done.code == 0, done.err
+    (view,), (report,) = wandb_server.sent("UpsertView2"), wandb_server.sent("upsertView")
+    assert (view["entityName"], view["projectName"], view["displayName"]) == (
+        "lab",
+        "offline-agents",
+        "Offline RL: all tasks",
+    )
+    arrived = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
+    ours = workspace.workspace(project).sections
+    assert [len(section["panels"]) for section in arrived] == [len(section.panels) for section in ours]
+    blocks = json.loads(report["spec"])["blocks"]
+    runsets = [runset for block in blocks if block["type"] == "panel-grid" for runset in block["metadata"]["runSets"]]
+    assert runsets and all(runset["project"]["name"] == "offline-agents" for runset in runsets)
+    assert f"saved: {wandb_server.url}/lab/offline-agents?nw=" in done.out
+    again = run_recipe("dashboard", "entity=lab", "output=saved", cwd=offline, **wandb_server.environment)
+    assert again.code == 0, again.err
+    assert [sent.get("id") for sent in wandb_server.sent("UpsertView2")] == [None, "view1"]
+    assert [sent.get("id") for sent in wandb_server.sent("upsertView")] == [None, "view2"]
+
+
+def test_a_key_that_is_refused_is_one_line(offline, run_recipe, wandb_server) -> None:
+    wandb_server.refuse = 401
+    done = run_recipe("dashboard", "output=refused", cwd=offline, **wandb_server.environment)
+    assert re.match(r"W&B does not answer as hoped: .*invalid API key", done.refusal())
+    assert not (offline / "refused").exists()
+
+
+def test_a_project_without_runs_of_training_is_one_line(offline, project) -> None:
+    with pytest.raises(agents.ConfigError, match="no run of recipes/train.py in the W&B files of project other below"):
+        logged.from_files(offline / "runs", None, "other")
+    client = SimpleNamespace(runs=lambda *_, **__: [SimpleNamespace(config={"num_episodes": 2}, summary_metrics={})])
+    with pytest.raises(agents.ConfigError, match="no run of recipes/train.py in the project lab/grasp: train one"):
+        logged.from_server(client, "lab", "grasp")
+
+
+def test_without_the_package_a_line_says_how_to_get_it(run_recipe, tmp_path) -> None:
+    missing = "import sys\nsys.modules['wandb_workspaces'] = None"
+    assert run_recipe("dashboard", cwd=tmp_path, before=missing).refusal() == (
+        "the dashboard needs a package: pip install 'offline-agents[dashboard]'"
+    )
