@@ -71,26 +71,13 @@ def test_ratios_are_those_of_the_same_round() -> None:
     assert not [key for name in ("plain", "iql/loss") for key in rows[name] if key.startswith("times")]
 
 
-def test_every_row_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_row_is_measured_and_written(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(throughput, "WARM_UP", 1)
     left_out = {"evaluate"} if throughput.has_d3rlpy() else {"evaluate", "d3rlpy"}
     names = [name for name in throughput.known_contestants() if name not in left_out]
     output = tmp_path / "throughput.json"
-    throughput.main(
-        [
-            "--rounds",
-            "1",
-            "--updates",
-            "2",
-            "--device",
-            "cpu",
-            "--compile",
-            "trace",
-            "--only",
-            *names,
-            "--output",
-            str(output),
-        ]
-    )
+    settings = "--rounds 1 --updates 1 --device cpu --compile trace".split()
+    throughput.main([*settings, "--only", *names, "--output", str(output)])
     report = json.loads(output.read_text())
     assert {"date", "commit", "versions", "cpu", "cores", "threads", "rounds", "updates"} <= report.keys()
     compiled = {f"{name}_compiled" for name in agents.ALGORITHMS}
