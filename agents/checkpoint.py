@@ -178,7 +178,10 @@ def load(path: str | Path) -> Checkpoint:
 
 
 def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:
-    """The policy of a checkpoint, to deploy: deterministic ``observation [B, O] -> action [B, A]``, in eval mode."""
+    """The policy of a checkpoint, to deploy: deterministic ``observation [B, O] -> action [B, A]``, in eval mode.
+
+    One that remembers the episode has further ``in_keys``, see :mod:`agents.evaluation`.
+    """
     return load(path).build_agent(device=device).policy.eval().requires_grad_(False)
 
 

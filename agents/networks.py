@@ -257,7 +257,7 @@ class NormalActor(nn.Module):
         return loc, scale.expand_as(loc)
 
     def draw(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Actions from standard normal ``noise [K, A]``, not all of them inside the bounds, ``[B, K, A]``."""
+        """Actions from standard normal ``noise [K, A]`` or ``[B, K, A]``, not all inside the bounds, ``[B, K, A]``."""
         loc, scale = self(observation)
         return loc[:, None] + scale[:, None] * noise
 
@@ -282,7 +282,7 @@ class TanhNormalActor(nn.Module):
         return loc, log_std.clamp(*self.log_std_range).exp()
 
     def draw(self, observation: Tensor, noise: Tensor) -> Tensor:
-        """Actions from standard normal ``noise [K, A]``, inside the bounds, ``[B, K, A]``."""
+        """Actions from standard normal ``noise [K, A]`` or ``[B, K, A]``, inside the bounds, ``[B, K, A]``."""
         loc, scale = self(observation)
         return self.action_center + self.action_half_range * torch.tanh(loc[:, None] + scale[:, None] * noise)
 

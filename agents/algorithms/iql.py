@@ -50,7 +50,7 @@ class ExtractionConfig:
     bc_weight: float = 1.0  # ddpg_bc: alpha, weight of the log-likelihood beside Q, scaled to a mean size of 1, >= 0
     num_candidates: int = 64  # argmax, softmax: actions to choose from, >= 1
     cem_iterations: int | None = None  # argmax, softmax: refinements by the cross-entropy method, >= 1; None: none
-    seed: int = 0  # argmax, softmax: of the random numbers, which are the same for every state, >= 0
+    seed: int = 0  # argmax, softmax: of the random numbers, which are drawn in advance, >= 0
 
     def __post_init__(self) -> None:
         require_choice("kind", self.kind, EXTRACTIONS)
