@@ -18,6 +18,11 @@ from tensordict import TensorDictBase
 from agents.data import OfflineDataset
 from agents.evaluation import EvalResult
 
+OF_EPISODES = (
+    "return", "length", "success", "success_held", "success_last", "minari_score", "d4rl_return", "d4rl_score",
+)  # fmt: skip
+EVALUATION_KEYS = (*(f"eval/{name}" for name in OF_EPISODES), "eval/return_std")  # those that an evaluation can have
+
 
 def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) -> dict[str, float]:
     """``train/*`` from what ``Agent.update`` returned, in one copy from the device, and the agent's learning rates."""
@@ -28,17 +33,17 @@ def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) ->
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
     """What is known of each episode of an evaluation, ``[E]`` by name, as far as the environment defines it."""
-    columns = {
-        "return": result.returns,
-        "length": result.lengths,
-        "success": result.success,
-        "success_held": result.success_held,
-        "success_last": result.success_last,
-        "minari_score": result.minari_scores,
-        "d4rl_return": result.d4rl_returns,
-        "d4rl_score": result.d4rl_scores,
-    }
-    return {name: values for name, values in columns.items() if values is not None}
+    columns = (
+        result.returns,
+        result.lengths,
+        result.success,
+        result.success_held,
+        result.success_last,
+        result.minari_scores,
+        result.d4rl_returns,
+        result.d4rl_scores,
+    )
+    return {name: values for name, values in zip(OF_EPISODES, columns) if values is not None}
 
 
 def evaluation(result: EvalResult) -> dict[str, float]:

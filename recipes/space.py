@@ -258,6 +258,8 @@ def _kind(parameter: Mapping[str, Any]) -> str:
 
 def _check_parameter(name: str, parameter: Any) -> None:
     known = f"known are {', '.join(KEYS)}"
+    if not isinstance(name, str):
+        raise ConfigError(f"parameters: a setting's name is text, got {name}")
     if not isinstance(parameter, dict):
         raise ConfigError(f"{name}: write values, as in {{values: [1, 2]}}, got {parameter}")
     if "parameters" in parameter:
@@ -270,6 +272,11 @@ def _check_parameter(name: str, parameter: Any) -> None:
         return
     if not {"min", "max"} <= parameter.keys():
         raise ConfigError(f"{name}: needs a value, values, or min and max; {known}")
+    for key in parameter.keys() & {"min", "max", "q"}:
+        if not isinstance(parameter[key], (int, float)):
+            raise ConfigError(
+                f"{name}: {key} must be a number, got {parameter[key]!r}; YAML takes 1e-5 for text, write 1.0e-5"
+            )
     require_choice(f"{name}.distribution", _kind(parameter), RANGES)
 
 

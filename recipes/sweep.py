@@ -31,7 +31,8 @@ import report
 import summary
 import tables
 from agents import statistics
-from agents.errors import ConfigError
+from agents.errors import ConfigError, require_choice
+from agents.metrics import EVALUATION_KEYS
 from config import SweepConfig
 from executors import executor
 from plan import Run, compose_settings, is_finished, make_run, on_cpu
@@ -81,6 +82,7 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
     given = {name: value for name, _, value in (override.partition("=") for override in overrides)}
     asked = read_sweep(config.sweep)
     asked = replace(asked, method=config.method or asked.method, metric=config.metric or asked.metric).without(given)
+    require_choice("metric", asked.metric, EVALUATION_KEYS)
     if not asked.varied:
         raise ConfigError(f"{config.sweep} has no setting with several values beside those that were given")
     if own := [name for name in asked.parameters if name.split(".")[0] in settings.KEPT["sweep"]]:
@@ -248,14 +250,7 @@ def publish(
         ylabel=next(iter(columns(trials, asked))),
     )
     title, lines = f"Sweep {asked.name}", [*summary.about(trials[0].runs, overrides, "sweep"), *lost]
-    text = [
-        f"# {title}",
-        f"{caption}.",
-        tables.pipes(rows),
-        hint[0],
-        f"```\n{hint[1]}\n```",
-        "![trials.png](trials.png)",
-    ]
+    text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint[0], f"```\n{hint[1]}\n```"]
     parts = [
         *(page.paragraph(line, "about") for line in lines),
         page.paragraph(f"{caption}."),

@@ -169,3 +169,7 @@ def test_no_key_means_two_things(specs, batch) -> None:
     assert len(keys) == len(set(keys))
     assert {key.split("/")[0] for key in keys} == {"train", "eval", "time"}
     assert all(key.count("/") == 1 for key in keys)
+
+
+def test_the_keys_that_an_evaluation_can_have_are_those_of_adroit() -> None:
+    assert set(metrics.evaluation(adroit_result())) == set(metrics.EVALUATION_KEYS)

@@ -175,6 +175,8 @@ MISTAKES = {
     "plain": ({}, {"a": 3}, r"a: write values, as in \{values: \[1, 2\]\}, got 3"),
     "key": ({}, {"a": {"values": [1], "mu": 2}}, "a: mu is not known here; known are value, .*"),
     "empty": ({}, {"a": {"values": []}}, "a: values must be a list with at least one"),
+    "name": ({}, {1: {"values": [1, 2]}}, "a setting's name is text, got 1"),
+    "text": ({}, {"a": {"min": "1e-5", "max": 1}}, "a: min must be a number, got '1e-5'; .* write 1.0e-5"),
     "half": ({}, {"a": {"min": 1}}, "a: needs a value, values, or min and max"),
     "distribution": (
         {},

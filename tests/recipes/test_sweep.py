@@ -101,6 +101,7 @@ def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swe
     files = {path.name for path in output(swept).iterdir()}
     assert files == {"results.md", "results.html", "results.json", "trials.csv", "trials.png"}
     assert json.loads((output(swept) / "results.json").read_text())["retrain"].endswith(command)
+    assert (output(swept) / "results.md").read_text().count("![trials.png]") == 1
 
 
 def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_never_had_been(sweep, swept, tmp_path) -> None:
@@ -142,6 +143,7 @@ def test_a_trial_that_fails_is_named_and_stops_no_other(sweep, tmp_path, read_cs
 
 MISTAKES = {
     "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
+    "metric=eval/retrun": r"unknown metric 'eval/retrun'; choose from eval/return, .*",
     "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); valid are .*",
     "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'test/pendulum-v0'.*",
 }
