@@ -101,7 +101,7 @@ def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, 
         "results.md": tables.to_markdown(made, lines, images),
         "results.html": page.comparison(made, lines, images, output),
         "results.tex": tables.to_latex(made),
-        "results.json": json.dumps({"about": lines, **numbers}, indent=1) + "\n",
+        "results.json": json.dumps({"about": lines, **numbers}, indent=1, allow_nan=False) + "\n",
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }
     summary.write(output, files)

@@ -160,7 +160,10 @@ def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, lab
 
 
 def numbers(made: Iterable[Section]) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything as plain numbers: tables of runs, of datasets and of statistics over datasets, each with a header."""
+    """Everything as plain numbers: tables of runs, of datasets and of statistics over datasets, each with a header.
+
+    What is not known, such as the error of a single seed, is None: JSON has no NaN.
+    """
     runs = [("protocol", "dataset", "algorithm", "seed", "score")]
     datasets = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published")]
     aggregates = [("protocol", "algorithm", "statistic", "value", "low", "high")]
@@ -168,13 +171,17 @@ def numbers(made: Iterable[Section]) -> dict[str, list[tuple[Any, ...]]]:
         protocol = section.protocol.name
         for (dataset, algorithm), cell in section.cells.items():
             runs += [(protocol, dataset, algorithm, seed, score) for seed, score in cell.seeds.items()]
-            row = (len(cell.seeds), cell.mean, cell.error, cell.published)
+            row = (len(cell.seeds), cell.mean, _known(cell.error), cell.published)
             datasets.append((protocol, dataset, algorithm, *row))
         for algorithm, found in section.aggregates.items():
             for name, estimate in found.items():
-                interval = (float(value) for value in (estimate.value, estimate.low, estimate.high))
+                interval = (_known(float(value)) for value in (estimate.value, estimate.low, estimate.high))
                 aggregates.append((protocol, algorithm, name, *interval))
     return {"runs": runs, "datasets": datasets, "aggregates": aggregates}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def to_csv(table: Iterable[Sequence[Any]]) -> str:

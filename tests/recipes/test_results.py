@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Sequence
 
@@ -173,6 +174,9 @@ def test_csv_files_hold_numbers_as_they_are(curves) -> None:
 
 def test_one_seed_has_neither_error_nor_interval(curves) -> None:
     alone = {key: run for key, run in curves.items() if key[2] == 0}
+    found = tables.numbers(sections(alone))
+    assert {row[5] for row in found["datasets"][1:]} == {row[4] for row in found["aggregates"][1:]} == {None}
+    assert "NaN" not in json.dumps(found)
     d4rl, _ = sections(alone, num_seeds=1)
     assert math.isnan(d4rl.cells[PEN, "iql"].error)
     assert cells(tables.matrix(d4rl, lambda cell, best: tables.spread(cell), "-"))[PEN] == ["70.0", "60.0"]
