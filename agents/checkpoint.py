@@ -248,7 +248,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
             temporary.unlink()
         advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder"
         raise CheckpointError(
-            f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}, then resume"
+            f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}"
         ) from error
 
 

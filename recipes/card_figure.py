@@ -45,7 +45,8 @@ def page(found: Inspection, reached: Quality | None) -> bytes:
 
 
 def _title(found: Inspection) -> str:
-    return f"{found.source.id}: {found.num_episodes:,} episodes, {found.num_steps:,} steps"
+    counts = {"episode": found.num_episodes, "step": found.num_steps}
+    return f"{found.source.id}: " + ", ".join(f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items())
 
 
 def _returns(axes: Axes, found: Inspection, reached: Quality | None) -> None:

@@ -62,7 +62,7 @@ def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
         "videos": folder.path / "videos",
     }
     for name, path in paths.items():
-        if path.exists():
+        if path.is_dir() or (path.exists() and path.stat().st_size):
             print(f"{name + ':':13}{path}")
     if sync_hint:
         print(f"{'W&B:':13}offline; upload by: {sync_hint}")

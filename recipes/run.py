@@ -437,6 +437,8 @@ def default_num_envs() -> int:
 class CsvLog:
     """A CSV file of one row per step; the columns are those of the first row.
 
+    When a log is gone on with, its first new row may bring further columns: a newer version has more to tell.
+
     Args:
         last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new
             file.
@@ -448,6 +450,7 @@ class CsvLog:
         rows = read_csv(path, last_step) if last_step is not None and path.exists() else []
         if rows:
             self._columns = list(rows[0])
+        self._may_widen = bool(rows)
         write_atomically(path, self._to_text(rows).encode())
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -455,6 +458,10 @@ class CsvLog:
         header = self._columns is None
         if header:
             self._columns = list(row)
+        elif self._may_widen and not row.keys() <= {*self._columns}:
+            self._columns += [name for name in row if name not in self._columns]
+            write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
+        self._may_widen = False
         with open(self.path, "a", newline="") as file:
             file.write(self._to_text([row], header=header))
 

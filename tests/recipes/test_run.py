@@ -36,6 +36,16 @@ def test_a_log_goes_on_after_its_last_whole_row_of_a_saved_step(torn, tmp_path) 
     assert [row["step"] for row in read_csv(path)] == ["5", "10", "12"]
 
 
+def test_the_first_row_after_a_resume_may_bring_another_column(tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,a\n5,0.10\n10,3\n")
+    log = CsvLog(path, last_step=10)
+    log.write(15, {"a": 1, "b": 2})
+    assert path.read_text() == "step,a,b\n5,0.10,\n10,3,\n15,1,2\n"
+    with pytest.raises(ValueError, match="c"):
+        log.write(20, {"a": 1, "b": 2, "c": 3})
+
+
 @pytest.mark.parametrize("text", ["", "step", "step,a,b\n", "step,a,b\n5,1"])
 def test_a_log_without_a_whole_row_begins_anew(text, tmp_path) -> None:
     path = tmp_path / "log.csv"

@@ -49,6 +49,7 @@ def test_a_traced_update_equals_the_eager_one(config, specs, batches) -> None:
     check_compiled(config, specs, batches, "trace")
 
 
+@pytest.mark.parametrize("config", ["value_warm_up", "adaptive", "ddpg_bc"], indirect=True)  # the losses of all
 def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path) -> None:
     check_stacked(config, specs, batches, tmp_path, "trace")
 
