@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import functools
 import inspect
 import json
 import os
@@ -275,17 +276,21 @@ KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}
 
 def register() -> None:
     """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
-    store = ConfigStore.instance()
     for name, config in RECIPES.items():
-        store.store(name=f"{name}_schema", node=config)
+        _store(f"{name}_schema", config)
     files = _files()
     for name, config in ALGORITHMS.items():
-        store.store(group="algorithm/schema", name=name, node=config)
+        _store(name, config, group="algorithm/schema")
         if name not in files:  # its defaults are the preset: so is an algorithm from outside
-            store.store(group="algorithm", name=name, node=config)
+            _store(name, config, group="algorithm")
     OmegaConf.register_new_resolver(
         "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
     )
+
+
+@functools.cache  # a class takes milliseconds
+def _store(name: str, config: type, *, group: str | None = None) -> None:
+    ConfigStore.instance().store(group=group, name=name, node=config)
 
 
 def main(recipe: str, run: Callable[[DictConfig], None]) -> None:

@@ -19,6 +19,7 @@ import imageio.v2  # noqa: F401
 import omegaconf._impl  # noqa: F401
 
 import compare
+import config
 import dashboard
 import evaluate
 import inspect_dataset
@@ -50,6 +51,7 @@ def leave(code: int) -> None:
 
 def main() -> None:
     register_robotics()
+    config.register()
     gc.freeze()  # a collection in a child would go through, and so copy, all that was imported
     for line in sys.stdin:
         child = os.fork()
