@@ -45,11 +45,15 @@ def config(request: pytest.FixtureRequest) -> agents.IQLConfig:
     return iql(**OPTIONS[request.param])
 
 
+of_each_loss = pytest.mark.parametrize("config", ["value_warm_up", "adaptive", "ddpg_bc"], indirect=True)
+
+
+@of_each_loss
 def test_a_traced_update_equals_the_eager_one(config, specs, batches) -> None:
     check_compiled(config, specs, batches, "trace")
 
 
-@pytest.mark.parametrize("config", ["value_warm_up", "adaptive", "ddpg_bc"], indirect=True)  # the losses of all
+@of_each_loss
 def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path) -> None:
     check_stacked(config, specs, batches, tmp_path, "trace")
 
