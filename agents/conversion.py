@@ -23,11 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from agents.envs import AdroitTask, d4rl_return, success_held
 from agents.errors import DataError, one_line
-from agents.source import Episode, Source, flat, locked, read_episodes, work_folder
+from agents.source import Episode, Source, flat, locked, read_episodes, steps_bar, work_folder
 
 CACHE_VERSION = 1  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
@@ -153,15 +152,7 @@ def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
 def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress: bool) -> _Scan:
     """Written, not mapped: on a full disk a write raises where a mapped page would kill the process."""
     scan, empty = _Scan(source), []
-    bar = tqdm(
-        total=source.num_steps,
-        desc=f"converting {source.id}",
-        unit=" steps",
-        unit_scale=True,
-        delay=2,
-        disable=None if progress else True,  # None: on a terminal only
-    )
-    with bar:
+    with steps_bar(source, "converting", progress=progress) as bar:
         for index, episode in enumerate(read_episodes(source)):
             for start in range(0, episode.num_steps, PIECE):
                 rows = _pack(source, index, episode, start, clip_actions=clip_actions)

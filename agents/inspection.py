@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from agents.conversion import BOUND_SLACK, SATURATION, Moments, collect, summarise
 from agents.errors import DataError
 from agents.reward_sign import DistanceFit
-from agents.source import Episode, Source, open_source, read_episodes
+from agents.source import Episode, Source, open_source, read_episodes, steps_bar
 
 SAMPLE = 20_000  # steps, evenly spaced, that are kept whole for plots
 
@@ -133,15 +132,7 @@ def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
     """
     source = open_source(dataset_id, progress=progress)
     scan = _Scan(source)
-    bar = tqdm(
-        total=source.num_steps,
-        desc=f"inspecting {dataset_id}",
-        unit=" steps",
-        unit_scale=True,
-        delay=2,
-        disable=None if progress else True,  # None: on a terminal only
-    )
-    with bar:
+    with steps_bar(source, "inspecting", progress=progress) as bar:
         for index, episode in enumerate(read_episodes(source)):
             scan.add(index, episode)
             bar.update(episode.num_steps)

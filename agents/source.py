@@ -28,6 +28,7 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
 from minari.storage.datasets_root_dir import get_dataset_path
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from agents import demos
 from agents.envs import ADROIT_TASKS, AdroitTask, EvaluationEnv, Reference
@@ -307,6 +308,23 @@ def read_episodes(source: Source) -> Iterator[Episode]:
             raise source.error(index, problem) from error
         _check_shapes(source, index, episode)
         yield episode
+
+
+def steps_bar(source: Source, doing: str, *, progress: bool) -> tqdm:
+    """A bar over the steps of a source, on a terminal, for what takes longer than two seconds.
+
+    Args:
+        doing: the first word of its line, as in ``converting``.
+        progress: False: no bar.
+    """
+    return tqdm(
+        total=source.num_steps,
+        desc=f"{doing} {source.id}",
+        unit=" steps",
+        unit_scale=True,
+        delay=2,
+        disable=None if progress else True,  # None: on a terminal only
+    )
 
 
 def _read_hdf5(source: Source) -> Iterator[Episode]:

@@ -355,7 +355,7 @@ def test_progress_is_shown_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], progress: bool, shown: bool
 ) -> None:
     create(*ENDS)
-    monkeypatch.setattr(conversion, "tqdm", lambda **options: tqdm(**{**options, "delay": 0}))
+    monkeypatch.setattr(source, "tqdm", lambda **options: tqdm(**{**options, "delay": 0}))
     with contextlib.redirect_stderr(stream()) as errors:
         data.load_dataset(DATASET, progress=progress)
     assert ("converting test/hand-v0" in errors.getvalue()) == shown == bool(errors.getvalue())
