@@ -42,7 +42,8 @@ from agents.checkpoint import write_atomically
 from agents.compilation import MATMUL_PRECISIONS, MODES, choose_matmul_precision
 from contestants import STAGES, Contestant, Setup, difference, known_contestants, ours
 from references import BATCH_SIZE
-from run import default_num_envs, resolve_device, versions
+from run import default_num_envs, resolve_device
+from versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "throughput.json"

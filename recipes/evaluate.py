@@ -28,7 +28,8 @@ import videos
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
 from agents.envs import find_spec
-from run import RunFolder, default_num_envs, versions
+from run import RunFolder, default_num_envs
+from versions import versions
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 

@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.metadata
 import io
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -51,12 +49,9 @@ from agents.envs import EvaluationEnv
 from agents.errors import ConfigError, NonFiniteLossError
 from agents.stack import default_generator
 from config import TrainConfig, build
+from versions import versions
 
 Result = TypeVar("Result")
-PACKAGES = (
-    "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
-    "hydra-core",
-)  # fmt: skip
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
 FREE_ON_RESUME = (
     "resume",
@@ -299,11 +294,6 @@ def _wandb_id() -> str:
 
 def _algorithm_choice() -> str:
     return HydraConfig.get().runtime.choices["algorithm"]
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def resolve_device(name: str) -> torch.device:

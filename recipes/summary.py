@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from config import CompareConfig, SweepConfig
 from plan import Run, is_finished
 from pool import Outcomes
 from run import read_settings
+from versions import differences
 
 
 def failures(runs: Sequence[Run], outcomes: Outcomes) -> list[str]:
@@ -39,24 +39,15 @@ def about(finished: Sequence[Run], overrides: Sequence[str], recipe: str) -> lis
     lines = [
         f"{config.gradient_steps} gradient steps, {config.num_eval_episodes} episodes per evaluation, seeds {seeds}. "
         f"Made by `python recipes/{recipe}.py {shlex.join(dict.fromkeys([*sys.argv[1:], *overrides]))}`.",
-        "; ".join(f"{name} {version}" for name, version in infos[0]["versions"].items()) + f"; commit {commit()}.",
+        "; ".join(f"{name} {version}" for name, version in infos[0]["versions"].items()) + ".",
     ]
-    if any(info["versions"] != infos[0]["versions"] for info in infos):
-        lines.append("The runs were made with different versions of these packages.")
+    for name, found in differences([info["versions"] for info in infos]).items():
+        lines.append(f"The runs were made with different versions of {name}: {', '.join(found)}.")
     data = {(run.dataset, info["dataset_fingerprint"]) for run, info in zip(finished, infos)}
     names = [name for name, _ in sorted(data)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         lines.append(f"The runs on {name} were not all trained on the same data: do not compare them.")
     return lines
-
-
-def commit() -> str:
-    """The commit of this project; unknown outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def write(output: Path, files: Mapping[str, str]) -> None:

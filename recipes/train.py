@@ -33,7 +33,8 @@ from agents.evaluation import check_rendering
 from agents.graphs import GraphedUpdates
 from agents.stack import AgentStack, random_generator
 from record import Record
-from run import Interrupt, Stopwatch, begin, default_num_envs, open_run, resolve_device, speed_up, versions
+from run import Interrupt, Stopwatch, begin, default_num_envs, open_run, resolve_device, speed_up
+from versions import versions
 
 UPDATES_AT_ONCE = {"cpu": 1, "cuda": 100}  # between two looks at Ctrl-C and the progress bar
 

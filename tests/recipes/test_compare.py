@@ -92,7 +92,7 @@ def test_tables_and_figures_are_written(compared, read_csv) -> None:
         assert float(row["score"]) == float(read_csv(folder / "evaluations.csv")[-1]["eval/minari_score"])
     found = json.loads((output / "results.json").read_text())
     assert "20 gradient steps, 2 episodes per evaluation, seeds 0, 1." in found["about"][0]
-    assert "torch" in found["about"][1] and "commit" in found["about"][1]
+    assert "torch" in found["about"][1] and "offline-agents 0.1.0" in found["about"][1]
     page = (output / "results.md").read_text()
     assert "![curves_minari.png](curves_minari.png)" in page
     assert "'algorithms=[iql,bc]'" in page and "gradient_steps=20" in page  # the way to make it again

@@ -94,12 +94,6 @@ def test_a_device_that_is_not_there_is_refused(name, num_devices, monkeypatch) -
         run.resolve_device(name)
 
 
-def test_versions_are_those_of_all_that_results_depend_on() -> None:
-    versions = run.versions()
-    assert versions["torch"] == torch.__version__
-    assert {"python", "torchrl", "tensordict", "minari", "gymnasium-robotics", "mujoco", "numpy"} < versions.keys()
-
-
 def test_information_is_added_to_what_is_known(tmp_path) -> None:
     folder = run.RunFolder(tmp_path / "run")
     folder.add_info(algorithm="iql")

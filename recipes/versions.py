@@ -1,0 +1,43 @@
+"""What results depend on besides the settings: the versions of the packages, and the commit of this project."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PROJECT = "offline-agents"
+PACKAGES = (
+    PROJECT, "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
+    "hydra-core",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on; this project's with its commit, as ``0.1.0+1a2b3c4``."""
+    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    if commit := _commit(Path(__file__).resolve().parent.parent):
+        found[PROJECT] += f"+{commit}"
+    return found
+
+
+def differences(runs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The packages of which not all runs have the same version, with those that there are."""
+    names = {name: None for run in runs for name in run}  # in their order
+    found = {name: sorted({run.get(name, "unknown") for run in runs}) for name in names}
+    return {name: each for name, each in found.items() if len(each) > 1}
+
+
+@functools.cache
+def _commit(root: Path) -> str | None:
+    """The commit that is checked out, with ``.dirty`` where tracked files differ from it; None outside a checkout."""
+    if not (root / ".git").exists():  # or git would find one of a folder above
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=7", "--dirty=.dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
