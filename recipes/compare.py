@@ -48,6 +48,7 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     finished = [run for run in runs if is_finished(run)]
     made = results.sections(
         curves(finished),
+        {run.dataset: run.folder.info.get("data", {}) for run in finished},
         algorithms=config.algorithms,
         datasets=config.datasets,
         seeds=config.seeds,
@@ -81,7 +82,7 @@ def baseline(config: CompareConfig) -> str:
 
 def show(made: Sequence[Section]) -> None:
     for section in made:
-        print(f"\n{section.protocol.title}: last evaluation, mean ± standard error over seeds")
+        print(f"\n{section.protocol.title}. {tables.caption(section)}")
         print(report.aligned(tables.matrix(section, lambda cell, best: tables.spread(cell), "-")))
         for line in (*tables.sources(section), *section.notes):
             print(line)

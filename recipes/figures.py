@@ -17,6 +17,7 @@ from agents.checkpoint import write_atomically
 from agents.statistics import Estimate
 from report import plt, to_image
 from results import STATISTICS, Section
+from tables import DATA
 
 ROUND = (1, 2, 2.5, 5, 10)  # steps between the numbers of an axis
 WIDTH = 6.75  # inches: the text of a page with two columns
@@ -53,7 +54,7 @@ def draw(section: Section, folder: Path, *, num_resamples: int) -> list[str]:
 
 
 def curves(section: Section) -> Figure:
-    """Score over gradient steps, a panel per dataset: mean over seeds, and a band of one standard error."""
+    """Score over gradient steps, a panel per dataset: mean over seeds, a band of one standard error, and the data's."""
     columns = min(4 if len(section.datasets) > 6 else 3, len(section.datasets))
     columns = 2 if len(section.datasets) == 4 else columns
     rows = math.ceil(len(section.datasets) / columns)
@@ -69,6 +70,8 @@ def curves(section: Section) -> Figure:
             if len(scores) > 1:
                 error = scores.std(0, ddof=1) / np.sqrt(len(scores))
                 axes.fill_between(steps, mean - error, mean + error, color=style["color"], alpha=0.15, linewidth=0)
+        if dataset in section.data:
+            axes.axhline(section.data[dataset], label=DATA, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
         axes.set_title(dataset)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
@@ -205,7 +208,7 @@ def _style(section: Section, algorithm: str) -> Mapping[str, str]:
 def _legend(figure: Figure, section: Section, all_axes: list[Axes]) -> None:
     """One for all panels, below them, in the order of the table."""
     lines = {line.get_label(): line for axes in all_axes for line in axes.lines}
-    names = [name for name in section.algorithms if name in lines]
+    names = [name for name in (*section.algorithms, DATA) if name in lines]
     figure.legend(
         [lines[name] for name in names], names, loc="outside lower center", ncols=min(len(names), 5), handlelength=1.6
     )

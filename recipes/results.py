@@ -19,6 +19,8 @@ from published import published
 
 Curves = Mapping[tuple[str, str, int], Sequence[Mapping[str, float]]]
 """Rows of evaluations.csv of every finished run, by dataset, algorithm and seed."""
+Data = Mapping[str, Mapping[str, float]]
+"""What is known of the recorded episodes by dataset: means as :func:`agents.metrics.data` gives them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Protocol:
     name: str
     title: str
     key: str  # column of evaluations.csv
+
+    @property
+    def data_key(self) -> str:
+        """The same of the recorded episodes."""
+        return self.key.replace("eval/", "data/")
 
 
 D4RL = Protocol("d4rl", "D4RL score", "eval/d4rl_score")
@@ -63,6 +70,7 @@ class Section:
 
     Attributes:
         curves: steps ``[P]`` and scores ``[S, P]`` of the evaluations, by dataset and algorithm.
+        data: mean over the recorded episodes, by dataset, where it is known.
         aggregates: statistics over all of the section's datasets, by algorithm and name of the statistic.
         notes: what a reader has to know, a line each.
     """
@@ -73,6 +81,7 @@ class Section:
     baseline: str
     cells: Mapping[tuple[str, str], Cell]
     curves: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+    data: Mapping[str, float]
     aggregates: Mapping[str, Mapping[str, Estimate]]
     notes: Sequence[str]
 
@@ -88,6 +97,7 @@ class Section:
 
 def sections(
     curves: Curves,
+    data: Data,
     *,
     algorithms: Sequence[str],
     datasets: Sequence[str],
@@ -106,7 +116,8 @@ def sections(
             for dataset, algorithm in cells:
                 lines[dataset, algorithm] = _curve(protocol, curves, dataset, algorithm)
             notes = _notes(protocol, cells, algorithms, own, datasets, len(seeds))
-            section = Section(protocol, algorithms, own, baseline, cells, lines, {}, notes)
+            means = {name: data[name][protocol.data_key] for name in own if protocol.data_key in data.get(name, {})}
+            section = Section(protocol, algorithms, own, baseline, cells, lines, means, {}, notes)
             made.append(section if protocol is RETURN else _with_aggregates(section, num_resamples))
     return made
 

@@ -3,7 +3,7 @@
 The folder:
 
     <run_dir>/config.yaml        resolved settings
-              run.json           versions, dataset fingerprint, algorithm, W&B id, how updates are computed
+              run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
               metrics.csv        a row per log point: step, then the keys of the dashboard
               evaluations.csv    a row per evaluation
               returns.png        the evaluations as a curve, beside a random policy and the dataset
@@ -40,6 +40,7 @@ from torch import Generator
 from torchrl.data import TensorDictReplayBuffer
 from yaml import YAMLError
 
+from agents import metrics
 from agents.agent import Agent
 from agents.algorithms import ALGORITHMS
 from agents.checkpoint import Checkpoint, CheckpointFolder, write_atomically
@@ -185,6 +186,7 @@ def begin(
             dataset_fingerprint=dataset.fingerprint,
             wandb_id=_wandb_id(),
             versions=versions(),
+            data=metrics.data(dataset),
             **speed,
         )
         write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())

@@ -12,6 +12,7 @@ from agents.statistics import Estimate
 from published import SOURCES
 from results import RETURN, STATISTICS, Cell, Section
 
+DATA = "data"  # column of the recorded episodes
 OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
 LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
 
@@ -19,20 +20,24 @@ LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "
 def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> list[list[str]]:
     """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
 
+    Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it.
+
     Args:
         show: a cell as text; True for the highest mean of its row.
         rest: text of a cell that is not known.
     """
-    table = [["dataset", *section.algorithms]]
+    first = [DATA] if section.data else []
+    table = [["dataset", *first, *section.algorithms]]
     for dataset in section.datasets:
         row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
         best = max(cell.mean for cell in row.values())
         shown = (show(row[name], row[name].mean == best) if name in row else rest for name in section.algorithms)
-        table.append([dataset, *shown])
+        recorded = [number(section.data[dataset]) if dataset in section.data else rest for _ in first]
+        table.append([dataset, *recorded, *shown])
         others = {name: cell.published for name, cell in row.items() if cell.published is not None}
         if others:
             shown = (f"{others[name]:.1f}" if name in others else rest for name in section.algorithms)
-            table.append(["published", *shown])
+            table.append(["published", *(rest for _ in first), *shown])
     return table
 
 
@@ -106,9 +111,10 @@ def to_markdown(made: Iterable[Section], about: Sequence[str], figures: Mapping[
 
 def caption(section: Section) -> str:
     """What the numbers of the main table are."""
-    return (
-        f"Last evaluation, mean ± standard error over seeds{'; not normalised' if section.protocol is RETURN else ''}."
-    )
+    parts = ["Last evaluation, mean ± standard error over seeds"]
+    parts += [f"{DATA}: mean of the recorded episodes"] if section.data else []
+    parts += ["not normalised"] if section.protocol is RETURN else []
+    return f"{'; '.join(parts)}."
 
 
 def pipes(table: Sequence[Sequence[str]]) -> str:
@@ -129,6 +135,7 @@ def to_latex(made: Iterable[Section]) -> str:
     for section in made:
         title = section.protocol.title
         caption = f"{title}: last evaluation, mean and standard error over seeds."
+        caption += f" {DATA.capitalize()}: mean of the recorded episodes." if section.data else ""
         parts.append(_tabular(matrix(section, bold, "--"), " ".join((caption, *sources(section))), section, "scores"))
         if section.aggregates:
             caption = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
@@ -165,13 +172,13 @@ def numbers(made: Iterable[Section]) -> dict[str, list[tuple[Any, ...]]]:
     What is not known, such as the error of a single seed, is None: JSON has no NaN.
     """
     runs = [("protocol", "dataset", "algorithm", "seed", "score")]
-    datasets = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published")]
+    datasets = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published", DATA)]
     aggregates = [("protocol", "algorithm", "statistic", "value", "low", "high")]
     for section in made:
         protocol = section.protocol.name
         for (dataset, algorithm), cell in section.cells.items():
             runs += [(protocol, dataset, algorithm, seed, score) for seed, score in cell.seeds.items()]
-            row = (len(cell.seeds), cell.mean, _known(cell.error), cell.published)
+            row = (len(cell.seeds), cell.mean, _known(cell.error), cell.published, section.data.get(dataset))
             datasets.append((protocol, dataset, algorithm, *row))
         for algorithm, found in section.aggregates.items():
             for name, estimate in found.items():

@@ -51,14 +51,16 @@ def report(project: Project) -> wr.Report:
 
 def sections(project: Project) -> list[Section]:
     """The last evaluations with statistics, by protocol; of runs of an algorithm, task and seed, the newest."""
-    curves = {}
+    curves, data = {}, {}
     for run in project.of(TRAIN):
         row = {key.replace("final/", "eval/"): value for key, value in run.summary.items() if key.startswith("final/")}
+        data[run.settings["dataset"]] = {key: run.summary[key] for key in run.keys() if key.startswith("data/")}
         if row:
             name = tuple(run.settings[setting] for setting in ("dataset", "algorithm_name", "seed"))
             curves[name] = [{"step": run.settings["gradient_steps"], **row}]
     return results.sections(
         curves,
+        data,
         algorithms=project.algorithms,
         datasets=project.datasets,
         seeds=sorted({seed for _, _, seed in curves}),

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+import agents
 import config
+from agents import metrics
 
 Recipe = Callable[..., Any]
 DATASET = "test/pendulum-v0"
@@ -73,7 +75,7 @@ def test_every_run_is_made_and_the_table_names_each_of_them(compared) -> None:
     printed = (compared / "printed").read_text()
     assert printed.startswith("4 runs, of which 0 are finished already\n")
     assert len(re.findall(rf"^done (iql|bc)/{DATASET}/seed[01] in ", printed, re.MULTILINE)) == 4
-    assert "Minari score: last evaluation, mean ± standard error over seeds" in printed
+    assert "Minari score. Last evaluation, mean ± standard error over seeds; data: mean of the recorded" in printed
     assert f"\n{DATASET}  " in printed and "P(better than bc)" in printed
 
 
@@ -91,6 +93,9 @@ def test_tables_and_figures_are_written(compared, read_csv) -> None:
         folder = compared / "runs" / row["algorithm"] / row["dataset"] / f"seed{row['seed']}"
         assert float(row["score"]) == float(read_csv(folder / "evaluations.csv")[-1]["eval/minari_score"])
     found = json.loads((output / "results.json").read_text())
+    (header, *rows), (key,) = found["datasets"], {row["dataset"] for row in read_csv(output / "runs.csv")}
+    expected = metrics.data(agents.load_dataset(key))["data/minari_score"]
+    assert {row[header.index("data")] for row in rows} == {expected}
     assert "20 gradient steps, 2 episodes per evaluation, seeds 0, 1." in found["about"][0]
     assert "torch" in found["about"][1] and "offline-agents 0.1.0" in found["about"][1]
     page = (output / "results.md").read_text()
@@ -133,7 +138,8 @@ def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison,
     assert first.endswith("(see runs/bc/test/outside-v0/seed0.log)")
     assert second.startswith("warning: bc/test/no-env-v0/seed0 has no evaluation")
     page = (tmp_path / "runs" / "comparison" / "results.md").read_text()
-    assert f"| {DATASET} | **" in page and "bc/test/outside-v0/seed0 failed" in page
+    assert re.search(rf"^\| {DATASET} \| [-\d.]+ \| \*\*", page, re.MULTILINE)
+    assert "bc/test/outside-v0/seed0 failed" in page
     assert "Without a Minari score, and so left out of this section: test/outside-v0, test/no-env-v0." in page
     assert "2 failed" not in finished.out and "1 failed" in finished.out
 

@@ -82,7 +82,7 @@ def test_the_page_of_a_comparison_is_whole_and_has_the_tables_of_the_markdown(tm
         for name, seed, score in (("iql", 0, 70.0), ("iql", 1, 74.0), ("bc", 0, 60.0), ("bc", 1, 50.0))
     }
     names = {"algorithms": ("iql", "bc"), "datasets": ["D4RL/pen/human-v2"], "seeds": (0, 1)}
-    made = results.sections(curves, **names, baseline="bc", num_resamples=20)
+    made = results.sections(curves, {}, **names, baseline="bc", num_resamples=20)
     (tmp_path / "curves_d4rl.png").write_bytes(PNG)
     images = {"d4rl": ["curves_d4rl.png"]}
     text = page.comparison(made, ["Made by `mine`."], images, tmp_path)

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -30,11 +31,15 @@ def rows(*last: float, keys: Sequence[str] = BOTH) -> list[dict[str, float]]:
     ]
 
 
-def sections(curves: results.Curves, algorithms: Sequence[str] = ("iql", "bc"), num_seeds: int = 2) -> list[Section]:
+def sections(
+    curves: results.Curves,
+    algorithms: Sequence[str] = ("iql", "bc"),
+    num_seeds: int = 2,
+    data: results.Data = MappingProxyType({}),
+) -> list[Section]:
     datasets = [*dict.fromkeys(dataset for dataset, _, _ in curves)]
-    return results.sections(
-        curves, algorithms=algorithms, datasets=datasets, seeds=range(num_seeds), baseline="bc", num_resamples=200
-    )
+    options = {"algorithms": algorithms, "datasets": datasets, "seeds": range(num_seeds), "num_resamples": 200}
+    return results.sections(curves, data, **options, baseline="bc")
 
 
 @pytest.fixture
@@ -115,6 +120,20 @@ def test_curves_are_those_of_all_seeds_at_the_steps_they_share(curves) -> None:
     assert steps.tolist() == [20.0] and scores.tolist() == [[70.0], [74.0]]
 
 
+def test_the_mean_of_the_data_stands_beside_each_protocols_scores_where_it_is_known(curves, tmp_path) -> None:
+    d4rl, minari = sections(curves, data={PEN: {"data/d4rl_score": 65.0, "data/return": 9.0}, DOOR: {}})
+    assert d4rl.data == {PEN: 65.0} and minari.data == {}
+    shown = cells(tables.matrix(d4rl, lambda cell, best: tables.spread(cell), "-"))
+    assert shown["dataset"] == ["data", "iql", "bc"] and shown[PEN] == ["65.0", "72.0 ± 2.0", "66.0 ± 6.0"]
+    assert shown[DOOR][0] == "-" and shown["published"] == ["-", "3.3", "2.3"]
+    assert "mean of the recorded episodes" in tables.caption(d4rl) and "recorded" not in tables.caption(minari)
+    header, *found = tables.numbers([d4rl, minari])["datasets"]
+    assert [row[header.index("data")] for row in found[:4]] == [65.0, 65.0, None, None]
+    first, second = figures.curves(d4rl).axes
+    (line,) = (line for line in first.lines if line.get_label() == "data")
+    assert {*line.get_ydata()} == {65.0} and "data" not in {line.get_label() for line in second.lines}
+
+
 def test_published_scores_stand_below_ones_own_in_d4rls_protocol_alone(curves) -> None:
     d4rl, minari = (tables.matrix(section, lambda cell, best: tables.spread(cell), "-") for section in sections(curves))
     assert [row[0] for row in d4rl] == ["dataset", PEN, "published", DOOR, "published"]
@@ -166,7 +185,7 @@ def test_csv_files_hold_numbers_as_they_are(curves) -> None:
     }
     assert texts["datasets"][0] == {
         **{"protocol": "d4rl", "dataset": PEN, "algorithm": "iql", "num_seeds": "2"},
-        **{"mean": "72.0", "standard_error": "2.0", "published": "78.5"},
+        **{"mean": "72.0", "standard_error": "2.0", "published": "78.5", "data": ""},
     }
     first = texts["aggregates"][0]
     assert (first["statistic"], first["value"]) == ("mean", "38.5") and float(first["low"]) < 38.5
