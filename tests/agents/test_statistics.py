@@ -58,13 +58,6 @@ def test_the_interquartile_mean_is_the_mean_of_the_middle_half_of_all_runs() -> 
     assert iqm([[1.0, 2.0, 6.0]]) == 3.0  # too few to leave one out
 
 
-def test_the_interquartile_mean_is_scipys_trimmed_mean() -> None:
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
-    for shape in [(1, 3), (4, 5), (12, 10)]:
-        runs = np.random.default_rng(0).normal(size=shape)
-        assert iqm(runs) == pytest.approx(stats.trim_mean(runs, 0.25, axis=None))
-
-
 def test_every_task_counts_the_same_however_many_seeds_it_has() -> None:
     runs = [[100.0, 100.0, 100.0], [0.0]]
     assert mean(runs) == 50.0
