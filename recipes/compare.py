@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -41,10 +42,7 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     if missing:
         with executor(config) as (start, workers):
             outcomes = run_jobs(missing, start=start, workers=workers)
-    if outcomes.exit_code > 1:
-        print("stopped; the same command goes on")
-        sys.exit(outcomes.exit_code)
-
+    stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]
     made = results.sections(
         curves(finished),
@@ -58,9 +56,15 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     lost = summary.failures(runs, outcomes)
     show(made)
     if made:
-        write(made, [*summary.about(finished, overrides, "compare"), *lost], config, overrides)
+        lines = [*summary.about(finished, overrides, "compare"), *lost]
+        pictures, numbers = write(made, lines, config)
+        if not stopped:
+            summary.log("comparison", config, overrides, numbers, pictures)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
+    if stopped:
+        print("stopped; the same command goes on")
+        sys.exit(outcomes.exit_code)
     sys.exit(int(bool(lost)))
 
 
@@ -91,8 +95,10 @@ def show(made: Sequence[Section]) -> None:
             print(report.aligned(tables.aggregates_table(section, "-")))
 
 
-def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
-    """Write tables and figures, and log them."""
+def write(
+    made: Sequence[Section], lines: Sequence[str], config: CompareConfig
+) -> tuple[list[Path], dict[str, list[tuple[Any, ...]]]]:
+    """Write tables and figures; returns where the figures are, and the tables as numbers."""
     output = Path(config.output)
     images = {
         section.protocol.name: figures.draw(section, output, num_resamples=config.num_resamples) for section in made
@@ -107,8 +113,7 @@ def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, 
     }
     summary.write(output, files)
     print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
-    pictures = [output / name for names in images.values() for name in names]
-    summary.log("comparison", config, overrides, numbers, pictures)
+    return [output / name for names in images.values() for name in names], numbers
 
 
 def main() -> None:

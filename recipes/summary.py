@@ -20,13 +20,13 @@ from versions import differences
 
 
 def failures(runs: Sequence[Run], outcomes: Outcomes) -> list[str]:
-    """A line for each run that has no result."""
+    """A line for each run that has no result, unless it is only not finished yet."""
     lines = []
     for run in runs:
         outcome = outcomes.jobs.get(run.job.name)
         if outcome is not None and outcome.state == "failed":
             lines.append(f"{run.job.name} failed: {outcome.reason} (see {outcome.output})")
-        elif not is_finished(run):
+        elif not is_finished(run) and (outcome is None or outcome.state == "done"):
             lines.append(f"{run.job.name} has no evaluation: the data name no environment; name one by eval_env=ID")
     return lines
 

@@ -156,6 +156,7 @@ def test_an_interrupted_comparison_goes_on_and_ends_as_if_it_never_had_been(
 ) -> None:
     wanted = ("algorithms=iql,bc", f"datasets={DATASET}", "seeds=0,1", "workers=1")
     stopped = comparison(*wanted, before=NO_FIGURES + STOP_IN_THE_MIDDLE.format(number=number))
+    assert "warning" not in stopped.err and not (tmp_path / "runs" / "comparison").exists()  # nothing has finished yet
     assert stopped.code == 128 + number and "stopped; the same command goes on" in stopped.out, stopped.err
     assert "stopped after step" in (tmp_path / "runs" / "iql" / DATASET / "seed0" / "output.log").read_text()
     finished = comparison(*wanted)
@@ -163,6 +164,17 @@ def test_an_interrupted_comparison_goes_on_and_ends_as_if_it_never_had_been(
     assert f"started iql/{DATASET}/seed0 after step" in finished.out
     here, there = (folder / "runs" / "comparison" / "runs.csv" for folder in (tmp_path, compared))
     assert here.read_text() == there.read_text()
+
+
+def test_an_interrupted_comparison_shows_what_has_finished(comparison, compared, tmp_path) -> None:
+    shutil.copytree(compared / "runs" / "bc", tmp_path / "runs" / "bc")
+    wanted = ("algorithms=iql,bc", f"datasets={DATASET}", "seeds=0,1", "workers=1", "logger=wandb")
+    stopped = comparison(*wanted, before=NO_FIGURES + STOP_IN_THE_MIDDLE.format(number=2))
+    assert stopped.code == 130 and stopped.out.endswith("stopped; the same command goes on\n")
+    assert f"iql on {DATASET}: 0 of 2 seeds." in stopped.out and "warning" not in stopped.err
+    output = tmp_path / "runs" / "comparison"
+    assert f"iql on {DATASET}: 0 of 2 seeds." in (output / "results.md").read_text()
+    assert not (output / "wandb").exists()  # the whole one will be logged
 
 
 def test_runs_and_comparison_are_runs_of_wandb_when_asked_for(comparison, tmp_path, read_wandb) -> None:
