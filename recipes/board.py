@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from run import RunFolder
 DRAW_EVERY = 1.0  # seconds
 BAR = 16  # characters
 TAIL = 4096  # bytes at the end of a CSV file that hold its last row
+ANY = ""  # kind of all runs
 SCORES = ("eval/d4rl_score", "eval/minari_score", "eval/return")  # the first one known stands for a run
 
 
@@ -24,7 +26,8 @@ class _Row:
     total: int  # updates
     state: str = "waiting"
     first: int = 0  # updates that were done before
-    since: float = 0.0  # time of its start
+    since: float | None = None  # time of its start
+    until: float | None = None  # time of its end
     reason: str = ""
 
     @property
@@ -59,7 +62,7 @@ class Board:
 
     def ended(self, name: str, state: str, reason: str = "") -> None:
         row = self._rows[name]
-        row.state, row.reason = state, reason
+        row.state, row.reason, row.until = state, reason, time.monotonic()
         text = {"done": latest_score(row.folder), "failed": reason}.get(state, f"after step {row.step}")
         self._tell(f"{state} {name} in {duration(time.monotonic() - row.since)}" + (f": {text}" if text else ""))
 
@@ -99,15 +102,31 @@ class Board:
         return [name for name, row in self._rows.items() if row.state == state]
 
     def _seconds_left(self) -> float | None:
-        """Of all runs, at the rate so far; None as long as that is not known."""
-        begun = [(row, row.step) for row in self._rows.values() if row.since]
-        made = sum(step - row.first for row, step in begun)
-        left = sum(row.total - row.step for row in self._rows.values() if row.state in ("running", "waiting"))
-        return left * (time.monotonic() - self._since) / made if made and left else None
+        """Of all runs, at the pace so far of those of the same kind, else of all; None as long as nothing is known."""
+        now, spent, made = time.monotonic(), Counter(), Counter()
+        for name, row in self._rows.items():
+            if row.since is not None:
+                for kind in (_kind(name), ANY):
+                    spent[kind] += (row.until or now) - row.since
+                    made[kind] += row.step - row.first
+        if not made[ANY]:
+            return None
+        left = []
+        for name, row in self._rows.items():
+            if row.state in ("running", "waiting"):
+                kind = _kind(name) if made[_kind(name)] else ANY
+                left.append((row.total - row.step) * spent[kind] / made[kind])
+        at_once = spent[ANY] / max(now - self._since, 1e-9)  # runs, on average
+        return max(sum(left) / at_once, *left, 0.0) or None  # no two workers share a run
 
     def _tell(self, text: str) -> None:
         if self._show and not self._live:
             print(f"{text} ({self.summary()})", flush=True)
+
+
+def _kind(name: str) -> str:
+    """The first part of a run's name, in a comparison the algorithm: what is as fast as each other."""
+    return name.partition("/")[0]
 
 
 def last_row(path: Path) -> dict[str, str]:

@@ -47,8 +47,21 @@ def test_the_table_shows_what_failed_and_what_is_running(tmp_path, clock) -> Non
     assert failed == "c   failed: out of memory"
     assert first == "a   ━━━━━━━━────────        50 of 100       5/s  minari score 12.3"
     assert second.startswith("bb  ━━━━━━━━━━━─────        70 of 100       5/s")  # the 20 before are not counted
-    assert summary == "2 running, 0 done, 1 failed, 1 waiting; 12 s left"  # 150 made in 10 s, 180 to go
+    assert summary == "2 running, 0 done, 1 failed, 1 waiting; 20 s left"  # of d alone
     assert shown.lines(2) == ["c  failed: out of memory", summary]
+
+
+def test_the_time_left_is_at_the_pace_of_the_same_algorithm(tmp_path, clock) -> None:
+    names = ("bc/pen/seed0", "bc/door/seed0", "cql/pen/seed0", "cql/door/seed0", "dt/pen/seed0")
+    shown = Board({name: (tmp_path / name, 100) for name in names}, show=False)
+    for name, step, seconds in (("bc/pen/seed0", 100, 10.0), ("cql/pen/seed0", 50, 90.0)):
+        shown.started(name)
+        clock[0] += seconds
+        write(tmp_path / name / "metrics.csv", "step,x", f"{step},1", "")
+        if step == 100:
+            shown.ended(name, "done")
+    # the other bc 10 s, half a cql and one more 90 + 180 s, dt 100 updates at 150 in 100 s
+    assert shown.summary().endswith(f"; {duration(10.0 + 90.0 + 180.0 + 100.0 * 100.0 / 150.0)} left")
 
 
 def test_in_a_terminal_the_table_is_drawn_over_itself_once_a_second(tmp_path, clock, monkeypatch, capsys) -> None:
