@@ -78,8 +78,8 @@ class LossAndGradients:
 
         Args:
             mode: ``off``: eager; ``trace``: the recorded operations as they are; ``inductor``: the same, compiled to
-                machine code, for which it needs a C++ compiler (on a GPU, Triton); ``auto``: the fastest of them, by
-                measurement (see :func:`_fastest`).
+                machine code, for which it needs a C++ compiler (on a GPU, Triton); ``auto``: by measurement, see
+                :func:`_fastest`.
             dtype: float32, or bfloat16 for products in that precision (``torch.autocast``); parameters and gradients
                 are float32 in any case.
 
@@ -258,13 +258,16 @@ def _milliseconds(functions: Mapping[str, Function], batch: TensorDictBase) -> d
 
 
 def _fastest(milliseconds: Mapping[str, float]) -> str:
-    """The last, which is the most compiled, unless another needs less than four fifths of its time.
+    """The most compiled, which is the last, unless one before it needs less than four fifths of its time, and so on.
 
     They round differently: were the clock to choose between two that are about as fast, the same command would give
     other results at each start.
     """
-    shortest, last = min(milliseconds, key=milliseconds.__getitem__), [*milliseconds][-1]
-    return shortest if milliseconds[shortest] < 0.8 * milliseconds[last] else last
+    *others, chosen = milliseconds
+    for name in reversed(others):
+        if milliseconds[name] < 0.8 * milliseconds[chosen]:
+            chosen = name
+    return chosen
 
 
 # Passes over a trace --------------------------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ class Board:
         now, spent, made = time.monotonic(), Counter(), Counter()
         for name, row in self._rows.items():
             if row.since is not None:
+                row.first = min(row.first, row.step)  # one that was killed goes back to its last checkpoint
                 for kind in (_kind(name), ANY):
                     spent[kind] += (row.until or now) - row.since
                     made[kind] += row.step - row.first

@@ -15,7 +15,6 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -46,7 +45,7 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     finished = [run for run in runs if is_finished(run)]
     made = results.sections(
         curves(finished),
-        {run.dataset: run.folder.info.get("data", {}) for run in finished},
+        {run.dataset: means for run in finished if (means := run.folder.info.get("data"))},
         algorithms=config.algorithms,
         datasets=config.datasets,
         seeds=config.seeds,
@@ -55,11 +54,8 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     )
     lost = summary.failures(runs, outcomes)
     show(made)
-    if made:
-        lines = [*summary.about(finished, overrides, "compare"), *lost]
-        pictures, numbers = write(made, lines, config)
-        if not stopped:
-            summary.log("comparison", config, overrides, numbers, pictures)
+    if made and not stopped:  # a whole comparison that is there stays
+        write(made, [*summary.about(finished, overrides, "compare"), *lost], config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
@@ -95,10 +91,8 @@ def show(made: Sequence[Section]) -> None:
             print(report.aligned(tables.aggregates_table(section, "-")))
 
 
-def write(
-    made: Sequence[Section], lines: Sequence[str], config: CompareConfig
-) -> tuple[list[Path], dict[str, list[tuple[Any, ...]]]]:
-    """Write tables and figures; returns where the figures are, and the tables as numbers."""
+def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
+    """Write tables and figures, and log them."""
     output = Path(config.output)
     images = {
         section.protocol.name: figures.draw(section, output, num_resamples=config.num_resamples) for section in made
@@ -113,7 +107,8 @@ def write(
     }
     summary.write(output, files)
     print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
-    return [output / name for names in images.values() for name in names], numbers
+    pictures = [output / name for names in images.values() for name in names]
+    summary.log("comparison", config, overrides, numbers, pictures)
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ def sections(
             cells, lines = _cells(protocol, curves, algorithms, own), {}
             for dataset, algorithm in cells:
                 lines[dataset, algorithm] = _curve(protocol, curves, dataset, algorithm)
-            notes = _notes(protocol, cells, algorithms, own, datasets, len(seeds))
+            notes = _notes(protocol, curves, cells, algorithms, own, datasets, len(seeds))
             means = {name: data[name][protocol.data_key] for name in own if protocol.data_key in data.get(name, {})}
             section = Section(protocol, algorithms, own, baseline, cells, lines, means, {}, notes)
             made.append(section if protocol is RETURN else _with_aggregates(section, num_resamples))
@@ -159,6 +159,7 @@ def _curve(protocol: Protocol, curves: Curves, dataset: str, algorithm: str) -> 
 
 def _notes(
     protocol: Protocol,
+    curves: Curves,
     cells: Mapping[tuple[str, str], Cell],
     algorithms: Sequence[str],
     datasets: Sequence[str],
@@ -166,7 +167,10 @@ def _notes(
     num_seeds: int,
 ) -> list[str]:
     notes = []
-    if others := [dataset for dataset in wanted if dataset not in datasets]:
+    finished = {dataset for dataset, _, _ in curves}
+    if missing := [dataset for dataset in wanted if dataset not in finished]:
+        notes.append(f"No run has finished on {', '.join(missing)}.")
+    if others := [dataset for dataset in wanted if dataset in finished and dataset not in datasets]:
         if protocol is RETURN:
             notes.append("These datasets have no normalised score: they are in no statistic over datasets.")
         else:

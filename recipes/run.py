@@ -186,7 +186,7 @@ def begin(
             dataset_fingerprint=dataset.fingerprint,
             wandb_id=_wandb_id(),
             versions=versions(),
-            data=metrics.data(dataset),
+            data=None if config.eval_env else metrics.data(dataset),  # returns of another environment are another thing
             **speed,
         )
         write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())

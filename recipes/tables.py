@@ -14,7 +14,7 @@ from results import RETURN, STATISTICS, Cell, Section
 
 DATA = "data"  # column of the recorded episodes
 OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
-LATEX_SPECIAL = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
+LATEX_SPECIAL = str.maketrans({"±": r"$\pm$", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
 
 
 def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> list[list[str]]:
@@ -134,12 +134,11 @@ def to_latex(made: Iterable[Section]) -> str:
     parts = []
     for section in made:
         title = section.protocol.title
-        caption = f"{title}: last evaluation, mean and standard error over seeds."
-        caption += f" {DATA.capitalize()}: mean of the recorded episodes." if section.data else ""
-        parts.append(_tabular(matrix(section, bold, "--"), " ".join((caption, *sources(section))), section, "scores"))
+        words = " ".join((f"{title}.", caption(section), *sources(section)))
+        parts.append(_tabular(matrix(section, bold, "--"), words, section, "scores"))
         if section.aggregates:
-            caption = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
-            parts.append(_tabular(aggregates_table(section, "--"), caption, section, "aggregates"))
+            words = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
+            parts.append(_tabular(aggregates_table(section, "--"), words, section, "aggregates"))
     return "\n\n".join(parts) + "\n"
 
 

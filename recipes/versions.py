@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PROJECT = "offline-agents"
+CODE = ("agents", "recipes")  # what results depend on: a new README makes no other version
 PACKAGES = (
     PROJECT, "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
     "hydra-core",
@@ -18,7 +19,7 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that results depend on; this project's with its commit, as ``0.1.0+1a2b3c4``."""
-    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    found = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
     if commit := _commit(Path(__file__).resolve().parent.parent):
         found[PROJECT] += f"+{commit}"
     return found
@@ -31,13 +32,25 @@ def differences(runs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     return {name: each for name, each in found.items() if len(each) > 1}
 
 
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # this project, from a folder that is on the path
+        return "unknown"
+
+
 @functools.cache
 def _commit(root: Path) -> str | None:
-    """The commit that is checked out, with ``.dirty`` where tracked files differ from it; None outside a checkout."""
+    """The last commit of the code, with ``.dirty`` where that has changed since; None outside a checkout."""
     if not (root / ".git").exists():  # or git would find one of a folder above
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=7", "--dirty=.dirty"]
-    try:
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments, "--", *CODE]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit, changes = git("log", "-1", "--format=%h", "--abbrev=7"), git("status", "--porcelain")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{commit}.dirty" if changes else commit

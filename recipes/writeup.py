@@ -54,7 +54,9 @@ def sections(project: Project) -> list[Section]:
     curves, data = {}, {}
     for run in project.of(TRAIN):
         row = {key.replace("final/", "eval/"): value for key, value in run.summary.items() if key.startswith("final/")}
-        data[run.settings["dataset"]] = {key: run.summary[key] for key in run.keys() if key.startswith("data/")}
+        recorded = {key: value for key, value in run.summary.items() if key.startswith("data/")}
+        if recorded and not run.settings.get("eval_env"):
+            data[run.settings["dataset"]] = recorded
         if row:
             name = tuple(run.settings[setting] for setting in ("dataset", "algorithm_name", "seed"))
             curves[name] = [{"step": run.settings["gradient_steps"], **row}]
@@ -109,7 +111,7 @@ def scores(project: Project, section: Section) -> list[Any]:
     made = [
         wr.H1(f"Results: {protocol.title}"),
         wr.P(MEANING[protocol]),
-        wr.MarkdownBlock("Last evaluation, mean ± standard error over seeds.\n\n" + tables.pipes(cells(section))),
+        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(cells(section))}"),
         *(wr.P(line) for line in (*tables.sources(section), *section.notes)),
     ]
     if section.aggregates and len(section.datasets) > 1:

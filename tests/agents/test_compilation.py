@@ -206,11 +206,21 @@ def test_auto_takes_the_fastest(batch, monkeypatch) -> None:
     assert (result.mode, str(result)) == ("trace", "compile=trace (off 3.0 ms, trace 1.0 ms, inductor 2.0 ms)")
 
 
-@pytest.mark.parametrize("times", [(3.0, 1.0, 1.1), (3.0, 1.1, 1.0)])
+@pytest.mark.parametrize("times", [(3.0, 1.0, 1.1), (3.0, 1.1, 1.0), (0.95, 1.0, 1.1)])
 def test_auto_leaves_no_close_choice_to_the_clock(times, batch, monkeypatch) -> None:
     monkeypatch.setattr(Trace, "compile", lambda self, batch: self)
     monkeypatch.setattr(compilation, "_milliseconds", lambda functions, batch: dict(zip(functions, times)))
     assert function_of(lambda loss, x: x**2).compile(batch).mode == "inductor"
+
+
+def test_auto_leaves_none_to_the_clock_of_those_that_are_left(batch, monkeypatch) -> None:
+    monkeypatch.setattr(Trace, "compile", lambda self, batch: self)
+    for others in ((1.00, 0.99), (0.99, 1.00)):
+        times = (*others, 1.5)
+        monkeypatch.setattr(
+            compilation, "_milliseconds", lambda functions, batch, times=times: dict(zip(functions, times))
+        )
+        assert function_of(lambda loss, x: x**2).compile(batch).mode == "trace"
 
 
 def test_an_unknown_mode_is_refused(batch) -> None:

@@ -172,9 +172,7 @@ def test_an_interrupted_comparison_shows_what_has_finished(comparison, compared,
     stopped = comparison(*wanted, before=NO_FIGURES + STOP_IN_THE_MIDDLE.format(number=2))
     assert stopped.code == 130 and stopped.out.endswith("stopped; the same command goes on\n")
     assert f"iql on {DATASET}: 0 of 2 seeds." in stopped.out and "warning" not in stopped.err
-    output = tmp_path / "runs" / "comparison"
-    assert f"iql on {DATASET}: 0 of 2 seeds." in (output / "results.md").read_text()
-    assert not (output / "wandb").exists()  # the whole one will be logged
+    assert not (tmp_path / "runs" / "comparison").exists()  # or a part would replace a whole one
 
 
 def test_runs_and_comparison_are_runs_of_wandb_when_asked_for(comparison, tmp_path, read_wandb) -> None:

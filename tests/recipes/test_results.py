@@ -110,6 +110,12 @@ def test_runs_that_are_missing_are_named_and_change_nothing_else(curves) -> None
     assert cells(tables.matrix(d4rl, lambda cell, best: tables.spread(cell), "-"))[DOOR] == ["5.0 ± 1.0", "-"]
 
 
+def test_a_dataset_that_no_run_has_finished_yet_is_said_to_be_so(curves) -> None:
+    options = {"algorithms": ("iql", "bc"), "seeds": (0, 1), "baseline": "bc", "num_resamples": 50}
+    for section in results.sections(curves, {}, datasets=[PEN, DOOR, "demo/pen/mixed-v0"], **options):
+        assert section.notes == ["No run has finished on demo/pen/mixed-v0."]
+
+
 def test_nothing_finished_is_no_section() -> None:
     assert sections({}) == []
 

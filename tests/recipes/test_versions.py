@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import subprocess
 
+import pytest
 import torch
 
 import versions
@@ -17,23 +19,44 @@ def test_versions_are_those_of_all_that_results_depend_on() -> None:
     assert found["offline-agents"].startswith("0.1.0")
 
 
-def test_the_commit_is_that_of_this_project_alone(tmp_path) -> None:
+def test_the_commit_is_part_of_the_version_of_this_project(monkeypatch) -> None:
+    monkeypatch.setattr(versions, "_commit", lambda root: "1a2b3c4.dirty")
+    assert versions.versions()["offline-agents"] == "0.1.0+1a2b3c4.dirty"
+    assert versions.versions()["torch"] == torch.__version__
+
+    def not_installed(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(versions.importlib.metadata, "version", not_installed)
+    assert versions.versions()["offline-agents"] == "unknown+1a2b3c4.dirty"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_commit_is_the_last_one_of_this_projects_code(tmp_path) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
+    def commit(name: str) -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+        git("add", name)
+        git("commit", "-m", name)
+        versions._commit.cache_clear()
+        return git("rev-parse", "HEAD")
+
     git("init")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("commit", "-m", "first")
-    git("tag", "-a", "-m", "a tag", "v9")
-    commit = git("rev-parse", "HEAD")
-    assert commit.startswith(found := versions._commit(tmp_path)) and len(found) >= 7
+    code = commit("agents/file.py")
+    commit("README.md")
+    assert code.startswith(found := versions._commit(tmp_path)) and len(found) >= 7
+    (tmp_path / "README.md").write_text("another")
+    versions._commit.cache_clear()
+    assert versions._commit(tmp_path) == found
     inside = tmp_path / "site-packages"
     inside.mkdir()
     assert versions._commit(inside) is None  # of somebody else's repository
     versions._commit.cache_clear()
-    (tmp_path / "file").write_text("two")
+    (tmp_path / "agents" / "file.py").write_text("another")
     assert versions._commit(tmp_path) == f"{found}.dirty"
     shutil.rmtree(tmp_path / ".git")
     (tmp_path / ".git").mkdir()
