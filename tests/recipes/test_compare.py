@@ -140,7 +140,7 @@ def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison,
     page = (tmp_path / "runs" / "comparison" / "results.md").read_text()
     assert re.search(rf"^\| {DATASET} \| [-\d.]+ \| \*\*", page, re.MULTILINE)
     assert "bc/test/outside-v0/seed0 failed" in page
-    assert "Without a Minari score, and so left out of this section: test/outside-v0, test/no-env-v0." in page
+    assert "No run has finished on test/outside-v0, test/no-env-v0." in page
     assert "2 failed" not in finished.out and "1 failed" in finished.out
 
 
