@@ -380,8 +380,8 @@ def choose_matmul_precision(precision: str, device: torch.device) -> str:
 
     Which of high and medium round their inputs to fewer bits, and which are faster, depends on the processor (on a CPU
     they are another library's exact products, or bfloat16; on a GPU TF32): ``auto`` measures the error and the time of
-    one product, and takes what is as exact as highest and needs less than three quarters of its time. A smaller gain
-    could be one of the clock's, and the choice, with the rounding of all that follows, another at each start.
+    one product, and goes on from highest to what is as exact and needs less than three quarters of the time. A smaller
+    gain could be one of the clock's, and the choice, with the rounding of all that follows, another at each start.
 
     Raises:
         ConfigError: ``precision`` is none of auto, highest, high, medium.
@@ -390,10 +390,10 @@ def choose_matmul_precision(precision: str, device: torch.device) -> str:
     chosen = precision
     if precision == "auto":
         measured = _measure_products(device)
-        chosen, (exact, longest) = "highest", measured["highest"]
+        chosen = "highest"
         for candidate in ("high", "medium"):
             error, seconds = measured[candidate]
-            if error <= 2.0 * exact and seconds < min(0.75 * longest, measured[chosen][1]):
+            if error <= 2.0 * measured["highest"][0] and seconds < 0.75 * measured[chosen][1]:
                 chosen = candidate
     torch.set_float32_matmul_precision(chosen)
     return chosen

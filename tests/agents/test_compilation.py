@@ -246,6 +246,7 @@ def test_bfloat16_rounds_the_products_and_not_the_parameters(batch, mode) -> Non
         ((1e-5, 1.0), (1e-5, 0.5), "medium"),
         ((1e-5, 0.5), (1e-2, 0.1), "high"),  # medium rounds
         ((1e-5, 0.8), (1.5e-5, 0.9), "highest"),  # little is gained, which may be the clock's doing
+        ((1e-5, 0.5), (1e-5, 0.45), "high"),  # nor is there a choice by the clock between these two
         ((1e-2, 0.1), (1e-2, 0.1), "highest"),
     ],
 )
