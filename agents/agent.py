@@ -186,11 +186,12 @@ class Agent:
             raise ValueError(f"the shape of {name} is {there.get(name)} there, {here.get(name)} here")
         self.loss_module.load_state_dict(state["loss_module"])
         for i, parameter in enumerate(self._parameters):
-            moments = state["optimizer"].get(str(i), {})
-            # beside the parameter, where the fused kernel wants them
-            self.optimizer.state[parameter] = {
-                name: value.to(parameter.device, copy=True) for name, value in moments.items()
-            }
+            self.optimizer.state.pop(parameter, None)
+            if moments := state["optimizer"].get(str(i)):  # empty, if the parameter had not yet taken a step
+                # beside the parameter, where the fused kernel wants them
+                self.optimizer.state[parameter] = {
+                    name: value.to(parameter.device, copy=True) for name, value in moments.items()
+                }
         self.num_updates = int(state["num_updates"])
 
     def _check_finite(self, losses: Losses, step: int, batch: TensorDictBase) -> None:

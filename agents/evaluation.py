@@ -293,9 +293,9 @@ def _rollout(gym_env: gym.Env, begin: _Begin, seed: int, episode: int, on_state:
         observations.append(np.array(observation))
         actions.append(action)
         rewards.append(float(reward))
-        success.append(info.get("success"))
+        success.append(info.get("success"))  # a bool, a number, or either as an array of one
         ended = terminated or truncated
-    steps = None if set(success) == {None} else np.array(success, dtype=bool)
+    steps = None if all(value is None for value in success) else np.array([bool(value) for value in success])
     return Episode(np.array(observations), np.array(actions), np.array(rewards), steps)
 
 

@@ -11,7 +11,7 @@ from torch import Generator
 
 from agents.agent import Agent
 
-WARM_UP = 3  # updates before the capture, in which kernels are chosen and Adam's moments appear
+WARM_UP = 3  # updates before the capture, at least, in which kernels are chosen
 
 
 class GraphedUpdates:
@@ -45,19 +45,22 @@ class GraphedUpdates:
         self._rates = torch.zeros(self.size, len(agent.rates(0)), device=agent.device)  # [updates, groups]
         self._replay: Callable[[], None] | None = None
         self._captured_at = 0
-        self._capture_at = max(agent.num_updates, agent.settled_after) + WARM_UP
+        # Adam's moments have to be there: a graph in which they appear would set them back to zero at every replay
+        self._capture_at = max(agent.num_updates, agent.settled_after) + max(WARM_UP, agent.period)
 
     def __call__(self, num_updates: int) -> TensorDict:
         """Make ``num_updates`` >= 1 updates; returns what the last one returned."""
         end = self.agent.num_updates + num_updates
         while self.agent.num_updates < end:
-            if self._may_capture():
+            if self._may_capture(end):
                 self._capture()
             statistics = self._replay_once() if self._may_replay(end) else self.agent.update(self.sample())
         return statistics
 
-    def _may_capture(self) -> bool:
-        return self._replay is None and self.problem is None and self.agent.num_updates >= self._capture_at
+    def _may_capture(self, end: int) -> bool:
+        done = self.agent.num_updates
+        wanted = self._replay is None and self.problem is None
+        return wanted and done >= self._capture_at and end - done >= self.size
 
     def _may_replay(self, end: int) -> bool:
         done = self.agent.num_updates

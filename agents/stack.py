@@ -29,11 +29,11 @@ class AgentStack(Agent):
     through the stack from then on.
 
     Args:
-        agents: from equal configs and specs, after equally many updates.
+        agents: from equal configs and specs, new or with loaded states of equally many updates.
         generators: one per agent, for its random numbers, on its device; see :func:`random_generator`.
 
     Raises:
-        ConfigError: if the agents differ in more than their numbers.
+        ConfigError: if the agents differ in more than their numbers, or have made updates on their own.
     """
 
     def __init__(self, agents: Sequence[Agent], generators: Sequence[Generator]) -> None:
@@ -224,6 +224,10 @@ def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:
         plain = [{k: v for k, v in part.items() if isinstance(v, (bool, int, float, str))} for part in settings]
         return shapes, groups, type(agent.loss_module), plain
 
+    if any(agent._functions for agent in agents):  # TorchRL's losses keep views of where the parameters were then
+        raise ConfigError(
+            "agents that have been updated or compiled cannot be stacked: build new ones and load the states into them"
+        )
     first, *others = (describe(agent, state) for agent, state in zip(agents, states))
     if any(other != first for other in others):
         raise ConfigError("only agents of the same config, specs and number of updates can be stacked")

@@ -146,13 +146,17 @@ def test_check_finite_ignores_statistics() -> None:
     check_finite({"loss_actor": torch.tensor(1.0), "weight": torch.tensor(math.inf)}, step=1)
 
 
-def test_state_dict_carries_everything_the_next_update_depends_on(specs, batches) -> None:
-    first = build(specs)
-    for seed in range(5):
+@pytest.mark.parametrize("saved_at", [0, 1, 5])
+def test_state_dict_carries_everything_the_next_update_depends_on(specs, batches, saved_at) -> None:
+    """Also before a group has taken its first step."""
+    settings = {"actor_optimizer": AdamConfig(every=2, after=2)}
+    first = build(specs, **settings)
+    for seed in range(saved_at):
         first.update(batches(seed))
-    second = build(specs)
+    second = build(specs, **settings)
+    second.update(batches(9))
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for seed in range(5, 8):
+    for seed in range(saved_at, saved_at + 5):
         torch.manual_seed(seed)
         ours = first.update(batches(seed))
         torch.manual_seed(seed)

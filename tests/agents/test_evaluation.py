@@ -63,6 +63,7 @@ class Drawn(Countdown):
 class Scripted(Countdown):
     """Success of each step as scripted for the seed."""
 
+    form: ClassVar[Callable[[bool], Any]] = bool
     script: ClassVar = {
         0: [False, True, False],
         1: [False, False, False],
@@ -78,7 +79,11 @@ class Scripted(Countdown):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         success = self.success.pop(0)
-        return self._observation(), 0.0, not self.success, False, {"success": success}
+        return self._observation(), 0.0, not self.success, False, {"success": self.form(success)}
+
+
+class InArrays(Scripted):
+    form = np.array
 
 
 def small(env_class: type[gym.Env], num_envs: int = 1) -> EvaluationEnv:
@@ -202,8 +207,9 @@ def test_what_the_environment_cannot_tell_is_none() -> None:
     assert result.summary().startswith("3 episodes: return 3.0 ± 0.8") and "success" not in result.summary()
 
 
-def test_success_at_any_step_held_and_at_the_last_step() -> None:
-    spec = EnvSpec("AdroitHandPen-v1", entry_point=Scripted, max_episode_steps=30)  # pen's rule: more than 20 steps
+@pytest.mark.parametrize("scripted", [Scripted, InArrays])
+def test_success_at_any_step_held_and_at_the_last_step(scripted) -> None:
+    spec = EnvSpec("AdroitHandPen-v1", entry_point=scripted, max_episode_steps=30)  # pen's rule: more than 20 steps
     with EvaluationEnv(spec, num_envs=2) as env:
         result = evaluate(zeros, env, 5)
     assert result.success.tolist() == [True, False, True, True, True]

@@ -18,6 +18,7 @@ SETTINGS = {
     "delayed": {"actor_optimizer": AdamConfig(every=3)},
     "decaying": {"actor_optimizer": AdamConfig(decay_steps=40), "max_grad_norm": 1.0},
     "late": {"critic_optimizer": AdamConfig(after=11)},
+    "rare": {"actor_optimizer": AdamConfig(every=6)},
 }
 
 
@@ -53,7 +54,30 @@ def test_stretches_of_any_length_are_the_updates_one_by_one(specs, batches, repl
     assert graphed.learning_rates == plain.learning_rates
     torch.testing.assert_close(last.to_dict(), expected.to_dict(), rtol=1e-5, atol=1e-5)  # rates are float32 tensors
     assert updates.problem is None and len(replays) >= 3
-    assert updates.size == (6 if kind == "delayed" else 4)
+    assert updates.size == {"delayed": 6, "rare": 6}.get(kind, 4)
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_every_moment_is_there_before_the_capture(specs, batches, monkeypatch, kind) -> None:
+    """What a graph allocates, it sets back at every replay."""
+    agent = build(specs, **SETTINGS[kind])
+    there: list[int] = []
+
+    def capture(function, generators):
+        there.append(len(agent.optimizer.state))
+        return function
+
+    monkeypatch.setattr(graphs, "capture", capture)
+    GraphedUpdates(agent, lambda: batches(agent.num_updates), size=4)(40)
+    assert there == [len(agent._parameters)]
+
+
+def test_a_period_longer_than_what_is_asked_for_needs_no_graph(specs, batches, replays) -> None:
+    agent = build(specs, actor_optimizer=AdamConfig(every=30))
+    updates = GraphedUpdates(agent, lambda: batches(agent.num_updates))
+    for _ in range(5):
+        updates(20)
+    assert updates._replay is None and not replays and agent.num_updates == 100
 
 
 def test_a_stack_is_advanced_as_one(specs, batches, replays) -> None:

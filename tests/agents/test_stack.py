@@ -108,6 +108,15 @@ def test_the_agent_whose_loss_breaks_is_the_one_that_is_described(specs, batches
     assert stack.num_updates == stack.agents[0].num_updates == 0
 
 
+def test_agents_that_have_made_updates_are_refused(specs, batches) -> None:
+    """Their losses would go on with the parameters, and the targets, of where those were before."""
+    parts = [build(specs, seed) for seed in range(2)]
+    for part in parts:
+        part.update(batches(0))
+    with pytest.raises(agents.ConfigError, match="build new ones and load the states"):
+        stacked(*parts)
+
+
 @pytest.mark.parametrize(
     "other", [{"expectile": 0.9}, {"max_grad_norm": 1.0}, {"actor_optimizer": AdamConfig(lr=1.0)}, {"target_tau": 0.1}]
 )
