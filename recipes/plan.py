@@ -128,11 +128,16 @@ def _found(folder: Path) -> str | None:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the last evaluation and the last checkpoint are those after the last update."""
-    if not run.folder.evaluations_file.exists():
+    """Whether the last evaluation and the last checkpoint, if they were kept, are those after the last update."""
+    folder = run.folder
+    if not folder.evaluations_file.exists():
         return False
-    steps = [int(row["step"]) for row in read_csv(run.folder.evaluations_file)]
+    steps = [int(row["step"]) for row in read_csv(folder.evaluations_file)]
+    if steps[-1:] != [run.job.gradient_steps]:
+        return False
+    if not (folder.checkpoints.last.exists() or folder.checkpoints.previous.exists()):
+        return True
     try:
-        return steps[-1:] == [run.job.gradient_steps] == [load(run.folder.checkpoints.last).num_updates]
+        return load(folder.checkpoints.last).num_updates == run.job.gradient_steps
     except CheckpointError:
         return False

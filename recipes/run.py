@@ -83,6 +83,11 @@ class RunFolder:
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
 
     @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun there; others may have a config.yaml too."""
+        return self.config_file.exists() and self.info_file.exists()
+
+    @property
     def info(self) -> dict[str, Any]:
         return json.loads(self.info_file.read_text())
 
@@ -105,7 +110,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     if cfg.resume is not None:
         return (*_resume(cfg), True)
     if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        if not folder.config_file.exists():
+        if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
         if not cfg.overwrite:
             raise ConfigError(
@@ -237,7 +242,7 @@ def _undo_overwrite(folder: RunFolder) -> None:
 
 def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     folder = RunFolder(cfg.resume)
-    if not folder.config_file.exists() or not folder.info_file.exists():
+    if not folder.holds_run:
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
     saved = read_settings(folder)
     given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
@@ -427,9 +432,9 @@ def default_num_envs() -> int:
 
 
 class CsvLog:
-    """A CSV file of one row per step; the columns are those of the first row.
+    """A CSV file of one row per step; a row with further columns adds them to the file.
 
-    When a log is gone on with, its first new row may bring further columns: a newer version has more to tell.
+    A newer version may have more to tell, and an environment its first success.
 
     Args:
         last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new
@@ -442,7 +447,6 @@ class CsvLog:
         rows = read_csv(path, last_step) if last_step is not None and path.exists() else []
         if rows:
             self._columns = list(rows[0])
-        self._may_widen = bool(rows)
         write_atomically(path, self._to_text(rows).encode())
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -450,12 +454,13 @@ class CsvLog:
         header = self._columns is None
         if header:
             self._columns = list(row)
-        elif self._may_widen and not row.keys() <= {*self._columns}:
+        elif not row.keys() <= {*self._columns}:
             self._columns += [name for name in row if name not in self._columns]
             write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
-        self._may_widen = False
         with open(self.path, "a", newline="") as file:
             file.write(self._to_text([row], header=header))
+            file.flush()
+            os.fsync(file.fileno())  # as of a checkpoint: after a power cut a resume would not make the row again
 
     def _to_text(self, rows: list[Mapping[str, Any]], *, header: bool = True) -> str:
         if self._columns is None:

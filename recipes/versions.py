@@ -32,6 +32,15 @@ def differences(runs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     return {name: each for name, each in found.items() if len(each) > 1}
 
 
+def of_both(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """The versions of a run that goes on with others: ``2.12.0, then 2.13.0`` where they differ."""
+    known = {name: before.get(name, version) for name, version in now.items()}
+    return {
+        name: earlier if earlier.split(", then ")[-1] == now[name] else f"{earlier}, then {now[name]}"
+        for name, earlier in known.items()
+    }
+
+
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)

@@ -90,6 +90,7 @@ MOMENTS = {
     "between a checkpoint and the best link": WHEN_A_FILE_IS_REPLACED.format(before=False, name="last.safetensors"),
     "after a row of metrics.csv": AFTER_A_ROW.format(name="metrics.csv", step=25),
     "within a row of metrics.csv": WITHIN_A_ROW,
+    "between the first evaluation's row and the first checkpoint": AFTER_A_ROW.format(name="evaluations.csv", step=10),
     "between an evaluation's row and its checkpoint": AFTER_A_ROW.format(name="evaluations.csv", step=20),
 }
 SIGNAL = """
@@ -268,6 +269,27 @@ def test_a_run_without_any_readable_checkpoint_is_refused(finished, train_as_is)
     for path in (finished / "checkpoints").glob("*"):
         truncate(path)
     assert "previous.safetensors is truncated or not a checkpoint" in train_as_is(f"resume={RUN}").refusal()
+
+
+def test_a_run_that_goes_on_with_other_versions_says_so(train, train_as_is, tmp_path) -> None:
+    assert train(*SETTINGS, before=KILL + DURING_AN_UPDATE.format(updates=17)).code < 0
+    info = json.loads((tmp_path / RUN / "run.json").read_text())
+    now = info["versions"]["torch"]
+    info["versions"]["torch"] = "1.0"
+    (tmp_path / RUN / "run.json").write_text(json.dumps(info))
+    assert (
+        f"warning: the run goes on with another version of torch: 1.0, then {now}" in train_as_is(f"resume={RUN}").err
+    )
+    versions = json.loads((tmp_path / RUN / "run.json").read_text())["versions"]
+    assert versions == {**info["versions"], "torch": f"1.0, then {now}"}
+    assert train_as_is(f"resume={RUN}").err.count("another version") == 0
+
+
+def test_results_without_a_checkpoint_are_not_begun_anew(finished, train_as_is) -> None:
+    shutil.rmtree(finished / "checkpoints")
+    before = (finished / "evaluations.csv").read_text(), (finished / "metrics.csv").read_text()
+    assert "put its checkpoints/ back, or start over" in train_as_is(f"resume={RUN}").refusal()
+    assert ((finished / "evaluations.csv").read_text(), (finished / "metrics.csv").read_text()) == before
 
 
 def test_other_data_under_the_same_id_are_refused(finished, train_as_is, environment) -> None:

@@ -347,6 +347,7 @@ def test_overwriting_deletes_nothing_before_all_else_is_known_to_work(overrides,
 def test_a_folder_with_something_else_is_refused(train, tmp_path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
+    (tmp_path / "thesis" / "config.yaml").touch()  # many have one
     for overwrite in ("false", "true"):
         message = train("run_dir=thesis", f"overwrite={overwrite}").refusal()
         assert message == "thesis holds something that is not a run; choose another run_dir"
