@@ -28,7 +28,7 @@ from agents.envs import AdroitTask, d4rl_return, success_held
 from agents.errors import DataError, one_line
 from agents.source import Episode, Source, flat, locked, read_episodes, steps_bar, work_folder
 
-CACHE_VERSION = 1  # raise it when rows or statistics change their meaning
+CACHE_VERSION = 2  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
 BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
@@ -81,10 +81,11 @@ class DatasetStatistics:
     num_steps: int
     returns: NDArray[np.float64]  # [E]
     lengths: NDArray[np.int64]  # [E] steps
+    horizon_returns: NDArray[np.float64]  # [E] of the steps that an evaluation would have made
     d4rl_returns: NDArray[np.float64] | None  # [E]; None unless the environment is Adroit's
-    success: NDArray[np.bool_] | None  # [E] at any step; None without infos["success"]
+    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"]
     success_held: NDArray[np.bool_] | None  # [E] as DAPG defines it; None unless Adroit's
-    success_last: NDArray[np.bool_] | None  # [E] at the last step
+    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
     action_min: NDArray[np.float32]  # [A]
     action_max: NDArray[np.float32]  # [A]
     saturated_actions: float  # share of action components within 0.1 % of the range from a bound
@@ -226,12 +227,18 @@ class Moments:
         return np.sqrt(self.squares / self.count)
 
 
-def summarise(episode: Episode, task: AdroitTask | None) -> dict[str, Any]:
-    """What an episode of at least one step adds up to: its entries of the arrays ``[E]`` of ``DatasetStatistics``."""
+def summarise(episode: Episode, source: Source) -> dict[str, Any]:
+    """What an episode of at least one step adds up to: its entries of the arrays ``[E]`` of ``DatasetStatistics``.
+
+    Recordings may be longer than an evaluation; what is set beside evaluations is of as many steps.
+    """
+    task, horizon = source.task, source.horizon
     rewards, success = episode.rewards.astype(np.float64), episode.step_success()
+    success = None if success is None else success[:horizon]
     return {
         "returns": rewards.sum(),
         "lengths": len(rewards),
+        "horizon_returns": rewards[:horizon].sum(),
         "d4rl_returns": None if task is None else d4rl_return(task, episode.observations, rewards),
         "success": None if success is None else success.any(),
         "success_held": None if task is None or success is None else success_held(task, success),
@@ -249,7 +256,7 @@ class _Scan:
     """All that one pass over the rows and the episodes gathers."""
 
     def __init__(self, source: Source) -> None:
-        self.source, self.layout, self.task = source, Layout.of(source), source.task
+        self.source, self.layout = source, Layout.of(source)
         self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
         self.observation, self.action, self.reward = Moments(), Moments(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
@@ -268,7 +275,7 @@ class _Scan:
     def add_episode(self, episode: Episode) -> None:
         self.terminations += int(np.count_nonzero(episode.terminations))
         self.truncations += int(np.count_nonzero(episode.truncations))
-        self.episodes.append(summarise(episode, self.task))
+        self.episodes.append(summarise(episode, self.source))
 
     def statistics(self) -> DatasetStatistics:
         return DatasetStatistics(

@@ -89,9 +89,9 @@ class Inspection:
     lengths: NDArray[np.int64]  # [E] steps
     horizon_returns: Array  # [E] of the steps that an evaluation would have made; equal to returns without a time limit
     d4rl_returns: Array | None  # [E]; None unless Adroit's, as success_held
-    success: NDArray[np.bool_] | None  # [E] at any step; None without infos["success"], as the next two
+    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"], as the next two
     success_held: NDArray[np.bool_] | None  # [E] as DAPG defines it
-    success_last: NDArray[np.bool_] | None  # [E] at the last step
+    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
     terminated: NDArray[np.bool_]  # [E] flagged so at the last step
     truncated: NDArray[np.bool_]  # [E] the same; an episode may be both, or neither: the recording just stops
     early_terminations: int  # steps flagged as terminated that are not the last of their episode
@@ -116,7 +116,7 @@ class Inspection:
     @property
     def horizon(self) -> int | None:
         """Steps after which the environment cuts an evaluation off; None where that is not known."""
-        return self.source.env_spec.max_episode_steps if self.source.env_spec is not None else None
+        return self.source.horizon
 
 
 def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
@@ -212,13 +212,11 @@ class _Scan:
         return repeated
 
     def _add_summary(self, episode: Episode, repeated: bool) -> None:
-        rewards, spec = episode.rewards.astype(np.float64), self.source.env_spec
-        self.rewards.append(rewards)
+        self.rewards.append(episode.rewards.astype(np.float64))
         self.early_terminations += int(np.count_nonzero(episode.terminations[:-1]))
         self.summaries.append(
             {
-                **summarise(episode, self.source.task),
-                "horizon_returns": rewards[: spec.max_episode_steps if spec is not None else None].sum(),
+                **summarise(episode, self.source),
                 "terminated": bool(episode.terminations[-1]),
                 "truncated": bool(episode.truncations[-1]),
                 "repeats": repeated,

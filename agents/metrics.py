@@ -80,13 +80,17 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 def data(dataset: OfflineDataset) -> dict[str, float]:
-    """``data/*``: the dataset's means over episodes, under the names that ``eval/*`` has for the same, and its size."""
-    statistics, reference, task = dataset.statistics, dataset.reference, dataset.task
+    """``data/*``: the dataset's means over episodes, under the names that ``eval/*`` has for the same, and its size.
+
+    Of an episode that is longer than an evaluation, the means take the steps that an evaluation would have made.
+    """
+    statistics, reference, task, spec = dataset.statistics, dataset.reference, dataset.task, dataset.env_spec
+    horizon = (spec and spec.max_episode_steps) or statistics.lengths.max()
     means = {
-        "return": statistics.returns,
-        "length": statistics.lengths,
+        "return": statistics.horizon_returns,
+        "length": np.minimum(statistics.lengths, horizon),
         "success": statistics.success,
-        "minari_score": reference and reference.score(statistics.returns),
+        "minari_score": reference and reference.score(statistics.horizon_returns),
         "d4rl_score": None,
     }
     if task is not None and statistics.d4rl_returns is not None:

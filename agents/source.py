@@ -61,6 +61,11 @@ class Source:
         task = EvaluationEnv(self.env_spec).task if self.env_spec is not None else None
         return task if task is not None and task.num_observations == self.num_observations else None
 
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which the environment cuts an evaluation off; None where that is not known."""
+        return None if self.env_spec is None else self.env_spec.max_episode_steps
+
     def error(self, episode: int, problem: str, way_out: str | None = None) -> DataError:
         way_out = way_out or f"delete {self.path.parent} to have it made or downloaded anew, or copy it again"
         return DataError(f"dataset {self.id!r}, episode {episode}: {problem}; {way_out}")

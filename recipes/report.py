@@ -104,7 +104,7 @@ class Plots:
         axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
         axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
         axes.axhline(
-            self._dataset.statistics.returns.mean(),
+            self._dataset.statistics.horizon_returns.mean(),
             color="C2",
             linestyle="--",
             linewidth=1.2,
@@ -183,9 +183,9 @@ def _dataset_row(dataset: OfflineDataset) -> list[str]:
     statistics, task, reference = dataset.statistics, dataset.task, dataset.reference
     d4rl_returns = statistics.d4rl_returns
     d4rl = None if task is None or d4rl_returns is None else task.d4rl_reference.score(d4rl_returns)
-    minari = None if reference is None else reference.score(statistics.returns)
+    minari = None if reference is None else reference.score(statistics.horizon_returns)
     scores = (_mean(d4rl), _mean(minari), _percent(statistics.success))
-    return ["mean of the dataset", str(statistics.num_episodes), _spread(statistics.returns), *scores]
+    return ["mean of the dataset", str(statistics.num_episodes), _spread(statistics.horizon_returns), *scores]
 
 
 def _spread(values: ArrayLike) -> str:

@@ -23,7 +23,7 @@ from torchrl.data import Unbounded
 from tqdm import tqdm
 
 import agents
-from agents import conversion, data, source
+from agents import conversion, data, metrics, source
 from agents.envs import adroit_task, d4rl_return, success_held
 from tests.agents.handmade import (
     ACTION_SPACE,
@@ -189,6 +189,21 @@ def test_success_is_that_of_the_steps(entries_at_reset: int) -> None:
     assert statistics.success.tolist() == [True, False, True]
     assert statistics.success_last.tolist() == [False, False, True]
     assert statistics.success_held is None  # a criterion of the Adroit tasks
+
+
+def test_what_is_set_beside_evaluations_is_of_as_many_steps() -> None:
+    late = {"success": np.array([False] * 5 + [True])}
+    path = create(episode(6, seed=0, infos=late), episode(3, seed=1, infos={"success": np.array([False, True, True])}))
+    edit_metadata(path, env_spec=gym.make("Pendulum-v1", max_episode_steps=4).spec.to_json())
+    statistics = load().statistics
+    rewards = [episode(6, seed=0)["rewards"], episode(3, seed=1)["rewards"]]
+    np.testing.assert_allclose(statistics.returns, [rewards[0].sum(), rewards[1].sum()])
+    np.testing.assert_allclose(statistics.horizon_returns, [rewards[0][:4].sum(), rewards[1].sum()])
+    assert statistics.lengths.tolist() == [6, 3]
+    assert statistics.success.tolist() == statistics.success_last.tolist() == [False, True]
+    means = metrics.data(load())
+    assert means["data/return"] == pytest.approx(np.mean(statistics.horizon_returns))
+    assert means["data/length"] == 3.5 and means["data/success"] == 0.5 and means["data/num_steps"] == 9
 
 
 @pytest.mark.parametrize("success", [np.ones(2, bool), np.array(True)])

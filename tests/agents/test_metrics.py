@@ -131,7 +131,7 @@ def test_memory_is_the_most_that_was_held_in_gigabytes() -> None:
 def dataset(**known) -> agents.OfflineDataset:
     """Two episodes; only what ``metrics.data`` reads."""
     statistics = {
-        "returns": np.array([1.0, 3.0]),
+        "horizon_returns": np.array([1.0, 3.0]),
         "lengths": np.array([5, 10]),
         "saturated_actions": 0.25,
         "num_episodes": 2,

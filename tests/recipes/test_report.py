@@ -57,7 +57,8 @@ def test_the_table_is_aligned_and_has_a_row_for_the_dataset() -> None:
     score = f"{PEN.d4rl_scores.mean():.1f}"
     assert [cell.strip() for cell in iql if cell.strip()] == ["iql", "2", "5000 ± 1000", score, "50.0", "50 %"]
     assert [cell.strip() for cell in random if cell.strip()] == ["random policy", "2", "-200 ± 100", "-", "-", "-"]
-    returns, minari = dataset.statistics.returns, dataset.reference.score(dataset.statistics.returns)
+    returns = dataset.statistics.horizon_returns
+    minari = dataset.reference.score(returns)
     spread = f"{returns.mean():.0f} ± {returns.std():.0f}"
     assert [cell.strip() for cell in data if cell.strip()] == [
         *("mean of the dataset", "8", spread, "-", f"{minari.mean():.1f}", "-")
@@ -91,7 +92,7 @@ def test_the_plot_shows_the_evaluations_beside_random_policy_and_dataset(folder,
     lines = {line.get_label(): line for line in axes[0][1].lines}
     assert [*lines["iql"].get_xdata()] == [10, 20] and [*lines["iql"].get_ydata()] == [-150.0, -120.0]
     assert {*lines["random policy"].get_ydata()} == {-200.0}
-    assert {*lines["mean of the dataset"].get_ydata()} == {dataset.statistics.returns.mean()}
+    assert {*lines["mean of the dataset"].get_ydata()} == {dataset.statistics.horizon_returns.mean()}
     assert axes[0][1].get_xlabel() == "gradient steps" and "2 episodes" in axes[0][1].get_ylabel()
 
 
