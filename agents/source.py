@@ -104,13 +104,17 @@ def open_source(dataset_id: str, *, progress: bool) -> Source:
             "set MINARI_DATASETS_PATH"
         )
     root = _minari_root()
-    path = root / dataset_id / "data"
-    if not path.is_dir():
+    if not is_here(dataset_id):
         if dataset_id in demos.dataset_ids():
             demos.make(dataset_id, progress=progress)
         else:
             _download(dataset_id, root)
-    return _read_metadata(dataset_id, path)
+    return _read_metadata(dataset_id, root / dataset_id / "data")
+
+
+def is_here(dataset_id: str) -> bool:
+    """Whether a dataset is in the local store, so that it can be opened without being made or downloaded."""
+    return (_minari_root() / dataset_id / "data").is_dir()
 
 
 # Finding, making, downloading -----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import summary
 import tables
 from config import CompareConfig
 from executors import executor
-from plan import Run, is_finished, plan
+from plan import Run, changed_data, is_finished, open_data, plan
 from pool import Outcomes, run_jobs
 from results import Curves, Section
 from run import read_csv
@@ -39,6 +39,8 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already", flush=True)
     outcomes = Outcomes({}, 0)
     if missing:
+        if config.address is None:  # else the data may be there and not here
+            open_data(run.config for run in runs if run.job in missing)
         with executor(config) as (start, workers):
             outcomes = run_jobs(missing, start=start, workers=workers)
     stopped = outcomes.exit_code > 1
@@ -53,10 +55,11 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
         num_resamples=config.num_resamples,
     )
     lost = summary.failures(runs, outcomes)
+    warnings = [*changed_data(finished), *lost]
     show(made)
     if made and not stopped:  # a whole comparison that is there stays
-        write(made, [*summary.about(finished, overrides, "compare"), *lost], config, overrides)
-    for line in lost:
+        write(made, [*summary.about(finished, overrides, "compare"), *warnings], config, overrides)
+    for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
         print("stopped; the same command goes on")

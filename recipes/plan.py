@@ -1,10 +1,10 @@
-"""Which runs a comparison or a sweep is made of, where each of them is, and whether it is finished."""
+"""Which runs a comparison or a sweep is made of, where each of them is, whether it is finished, and on which data."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import agents
 import config as settings
+from agents.algorithms import check_actions
 from agents.checkpoint import load
 from agents.errors import AgentsError, CheckpointError, ConfigError
-from config import CompareConfig, SweepConfig
+from agents.source import Source, is_here, open_source
+from config import CompareConfig, SweepConfig, TrainConfig
 from pool import Job, quoted
 from run import FREE_ON_RESUME, RunFolder, read_csv, read_settings
 
@@ -32,6 +35,7 @@ class Run:
     dataset: str
     seed: int
     job: Job
+    config: TrainConfig
 
     @property
     def folder(self) -> RunFolder:
@@ -84,7 +88,7 @@ def make_run(
     own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
     folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg), alone=alone)
     job = Job(name or f"{algorithm}/{dataset}/seed{seed}", folder, (*overrides, *own), cfg.gradient_steps)
-    return Run(algorithm, dataset, seed, job)
+    return Run(algorithm, dataset, seed, job, OmegaConf.to_object(cfg))
 
 
 def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
@@ -141,3 +145,37 @@ def is_finished(run: Run) -> bool:
         return load(folder.checkpoints.last).num_updates == run.job.gradient_steps
     except CheckpointError:
         return False
+
+
+def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
+    """Find the dataset of each run before any of them begins; what is not there yet is made or downloaded, once.
+
+    Raises:
+        DataError: if a dataset is unknown or damaged.
+        ConfigError: if an algorithm learns from actions of the other kind.
+    """
+    sources: dict[str, Source] = {}
+    for config in configs:
+        if config.dataset not in sources:
+            sources[config.dataset] = open_source(config.dataset, progress=True)
+        check_actions(config.algorithm, sources[config.dataset])
+    return sources
+
+
+def changed_data(finished: Iterable[Run]) -> list[str]:
+    """A line for each dataset that is not, today and on this machine, what finished runs were trained on."""
+    trained_on: dict[tuple[str, bool], set[str]] = {}
+    for run in finished:
+        trained_on.setdefault((run.dataset, run.config.clip_actions), set()).add(run.folder.info["dataset_fingerprint"])
+    lines = []
+    for (dataset, clip_actions), fingerprints in trained_on.items():
+        try:
+            here = is_here(dataset) and agents.load_dataset(dataset, storage="memmap", clip_actions=clip_actions)
+        except AgentsError:
+            continue  # damaged since: the runs are what they are
+        if here and fingerprints != {here.fingerprint}:
+            lines.append(
+                f"{dataset} has other data today than its runs were trained on: for runs on these, name another folder "
+                "by runs=..."
+            )
+    return lines

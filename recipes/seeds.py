@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from agents.errors import ConfigError
+from plan import open_data
 from pool import Job, run_jobs
 from run import open_run
 
@@ -53,8 +54,7 @@ def train_in_processes(cfg: DictConfig) -> None:
         ConfigError: before anything is begun, what any of the runs alone would refuse.
     """
     each = one_by_one(cfg)
-    for own in each:
-        open_run(own)
+    open_data(config for _, config, _ in map(open_run, each))
     given = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
     jobs = [
         Job(

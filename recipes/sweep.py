@@ -33,9 +33,9 @@ import tables
 from agents import statistics
 from agents.errors import ConfigError, require_choice
 from agents.metrics import EVALUATION_KEYS
-from config import SweepConfig
+from config import SweepConfig, TrainConfig
 from executors import executor
-from plan import Run, compose_settings, is_finished, make_run, on_cpu
+from plan import Run, changed_data, compose_settings, is_finished, make_run, on_cpu, open_data
 from pool import Outcome, Outcomes, quoted, run_jobs
 from results import D4RL, MINARI, RETURN
 from run import read_csv
@@ -93,8 +93,10 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
         raise ConfigError(f"{config.sweep} names no dataset; name one by dataset=ID")
     place = Path(config.runs, "sweeps", asked.name, str({**asked.fixed, **given}.get("dataset", "")))
     config = replace(config, output=config.output or str(place))
-    for point in extremes(asked):
-        plan_trial(0, point, asked, config, overrides)  # raises where a setting is wrong, before anything is run
+    # raises where a setting is wrong, before anything is run
+    possible = [plan_trial(0, point, asked, config, overrides) for point in extremes(asked)]
+    if config.address is None:  # else the data may be there and not here
+        check_data([run.config for trial in possible for run in trial.runs if not is_finished(run)], asked.metric)
     search = make_search(asked, num_trials=config.num_trials, batch=config.batch, seed=config.search_seed)
     if asked.stops_early:
         print("early_terminate is for W&B's agent: here every trial is trained to its end")
@@ -105,11 +107,32 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
         sys.exit(outcomes.exit_code)
     lost = summary.failures([run for trial in trials for run in trial.runs], outcomes)
     finished = ranking([trial for trial in trials if trial.finished], asked)
+    warnings = [*changed_data([run for trial in finished for run in trial.runs]), *lost]
     if finished:
-        publish(finished, lost, asked, config, overrides)
-    for line in lost:
+        publish(finished, warnings, asked, config, overrides)
+    for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     sys.exit(int(bool(lost)))
+
+
+def check_data(configs: Sequence[TrainConfig], metric: str) -> None:
+    """Find the data of all runs, and whether evaluations there will have the metric.
+
+    Raises:
+        DataError, ConfigError: if a run cannot be trained, or will not have it.
+    """
+    sources = open_data(configs)
+    for config in configs:
+        source = sources[config.dataset]
+        missing = {
+            "eval/d4rl_return": source.task is None,
+            "eval/d4rl_score": source.task is None,
+            "eval/minari_score": source.reference is None,
+        }
+        if config.eval_env is None and (source.env_spec is None or missing.get(metric)):
+            what = "name no environment" if source.env_spec is None else f"have no {metric}"
+            way_out = "name one by eval_env=ID" if source.env_spec is None else "choose another, as metric=eval/return"
+            raise ConfigError(f"evaluations on {config.dataset} {what}; {way_out}")
 
 
 def make_trials(
@@ -232,7 +255,7 @@ def warning(trials: Sequence[Trial], config: SweepConfig) -> Iterator[str]:
 
 
 def publish(
-    trials: Sequence[Trial], lost: Sequence[str], asked: Sweep, config: SweepConfig, overrides: Sequence[str]
+    trials: Sequence[Trial], warnings: Sequence[str], asked: Sweep, config: SweepConfig, overrides: Sequence[str]
 ) -> None:
     """Print, write and log the table."""
     output = Path(config.output)
@@ -249,7 +272,8 @@ def publish(
         log=[short(name) for name, own in asked.varied.items() if own.get("distribution") == "log_uniform_values"],
         ylabel=next(iter(columns(trials, asked))),
     )
-    title, lines = f"Sweep {asked.name}", [*summary.about(trials[0].runs, overrides, "sweep"), *lost]
+    title, runs = f"Sweep {asked.name}", [run for trial in trials for run in trial.runs]
+    lines = [*summary.about(runs, overrides, "sweep"), *warnings]
     text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint[0], f"```\n{hint[1]}\n```"]
     parts = [
         *(page.paragraph(line, "about") for line in lines),

@@ -24,6 +24,7 @@ from agents.algorithms.sac import SACConfig
 from agents.algorithms.td3_bc import TD3BCConfig
 from agents.data import Specs
 from agents.errors import ConfigError
+from agents.source import Source
 
 ALGORITHMS: dict[str, type] = {
     "awac": AWACConfig,
@@ -55,13 +56,13 @@ def tuned(algorithm: str, dataset_id: str) -> dict[str, float]:
     return table[dataset_id]
 
 
-def check_actions(config: Any, specs: Specs) -> None:
+def check_actions(config: Any, data: Specs | Source) -> None:
     """Refuse data whose actions are of the other kind.
 
     Raises:
         ConfigError: naming the registered algorithms that learn from such data.
     """
-    kind = "discrete" if specs.discrete else "continuous"
+    kind = "discrete" if data.discrete else "continuous"
     if config.actions == kind:
         return
     chosen = next((name for name, known in ALGORITHMS.items() if known is type(config)), type(config).__name__)

@@ -130,6 +130,12 @@ def test_a_run_with_other_settings_is_left_alone_and_stands_beside_the_new_one(c
     assert comparison(*other).out.startswith("1 runs, of which 1 are finished already\n")
 
 
+def test_a_dataset_that_is_not_there_is_refused_before_anything_is_run(comparison, tmp_path) -> None:
+    message = comparison("algorithms=bc", f"datasets={DATASET},test/pendulm-v0", "seeds=0").refusal()
+    assert message.startswith("dataset 'test/pendulm-v0' is not in") and "did you mean test/pendulum-v0" in message
+    assert not [*tmp_path.iterdir()]
+
+
 def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison, tmp_path) -> None:
     datasets = f"datasets=test/outside-v0,{DATASET},test/no-env-v0"
     finished = comparison("algorithms=bc", datasets, "seeds=0")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
 
+import agents
 import config
 import plan
-from agents.errors import ConfigError
-from config import CompareConfig
+from agents.errors import ConfigError, DataError
+from config import CompareConfig, TrainConfig
 from plan import compose_settings, fingerprint, place
+from run import RunFolder
 
 ANY = "demo/pen/mixed-v0"
+DATASET = "test/pendulum-v0"
 
 
 @pytest.fixture(autouse=True)
@@ -106,16 +111,43 @@ def test_a_wrong_setting_is_refused_before_anything_is_run(overrides, message, t
     assert not [*tmp_path.iterdir()]
 
 
+def made(folder: Path, gradient_steps: int = 20) -> plan.Run:
+    """A run of the pendulum."""
+    config = TrainConfig(algorithm=agents.IQLConfig(), dataset=DATASET)
+    return plan.Run("iql", DATASET, 0, plan.Job("a", folder, (), gradient_steps), config)
+
+
 def test_a_run_is_finished_when_its_last_evaluation_and_checkpoint_are_the_last(run) -> None:
     def finished(gradient_steps: int = 20) -> bool:
-        return plan.is_finished(plan.Run("iql", "a", 0, plan.Job("a", run, (), gradient_steps)))
+        return plan.is_finished(made(run, gradient_steps))
 
     assert finished() and not finished(30)
     (run / "checkpoints" / "last.safetensors").rename(run / "checkpoints" / "moved")
     assert not finished()
     Path(run / "checkpoints" / "moved").rename(run / "checkpoints" / "last.safetensors")
+    shutil.move(run / "checkpoints", run / "elsewhere")  # not kept: the results are those of the last update
+    assert finished() and not finished(30)
+    shutil.move(run / "elsewhere", run / "checkpoints")
     lines = (run / "evaluations.csv").read_text().splitlines(True)
     (run / "evaluations.csv").write_text("".join(lines[:-1]))
     assert not finished()
     (run / "evaluations.csv").unlink()
     assert not finished()
+
+
+def test_data_that_cannot_be_had_or_learnt_from_are_refused_before_anything_is_run(run) -> None:
+    iql, dqn = (TrainConfig(algorithm=config(), dataset=DATASET) for config in (agents.IQLConfig, agents.DQNConfig))
+    assert plan.open_data([iql, iql])[DATASET].id == DATASET
+    with pytest.raises(ConfigError, match="dqn learns from discrete actions, the data have continuous ones"):
+        plan.open_data([iql, dqn])
+    with pytest.raises(DataError, match="did you mean test/pendulum-v0"):
+        plan.open_data([iql, dataclasses.replace(iql, dataset="test/pendulm-v0")])
+
+
+def test_runs_on_other_data_than_todays_are_named_once(run) -> None:
+    assert plan.changed_data([made(run)]) == []
+    RunFolder(run).add_info(dataset_fingerprint="of yesterday")
+    (line,) = plan.changed_data([made(run), made(run)])
+    assert line.startswith("test/pendulum-v0 has other data today than its runs were trained on")
+    elsewhere = dataclasses.replace(made(run), dataset="test/not-here-v0")  # the results were copied without the data
+    assert plan.changed_data([elsewhere]) == []

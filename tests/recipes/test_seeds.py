@@ -103,4 +103,5 @@ def test_a_process_per_seed_leaves_what_each_leaves_alone(train, alone, tmp_path
         ours, theirs = (checkpoint.load(path / "checkpoints" / "last.safetensors") for path in (mine, other))
         assert all(torch.equal(ours.tensors[name], tensor) for name, tensor in theirs.tensors.items())
     assert "already holds a run" in train("seeds=[3,7]").refusal()
-    assert not (tmp_path / RUNS / "seed7").exists()
+    assert "did you mean test/pendulum-v0" in train("seeds=[7,8]", "dataset=test/pendulm-v0").refusal()
+    assert not (tmp_path / RUNS / "seed7").exists() and len([*tmp_path.iterdir()]) == 1

@@ -145,6 +145,9 @@ MISTAKES = {
     "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
     "metric=eval/retrun": r"unknown metric 'eval/retrun'; choose from eval/return, .*",
     "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); valid are .*",
+    "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*did you mean test/pendulum-v0.*",
+    "dataset=test/no-env-v0": r"evaluations on test/no-env-v0 name no environment; name one by eval_env=ID",
+    "metric=eval/d4rl_score": r"evaluations on test/pendulum-v0 have no eval/d4rl_score; choose another, .*",
     "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'test/pendulum-v0'.*",
 }
 
