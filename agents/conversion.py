@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.envs import AdroitTask, d4rl_return, success_held
+from agents.envs import d4rl_return, success_held
 from agents.errors import DataError, one_line
 from agents.source import Episode, Source, flat, locked, read_episodes, steps_bar, work_folder
 

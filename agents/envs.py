@@ -188,7 +188,7 @@ def find_spec(env_id: str) -> EnvSpec:
         if module:
             importlib.import_module(module)
         return gym.spec(name)
-    except (gym.error.Error, ImportError) as error:
+    except (gym.error.Error, ImportError, TypeError, ValueError) as error:
         raise DataError(f"unknown environment {env_id!r}: {one_line(error)}") from error
 
 

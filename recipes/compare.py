@@ -34,6 +34,8 @@ from run import read_csv
 
 
 def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
+    settings.require_place("runs", config.runs)
+    settings.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run.job for run in runs if not is_finished(run)]
     print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already", flush=True)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -35,10 +36,14 @@ STORAGES = ("memory", "memmap")
 PRECISIONS = ("float32", "bfloat16")
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "conf")
 EXECUTORS = ("local", "ray", "slurm")
+SHOWN = ("job", "hydra", "all")  # by --cfg
 METHODS = ("grid", "random", "tpe")
 WANDB_MODES = ("auto", "online", "offline")
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
-NO_PLACE_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+NO_PLACE_TO_WRITE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
 PLAIN_WORDS = {  # of what OmegaConf says about a value
     r"Value '(.*)' of type '.*' could not be converted to Integer": r"'\1' is not a whole number",
     r"Value '(.*)' of type '.*' could not be converted to Float": r"'\1' is not a number",
@@ -109,7 +114,7 @@ class TrainConfig:
         for name in (*counts, "num_eval_envs", "checkpoint_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "be at least 1", value)
-        require(self.seed >= 0, "seed", "be at least 0", self.seed)
+        require_seed("seed", self.seed)
         require_choice("storage", self.storage, STORAGES)
         require_choice("compile", self.compile, compilation.MODES)
         require_choice("precision", self.precision, PRECISIONS)
@@ -140,7 +145,7 @@ class EvaluateConfig:
         for name in ("num_episodes", "num_envs"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "be at least 1", value)
-        require(self.seed >= 0, "seed", "be at least 0", self.seed)
+        require_seed("seed", self.seed)
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
@@ -180,10 +185,9 @@ class CompareConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        for name in ("algorithms", "datasets", "seeds"):
-            values = getattr(self, name)
-            require(len(values) > 0 and len({*values}) == len(values), name, "be different ones, at least one", values)
-        require(all(seed >= 0 for seed in self.seeds), "seeds", "be at least 0", self.seeds)
+        for name in ("algorithms", "datasets"):
+            require_different(name, getattr(self, name))
+        require_seeds(self.seeds)
         for name in ("workers", "num_resamples"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "be at least 1", value)
@@ -221,10 +225,8 @@ class SweepConfig:
         for name in ("num_trials", "batch", "workers"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "be at least 1", value)
-        require(self.search_seed >= 0, "search_seed", "be at least 0", self.search_seed)
-        unique = len(self.seeds) > 0 and len({*self.seeds}) == len(self.seeds)
-        require(unique, "seeds", "be different ones, at least one", self.seeds)
-        require(all(seed >= 0 for seed in self.seeds), "seeds", "be at least 0", self.seeds)
+        require_seed("search_seed", self.search_seed, limit=2**32)  # NumPy's
+        require_seeds(self.seeds)
         if self.method is not None:
             require_choice("method", self.method, METHODS)
         require_choice("executor", self.executor, EXECUTORS)
@@ -259,6 +261,47 @@ class DashboardConfig:
     entity: str | None = None  # user or team; None: the account's default
     runs: str = "runs"  # without an account: folder with the W&B files of offline runs
     output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
+
+
+def require_different(name: str, values: Sequence[Any]) -> None:
+    """Refuse an empty list, or one that names something twice.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require(len(values) > 0 and len({*values}) == len(values), name, "be different ones, at least one", values)
+
+
+def require_seeds(values: Sequence[int]) -> None:
+    """Refuse seeds that are not different ones, or not seeds.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require_different("seeds", values)
+    for value in values:
+        require_seed("seeds", value)
+
+
+def require_seed(name: str, value: int, limit: int = 2**63) -> None:
+    """Refuse what a generator of random numbers does not take: torch's, unless the limit is another.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require(0 <= value < limit, name, f"be at least 0 and below 2^{limit.bit_length() - 1}", value)
+
+
+def require_place(name: str, folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that cannot be made or written, before the work whose results it is to hold.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    path = Path(folder).absolute()
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise ConfigError(f"cannot write to {folder}: {there} is no folder that may be written; choose another {name}")
 
 
 RECIPES = {
@@ -314,11 +357,14 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
             if error.errno not in NO_PLACE_TO_WRITE:
                 raise
             where = f" ({error.filename})" if error.filename else ""
-            sys.exit(_refuse(f"{error.strerror}{where}; make room or mend its rights; what was saved is whole"))
+            way_out = "make room, mend its rights or name another place"
+            sys.exit(_refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole"))
 
     try:
-        for argument in sys.argv[1:]:
+        for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""]):
             _check_argument(argument, recipe)
+            if argument == "--cfg" and following not in SHOWN:
+                raise ConfigError(f"--cfg shows {', '.join(SHOWN)}: write --cfg job for the settings of a run")
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: "=" in argument)  # Hydra wants options before settings
         with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
             folder = tempfile.TemporaryDirectory

@@ -28,6 +28,7 @@ import videos
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
 from agents.envs import find_spec
+from agents.evaluation import check_rendering
 from run import RunFolder, default_num_envs
 from versions import versions
 
@@ -38,17 +39,20 @@ def evaluate(cfg: DictConfig) -> None:
     config = settings.build(cfg, "evaluate")
     checkpoint = read_checkpoint(find(config.checkpoint))
     output = Path(config.output) if config.output else run_folder(checkpoint.path) / "evaluation"
+    settings.require_place("output", output)
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
 
     agent = checkpoint.build_agent()
     policy = agent.policy
     with evaluation_env(config, checkpoint) as env:
+        if config.video or config.eval_videos:
+            check_rendering(env)
         result = agents.evaluate(policy, env, config.num_episodes, seed=config.seed)
         random = agents.evaluate(agents.random_policy(env), env, config.num_episodes, seed=config.seed)
-        write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
         plot = {name: result, "random policy": random}
-        report.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
         print(report.table(plot))
+        write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
+        report.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
         films = {}
         if config.video:

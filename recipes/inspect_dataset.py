@@ -29,6 +29,7 @@ from verdict import quality, verdict
 def inspect(cfg: DictConfig) -> None:
     config: InspectConfig = settings.build(cfg, "inspect_dataset")
     output = Path(config.output) if config.output else Path("runs", "inspection", config.dataset)
+    settings.require_place("output", output)
     found = inspect_dataset(config.dataset)
     measured, findings = card.facts(found), verdict(found, config.good_above)
     text = card.to_text(found, measured, findings)

@@ -14,7 +14,7 @@ from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
 from agents import metrics
 from agents.checkpoint import flatten
 from agents.data import OfflineDataset
-from agents.errors import AgentsError, ConfigError
+from agents.errors import AgentsError, ConfigError, one_line
 from agents.evaluation import EvalResult
 from config import WandbConfig
 from patient import PatientLogger
@@ -26,14 +26,8 @@ QUIET = {
     "WANDB_SILENT": "true",  # else it asks the server for the user's name, to say it, and waits for the answer
     "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
 }
-PATHS = (
-    "run_dir",
-    "resume",
-    "checkpoint",
-    "output",
-    "runs",
-    "sweep",
-)  # settings that name places on this machine: they stay here
+# settings that name this machine, or places on it: they stay here
+PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep", "address")
 
 
 def make_logger(
@@ -136,10 +130,8 @@ def _wandb_logger(
                 _warn_of(error)
                 run_id = f"{run_id}-offline"  # W&B's own process does not give the id back
         return begin("offline", run_id)
-    except client.errors.Error as error:
-        raise ConfigError(
-            f"W&B refused the run ({_first_line(error)}); use wandb.mode=offline or logger=csv"
-        ) from error
+    except (client.errors.Error, ValueError) as error:  # the latter: an environment variable of W&B's is wrong
+        raise ConfigError(f"W&B refused the run ({one_line(error)}); use wandb.mode=offline or logger=csv") from error
 
 
 @functools.cache  # several runs of a process ask once

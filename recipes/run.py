@@ -49,7 +49,7 @@ from agents.data import OfflineDataset
 from agents.envs import EvaluationEnv
 from agents.errors import ConfigError, NonFiniteLossError
 from agents.stack import default_generator
-from config import TrainConfig, build
+from config import TrainConfig, build, require_place
 from versions import versions
 
 Result = TypeVar("Result")
@@ -117,6 +117,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
                 f"{folder.path} already holds a run: go on with it by resume={folder.path}, start over with "
                 "overwrite=true, or choose another run_dir"
             )
+    require_place("run_dir", folder.path)
     return folder, build(cfg, "train"), False
 
 

@@ -90,7 +90,7 @@ def read_sweep(path: str | Path) -> Sweep:
     for name, parameter in content["parameters"].items():
         _check_parameter(name, parameter)
     method, goal, run_cap = content.get("method"), metric.get("goal", "minimize"), content.get("run_cap")
-    method = OF_W_AND_B.get(method, method)
+    method = OF_W_AND_B.get(str(method), method)
     require_choice("method", method, METHODS)
     require_choice("metric.goal", goal, ("maximize", "minimize"))
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
@@ -175,7 +175,7 @@ class Proposed:
 
     def __init__(self, sweep: Sweep, *, num_trials: int, batch: int, seed: int) -> None:
         self._left, self._batch = num_trials, num_trials if sweep.method == "random" else batch
-        self._space = {name: _distribution(name, parameter) for name, parameter in sweep.varied.items()}
+        self._space = {name: _distribution(name, parameter, sweep.method) for name, parameter in sweep.varied.items()}
         self._categorical = {name for name, parameter in sweep.varied.items() if _values(parameter) is not None}
         self._study = _study(sweep, seed)
         self._open: dict[str, Any] = {}  # Optuna's trial of settings that are being tried, by the settings as text
@@ -230,8 +230,8 @@ def _optuna(method: str) -> Any:
     return optuna
 
 
-def _distribution(name: str, parameter: Mapping[str, Any]) -> BaseDistribution:
-    distributions = _optuna("tpe").distributions
+def _distribution(name: str, parameter: Mapping[str, Any], method: str) -> BaseDistribution:
+    distributions = _optuna(method).distributions
     values = _values(parameter)
     if values is not None:  # as text: Optuna takes no lists
         return distributions.CategoricalDistribution([json.dumps(value) for value in values])

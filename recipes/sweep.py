@@ -93,6 +93,8 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
         raise ConfigError(f"{config.sweep} names no dataset; name one by dataset=ID")
     place = Path(config.runs, "sweeps", asked.name, str({**asked.fixed, **given}.get("dataset", "")))
     config = replace(config, output=config.output or str(place))
+    settings.require_place("runs", config.runs)
+    settings.require_place("output", config.output)
     # raises where a setting is wrong, before anything is run
     possible = [plan_trial(0, point, asked, config, overrides) for point in extremes(asked)]
     if config.address is None:  # else the data may be there and not here

@@ -54,8 +54,8 @@ def train(cfg: DictConfig) -> None:
     env = evaluation_env(config, dataset)
     if env is not None and config.eval_videos:
         check_rendering(env)
-    random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     parts, generators = zip(*(build(each, dataset, device) for each in configs))
+    random = env and agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     sampling = parts[0].sampling
     buffers = [dataset.replay_buffer(each.batch_size, seed=each.seed, **sampling) for each in configs]
     agent, sample = parts[0], buffers[0].sample

@@ -58,7 +58,7 @@ class ExtractionConfig:
         require(self.num_candidates >= 1, "num_candidates", "be at least 1", self.num_candidates)
         positive = self.cem_iterations is None or self.cem_iterations >= 1
         require(positive, "cem_iterations", "be at least 1 or null", self.cem_iterations)
-        require(self.seed >= 0, "seed", "be at least 0", self.seed)
+        require(0 <= self.seed < 2**63, "seed", "be at least 0 and below 2^63", self.seed)
 
     @property
     def searches(self) -> bool:

@@ -40,7 +40,8 @@ MISTAKES = {
     "batch_size=${seed}": r"batch_size must be at least 1, got 0",
     "batch_size=${batch}": r"batch_size: .*'batch' not found; --help .*",
     "num_eval_envs=0": r"num_eval_envs must be at least 1, got 0",
-    "seed=-1": r"seed must be at least 0, got -1",
+    "seed=-1": r"seed must be at least 0 and below 2\^63, got -1",
+    "seed=9223372036854775808": r"seed must be at least 0 and below 2\^63, got 9223372036854775808",
     "algorithm.actor.dropout=1": r"dropout must lie in \[0, 1\), got 1.0",
     "algorithm.actor_optimizer.lr=0": r"lr must be positive, got 0.0",
     "algorithm.actor.activation=selu": r"unknown activation 'selu'; choose from elu, gelu, relu, silu, tanh",
@@ -54,6 +55,7 @@ MISTAKES = {
     "seed": r"cannot read 'seed': write name=value, lists as \[1,2\], special characters in quotes",
     "wandb.tags=[a": r"cannot read 'wandb.tags=\[a': write name=value, .*",
     "--seed 3": r"unknown option '--seed'; settings are written without dashes; options: .*",
+    "--cfg": r"--cfg shows job, hydra, all: write --cfg job for the settings of a run",
     "-m seed=0,x": r"seed: 'x' is not a whole number; --help .*",
 }
 MISTAKES_SEEN_WITH_THE_DATA = {
@@ -64,6 +66,7 @@ MISTAKES_SEEN_WITH_THE_DATA = {
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*; did you mean test/pendulum-v0.*",
     "dataset=test/cartpole-v0": r"iql learns from continuous actions, the data have discrete ones; choose from .*dqn.*",
     "eval_env=Pendulm-v1": r"unknown environment 'Pendulm-v1': .*",
+    "eval_env=.foo:bar": r"unknown environment '.foo:bar': .*",
     "eval_env=CartPole-v1": r"environment 'CartPole-v1' has .*; pass one that fits as eval_env=ID",
 }
 MISTAKES_IN_EVALUATING = {
@@ -72,7 +75,7 @@ MISTAKES_IN_EVALUATING = {
     "checkpoint=nowhere": r"no checkpoint at nowhere",
     "checkpoint=nowhere num_episodes=0": r"num_episodes must be at least 1, got 0",
     "checkpoint=nowhere num_envs=0": r"num_envs must be at least 1, got 0",
-    "checkpoint=nowhere seed=-1": r"seed must be at least 0, got -1",
+    "checkpoint=nowhere seed=-1": r"seed must be at least 0 and below 2\^63, got -1",
     "checkpoint=nowhere logger=csv": r"unknown logger 'csv'; choose from wandb, none",
     "checkpoint=nowhere algorithm.expectile=0.9": r"unknown setting 'algorithm.expectile'; valid are checkpoint, .*",
 }

@@ -241,9 +241,20 @@ def test_without_an_environment_one_has_to_be_named(train, evaluate) -> None:
     assert done.code == 0 and "minari score" in done.out
 
 
+def test_what_cannot_be_written_or_filmed_is_refused_before_the_evaluation(run, evaluate, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    never = "import agents\ndef never(*_, **__): raise AssertionError('evaluated')\nagents.evaluate = never"
+    message = evaluate(f"checkpoint={RUN}", "output=file/below", before=never).refusal()
+    assert message.startswith("cannot write to file/below: ") and message.endswith("choose another output")
+    dark = "import evaluate\ndef dark(env): raise agents.AgentsError('no OpenGL')\nevaluate.check_rendering = dark"
+    for film in ("video", "eval_videos"):
+        assert evaluate(f"checkpoint={RUN}", f"{film}=true", before=f"{never}\n{dark}").refusal() == "no OpenGL"
+    assert not (run / "evaluation").exists()
+
+
 def test_a_film_that_cannot_be_made_leaves_the_scores(run, evaluate) -> None:
     dark = "def dark(*_, **__): raise agents.AgentsError('no OpenGL here; install one')"
-    before = f"import agents\n{dark}\nagents.record_video = dark"
+    before = f"import agents, evaluate\n{dark}\nagents.record_video = dark\nevaluate.check_rendering = lambda env: None"
     finished = evaluate(f"checkpoint={RUN}", "num_episodes=1", "video=true", before=before)
     assert finished.refusal() == "no OpenGL here; install one"
     assert "random policy" in finished.out and (run / "evaluation" / "episodes.csv").exists()

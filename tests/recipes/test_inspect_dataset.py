@@ -294,6 +294,10 @@ def test_wandb_holds_tables_and_page(inspect, tmp_path, read_wandb) -> None:
         ("dataset=test/pendulm-v0", "did you mean test/pendulum-v0"),
         ("good_above=0", "good_above must lie in (0, 1], got 0.0"),
         ("logger=csv", "unknown logger 'csv'; choose from wandb, none"),
+        (
+            "output=/dev/null/x",
+            "cannot write to /dev/null/x: /dev/null is no folder that may be written; choose another output",
+        ),
         ("datset=x", "unknown setting 'datset' (did you mean dataset?)"),
     ],
 )

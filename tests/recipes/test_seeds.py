@@ -82,7 +82,7 @@ Record.save = stopping
         (("seeds=[1,1]",), "different seeds"),
         (("seeds=[]",), "different seeds"),
         (("seeds=[0,1]", "run_dir=same"), "put the seed into run_dir"),
-        (("seeds=[0,-1]",), "seed must be at least 0"),
+        (("seeds=[0,-1]",), "seed must be at least 0 and below"),
         (("seeds=[0,1]", "resume=somewhere"), "leave out seeds"),
     ],
 )

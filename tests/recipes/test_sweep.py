@@ -143,6 +143,7 @@ def test_a_trial_that_fails_is_named_and_stops_no_other(sweep, tmp_path, read_cs
 
 MISTAKES = {
     "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
+    "output=/dev/null/x": r"cannot write to /dev/null/x: /dev/null is no folder .*; choose another output",
     "metric=eval/retrun": r"unknown metric 'eval/retrun'; choose from eval/return, .*",
     "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); valid are .*",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*did you mean test/pendulum-v0.*",
@@ -163,7 +164,7 @@ OUT_OF_RANGE = {
     "num_trials": (0, "num_trials must be at least 1, got 0"),
     "batch": (0, "batch must be at least 1, got 0"),
     "workers": (0, "workers must be at least 1, got 0"),
-    "search_seed": (-1, "search_seed must be at least 0, got -1"),
+    "search_seed": (2**32, r"search_seed must be at least 0 and below 2\^32, got 4294967296"),
     "seeds": ([0, 0], r"seeds must be different ones, at least one, got \[0, 0\]"),
     "executor": ("spark", "unknown executor 'spark'; choose from local, ray, slurm"),
     "logger": ("csv", "unknown logger 'csv'; choose from wandb, none"),
