@@ -19,7 +19,6 @@ from agents.envs import AdroitTask, palm_to_object
 Array = NDArray[np.float64]
 COEFFICIENT = 0.1  # of the distance, plus or minus; per metre
 TOLERANCE = 0.03  # how far a fit may be from it
-STEP_SECONDS = 0.01
 HAMMER_HEAD = np.array([-0.2, 0.0, -0.04])  # in the hammer's frame, metres
 NAIL_FROM_GOAL = np.array([-0.0848155504, -0.0329745617, 0.0])  # at reset, metres; the board only moves up and down
 

@@ -15,6 +15,8 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Generator, Tensor, nn
 from torchrl.data import Bounded
 
+from agents.networks import sharing_tensors
+
 ELITE_SHARE = 0.1  # of the candidates, at least two: what the cross-entropy method fits its next Gaussian to
 NUM_SETS = 64  # of random numbers, that the steps of an episode use in turns
 
@@ -121,10 +123,9 @@ def searching_policy(
         settings: those of :class:`SearchingPolicy`.
     """
     network = actor[0].module
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     asked = copy.deepcopy(critics)
     critic_params.to_module(asked)
-    policy = SearchingPolicy(copy.deepcopy(network, shared), asked.module, **settings)
+    policy = SearchingPolicy(sharing_tensors(network), asked.module, **settings)
     return TensorDictModule(policy, in_keys=["observation", "memory"], out_keys=["action", "memory"]).eval()
 
 

@@ -115,8 +115,8 @@ def fetch(reference: str, folder: Path) -> Path:
         folder: where a folder of its own is made for each version.
 
     Raises:
-        ConfigError: if the reference is not of that form, or W&B refuses it; one line.
-        CheckpointError: if the file is not what was logged.
+        ConfigError: if W&B refuses; one line.
+        CheckpointError: if the reference is not of that form, or the file is not what was logged.
     """
     address = reference.removeprefix(PREFIX)
     if not re.fullmatch(r"[^/:]+/[^/:]+/[^/:]+:[^/:]+", address):

@@ -3,7 +3,7 @@
 For example:
 
     python recipes/compare.py algorithms=iql,bc datasets=demo/pen/mixed-v0,demo/hammer/mixed-v0 seeds=0,1,2
-    python recipes/compare.py algorithms=iql,iql_corl gradient_steps=5000 algorithm.batch_size=512
+    python recipes/compare.py algorithms=iql,iql_corl gradient_steps=5000 batch_size=512
     python recipes/compare.py algorithms=iql,bc executor=slurm slurm.partition=cpu
 
 Any other setting of recipes/train.py is handed on to every run. Interrupt it and call it again: it goes on.

@@ -95,9 +95,9 @@ class TrainConfig:
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
     checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
     device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
-    compile: str = "auto"  # of updates, for speed alone: off, trace, inductor, or auto: the fastest here, measured
+    compile: str = "auto"  # of updates: off, trace, inductor, or auto: the last, unless another is clearly faster
     precision: str = "float32"  # of the products in the networks: float32 or bfloat16; parameters stay float32
-    matmul_precision: str = "auto"  # torch's, of float32 products: highest, high, medium or auto: the fastest exact one
+    matmul_precision: str = "auto"  # torch's, of float32 products: highest, high, medium, or auto: as exact, and fast
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name

@@ -40,6 +40,7 @@ class Job:
         overrides: settings of ``recipes/train.py`` as typed, without ``run_dir``, ``resume`` and ``overwrite``.
         gradient_steps: updates in all, to tell how far it is.
         start_over: overwrite what was begun rather than go on with it.
+        script: one that does what ``recipes/train.py`` does and knows more algorithms; None: that one.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Job:
     overrides: tuple[str, ...]
     gradient_steps: int
     start_over: bool = False
+    script: Path | None = None
 
     def arguments(self) -> list[str]:
         """Of ``recipes/train.py``: a run that was begun goes on, with those of the settings that it may change then."""
@@ -58,7 +60,7 @@ class Job:
         return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]
 
     def command(self) -> list[str]:
-        return [sys.executable, str(TRAIN), *self.arguments()]
+        return [sys.executable, str(self.script or TRAIN), *self.arguments()]
 
 
 @dataclass(frozen=True)

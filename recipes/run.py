@@ -8,7 +8,9 @@ The folder:
               evaluations.csv    a row per evaluation
               returns.png        the evaluations as a curve, beside a random policy and the dataset
               training.png       the columns of metrics.csv as curves
+              videos/            with eval_videos=true
               checkpoints/       last, previous and best, as safetensors
+              output.log         what it printed, where several are made at the same time
               wandb/             with logger=wandb
 """
 

@@ -63,6 +63,7 @@ def train_in_processes(cfg: DictConfig) -> None:
             overrides=(*given, f"seed={own.seed}"),
             gradient_steps=own.gradient_steps,
             start_over=own.overwrite,
+            script=Path(sys.argv[0]).resolve(),
         )
         for own in each
     ]

@@ -66,9 +66,9 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}"
 
 
-def spread(cell: Cell, plus_minus: str = "±") -> str:
+def spread(cell: Cell) -> str:
     """Mean and standard error."""
-    return number(cell.mean) if math.isnan(cell.error) else f"{number(cell.mean)} {plus_minus} {number(cell.error)}"
+    return number(cell.mean) if math.isnan(cell.error) else f"{number(cell.mean)} ± {number(cell.error)}"
 
 
 def _interval(estimate: Estimate, name: str) -> str:

@@ -120,8 +120,8 @@ def train(cfg: DictConfig) -> None:
     if interrupt.signal:
         for record in records:
             record.close(exit_code=interrupt.exit_code)
-        places = " and ".join(f"resume={folder.path}" for folder in folders)
-        print(f"stopped after step {step}; go on with: python {sys.argv[0]} {places}")
+        for folder in folders:
+            print(f"stopped after step {step}; go on with: python {sys.argv[0]} resume={folder.path}")
         sys.exit(interrupt.exit_code)
     for record in records:
         record.finish()

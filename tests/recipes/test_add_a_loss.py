@@ -86,8 +86,10 @@ def test_the_readmes_loss_is_an_algorithm_like_any_other(copy_of_the_project, re
     assert {"train/loss_actor", "train/action_error"} <= read_csv(folder / "metrics.csv")[-1].keys()
 
     name = folder.parts[-4]
-    contract = run(copy_of_the_project, "-m", "pytest", "tests/test_contract.py", "-qk", name)
-    assert re.search(r"^\d\d passed, \d+ deselected", contract, re.MULTILINE), contract
+    concerned = ["tests/test_contract.py", "tests/test_architecture.py", "tests/recipes/test_config.py"]
+    chosen = f"{name} or architecture or preset or ilq"
+    tests = run(copy_of_the_project, "-m", "pytest", *concerned, "-qk", chosen)
+    assert re.search(r"^\d\d\d passed, \d+ deselected", tests, re.MULTILINE), tests
 
 
 def test_a_torchrl_loss_from_outside_trains_through_the_recipe(run_recipe, read_csv, tmp_path) -> None:
@@ -100,3 +102,14 @@ def test_a_torchrl_loss_from_outside_trains_through_the_recipe(run_recipe, read_
     assert last["step"] == "20" and {"train/loss_actor", "train/loss_value", "train/lr_all"} <= last.keys()
     assert [row["step"] for row in read_csv(tmp_path / "run/evaluations.csv")] == ["10", "20"]
     assert "gamma: 0.5" in (tmp_path / "run/config.yaml").read_text()
+
+
+def test_seeds_of_a_loss_from_outside_are_processes_of_its_own_script(run_recipe, tmp_path) -> None:
+    (tmp_path / "outsider.py").write_text(OUTSIDER)
+    script, recipes = tmp_path / "mine.py", str(REPOSITORY / "recipes")
+    script.write_text(f"import sys\nsys.path.append({recipes!r})\nimport outsider, train\ntrain.main()\n")
+    settings = (*QUICK, "compile=off", "run_dir=runs/seed${seed}", "algorithm=outsider", "seeds=[3]")
+    known = f"import sys; sys.path.append({str(tmp_path)!r}); import outsider; sys.argv[0] = {str(script)!r}"
+    done = run_recipe("train", *settings, cwd=tmp_path, before=known)
+    assert done.code == 0, done.out + done.err
+    assert (tmp_path / "runs/seed3/checkpoints/last.safetensors").exists()

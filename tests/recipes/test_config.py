@@ -14,7 +14,8 @@ import agents
 import config
 from agents.adam import AdamConfig
 
-PRESETS = sorted(path.removesuffix(".yaml") for path in os.listdir(os.path.join(config.CONF, "algorithm")))
+FILES = {path.removesuffix(".yaml") for path in os.listdir(os.path.join(config.CONF, "algorithm"))}
+PRESETS = sorted(FILES | agents.ALGORITHMS.keys())
 CHOICE = f"choose from {', '.join(PRESETS)}"
 
 # what is typed, and what the line has to say
