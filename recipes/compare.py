@@ -34,13 +34,13 @@ from run import read_csv
 
 
 def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
-    settings.require_place("runs", config.runs)
     settings.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run.job for run in runs if not is_finished(run)]
     print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already", flush=True)
     outcomes = Outcomes({}, 0)
     if missing:
+        settings.require_place("runs", config.runs)
         if config.address is None:  # else the data may be there and not here
             open_data(run.config for run in runs if run.job in missing)
         with executor(config) as (start, workers):

@@ -93,12 +93,14 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
         raise ConfigError(f"{config.sweep} names no dataset; name one by dataset=ID")
     place = Path(config.runs, "sweeps", asked.name, str({**asked.fixed, **given}.get("dataset", "")))
     config = replace(config, output=config.output or str(place))
-    settings.require_place("runs", config.runs)
     settings.require_place("output", config.output)
     # raises where a setting is wrong, before anything is run
     possible = [plan_trial(0, point, asked, config, overrides) for point in extremes(asked)]
-    if config.address is None:  # else the data may be there and not here
-        check_data([run.config for trial in possible for run in trial.runs if not is_finished(run)], asked.metric)
+    missing = [run.config for trial in possible for run in trial.runs if not is_finished(run)]
+    if missing:
+        settings.require_place("runs", config.runs)
+        if config.address is None:  # else the data may be there and not here
+            check_data(missing, asked.metric)
     search = make_search(asked, num_trials=config.num_trials, batch=config.batch, seed=config.search_seed)
     if asked.stops_early:
         print("early_terminate is for W&B's agent: here every trial is trained to its end")
