@@ -65,8 +65,8 @@ def describe(dataset: OfflineDataset) -> Any:
             "env": dataset.env_spec and dataset.env_spec.id,
             **{key.removeprefix("data/"): value for key, value in metrics.data(dataset).items()},
             **{name: float(getattr(statistics, name)) for name in NUMBERS},
-            "return_min": float(statistics.returns.min()),
-            "return_max": float(statistics.returns.max()),
+            "return_min": float(statistics.horizon_returns.min()),
+            "return_max": float(statistics.horizon_returns.max()),
         },
     )
     uri = f"minari://{dataset.id}?fingerprint={dataset.fingerprint}"
@@ -122,7 +122,7 @@ def fetch(reference: str, folder: Path) -> Path:
     if not re.fullmatch(r"[^/:]+/[^/:]+/[^/:]+:[^/:]+", address):
         raise CheckpointError(f"{reference} names no checkpoint: write {PREFIX}entity/project/name:alias")
     client = wandb_client()
-    if not client.login(prompt=False, verify=False):
+    if not asked(lambda: client.login(prompt=False, verify=False)):
         raise CheckpointError(f"{reference} is in W&B, and there is no account here: wandb login, or set WANDB_API_KEY")
     artifact = asked(lambda: client.Api(timeout=20).artifact(address))
     place = folder.joinpath(*address.split(":")[0].split("/"), artifact.version)

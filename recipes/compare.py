@@ -27,7 +27,7 @@ import summary
 import tables
 from config import CompareConfig
 from executors import executor
-from plan import Run, changed_data, is_finished, open_data, plan
+from plan import Run, changed_data, is_finished, plan, prepare
 from pool import Outcomes, run_jobs
 from results import Curves, Section
 from run import read_csv
@@ -36,15 +36,16 @@ from run import read_csv
 def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     settings.require_place("output", config.output)
     runs = plan(config, overrides)
-    missing = [run.job for run in runs if not is_finished(run)]
+    missing = [run for run in runs if not is_finished(run)]
     print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already", flush=True)
+    warnings = changed_data(run for run in runs if run not in missing)
+    for line in warnings:
+        print(f"warning: {line}", file=sys.stderr)
     outcomes = Outcomes({}, 0)
     if missing:
-        settings.require_place("runs", config.runs)
-        if config.address is None:  # else the data may be there and not here
-            open_data(run.config for run in runs if run.job in missing)
         with executor(config) as (start, workers):
-            outcomes = run_jobs(missing, start=start, workers=workers)
+            prepare(missing, config)
+            outcomes = run_jobs([run.job for run in missing], start=start, workers=workers)
     stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]
     made = results.sections(
@@ -57,11 +58,10 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
         num_resamples=config.num_resamples,
     )
     lost = summary.failures(runs, outcomes)
-    warnings = [*changed_data(finished), *lost]
     show(made)
     if made and not stopped:  # a whole comparison that is there stays
-        write(made, [*summary.about(finished, overrides, "compare"), *warnings], config, overrides)
-    for line in warnings:
+        write(made, [*summary.about(finished, overrides, "compare"), *warnings, *lost], config, overrides)
+    for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
         print("stopped; the same command goes on")

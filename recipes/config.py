@@ -299,9 +299,11 @@ def require_place(name: str, folder: str | os.PathLike[str]) -> None:
         ConfigError: naming the setting.
     """
     path = Path(folder).absolute()
-    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    there = next(filter(os.path.exists, (path, *path.parents)), path)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise ConfigError(f"cannot write to {folder}: {there} is no folder that may be written; choose another {name}")
+        raise ConfigError(
+            f"cannot write to {folder}: {there} is no folder that may be written; name another place by {name}=..."
+        )
 
 
 RECIPES = {

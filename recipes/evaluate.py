@@ -55,13 +55,15 @@ def evaluate(cfg: DictConfig) -> None:
         report.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
         films = {}
-        if config.video:
-            films["video"] = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
-        if config.eval_videos:
-            films |= videos.make(output, agent, env, result.returns, step=checkpoint.num_updates, seed=config.seed)
-        for path in films.values():
-            print(f"video:  {path}")
-    log(config, checkpoint, output, result, films)
+        try:
+            if config.video:
+                films["video"] = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
+            if config.eval_videos:
+                films |= videos.make(output, agent, env, result.returns, step=checkpoint.num_updates, seed=config.seed)
+        finally:  # the scores of an evaluation are worth a run, with a film or without
+            for path in films.values():
+                print(f"video:  {path}")
+            log(config, checkpoint, output, result, films)
 
 
 def find(checkpoint: str) -> Path:

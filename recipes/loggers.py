@@ -117,8 +117,8 @@ def _wandb_logger(
             ),
         )
 
-    has_key = wandb.mode != "offline" and client.login(prompt=False, verify=False)
     try:
+        has_key = wandb.mode != "offline" and client.login(prompt=False, verify=False)
         if wandb.mode == "online" and not has_key:
             return begin("online", run_id)  # to be refused
         if has_key and _server_answers(wandb.timeout):
@@ -165,7 +165,7 @@ def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:
     """What the run is trained on, ``data/*``, in W&B alone; once, before the first update."""
     if isinstance(logger, PatientLogger):
         logger.tell(lambda: logger.log_metrics(metrics.data(dataset), step=0))
-        logger.tell(lambda: logger.log_histogram("data/returns", dataset.statistics.returns, step=0, bins=32))
+        logger.tell(lambda: logger.log_histogram("data/returns", dataset.statistics.horizon_returns, step=0, bins=32))
 
 
 def log_scalars(logger: Logger | None, scalars: Mapping[str, float], step: int) -> None:

@@ -139,12 +139,23 @@ def is_finished(run: Run) -> bool:
     steps = [int(row["step"]) for row in read_csv(folder.evaluations_file)]
     if steps[-1:] != [run.job.gradient_steps]:
         return False
-    if not (folder.checkpoints.last.exists() or folder.checkpoints.previous.exists()):
-        return True
+    if not folder.has_checkpoint:
+        return folder.had_checkpoint
     try:
         return load(folder.checkpoints.last).num_updates == run.job.gradient_steps
     except CheckpointError:
         return False
+
+
+def prepare(missing: Sequence[Run], config: CompareConfig | SweepConfig) -> dict[str, Source]:
+    """Look at the folders and, where the runs are made here, at the data, before any of the runs begins.
+
+    Raises:
+        DataError, ConfigError: as :func:`open_data`; or if a folder cannot be made.
+    """
+    for folder in {run.folder.path.parent: None for run in missing}:
+        settings.require_place("runs", folder)
+    return open_data(run.config for run in missing) if config.executor == "local" else {}
 
 
 def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
@@ -166,16 +177,17 @@ def changed_data(finished: Iterable[Run]) -> list[str]:
     """A line for each dataset that is not, today and on this machine, what finished runs were trained on."""
     trained_on: dict[tuple[str, bool], set[str]] = {}
     for run in finished:
-        trained_on.setdefault((run.dataset, run.config.clip_actions), set()).add(run.folder.info["dataset_fingerprint"])
+        fingerprint = run.folder.info.get("dataset_fingerprint", "unknown")
+        trained_on.setdefault((run.dataset, run.config.clip_actions), set()).add(fingerprint)
     lines = []
     for (dataset, clip_actions), fingerprints in trained_on.items():
         try:
             here = is_here(dataset) and agents.load_dataset(dataset, storage="memmap", clip_actions=clip_actions)
-        except AgentsError:
+        except (AgentsError, OSError):
             continue  # damaged since: the runs are what they are
         if here and fingerprints != {here.fingerprint}:
             lines.append(
-                f"{dataset} has other data today than its runs were trained on: for runs on these, name another folder "
-                "by runs=..."
+                f"{dataset} has other data here and now than finished runs were trained on: for runs on these, name "
+                "another folder by runs=..."
             )
     return lines

@@ -19,7 +19,7 @@ from agents import metrics
 from agents.agent import check_finite
 from agents.errors import one_line
 from config import TrainConfig
-from run import CsvLog, RunFolder, Saver, claim, read_csv
+from run import CsvLog, RunFolder, Saver, claim
 from versions import of_both, versions
 
 
@@ -57,8 +57,6 @@ class Record:
         self._random = random
         self.last_step = self._saver.restore() if resuming else 0
         last_step = self.last_step if resuming else None
-        if last_step == 0:
-            self._keep_results()
         if resuming and last_step < self._config.gradient_steps:
             self._note_versions()
         self._metrics_log = CsvLog(self._folder.metrics_file, last_step=last_step)
@@ -77,29 +75,12 @@ class Record:
             loggers.log_data(self._logger, self._dataset)
         self._plots = report.Plots(self._folder, self._algorithm, self._dataset, random)
 
-    def _keep_results(self) -> None:
-        """A run without a checkpoint begins anew: right where it was killed before the first one, wrong where it was
-        deleted.
-
-        Raises:
-            ConfigError: if there are results of later steps than that of the first checkpoint.
-        """
-        config, folder = self._config, self._folder
-        first = min(config.checkpoint_every or config.eval_every, config.gradient_steps)
-        first = first if self._env is None else min(first, config.eval_every)
-        for file in (folder.evaluations_file, folder.metrics_file):
-            if file.exists() and any(int(row["step"]) > first for row in read_csv(file)):
-                raise agents.ConfigError(
-                    f"{folder.path} has results, and no checkpoint to go on from: put its checkpoints/ back, or start "
-                    f"over by run_dir={folder.path} overwrite=true"
-                )
-
     def _note_versions(self) -> None:
         """Of the rest of the run, where they are others; it may end elsewhere than it would have."""
-        before = self._folder.info.get("versions", {}) if self.last_step else {}
-        both = of_both(before, versions())
-        for name, version in both.items():
-            if version != before.get(name, version):
+        before, now = self._folder.info.get("versions", {}), versions()
+        both = of_both(before, now) if self.last_step else now
+        for name, version in both.items() if self.last_step else ():
+            if version != before.get(name):
                 print(f"warning: the run goes on with another version of {name}: {version}", file=sys.stderr)
         self._folder.add_info(versions=both)
 

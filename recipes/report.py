@@ -133,7 +133,8 @@ def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
     spaces = {**edges, "wspace": 0.3, "hspace": 0.4}
     figure, grid = plt.subplots(lines, columns, figsize=(width, height), dpi=100, squeeze=False, gridspec_kw=spaces)
     for axes, key in zip(grid.flat, keys):
-        axes.plot(steps, [float(row[key]) for row in rows], linewidth=1.0, marker="." if len(rows) < 30 else "")
+        values = [float(row[key] or "nan") for row in rows]  # a column may begin later than the others
+        axes.plot(steps, values, linewidth=1.0, marker="." if len(rows) < 30 else "")
         axes.set_title(key, fontsize=9)
         axes.set_xlim(0, steps[-1])
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -149,7 +149,7 @@ def _cells(
 def _curve(protocol: Protocol, curves: Curves, dataset: str, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps at which all seeds were evaluated, ``[P]``, and the scores there, ``[S, P]``."""
     runs = [
-        {row["step"]: row[protocol.key] for row in rows}
+        {row["step"]: row[protocol.key] for row in rows if protocol.key in row}
         for key, rows in curves.items()
         if key[:2] == (dataset, algorithm)
     ]

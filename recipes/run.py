@@ -90,6 +90,15 @@ class RunFolder:
         return self.config_file.exists() and self.info_file.exists()
 
     @property
+    def has_checkpoint(self) -> bool:
+        return self.checkpoints.last.exists() or self.checkpoints.previous.exists()
+
+    @property
+    def had_checkpoint(self) -> bool:
+        """Whether there was one for certain: each is saved before the next evaluation."""
+        return self.evaluations_file.exists() and len(read_csv(self.evaluations_file)) > 1
+
+    @property
     def info(self) -> dict[str, Any]:
         return json.loads(self.info_file.read_text())
 
@@ -247,6 +256,11 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     folder = RunFolder(cfg.resume)
     if not folder.holds_run:
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
+    if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
+        raise ConfigError(
+            f"{folder.path} has results and no checkpoint to go on from: put its checkpoints/ back, or start a new run "
+            "in another run_dir"
+        )
     saved = read_settings(folder)
     given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
     if {"run_dir", "overwrite"} & set(given):
@@ -344,7 +358,7 @@ class Saver:
         buffer: TensorDictReplayBuffer,
         generator: Generator | None = None,
     ) -> None:
-        self._checkpoints = folder.checkpoints
+        self._folder, self._checkpoints = folder, folder.checkpoints
         self._config, self._dataset, self._agent = config, dataset, agent
         self._random = generator or default_generator(agent.device)
         self._batches = buffer._rng  # TorchRL gives no public way to the generator, all that a resume needs of a buffer
@@ -394,7 +408,7 @@ class Saver:
 
     def restore(self) -> int:
         """Go back to the newest readable checkpoint; returns its step, 0 when there is none yet."""
-        if not (self._checkpoints.last.exists() or self._checkpoints.previous.exists()):
+        if not self._folder.has_checkpoint:
             return 0
         checkpoint, warning = self._checkpoints.load_latest()
         if warning:

@@ -54,7 +54,9 @@ def train_in_processes(cfg: DictConfig) -> None:
         ConfigError: before anything is begun, what any of the runs alone would refuse.
     """
     each = one_by_one(cfg)
-    open_data(config for _, config, _ in map(open_run, each))
+    configs = [open_run(own)[1] for own in each]
+    open_data(configs)
+    script = Path(sys.argv[0]).resolve()  # which may know more algorithms than recipes/train.py
     given = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
     jobs = [
         Job(
@@ -63,7 +65,7 @@ def train_in_processes(cfg: DictConfig) -> None:
             overrides=(*given, f"seed={own.seed}"),
             gradient_steps=own.gradient_steps,
             start_over=own.overwrite,
-            script=Path(sys.argv[0]).resolve(),
+            script=script if script.is_file() else None,
         )
         for own in each
     ]

@@ -17,7 +17,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ import tables
 from agents import statistics
 from agents.errors import ConfigError, require_choice
 from agents.metrics import EVALUATION_KEYS
-from config import SweepConfig, TrainConfig
+from agents.source import Source
+from config import SweepConfig
 from executors import executor
-from plan import Run, changed_data, compose_settings, is_finished, make_run, on_cpu, open_data
+from plan import Run, changed_data, compose_settings, is_finished, make_run, on_cpu, prepare
 from pool import Outcome, Outcomes, quoted, run_jobs
 from results import D4RL, MINARI, RETURN
 from run import read_csv
@@ -94,13 +95,8 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
     place = Path(config.runs, "sweeps", asked.name, str({**asked.fixed, **given}.get("dataset", "")))
     config = replace(config, output=config.output or str(place))
     settings.require_place("output", config.output)
-    # raises where a setting is wrong, before anything is run
-    possible = [plan_trial(0, point, asked, config, overrides) for point in extremes(asked)]
-    missing = [run.config for trial in possible for run in trial.runs if not is_finished(run)]
-    if missing:
-        settings.require_place("runs", config.runs)
-        if config.address is None:  # else the data may be there and not here
-            check_data(missing, asked.metric)
+    for point in extremes(asked):
+        plan_trial(0, point, asked, config, overrides)  # raises where a setting is wrong, before anything is run
     search = make_search(asked, num_trials=config.num_trials, batch=config.batch, seed=config.search_seed)
     if asked.stops_early:
         print("early_terminate is for W&B's agent: here every trial is trained to its end")
@@ -119,24 +115,21 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
     sys.exit(int(bool(lost)))
 
 
-def check_data(configs: Sequence[TrainConfig], metric: str) -> None:
-    """Find the data of all runs, and whether evaluations there will have the metric.
+def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
+    """Refuse a metric that evaluations of a run will not have, as far as its data are known here.
 
     Raises:
-        DataError, ConfigError: if a run cannot be trained, or will not have it.
+        ConfigError: naming the data and a way out.
     """
-    sources = open_data(configs)
-    for config in configs:
-        source = sources[config.dataset]
-        missing = {
-            "eval/d4rl_return": source.task is None,
-            "eval/d4rl_score": source.task is None,
-            "eval/minari_score": source.reference is None,
-        }
-        if config.eval_env is None and (source.env_spec is None or missing.get(metric)):
-            what = "name no environment" if source.env_spec is None else f"have no {metric}"
-            way_out = "name one by eval_env=ID" if source.env_spec is None else "choose another, as metric=eval/return"
-            raise ConfigError(f"evaluations on {config.dataset} {what}; {way_out}")
+    for run in runs:
+        source = sources.get(run.dataset)
+        if source is None or run.config.eval_env is not None:
+            continue
+        if source.env_spec is None:
+            raise ConfigError(f"evaluations on {run.dataset} name no environment; name one by eval_env=ID")
+        of_task, of_reference = metric.startswith("eval/d4rl"), metric == "eval/minari_score"
+        if (of_task and source.task is None) or (of_reference and source.reference is None):
+            raise ConfigError(f"evaluations on {run.dataset} have no {metric}; choose another, as metric=eval/return")
 
 
 def make_trials(
@@ -154,12 +147,13 @@ def make_trials(
             ]
             trials += new
             runs = [run for trial in new for run in trial.runs]
-            missing = {run.job.folder: run.job for run in runs if not is_finished(run)}  # two trials may share a run
+            missing = {run.job.folder: run for run in runs if not is_finished(run)}  # two trials may share a run
             print(f"trials {new[0].number}-{trials[-1].number}: {len(runs)} runs, ", end="")
             print(f"of which {len(runs) - len(missing)} are finished already", flush=True)
             if missing:
                 start, workers = at_work = at_work or stack.enter_context(executor(config))
-                made = run_jobs([*missing.values()], start=start, workers=workers)
+                check_metric(asked.metric, prepare([*missing.values()], config), [*missing.values()])
+                made = run_jobs([run.job for run in missing.values()], start=start, workers=workers)
                 outcomes |= made.jobs
                 if made.exit_code > 1:
                     return trials, made

@@ -34,11 +34,11 @@ def differences(runs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 def of_both(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """The versions of a run that goes on with others: ``2.12.0, then 2.13.0`` where they differ."""
-    known = {name: before.get(name, version) for name, version in now.items()}
-    return {
-        name: earlier if earlier.split(", then ")[-1] == now[name] else f"{earlier}, then {now[name]}"
-        for name, earlier in known.items()
-    }
+    both = {**before, **now}
+    for name, version in now.items():
+        earlier = before.get(name, "unknown")
+        both[name] = earlier if earlier.split(", then ")[-1] == version else f"{earlier}, then {version}"
+    return both
 
 
 def _version(name: str) -> str:

@@ -245,7 +245,7 @@ def test_what_cannot_be_written_or_filmed_is_refused_before_the_evaluation(run, 
     (tmp_path / "file").touch()
     never = "import agents\ndef never(*_, **__): raise AssertionError('evaluated')\nagents.evaluate = never"
     message = evaluate(f"checkpoint={RUN}", "output=file/below", before=never).refusal()
-    assert message.startswith("cannot write to file/below: ") and message.endswith("choose another output")
+    assert message.startswith("cannot write to file/below: ") and message.endswith("name another place by output=...")
     dark = "import evaluate\ndef dark(env): raise agents.AgentsError('no OpenGL')\nevaluate.check_rendering = dark"
     for film in ("video", "eval_videos"):
         assert evaluate(f"checkpoint={RUN}", f"{film}=true", before=f"{never}\n{dark}").refusal() == "no OpenGL"
@@ -255,6 +255,8 @@ def test_what_cannot_be_written_or_filmed_is_refused_before_the_evaluation(run, 
 def test_a_film_that_cannot_be_made_leaves_the_scores(run, evaluate) -> None:
     dark = "def dark(*_, **__): raise agents.AgentsError('no OpenGL here; install one')"
     before = f"import agents, evaluate\n{dark}\nagents.record_video = dark\nevaluate.check_rendering = lambda env: None"
-    finished = evaluate(f"checkpoint={RUN}", "num_episodes=1", "video=true", before=before)
+    logged = ("logger=wandb", "wandb.mode=offline")
+    finished = evaluate(f"checkpoint={RUN}", "num_episodes=1", "video=true", *logged, before=before)
+    assert [*(run / "evaluation" / "wandb").glob("offline-run-*")]
     assert finished.refusal() == "no OpenGL here; install one"
     assert "random policy" in finished.out and (run / "evaluation" / "episodes.csv").exists()

@@ -296,7 +296,7 @@ def test_wandb_holds_tables_and_page(inspect, tmp_path, read_wandb) -> None:
         ("logger=csv", "unknown logger 'csv'; choose from wandb, none"),
         (
             "output=/dev/null/x",
-            "cannot write to /dev/null/x: /dev/null is no folder that may be written; choose another output",
+            "cannot write to /dev/null/x: /dev/null is no folder that may be written; name another place by output=...",
         ),
         ("datset=x", "unknown setting 'datset' (did you mean dataset?)"),
     ],

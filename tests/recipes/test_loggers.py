@@ -114,6 +114,13 @@ def test_offline_the_network_is_never_asked(logged, logged_by_default) -> None:
     assert "NETWORK" not in logged.out and "NETWORK" not in logged_by_default.out
 
 
+@pytest.mark.parametrize("mode", ["auto", "offline"])
+def test_a_wrong_variable_of_wandbs_is_refused_in_one_line(mode, train, tmp_path) -> None:
+    finished = train("logger=wandb", f"wandb.mode={mode}", before=BEFORE, WANDB_MODE="onlin")
+    assert re.fullmatch(r"W&B refused the run \(.*onlin.*\); use wandb.mode=offline or logger=csv", finished.refusal())
+    assert not (tmp_path / RUN).exists()
+
+
 def test_online_without_an_account_is_refused_in_one_line(train, tmp_path) -> None:
     finished = train("logger=wandb", "wandb.mode=online", before=BEFORE)
     assert re.fullmatch(r"W&B refused the run \(.*\); use wandb.mode=offline or logger=csv", finished.refusal())

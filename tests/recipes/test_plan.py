@@ -121,14 +121,16 @@ def test_a_run_is_finished_when_its_last_evaluation_and_checkpoint_are_the_last(
     def finished(gradient_steps: int = 20) -> bool:
         return plan.is_finished(made(run, gradient_steps))
 
+    lines = (run / "evaluations.csv").read_text().splitlines(True)
     assert finished() and not finished(30)
     (run / "checkpoints" / "last.safetensors").rename(run / "checkpoints" / "moved")
     assert not finished()
     Path(run / "checkpoints" / "moved").rename(run / "checkpoints" / "last.safetensors")
     shutil.move(run / "checkpoints", run / "elsewhere")  # not kept: the results are those of the last update
     assert finished() and not finished(30)
+    (run / "evaluations.csv").write_text("".join(lines[:1] + lines[-1:]))  # killed before the first was written
+    assert not finished()
     shutil.move(run / "elsewhere", run / "checkpoints")
-    lines = (run / "evaluations.csv").read_text().splitlines(True)
     (run / "evaluations.csv").write_text("".join(lines[:-1]))
     assert not finished()
     (run / "evaluations.csv").unlink()
@@ -148,6 +150,6 @@ def test_runs_on_other_data_than_todays_are_named_once(run) -> None:
     assert plan.changed_data([made(run)]) == []
     RunFolder(run).add_info(dataset_fingerprint="of yesterday")
     (line,) = plan.changed_data([made(run), made(run)])
-    assert line.startswith("test/pendulum-v0 has other data today than its runs were trained on")
+    assert line.startswith("test/pendulum-v0 has other data here and now than finished runs were trained on")
     elsewhere = dataclasses.replace(made(run), dataset="test/not-here-v0")  # the results were copied without the data
     assert plan.changed_data([elsewhere]) == []

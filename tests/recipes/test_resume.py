@@ -288,7 +288,7 @@ def test_a_run_that_goes_on_with_other_versions_says_so(train, train_as_is, tmp_
 def test_results_without_a_checkpoint_are_not_begun_anew(finished, train_as_is) -> None:
     shutil.rmtree(finished / "checkpoints")
     before = (finished / "evaluations.csv").read_text(), (finished / "metrics.csv").read_text()
-    assert "put its checkpoints/ back, or start over" in train_as_is(f"resume={RUN}").refusal()
+    assert "put its checkpoints/ back, or start a new run" in train_as_is(f"resume={RUN}").refusal()
     assert ((finished / "evaluations.csv").read_text(), (finished / "metrics.csv").read_text()) == before
 
 

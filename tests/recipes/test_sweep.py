@@ -143,7 +143,7 @@ def test_a_trial_that_fails_is_named_and_stops_no_other(sweep, tmp_path, read_cs
 
 MISTAKES = {
     "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
-    "output=/dev/null/x": r"cannot write to /dev/null/x: /dev/null is no folder .*; choose another output",
+    "output=/dev/null/x": r"cannot write to /dev/null/x: /dev/null is no folder .*; name another place by output=...",
     "metric=eval/retrun": r"unknown metric 'eval/retrun'; choose from eval/return, .*",
     "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); valid are .*",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*did you mean test/pendulum-v0.*",

@@ -34,10 +34,11 @@ def test_the_commit_is_part_of_the_version_of_this_project(monkeypatch) -> None:
 def test_a_run_that_goes_on_names_the_versions_of_both_parts() -> None:
     first, second = {"torch": "1", "numpy": "3"}, {"torch": "2", "numpy": "3", "mujoco": "4"}
     both = versions.of_both(first, second)
-    assert both == {"torch": "1, then 2", "numpy": "3", "mujoco": "4"}
+    assert both == {"torch": "1, then 2", "numpy": "3", "mujoco": "unknown, then 4"}
     assert versions.of_both(both, second) == both
     assert versions.of_both(both, first)["torch"] == "1, then 2, then 1"
-    assert versions.differences([first, both]) == {"torch": ["1", "1, then 2"], "mujoco": ["4", "unknown"]}
+    differing = versions.differences([first, both])
+    assert differing == {"torch": ["1", "1, then 2"], "mujoco": ["unknown", "unknown, then 4"]}
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
