@@ -301,9 +301,8 @@ def require_place(name: str, folder: str | os.PathLike[str]) -> None:
     path = Path(folder).absolute()
     there = next(filter(os.path.exists, (path, *path.parents)), path)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise ConfigError(
-            f"cannot write to {folder}: {there} is no folder that may be written; name another place by {name}=..."
-        )
+        problem = f"cannot write to {folder}: {there} is no folder that may be written"
+        raise ConfigError(f"{problem}; name another place by {name}=...")
 
 
 RECIPES = {

@@ -202,7 +202,7 @@ MISTAKES = {
     "algorithm=iql": r"unknown setting 'algorithm' \(did you mean algorithms\?\); valid are algorithms, .*",
     "seed=0": r"unknown setting 'seed' \(did you mean seeds\?\); .*",
     "seeds=0,x": r"seeds.*: 'x' is not a whole number; --help .*",
-    "runs=/dev/null": r"cannot write to /dev/null/iql/.*: /dev/null is no folder that may be written; name another place by runs=...",
+    "runs=/dev/null": r"cannot write to /dev/null/iql/.*: /dev/null is no folder .*; name another place by runs=...",
     "seeds=-1": r"seeds must be at least 0 and below 2\^63, got -1",
     "gradient_stepz=3": r"unknown setting 'gradient_stepz' \(did you mean gradient_steps\?\); valid are .*",
     "gradient_steps=0": r"gradient_steps must be at least 1, got 0",
