@@ -226,10 +226,15 @@ def test_another_setting_on_resume_is_shown(finished, train_as_is) -> None:
     assert "batch_size" not in message and "leave them out" in message
 
 
+def as_killed_before_a_checkpoint(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (run / "evaluations.csv").unlink()
+
+
 def test_what_only_changes_where_and_how_fast_can_be_given_on_resume(
     finished, train_as_is, never_stopped, outcome_of
 ) -> None:
-    shutil.rmtree(finished / "checkpoints")
+    as_killed_before_a_checkpoint(finished)
     assert train_as_is(f"resume={RUN}", "logger=csv", "num_eval_envs=2", "checkpoint_every=3").code == 0
     assert (finished / "csv").is_dir()
     assert_same(outcome_of(finished), outcome_of(never_stopped / RUN))
@@ -238,7 +243,7 @@ def test_what_only_changes_where_and_how_fast_can_be_given_on_resume(
 def test_a_moved_run_resumes_where_it_is(finished, train_as_is, tmp_path) -> None:
     (tmp_path / "elsewhere").mkdir()
     finished.rename(tmp_path / "elsewhere" / "run")
-    shutil.rmtree(tmp_path / "elsewhere" / "run" / "checkpoints")
+    as_killed_before_a_checkpoint(tmp_path / "elsewhere" / "run")
     assert train_as_is("resume=elsewhere/run").code == 0
     assert (tmp_path / "elsewhere" / "run" / "checkpoints" / "last.safetensors").exists()
     assert not finished.exists()

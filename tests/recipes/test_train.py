@@ -265,6 +265,7 @@ def test_the_script_runs_as_it_is_typed(tmp_path, environment, usual, read_log) 
     settings = ["resume=run", "logger=none"]
     shutil.copytree(usual, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "evaluations.csv").unlink()
     command = [sys.executable, str(repository / "recipes" / "train.py"), *settings]
     done = subprocess.run(
         command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(repository)}, capture_output=True
