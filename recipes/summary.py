@@ -42,7 +42,7 @@ def about(finished: Sequence[Run], overrides: Sequence[str], recipe: str) -> lis
         "; ".join(f"{name} {version}" for name, version in infos[0]["versions"].items()) + ".",
     ]
     for name, found in differences([info["versions"] for info in infos]).items():
-        lines.append(f"The runs were made with different versions of {name}: {', '.join(found)}.")
+        lines.append(f"The runs were made with different versions of {name}: {'; '.join(found)}.")
     data = {(run.dataset, info["dataset_fingerprint"]) for run, info in zip(finished, infos)}
     names = [name for name, _ in sorted(data)]
     for name in sorted({name for name in names if names.count(name) > 1}):
