@@ -28,7 +28,7 @@ from agents.envs import d4rl_return, success_held
 from agents.errors import DataError, one_line
 from agents.source import Episode, Source, flat, locked, read_episodes, steps_bar, work_folder
 
-CACHE_VERSION = 2  # raise it when rows or statistics change their meaning
+CACHE_VERSION = 3  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
 BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
@@ -260,6 +260,7 @@ class _Scan:
         self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
         self.observation, self.action, self.reward = Moments(), Moments(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
+        self.end: NDArray[np.float32] | None = None  # [O], the last observation of the episode before
         self.episodes: list[dict[str, Any]] = []  # the fields of DatasetStatistics that have one entry per episode
 
     def add_rows(self, rows: NDArray[np.float32]) -> None:
@@ -273,6 +274,11 @@ class _Scan:
             self.num_saturated += int(((action <= low + margin) | (action >= high - margin)).sum())
 
     def add_episode(self, episode: Episode) -> None:
+        """Add an episode whose rows have just been added."""
+        start, end = episode.observations[[0, -1]].astype(np.float32)
+        if self.end is not None and np.array_equal(start, self.end):  # a recording cut in two, which no row shows
+            self.digest.update(f"cut at {self.reward.count - episode.num_steps}".encode())
+        self.end = end
         self.terminations += int(np.count_nonzero(episode.terminations))
         self.truncations += int(np.count_nonzero(episode.truncations))
         self.episodes.append(summarise(episode, self.source))

@@ -183,7 +183,7 @@ class OfflineDataset:
     reference: Reference | None  # from the dataset's metadata
     env_spec: EnvSpec | None  # for evaluation
     task: AdroitTask | None
-    fingerprint: str  # hexadecimal digest of the rows: equal content, equal fingerprint
+    fingerprint: str  # hexadecimal digest of rows and episodes: equal content, equal fingerprint
     device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
 
     def __len__(self) -> int:

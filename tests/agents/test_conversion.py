@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,22 @@ def test_refreshed_when_the_source_changes(root: Path) -> None:
     assert len(caches(root)) == 1  # the old one is gone
     edit_metadata(path, description="a change of the text alone")
     assert load().fingerprint == second.fingerprint  # names the content, whatever the files' dates
+
+
+def test_a_recording_cut_elsewhere_is_other_data() -> None:
+    recording = episode(7, seed=1)
+
+    def load_cut(*bounds: int) -> data.OfflineDataset:
+        pieces = [{name: values[start:stop] for name, values in recording.items()} for start, stop in pairwise(bounds)]
+        for piece, (start, stop) in zip(pieces, pairwise(bounds)):
+            piece["observations"] = recording["observations"][start : stop + 1]
+        dataset_id = f"test/cut{bounds[1]}-v0"
+        create(*pieces, dataset_id=dataset_id)
+        return load(dataset_id)
+
+    uncut, *others = load_cut(0, 7), load_cut(0, 4, 7), load_cut(0, 5, 7)
+    assert all(torch.equal(other.rows, uncut.rows) for other in others)
+    assert len({dataset.fingerprint for dataset in (uncut, *others)}) == 3
 
 
 @pytest.mark.parametrize("name", ["rows.f32", "statistics.npz"])
