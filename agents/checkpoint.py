@@ -102,7 +102,7 @@ class Checkpoint:
         if algorithm["config"] not in known:
             raise CheckpointError(
                 f"{self.path} was written by {algorithm['config']!r}, which is not among the registered "
-                f"{', '.join(known)}: pass its config to build_agent"
+                f"{', '.join(known)}: register it in agents.ALGORITHMS first, or pass its config to build_agent"
             )
         try:
             return _from_dict(known[algorithm["config"]], algorithm["fields"])

@@ -252,7 +252,7 @@ def _milliseconds(functions: Mapping[str, Function], batch: TensorDictBase) -> d
         for name, function in functions.items():
             start = time.perf_counter()
             losses, _ = function(batch)
-            next(iter(losses.values())).item()  # on a GPU: wait
+            next(iter(losses.values())).tolist()  # on a GPU: wait; a stack has several
             spent[name].append(1e3 * (time.perf_counter() - start))
     return {name: min(times) for name, times in spent.items()}
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from agents.data import Specs
 from agents.errors import require
-from agents.networks import MLPConfig, normalizer, register_bounds, require_bounds, sharing_tensors
+from agents.networks import MLPConfig, divisor, normalizer, register_bounds, require_bounds, sharing_tensors
 
 TIME_FEATURES = 16  # that a denoiser sees of t
 BETA_MIN, BETA_MAX = 0.1, 10.0  # of the noise schedule, per unit of diffusion time
@@ -99,7 +99,7 @@ class DiffusionActor(nn.Module):
         Args:
             t: diffusion steps, counted from 0.
         """
-        clean = (clean_action - self.action_center) / self.action_half_range
+        clean = (clean_action - self.action_center) / divisor(self.action_half_range)
         noise, kept = torch.randn_like(clean), self.alphas_cumprod[t].unsqueeze(-1)
         return kept.sqrt() * clean + (1.0 - kept).sqrt() * noise, noise
 

@@ -315,7 +315,7 @@ class BoundedTanhNormal(Distribution):
     def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
         low, high = low.to(loc.device), high.to(loc.device)
-        self.center, self.half_range = (high + low) / 2, (high - low) / 2
+        self.center, self.half_range = center_and_half_range(low, high)
         self.base_dist = Normal(loc, scale, validate_args=False)
 
     @property
@@ -332,7 +332,8 @@ class BoundedTanhNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         limit = 1.0 - self.action_eps
-        return self._log_prob(torch.atanh(((value - self.center) / self.half_range).clamp(-limit, limit)))
+        position = (value - self.center) / divisor(self.half_range)
+        return self._log_prob(torch.atanh(position.clamp(-limit, limit)))
 
     def _squash(self, raw: Tensor) -> Tensor:
         return self.center + self.half_range * torch.tanh(raw)
@@ -340,7 +341,7 @@ class BoundedTanhNormal(Distribution):
     def _log_prob(self, raw: Tensor) -> Tensor:
         # log(1 - tanh^2 u), which float32 rounds to log 0 from u = 9 on, in a form that does not overflow
         log_slope = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
-        return (self.base_dist.log_prob(raw) - log_slope - self.half_range.log()).sum(-1)
+        return (self.base_dist.log_prob(raw) - log_slope - divisor(self.half_range).log()).sum(-1)
 
 
 def default_target_entropy(specs: Specs) -> float:
@@ -348,8 +349,8 @@ def default_target_entropy(specs: Specs) -> float:
 
     Source: arXiv 1812.05905, where actions lie in +-1; for other bounds, the entropy of the same policy there.
     """
-    half_range = (specs.action.space.high - specs.action.space.low) / 2
-    return (half_range.log() - 1.0).sum().item()
+    _, half_range = center_and_half_range(specs.action.space.low, specs.action.space.high)
+    return (divisor(half_range).log() - 1.0).sum().item()
 
 
 class DeterministicPolicy(nn.Module):
@@ -543,9 +544,11 @@ def normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
 
 def require_bounds(specs: Specs) -> None:
     if not isinstance(specs.action, Bounded):
+        problem, way_out = "have an infinite bound", "write finite ones into the action space of the dataset"
+        if specs.discrete:
+            problem, way_out = "are discrete", "choose a dataset with such actions"
         raise ConfigError(
-            f"this algorithm needs continuous actions in a Box, with bounds, the data have "
-            f"{type(specs.action).__name__}; choose a dataset with such actions"
+            f"this algorithm needs continuous actions in a Box, with bounds; those of the data {problem}: {way_out}"
         )
 
 
@@ -558,6 +561,19 @@ def _require_discrete(specs: Specs) -> None:
 
 
 def register_bounds(module: nn.Module, specs: Specs) -> None:
-    low, high = specs.action.space.low, specs.action.space.high  # [A]
-    module.register_buffer("action_center", (high + low) / 2)
-    module.register_buffer("action_half_range", (high - low) / 2)
+    center, half_range = center_and_half_range(specs.action.space.low, specs.action.space.high)  # [A]
+    module.register_buffer("action_center", center)
+    module.register_buffer("action_half_range", half_range)
+
+
+def center_and_half_range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """``c, h [A]`` so that ``c + h * x`` with any ``-1 <= x <= 1`` is inside the bounds, in float32 too."""
+    center = (high + low) / 2
+    half_range = torch.minimum(high - center, center - low)
+    outside = (center + half_range > high) | (center - half_range < low)  # by rounding
+    return center, torch.where(outside, half_range.nextafter(torch.zeros_like(half_range)), half_range)
+
+
+def divisor(half_range: Tensor) -> Tensor:
+    """The half range, to divide by: 1 where the bounds are equal, as for a joint that is locked."""
+    return torch.where(half_range > 0.0, half_range, 1.0)

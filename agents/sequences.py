@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from agents.data import Specs
 from agents.errors import require, require_choice
-from agents.networks import ACTIVATIONS, Dropout, normalizer, register_bounds, require_bounds, sharing_tensors
+from agents.networks import ACTIVATIONS, Dropout, divisor, normalizer, register_bounds, require_bounds, sharing_tensors
 
 INPUTS = ("observation", "action", "return_to_go", "step_count")
 INIT_STD = 0.02  # of every weight, as in GPT-2
@@ -89,7 +89,7 @@ class DecisionTransformer(nn.Module):
         tokens = [
             self.embed_return(return_to_go / self.return_scale),
             self.embed_observation(self.normalizer(observation)),
-            self.embed_action((action - self.action_center) / self.action_half_range),
+            self.embed_action((action - self.action_center) / divisor(self.action_half_range)),
         ]
         tokens = torch.stack(tokens, -2) + self.embed_step(step_count.clamp(max=last))  # [B, K, 3, W]
         tokens = self.dropout(self.norm_in(tokens.flatten(-3, -2)))  # [B, 3 K, W]

@@ -216,13 +216,8 @@ def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:
     def describe(agent: Agent, state: dict[str, Tensor]) -> tuple[object, ...]:
         shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
         groups = {name: config for name, (_, config) in agent._groups.items()}
-        settings = [
-            vars(agent),
-            vars(agent.loss_module),
-            vars(agent.target_net_updater) if agent.target_net_updater else {},
-        ]
-        plain = [{k: v for k, v in part.items() if isinstance(v, (bool, int, float, str))} for part in settings]
-        return shapes, groups, type(agent.loss_module), plain
+        updater = _plain(agent.target_net_updater) if agent.target_net_updater else None
+        return shapes, groups, _plain(agent), updater, [*map(_plain, _modules_in(agent.loss_module, set()))]
 
     if any(agent._functions for agent in agents):  # TorchRL's losses keep views of where the parameters were then
         raise ConfigError(
@@ -231,6 +226,26 @@ def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:
     first, *others = (describe(agent, state) for agent, state in zip(agents, states))
     if any(other != first for other in others):
         raise ConfigError("only agents of the same config, specs and number of updates can be stacked")
+
+
+def _modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
+    """A module and all in it, also the networks that TorchRL's losses keep out of ``modules()``."""
+    if module in seen:
+        return
+    seen.add(module)
+    yield module
+    hidden = [value for value in vars(module).values() if isinstance(value, nn.Module)]
+    for part in (*module.children(), *hidden):
+        yield from _modules_in(part, seen)
+
+
+def _plain(part: object) -> tuple[type, dict[str, object]]:
+    """What an object is, without its tensors and other objects."""
+    return type(part), {name: value for name, value in vars(part).items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (bool, int, float, str)) or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
 def _names_of_pairs(agent: Agent, state: dict[str, Tensor]) -> tuple[list[str], list[str]]:

@@ -485,6 +485,7 @@ def _unknown_key(key: str, recipe: str) -> str:
                 f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen; --help lists those of each"
             )
         names = sorted({name for keys in owners.values() for name in keys})
+        return f"unknown setting {key!r}{_closest(key, names)}; --help lists those of each algorithm"
     return f"unknown setting {key!r}{_closest(key, names)}; valid are {', '.join(names)}"
 
 

@@ -282,9 +282,14 @@ def read_settings(folder: RunFolder) -> DictConfig:
     classes = {config.__name__: config for config in ALGORITHMS.values()}
     try:
         info = folder.info
-        _ = info["algorithm"], info["wandb_id"]
+        _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
+        if name not in classes:
+            raise ConfigError(
+                f"cannot resume {folder.path} here: its algorithm, {name}, is not among the registered ones; resume it "
+                "by the script that it was made with"
+            )
         saved = OmegaConf.structured(TrainConfig)
-        saved.algorithm = OmegaConf.structured(classes[info["algorithm_config"]])
+        saved.algorithm = OmegaConf.structured(classes[name])
         return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())

@@ -17,6 +17,7 @@ from torchrl.data import Bounded
 from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError, require
+from agents.networks import center_and_half_range, divisor
 from agents.objectives.calls import bellman_target, output
 
 
@@ -104,7 +105,7 @@ class ReBRACLoss(LossModule):
         low, high = action_spec.space.low.to(device), action_spec.space.high.to(device)
         self.register_buffer("action_low", low)
         self.register_buffer("action_high", high)
-        self.register_buffer("action_half_range", (high - low) / 2)
+        self.register_buffer("action_half_range", center_and_half_range(low, high)[1])
 
     @property
     def in_keys(self) -> list[NestedKey]:
@@ -153,7 +154,7 @@ class ReBRACLoss(LossModule):
         return target, distance
 
     def _distance(self, action: Tensor, data_action: Tensor) -> Tensor:
-        return ((action - data_action) / self.action_half_range).square().sum(-1)
+        return ((action - data_action) / divisor(self.action_half_range)).square().sum(-1)
 
     def _act(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
         with params.to_module(self.actor_network):

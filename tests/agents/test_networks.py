@@ -76,7 +76,9 @@ def test_a_deterministic_actor_is_the_policy_that_is_deployed(specs, batch) -> N
 
 @pytest.mark.parametrize("config", [ActorConfig(), DeterministicActorConfig()])
 def test_actions_without_bounds_are_refused(specs, config) -> None:
-    with pytest.raises(agents.ConfigError, match="continuous actions in a Box, with bounds, .* Unbounded"):
+    with pytest.raises(
+        agents.ConfigError, match="continuous actions in a Box, with bounds; .* infinite bound: write finite ones"
+    ):
         config.build(dataclasses.replace(specs, action=Unbounded((3,))))
 
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 import agents
+from agents import ExpectileScheduleConfig
 from agents.adam import AdamConfig
+from agents.compilation import Trace
 from agents.networks import ActorConfig, QValueConfig, ValueConfig
 from agents.stack import AgentStack, random_generator
 
@@ -19,10 +21,8 @@ SMALL = {"hidden_sizes": [8]}
 
 def build(specs: agents.Specs, seed: int, **settings) -> agents.Agent:
     torch.manual_seed(seed)
-    config = agents.IQLConfig(
-        actor=ActorConfig(**SMALL), qvalue=QValueConfig(**SMALL), value=ValueConfig(**SMALL), **settings
-    )
-    return config.build(specs)
+    small = {"actor": ActorConfig(**SMALL), "qvalue": QValueConfig(**SMALL), "value": ValueConfig(**SMALL)}
+    return agents.IQLConfig(**{**small, **settings}).build(specs)
 
 
 def stacked(*parts: agents.Agent) -> AgentStack:
@@ -99,6 +99,13 @@ def test_groups_that_start_later_share_their_moments_too(specs, batches) -> None
     assert counts[0] == counts[1] and counts[2][0] == len(parts[0].state_dict()["optimizer"]) > counts[0][0]
 
 
+def test_auto_measures_a_stack_too(specs, batches, monkeypatch) -> None:
+    monkeypatch.setattr(Trace, "compile", lambda trace, batch: trace)  # without a C++ compiler
+    stack = stacked(*(build(specs, seed) for seed in range(2)))
+    result = stack.compile(torch.stack([batches(0), batches(1)]), "auto")
+    assert set(result.milliseconds) == {"off", "trace", "inductor"}
+
+
 def test_the_agent_whose_loss_breaks_is_the_one_that_is_described(specs, batches) -> None:
     stack = stacked(*(build(specs, seed) for seed in range(2)))
     pair = torch.stack([batches(0), batches(1)])
@@ -118,8 +125,20 @@ def test_agents_that_have_made_updates_are_refused(specs, batches) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"expectile": 0.9}, {"max_grad_norm": 1.0}, {"actor_optimizer": AdamConfig(lr=1.0)}, {"target_tau": 0.1}]
+    "other",
+    [
+        {"expectile": 0.9},
+        {"max_grad_norm": 1.0},
+        {"actor_optimizer": AdamConfig(lr=1.0)},
+        {"target_tau": 0.1},
+        {"actor": ActorConfig(**SMALL, activation="tanh")},
+        {"actor": ActorConfig(**SMALL, dropout=0.5)},
+        {"actor": ActorConfig(**SMALL, log_std_min=-4.0)},
+        {"expectile_schedule": ExpectileScheduleConfig(kind="linear", final=0.95)},
+    ],
 )
 def test_agents_that_differ_in_more_than_numbers_are_refused(specs, other) -> None:
+    usual = {"expectile_schedule": ExpectileScheduleConfig(kind="linear"), "actor": ActorConfig(**SMALL, dropout=0.1)}
+    stacked(build(specs, 0, **usual), build(specs, 1, **usual))
     with pytest.raises(agents.ConfigError, match="same config"):
-        stacked(build(specs, 0), build(specs, 1, **other))
+        stacked(build(specs, 0, **usual), build(specs, 1, **{**usual, **other}))

@@ -22,7 +22,7 @@ CHOICE = f"choose from {', '.join(PRESETS)}"
 MISTAKES = {
     "gradient_step=3": r"unknown setting 'gradient_step' \(did you mean gradient_steps\?\); valid are .*, seed, .*",
     "wandb.projct=x": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); valid are .*",
-    "algorithm.expectle=0.9": r".*did you mean algorithm.expectile\?\); valid are .*temperature.*",
+    "algorithm.expectle=0.9": r".*did you mean algorithm.expectile\?\); --help lists those of each algorithm",
     "algorithm.actor.hiden_sizes=[8]": r".*did you mean algorithm.actor.hidden_sizes\?.*",
     "algorithm=bc algorithm.expectile=0.9": r"'algorithm.expectile' is a setting of .*iql, not of the algorithm.*",
     "hydra.foo=1": r"unknown setting 'hydra.foo'; valid are .*",
