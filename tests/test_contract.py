@@ -414,6 +414,27 @@ def test_the_policy_acts_inside_the_bounds_whatever_it_sees(config, specs, batch
         assert specs.action.is_in(action)
 
 
+def test_bounds_that_are_no_round_numbers_and_a_locked_dimension(config, specs, batches) -> None:
+    """Where center and half range are rounded, their sum may be beyond the bound; where bounds are equal, it is 0."""
+    if not specs.discrete:
+        low, high = torch.tensor([-3.0718, -0.35, 0.5]), torch.tensor([-0.0698, 1.2, 0.5])
+        specs = dataclasses.replace(specs, action=Bounded(low, high))
+
+    def moved(seed: int) -> TensorDict:
+        batch = batches(seed)
+        for part in (batch, batch["next"]) if not specs.discrete else ():
+            if "action" in part:
+                part["action"] = low + (high - low) * torch.rand_like(part["action"])
+        return batch
+
+    has_choice = ("actor", "distribution") in settings(config)
+    for kind in ("normal", "tanh_normal") if has_choice else (None,):
+        config = config if kind is None else changed(config, ("actor", "distribution"), kind)
+        policy = trained(config, specs, moved).policy
+        for scale in (1.0, 1e6):
+            assert specs.action.is_in(act(policy, scale * observations(batches(3))))
+
+
 def test_the_policy_is_deterministic_and_acts_on_each_row_alone(config, specs, batches) -> None:
     policy = trained(config, specs, batches).policy.eval()
     observation = observations(batches(3))

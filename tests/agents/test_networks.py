@@ -21,6 +21,7 @@ from agents.networks import (
     QValueConfig,
     QValueEnsemble,
     ValueConfig,
+    center_and_half_range,
     default_target_entropy,
     deterministic_policy,
     greedy_policy,
@@ -72,6 +73,19 @@ def test_a_deterministic_actor_is_the_policy_that_is_deployed(specs, batch) -> N
     policy = deterministic_policy(actor)
     assert torch.equal(actor(batch.clone())["action"], policy(batch.clone())["action"])
     assert {id(p) for p in actor.parameters()} == {id(p) for p in policy.parameters()}
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_no_action_between_the_bounds_is_rounded_beyond_them(scale) -> None:
+    generator = torch.Generator().manual_seed(0)
+    ends = scale * torch.randn(2, 100_000, generator=generator) * 10 ** torch.randn(2, 1, generator=generator)
+    low, high = ends.amin(0), ends.amax(0)
+    center, half_range = center_and_half_range(low, high)
+    for position in (-1.0, 1.0, 2 * torch.rand(100_000, generator=generator) - 1):
+        action = center + half_range * position
+        assert ((action >= low) & (action <= high)).all()
+    lost = torch.maximum((center - half_range - low).abs(), (center + half_range - high).abs())
+    assert (lost <= 2.0**-23 * ends.abs().amax(0)).all()
 
 
 @pytest.mark.parametrize("config", [ActorConfig(), DeterministicActorConfig()])
