@@ -88,7 +88,7 @@ class DatasetStatistics:
     success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
     action_min: NDArray[np.float32]  # [A]
     action_max: NDArray[np.float32]  # [A]
-    saturated_actions: float  # share of action components within 0.1 % of the range from a bound
+    saturated_actions: float  # share of action components within 0.1 % of the range from a bound; not of locked ones
     reward_mean: float
     reward_std: float
     reward_min: float
@@ -271,7 +271,8 @@ class _Scan:
         if not self.layout.discrete:
             low, high = self.source.low, self.source.high
             margin = np.where(np.isfinite(high - low), SATURATION * (high - low), 0.0)
-            self.num_saturated += int(((action <= low + margin) | (action >= high - margin)).sum())
+            at_bound = (action <= low + margin) | (action >= high - margin)
+            self.num_saturated += int((at_bound & (low < high)).sum())  # a locked dimension has no other place
 
     def add_episode(self, episode: Episode) -> None:
         """Add an episode whose rows have just been added."""

@@ -59,7 +59,7 @@ class Actions:
     low: NDArray[np.float32]  # [A] bounds; discrete: [0] and [number of actions - 1]
     high: NDArray[np.float32]
     columns: Columns  # [A]
-    at_low: Array  # [A] share of steps within 0.1 % of the range from the bound; discrete, or without bound: 0
+    at_low: Array  # [A] share of steps within 0.1 % of the range from the bound; 0 where discrete, without, or locked
     at_high: Array
     outside: int  # components beyond a bound by more than rounding
     counts: NDArray[np.int64] | None  # [number of actions], discrete only: how often each was taken
@@ -196,8 +196,8 @@ class _Scan:
             inside = actions[(actions >= low) & (actions <= high)].astype(np.int64)
             self.counts += np.bincount(inside, minlength=len(self.counts))
         else:
-            self.at_low += (actions <= low + SATURATION * extent).sum(0)
-            self.at_high += (actions >= high - SATURATION * extent).sum(0)
+            self.at_low += ((actions <= low + SATURATION * extent) & (low < high)).sum(0)
+            self.at_high += ((actions >= high - SATURATION * extent) & (low < high)).sum(0)
 
     def _is_repeat(self, observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> bool:
         parts = (observations[:-1], actions, rewards[:, None], observations[1:])

@@ -96,14 +96,16 @@ def _rewards(axes: Axes, found: Inspection, reached: Quality | None) -> None:
 
 
 def _over_time(axes: Axes, found: Inspection, reached: Quality | None) -> None:
-    """Mean and tenths of the rewards at each step, over the episodes that last so long."""
+    """Mean and tenths of the rewards at each step, or few steps, over the episodes that last so long."""
     axes.set(title="Reward along an episode", xlabel="step", ylabel="reward")
-    starts = np.cumsum(found.lengths) - found.lengths
-    steps = np.unique(np.linspace(0, found.lengths.max() - 1, 200).astype(int))
-    at = [found.rewards[starts[found.lengths > step] + step] for step in steps]
-    low, high = (np.array([np.nanquantile(values, share) for values in at]) for share in (0.1, 0.9))
-    axes.fill_between(steps, low, high, color=BLUE, alpha=0.2, linewidth=0, label="middle 80 %")
-    axes.plot(steps, [np.nanmean(values) for values in at], color=BLUE, linewidth=1.3, label="mean")
+    steps = np.concatenate([np.arange(length) for length in found.lengths])
+    width = -(-found.lengths.max() // 200)  # in steps: every reward is in some piece
+    order = np.argsort(steps // width, kind="stable")
+    pieces = np.split(found.rewards[order], np.cumsum(np.bincount(steps // width))[:-1])
+    starts = width * np.arange(len(pieces))
+    low, high = (np.array([np.nanquantile(values, share) for values in pieces]) for share in (0.1, 0.9))
+    axes.fill_between(starts, low, high, color=BLUE, alpha=0.2, linewidth=0, label="middle 80 %")
+    axes.plot(starts, [np.nanmean(values) for values in pieces], color=BLUE, linewidth=1.3, label="mean")
     _legend_above(axes)
 
 

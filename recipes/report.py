@@ -34,8 +34,12 @@ def score(result: EvalResult) -> str:
 
 def headline(result: EvalResult) -> str:
     """One line on an evaluation."""
-    shares = "" if result.success is None else f", success {_percent(result.success)}"
-    return f"return {_spread(result.returns)}, {score(result)}{shares}"
+    parts = [f"return {_spread(result.returns)}"]
+    if not score(result).startswith("return"):
+        parts.append(score(result))
+    if result.success is not None:
+        parts.append(f"success {_percent(result.success)}")
+    return ", ".join(parts)
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
@@ -190,8 +194,11 @@ def _dataset_row(dataset: OfflineDataset) -> list[str]:
 
 
 def _spread(values: ArrayLike) -> str:
-    values = np.asarray(values)
-    return f"{values.mean():.0f} ± {values.std():.0f}"
+    """Mean and standard deviation, with three digits of the larger one: rewards may be thousands, or 1 at the goal."""
+    mean, std = np.mean(values), np.std(values)
+    size = max(abs(mean), std)
+    digits = max(0, 2 - math.floor(math.log10(size))) if 0.0 < size < 100.0 else 0
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def _mean(values: ArrayLike | None) -> str:

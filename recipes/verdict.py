@@ -23,6 +23,7 @@ SATURATED = 0.01  # share of action components at a bound
 REPEATED = 0.01  # share of steps
 SPARSE = 0.95  # share of steps with one and the same reward
 UNEVEN = 100.0  # ratio of the largest to the smallest standard deviation of observation dimensions
+COARSE = 0.01  # step of float32 over the standard deviation of an observation dimension
 USUAL_REWARDS = (0.05, 50.0)  # largest size of a reward for which the algorithms' defaults were made
 
 
@@ -203,6 +204,19 @@ def _outside(found: Inspection) -> Finding | None:
     )
 
 
+def _unbounded_actions(found: Inspection) -> Finding | None:
+    low, high = found.actions.low, found.actions.high
+    unbounded = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high))).tolist()
+    if not unbounded:
+        return None
+    return Finding(
+        "warning",
+        f"Action dimensions {unbounded} have an infinite bound. No algorithm of this project learns from such actions.",
+        "the action space in the dataset's metadata",
+        "write the dataset with the bounds of the actuators",
+    )
+
+
 def _saturated(found: Inspection) -> Finding | None:
     if found.actions.discrete or found.actions.saturated <= SATURATED:
         return None
@@ -313,6 +327,22 @@ def _constant_observations(found: Inspection) -> Finding | None:
         f"Observation dimensions {constant} never change: a policy that meets another value there is on its own.",
         "smallest and largest value per dimension",
         "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it false",
+    )
+
+
+def _coarse_observations(found: Inspection) -> Finding | None:
+    columns = found.observations
+    known = np.isfinite(columns.std) & ~columns.constant
+    largest = np.where(known, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
+    coarse = np.flatnonzero(known & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)).tolist()
+    if not coarse:
+        return None
+    return Finding(
+        "warning",
+        f"Observation dimensions {coarse} lie so far from zero that float32, in which everything is computed, rounds "
+        "away much of what changes.",
+        f"standard deviation per dimension; what float32 can tell apart there is more than {percent(COARSE)} of it",
+        "subtract an offset before the dataset is written: of a time, the start of the episode",
     )
 
 
@@ -433,6 +463,7 @@ LOOKS: tuple[Callable[[Inspection], Finding | None], ...] = (
     _published,
     _not_finite,
     _outside,
+    _unbounded_actions,
     _few,
     _saturated,
     _unused_actions,
@@ -445,6 +476,7 @@ LOOKS: tuple[Callable[[Inspection], Finding | None], ...] = (
     _environment,
     _reward_sign,
     _constant_observations,
+    _coarse_observations,
     _uneven_observations,
 )
 

@@ -77,6 +77,15 @@ def test_actions_at_and_beyond_their_bounds(root) -> None:
     assert inspected(arrays, dataset_id="test/outside-v0").actions.outside == 2
 
 
+def test_a_locked_dimension_is_at_no_bound(root) -> None:
+    space = gym.spaces.Box(np.float32([-1.0, 0.5]), np.float32([1.0, 0.5]))
+    arrays = episode(4)
+    arrays["actions"][:] = ((-1.0, 0.5), (0.0, 0.5), (0.0, 0.5), (0.0, 0.5))
+    actions = inspected(arrays, action_space=space).actions
+    np.testing.assert_allclose((actions.at_low, actions.at_high), ([0.25, 0.0], [0.0, 0.0]))
+    assert load().statistics.saturated_actions == actions.saturated == 0.125
+
+
 def test_an_action_without_bounds_is_never_at_one(root) -> None:
     space = gym.spaces.Box(-np.inf, np.inf, ACTION_SPACE.shape)
     actions = inspected(episode(4), action_space=space).actions

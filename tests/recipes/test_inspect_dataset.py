@@ -62,7 +62,7 @@ def cartpole(inspected) -> agents.Inspection:
 def changed(found: agents.Inspection, **parts: Any) -> agents.Inspection:
     """With other fields, of the source and of the actions too."""
     of_source = {name: parts.pop(name) for name in ("reference", "env_spec", "id") if name in parts}
-    of_actions = {name: parts.pop(name) for name in ("at_low", "at_high", "outside", "columns") if name in parts}
+    of_actions = {name: parts.pop(name) for name in ("low", "at_low", "at_high", "outside", "columns") if name in parts}
     source, actions = dataclasses.replace(found.source, **of_source), dataclasses.replace(found.actions, **of_actions)
     return dataclasses.replace(found, source=source, actions=actions, **parts)
 
@@ -138,6 +138,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "not_finite": ({"not_finite": (NotFinite("rewards", 2, 5, 3),)}, "2 in rewards, the first in episode 5, step 3"),
     "outside": ({"outside": 4}, "4 action components outside the action space"),
     "saturated": ({"at_low": np.array([0.02])}, "2 % of the action components are at a bound"),
+    "infinite": ({"low": np.array([-np.inf])}, "Action dimensions [0] have an infinite bound"),
     "few": ({"rewards": np.linspace(-1.0, 1.0, 900)}, "Little data: 100 episodes, 900 steps"),
     "repeats": ({"num_repeated_steps": 2_000}, "10 % of the transitions repeat an earlier one"),
     "repeated episode": ({"repeats": np.arange(100) == 7}, "and so do 1 whole episode"),
@@ -171,6 +172,9 @@ def test_of_constant_and_uneven_dimensions(plain) -> None:
     uneven = dataclasses.replace(columns, std=np.array([0.001, 1.0, 1.0]))
     assert "standard deviations from 0.001 to 1" in says(changed(plain, observations=uneven))
     actions = plain.actions.columns
+    far = dataclasses.replace(columns, min=np.array([1e9, 0.0, 0.0]), max=np.array([1e9 + 4.0, 1.0, 1.0]))
+    assert "Observation dimensions [0] lie so far from zero" in says(changed(plain, observations=far))
+    assert "so far from zero" not in says(plain)
     assert "Action dimensions [0] never change" in says(
         changed(plain, columns=dataclasses.replace(actions, min=actions.max))
     )

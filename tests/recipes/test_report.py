@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,9 @@ def test_the_shortest_word_is_the_d4rl_score_else_minaris_else_the_return() -> N
 
 def test_the_headline_leaves_out_what_is_not_known() -> None:
     assert report.headline(PEN) == f"return 5000 ± 1000, {report.score(PEN)}, success 50 %"
-    assert report.headline(PLAIN) == "return -200 ± 100, return -200.0"
+    sparse = dataclasses.replace(PLAIN, returns=np.array([0.0, 0.0, 0.0, 1.0]))
+    assert report.headline(sparse) == "return 0.250 ± 0.433"
+    assert report.headline(PLAIN) == "return -200 ± 100"
 
 
 def test_the_table_is_aligned_and_has_a_row_for_the_dataset() -> None:
