@@ -6,6 +6,7 @@ observation, ``A`` action.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Specs:
         return isinstance(self.action, Categorical)
 
     def check_fit(self, env: EvaluationEnv, owner: str) -> None:
-        """Refuse an environment with other observations or actions.
+        """Refuse an environment with other observations or actions, and warn of one with other bounds.
 
         Args:
             owner: what has these specs, for the message.
@@ -57,12 +58,20 @@ class Specs:
         action = f"Discrete({self.action.n})" if self.discrete else f"Box({self.action.shape[-1]},)"
         ours = f"Box({self.observation.shape[-1]},) and {action}"
         with env.borrow(1) as (gym_env,):  # kept for the first evaluation
-            theirs = f"{_describe(gym_env.observation_space)} and {_describe(gym_env.action_space)}"
+            space = gym_env.action_space
+            theirs = f"{_describe(gym_env.observation_space)} and {_describe(space)}"
         if theirs != ours:
             raise DataError(
                 f"environment {env.spec.id!r} has observations and actions in {theirs}, {owner} in {ours}; "
                 "pass one that fits as eval_env=ID"
             )
+        if isinstance(self.action, Bounded):
+            bounds = (space.low, space.high), (self.action.space.low.numpy(), self.action.space.high.numpy())
+            if not np.allclose(*bounds):
+                warnings.warn(
+                    f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
+                    stacklevel=2,
+                )
 
 
 def _describe(space: gym.Space) -> str:
@@ -268,6 +277,10 @@ class OfflineDataset:
         best[np.argsort(-returns, kind="stable")[: max(1, round(share * len(returns)))]] = True
         return torch.from_numpy(best.repeat(lengths))
 
+    def names_another_env(self, env_id: str | None) -> bool:
+        """Whether the data are, by their metadata, of another environment than this: returns there are no measure."""
+        return env_id is not None and self.env_spec is not None and env_id.rpartition(":")[2] != self.env_spec.id
+
     def make_env(self, num_envs: int = 1, env_id: str | None = None) -> EvaluationEnv:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
 
@@ -276,8 +289,7 @@ class OfflineDataset:
         """
         if env_id is None and self.env_spec is None:
             raise DataError(f"dataset {self.id!r} has no environment metadata; pass eval_env=ID to evaluate")
-        other = env_id is not None and self.env_spec is not None and env_id != self.env_spec.id
-        reference = None if other else self.reference  # returns of another environment are on another scale
+        reference = None if self.names_another_env(env_id) else self.reference
         env = EvaluationEnv(self.env_spec if env_id is None else env_id, num_envs=num_envs, reference=reference)
         if env_id is not None:
             self.specs.check_fit(env, f"dataset {self.id!r}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -25,6 +25,8 @@ import report
 import results
 import summary
 import tables
+from agents.errors import ConfigError
+from agents.source import Source
 from config import CompareConfig
 from executors import executor
 from plan import Run, changed_data, is_finished, plan, prepare
@@ -44,7 +46,7 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     outcomes = Outcomes({}, 0)
     if missing:
         with executor(config) as (start, workers):
-            prepare(missing, config)
+            check_evaluated(prepare(missing, config), missing)
             outcomes = run_jobs([run.job for run in missing], start=start, workers=workers)
     stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]
@@ -67,6 +69,17 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
         print("stopped; the same command goes on")
         sys.exit(outcomes.exit_code)
     sys.exit(int(bool(lost)))
+
+
+def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
+    """Refuse runs that leave nothing to compare, as far as their data are known here.
+
+    Raises:
+        ConfigError: if none of them can be evaluated.
+    """
+    known = [run.config.eval_env or sources[run.dataset].env_spec for run in runs if run.dataset in sources]
+    if known and not any(known):
+        raise ConfigError("nothing to compare: the data name no environment; name one by eval_env=ID")
 
 
 def curves(finished: Iterable[Run]) -> Curves:

@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -341,6 +342,8 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
     """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2."""
     register()
     if {"--help", "-h"} & set(sys.argv[1:]):
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in --help | head
         print(help_text(recipe, sys.modules[run.__module__].__doc__ or ""))
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing several lines and exiting with 1

@@ -44,6 +44,7 @@ class Record:
         self._folder, self._config, self._dataset, self._env, self._agent = folder, config, dataset, env, agent
         self._algorithm = folder.info["algorithm"]
         self._saver = Saver(folder, config, dataset, env, agent, buffer, generator)
+        self._returns_compare = not dataset.names_another_env(config.eval_env)  # of the data with evaluations
         self._result: agents.EvalResult | None = None  # of the last evaluation
         self.last_step = 0
 
@@ -73,7 +74,9 @@ class Record:
         )
         if not resuming:  # else it is there already
             loggers.log_data(self._logger, self._dataset)
-        self._plots = report.Plots(self._folder, self._algorithm, self._dataset, random)
+        self._plots = report.Plots(
+            self._folder, self._algorithm, self._dataset, random, show_mean=self._returns_compare
+        )
 
     def _note_versions(self) -> None:
         """Of the rest of the run, where they are others; it may end elsewhere than it would have."""
@@ -134,7 +137,8 @@ class Record:
         self._plots.draw()
         if self._env is not None:
             loggers.log_summary(self._logger, metrics.evaluation(self._result or self.evaluate()))
-        print(report.table({self._algorithm: self._result, "random policy": self._random}, self._dataset))
+        policies = {self._algorithm: self._result, "random policy": self._random}
+        print(report.table(policies, self._dataset if self._returns_compare else None))
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._dataset.id}-seed{self._config.seed}"
             artifacts.log(self._logger, self._folder, self._dataset, name)

@@ -79,10 +79,20 @@ class Plots:
     Args:
         random: an evaluation of the random policy on the same episodes; None draws no returns, as there are no
             evaluations.
+        show_mean: whether the dataset's returns are of the environment of the evaluations.
     """
 
-    def __init__(self, folder: RunFolder, algorithm: str, dataset: OfflineDataset, random: EvalResult | None) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        algorithm: str,
+        dataset: OfflineDataset,
+        random: EvalResult | None,
+        *,
+        show_mean: bool = True,
+    ) -> None:
         self._folder, self._algorithm, self._dataset, self._random = folder, algorithm, dataset, random
+        self._show_mean = show_mean
         self._drawn = -math.inf
 
     def draw(self, *, at_most_every: float = 0.0) -> None:
@@ -107,13 +117,9 @@ class Plots:
         figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
         axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
         axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
-        axes.axhline(
-            self._dataset.statistics.horizon_returns.mean(),
-            color="C2",
-            linestyle="--",
-            linewidth=1.2,
-            label="mean of the dataset",
-        )
+        if self._show_mean:
+            recorded = self._dataset.statistics.horizon_returns.mean()
+            axes.axhline(recorded, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
         axes.axhline(self._random.returns.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
         axes.set(
             title=self._dataset.id, xlabel="gradient steps", ylabel=f"average episode reward ({num_episodes} episodes)"

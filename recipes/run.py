@@ -203,7 +203,7 @@ def begin(
             dataset_fingerprint=dataset.fingerprint,
             wandb_id=_wandb_id(),
             versions=versions(),
-            data=None if config.eval_env else metrics.data(dataset),  # returns of another environment are another thing
+            data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
             **speed,
         )
         write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())

@@ -29,6 +29,7 @@ import report
 import seeds
 from agents import metrics
 from agents.agent import Agent
+from agents.errors import one_line
 from agents.evaluation import check_rendering
 from agents.graphs import GraphedUpdates
 from agents.stack import AgentStack, random_generator
@@ -171,7 +172,15 @@ def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset)
             file=sys.stderr,
         )
         return None
-    return dataset.make_env(config.num_eval_envs or default_num_envs(), env_id=config.eval_env)
+    env = dataset.make_env(config.num_eval_envs or default_num_envs(), env_id=config.eval_env)
+    try:
+        env.spec.to_json()
+    except ValueError as error:  # as of a class
+        raise agents.ConfigError(
+            f"checkpoints cannot name the environment {env.spec.id!r} ({one_line(error)}); register it by "
+            "entry_point='module:Class'"
+        ) from error
+    return env
 
 
 def describe(config: settings.TrainConfig) -> dict[str, Any]:

@@ -313,6 +313,13 @@ def test_evaluation_environment_comes_from_the_metadata() -> None:
     assert (other.spec.id, other.reference) == ("Pendulum-v1", None)  # its returns are on another scale
 
 
+def test_an_environment_of_other_bounds_is_warned_of() -> None:
+    wider = gym.spaces.Box(-3.0, 3.0, (1,), np.float32)
+    create(*pendulum_episodes(), **{**PENDULUM, "action_space": wider})
+    with pytest.warns(UserWarning, match="'Pendulum-v1' has other action bounds than dataset"):
+        load().make_env(env_id="Pendulum-v1")
+
+
 def test_without_environment_metadata_only_evaluation_is_refused() -> None:
     create(*pendulum_episodes(), **PENDULUM)
     dataset = load()

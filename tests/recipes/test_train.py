@@ -438,5 +438,22 @@ def test_without_an_environment_a_run_warns_once_and_trains_without_evaluation(t
 def test_a_named_environment_makes_it_evaluate(train, tmp_path, read_log) -> None:
     finished = train("dataset=test/no-env-v0", "eval_env=Pendulum-v1")
     assert finished.code == 0 and "warning" not in finished.err
-    rows = read_log(tmp_path / "runs/iql/test/no-env-v0/seed0/evaluations.csv")
-    assert [row["step"] for row in rows] == ["10", "20"]
+    folder = tmp_path / "runs/iql/test/no-env-v0/seed0"
+    assert [row["step"] for row in read_log(folder / "evaluations.csv")] == ["10", "20"]
+    assert "mean of the dataset" in finished.out and json.loads((folder / "run.json").read_text())["data"]
+
+
+def test_returns_of_another_environment_stand_beside_no_mean_of_the_dataset(train, tmp_path) -> None:
+    pendulum = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
+    register = f"import gymnasium\ngymnasium.register('Other-v0', {pendulum!r}, max_episode_steps=5)\n"
+    finished = train("eval_env=Other-v0", before=register)
+    assert finished.code == 0 and "mean of the dataset" not in finished.out
+    assert json.loads((tmp_path / RUN / "run.json").read_text())["data"] is None
+
+
+def test_an_environment_that_no_checkpoint_could_name_is_refused_at_once(train, tmp_path) -> None:
+    pendulum = "from gymnasium.envs.classic_control.pendulum import PendulumEnv"
+    register = f"import gymnasium\n{pendulum}\ngymnasium.register('Mine-v0', PendulumEnv, max_episode_steps=5)\n"
+    message = train("eval_env=Mine-v0", before=register).refusal()
+    assert "'Mine-v0'" in message and "entry_point='module:Class'" in message
+    assert not (tmp_path / RUN).exists()
