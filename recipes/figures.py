@@ -209,9 +209,8 @@ def _legend(figure: Figure, section: Section, all_axes: list[Axes]) -> None:
     """One for all panels, below them, in the order of the table."""
     lines = {line.get_label(): line for axes in all_axes for line in axes.lines}
     names = [name for name in (*section.algorithms, DATA) if name in lines]
-    figure.legend(
-        [lines[name] for name in names], names, loc="outside lower center", ncols=min(len(names), 5), handlelength=1.6
-    )
+    ncols = min(len(names), int(figure.get_figwidth()))  # an inch for a name
+    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=ncols, handlelength=1.6)
 
 
 def _thousands(value: float, _: int) -> str:
