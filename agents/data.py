@@ -21,7 +21,7 @@ from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, TensorSpe
 from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
 from agents.conversion import DEFAULT_KEYS, Cache, DatasetStatistics, Key, Layout, convert
-from agents.envs import AdroitTask, EvaluationEnv, Reference
+from agents.envs import AdroitTask, EvaluationEnv, Reference, find_spec
 from agents.errors import ConfigError, DataError, require
 from agents.source import Source, open_source
 
@@ -66,7 +66,10 @@ class Specs:
                 "pass one that fits as eval_env=ID"
             )
         if isinstance(self.action, Bounded):
-            bounds = (space.low, space.high), (self.action.space.low.numpy(), self.action.space.high.numpy())
+            bounds = (
+                (space.low, space.high),
+                (self.action.space.low.cpu().numpy(), self.action.space.high.cpu().numpy()),
+            )
             if not np.allclose(*bounds):
                 warnings.warn(
                     f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
@@ -278,8 +281,15 @@ class OfflineDataset:
         return torch.from_numpy(best.repeat(lengths))
 
     def names_another_env(self, env_id: str | None) -> bool:
-        """Whether the data are, by their metadata, of another environment than this: returns there are no measure."""
-        return env_id is not None and self.env_spec is not None and env_id.rpartition(":")[2] != self.env_spec.id
+        """Whether the data are, by their metadata, of another environment than this: returns there are no measure.
+
+        Raises:
+            DataError: no such environment.
+        """
+        if env_id is None or self.env_spec is None:
+            return False
+        ours, theirs = ((spec.id, spec.kwargs, spec.max_episode_steps) for spec in (self.env_spec, find_spec(env_id)))
+        return ours != theirs
 
     def make_env(self, num_envs: int = 1, env_id: str | None = None) -> EvaluationEnv:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.

@@ -46,7 +46,9 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
     outcomes = Outcomes({}, 0)
     if missing:
         with executor(config) as (start, workers):
-            check_evaluated(prepare(missing, config), missing)
+            sources = prepare(missing, config)
+            if len(missing) == len(runs):
+                check_evaluated(sources, runs)
             outcomes = run_jobs([run.job for run in missing], start=start, workers=workers)
     stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]
@@ -77,8 +79,7 @@ def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
     Raises:
         ConfigError: if none of them can be evaluated.
     """
-    known = [run.config.eval_env or sources[run.dataset].env_spec for run in runs if run.dataset in sources]
-    if known and not any(known):
+    if sources and not any(run.config.eval_env or sources[run.dataset].env_spec for run in runs):
         raise ConfigError("nothing to compare: the data name no environment; name one by eval_env=ID")
 
 

@@ -283,20 +283,20 @@ def read_settings(folder: RunFolder) -> DictConfig:
     try:
         info = folder.info
         _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
-        if name not in classes:
-            raise ConfigError(
-                f"cannot resume {folder.path} here: its algorithm, {name}, is not among the registered ones; resume it "
-                "by the script that it was made with"
-            )
-        saved = OmegaConf.structured(TrainConfig)
-        saved.algorithm = OmegaConf.structured(classes[name])
-        return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
+        if name in classes:
+            saved = OmegaConf.structured(TrainConfig)
+            saved.algorithm = OmegaConf.structured(classes[name])
+            return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"cannot resume {folder.path}: its config.yaml or run.json is damaged or of another version ({reason}); "
             "mend it, or start a new run in another run_dir"
         ) from error
+    raise ConfigError(
+        f"cannot resume {folder.path} here: its algorithm, {name}, is not registered; resume it by the script that "
+        "made it"
+    )
 
 
 def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:

@@ -175,10 +175,10 @@ def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset)
     env = dataset.make_env(config.num_eval_envs or default_num_envs(), env_id=config.eval_env)
     try:
         env.spec.to_json()
-    except ValueError as error:  # as of a class
+    except (TypeError, ValueError) as error:
         raise agents.ConfigError(
-            f"checkpoints cannot name the environment {env.spec.id!r} ({one_line(error)}); register it by "
-            "entry_point='module:Class'"
+            f"checkpoints cannot hold how {env.spec.id!r} is made ({one_line(error)}); register it with text and "
+            "numbers alone: entry_point='module:Class'"
         ) from error
     return env
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from torchrl.data import Bounded
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
+from agents.networks import divisor
+
 
 class CQLLoss(TorchRLCQLLoss):
     r"""TorchRL's CQLLoss with the conservative term of the paper.
@@ -89,7 +91,8 @@ class CQLLoss(TorchRLCQLLoss):
 
     def _uniform_actions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         span = self.action_high - self.action_low
-        return self.action_low + span * torch.rand_like(like), -span.log().sum().expand(like.shape[:-1])
+        log_density = -(2.0 * divisor(span / 2.0)).log().sum()
+        return self.action_low + span * torch.rand_like(like), log_density.expand(like.shape[:-1])
 
     def _qvalues_at_the_same_states(self, tensordict: TensorDictBase, actions: Tensor) -> Tensor:
         """Of three times ``R`` actions per state, ``[3 * B * R, A] -> [N, 3 * B * R]``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -311,6 +312,9 @@ def test_evaluation_environment_comes_from_the_metadata() -> None:
     assert dataset.make_env(num_envs=3).num_envs == 3
     other = dataset.make_env(env_id="Pendulum-v1")
     assert (other.spec.id, other.reference) == ("Pendulum-v1", None)  # its returns are on another scale
+    assert dataset.names_another_env("Pendulum-v1") and not dataset.names_another_env("gymnasium:Acrobot-v1")
+    changed = dataclasses.replace(dataset, env_spec=dataclasses.replace(dataset.env_spec, kwargs={"render_mode": "x"}))
+    assert changed.names_another_env("Acrobot-v1")
 
 
 def test_an_environment_of_other_bounds_is_warned_of() -> None:

@@ -140,6 +140,9 @@ def test_nothing_is_trained_that_cannot_be_compared(comparison, tmp_path) -> Non
     message = comparison("algorithms=bc", "datasets=test/no-env-v0", "seeds=0").refusal()
     assert message == "nothing to compare: the data name no environment; name one by eval_env=ID"
     assert not [*tmp_path.rglob("config.yaml")]
+    for _ in range(2):  # one that can be is compared, the second time too
+        finished = comparison("algorithms=bc", f"datasets={DATASET},test/no-env-v0", "seeds=0")
+        assert finished.code == 1 and f"\n{DATASET} " in finished.out
 
 
 def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison, tmp_path) -> None:

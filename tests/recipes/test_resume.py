@@ -319,6 +319,13 @@ def test_a_damaged_run_folder_is_refused(file, content, finished, train_as_is) -
     assert f"cannot resume {RUN}: its config.yaml or run.json is damaged" in train_as_is(f"resume={RUN}").refusal()
 
 
+def test_a_run_of_an_algorithm_that_is_not_registered_here_is_refused(finished, train_as_is) -> None:
+    info = json.loads((finished / "run.json").read_text())
+    (finished / "run.json").write_text(json.dumps({**info, "algorithm_config": "MyConfig"}))
+    message = train_as_is(f"resume={RUN}").refusal()
+    assert "its algorithm, MyConfig, is not registered" in message and "damaged" not in message
+
+
 def test_a_folder_without_a_run_is_refused(train_as_is, tmp_path) -> None:
     assert "no run to resume in nowhere" in train_as_is("resume=nowhere").refusal()
     assert list(tmp_path.iterdir()) == []

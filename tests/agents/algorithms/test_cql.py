@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from tensordict import TensorDict
+from torchrl.data import Bounded
 
 import agents
 from agents.adam import AdamConfig
@@ -37,6 +39,16 @@ def test_alpha_prime_is_there_with_a_threshold_only(specs, batch) -> None:
     assert set(with_lagrange.learning_rates) == names | {"lr_alpha_prime"}
     added = set(with_lagrange.update(batch).keys()) - set(without.update(batch).keys())
     assert added == {"loss_alpha_prime", "alpha_prime"}
+
+
+def test_a_locked_dimension_leaves_the_penalty_finite(specs, batch) -> None:
+    """Of random actions it is as likely as a dimension in +-1, in which the policy's likelihood counts it too."""
+    low, high = specs.action.space.low.clone(), specs.action.space.high.clone()
+    log_densities = []
+    for low[2], high[2] in ((-1.0, 1.0), (0.5, 0.5)):
+        loss = small().build(replace(specs, action=Bounded(low.clone(), high.clone()))).loss_module
+        log_densities.append(loss._uniform_actions(torch.zeros(4, 3))[1])
+    torch.testing.assert_close(*log_densities)
 
 
 def overrating(agent: Agent, batches: Callable[[int], TensorDict], specs: agents.Specs) -> float:
