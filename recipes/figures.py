@@ -130,7 +130,7 @@ def profiles(section: Section, *, num_resamples: int) -> Figure:
         axes.plot(thresholds, found.value, drawstyle="steps-post", label=algorithm, **style)
         band = {"step": "post", "color": style["color"], "alpha": 0.12, "linewidth": 0}
         axes.fill_between(thresholds, found.low, found.high, **band)
-    axes.set(xlabel=f"{section.protocol.title} τ", ylabel="share of runs with a score > τ")
+    axes.set(xlabel=f"{section.protocol.title} τ", ylabel="share of runs above τ")
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(-0.02, 1.02))
     axes.grid(alpha=0.25, linewidth=0.5)
     _legend(figure, section, [axes])
