@@ -88,9 +88,7 @@ class DatasetStatistics:
     success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
     action_min: NDArray[np.float32]  # [A]
     action_max: NDArray[np.float32]  # [A]
-    saturated_actions: (
-        float  # share of action components within 0.1 % of the range from a bound; of locked ones none is
-    )
+    saturated_actions: float  # share of action components within 0.1 % of the range from a bound; no locked one is
     reward_mean: float
     reward_std: float
     reward_min: float

@@ -66,11 +66,8 @@ class Specs:
                 "pass one that fits as eval_env=ID"
             )
         if isinstance(self.action, Bounded):
-            bounds = (
-                (space.low, space.high),
-                (self.action.space.low.cpu().numpy(), self.action.space.high.cpu().numpy()),
-            )
-            if not np.allclose(*bounds):
+            bounds = torch.stack([self.action.space.low, self.action.space.high]).cpu()
+            if not np.allclose((space.low, space.high), bounds):
                 warnings.warn(
                     f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
                     stacklevel=2,

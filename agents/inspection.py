@@ -196,8 +196,9 @@ class _Scan:
             inside = actions[(actions >= low) & (actions <= high)].astype(np.int64)
             self.counts += np.bincount(inside, minlength=len(self.counts))
         else:
-            self.at_low += ((actions <= low + SATURATION * extent) & (low < high)).sum(0)
-            self.at_high += ((actions >= high - SATURATION * extent) & (low < high)).sum(0)
+            free = low < high
+            self.at_low += ((actions <= low + SATURATION * extent) & free).sum(0)
+            self.at_high += ((actions >= high - SATURATION * extent) & free).sum(0)
 
     def _is_repeat(self, observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> bool:
         parts = (observations[:-1], actions, rewards[:, None], observations[1:])

@@ -544,11 +544,12 @@ def normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
 
 def require_bounds(specs: Specs) -> None:
     if not isinstance(specs.action, Bounded):
-        problem, way_out = "have an infinite bound", "write finite ones into the action space of the dataset"
-        if specs.discrete:
-            problem, way_out = "are discrete", "choose a dataset with such actions"
+        way_out = (
+            "choose a dataset with such actions" if specs.discrete else "write finite bounds into its action space"
+        )
         raise ConfigError(
-            f"this algorithm needs continuous actions in a Box, with bounds; those of the data {problem}: {way_out}"
+            f"this algorithm needs continuous actions in a Box, with bounds, the data have "
+            f"{type(specs.action).__name__}; {way_out}"
         )
 
 

@@ -100,8 +100,8 @@ def _over_time(axes: Axes, found: Inspection, reached: Quality | None) -> None:
     axes.set(title="Reward along an episode", xlabel="step", ylabel="reward")
     steps = np.concatenate([np.arange(length) for length in found.lengths])
     width = -(-found.lengths.max() // 200)  # in steps: every reward is in some piece
-    order = np.argsort(steps // width, kind="stable")
-    pieces = np.split(found.rewards[order], np.cumsum(np.bincount(steps // width))[:-1])
+    piece = steps // width
+    pieces = np.split(found.rewards[np.argsort(piece, kind="stable")], np.cumsum(np.bincount(piece))[:-1])
     starts = width * np.arange(len(pieces))
     low, high = (np.array([np.nanquantile(values, share) for values in pieces]) for share in (0.1, 0.9))
     axes.fill_between(starts, low, high, color=BLUE, alpha=0.2, linewidth=0, label="middle 80 %")

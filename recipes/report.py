@@ -27,19 +27,13 @@ COLUMNS = ("policy", "episodes", "return", "d4rl score", "minari score", "succes
 
 def score(result: EvalResult) -> str:
     """The shortest word on how good a policy is: its D4RL score, else Minari's, else its return."""
-    known = {"d4rl score": result.d4rl_scores, "minari score": result.minari_scores, "return": result.returns}
-    name, values = next((name, values) for name, values in known.items() if values is not None)
-    return f"{name} {values.mean():.1f}"
+    return _known_score(result) or f"return {result.returns.mean():.1f}"
 
 
 def headline(result: EvalResult) -> str:
     """One line on an evaluation."""
-    parts = [f"return {_spread(result.returns)}"]
-    if not score(result).startswith("return"):
-        parts.append(score(result))
-    if result.success is not None:
-        parts.append(f"success {_percent(result.success)}")
-    return ", ".join(parts)
+    success = None if result.success is None else f"success {_percent(result.success)}"
+    return ", ".join(filter(None, (f"return {_spread(result.returns)}", _known_score(result), success)))
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
@@ -183,6 +177,11 @@ def to_image(figure: Figure, kind: str = "png") -> bytes:
     figure.savefig(image, format=kind)
     plt.close(figure)
     return image.getvalue()
+
+
+def _known_score(result: EvalResult) -> str | None:
+    known = {"d4rl score": result.d4rl_scores, "minari score": result.minari_scores}
+    return next((f"{name} {values.mean():.1f}" for name, values in known.items() if values is not None), None)
 
 
 def _evaluation_row(name: str, result: EvalResult) -> list[str]:

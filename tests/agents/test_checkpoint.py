@@ -185,7 +185,8 @@ def test_an_unregistered_algorithm_is_named_and_can_be_passed(specs, tmp_path) -
     agent = config.build(specs)
     restored = load(save(tmp_path / "a", agent, config=config, specs=specs))
     message = refusal(restored.build_agent)
-    assert "'HomeMadeConfig'" in message and "IQLConfig" in message and "register it" in message
+    assert "'HomeMadeConfig'" in message and "IQLConfig" in message and "pass its config" in message
+    assert "register it in agents.ALGORITHMS" in message
     assert_same_state(agent, restored.build_agent(config))
 
 
