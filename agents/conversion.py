@@ -165,7 +165,7 @@ def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress:
                 empty.append(index)
             bar.update(episode.num_steps)
     if not scan.episodes:
-        raise DataError(f"dataset {source.id!r} holds no steps; delete {source.path.parent} and make or copy it again")
+        raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
     if empty:
         warnings.warn(f"dataset {source.id!r}: skipped {len(empty)} episodes without steps: {empty[:5]}", stacklevel=2)
     return scan

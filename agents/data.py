@@ -21,7 +21,7 @@ from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, TensorSpe
 from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
 from agents.conversion import DEFAULT_KEYS, Cache, DatasetStatistics, Key, Layout, convert
-from agents.envs import AdroitTask, EvaluationEnv, Reference, find_spec
+from agents.envs import AdroitTask, EvaluationEnv, Reference, find_spec, spec_from_file
 from agents.errors import ConfigError, DataError, require
 from agents.source import Source, open_source
 
@@ -190,7 +190,7 @@ class OfflineDataset:
     specs: Specs
     statistics: DatasetStatistics
     reference: Reference | None  # from the dataset's metadata
-    env_spec: EnvSpec | None  # for evaluation
+    env_spec: EnvSpec | None  # for evaluation, as the metadata say it: spec_from_file before it is made
     task: AdroitTask | None
     fingerprint: str  # hexadecimal digest of rows and episodes: equal content, equal fingerprint
     device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
@@ -288,16 +288,22 @@ class OfflineDataset:
         ours, theirs = ((spec.id, spec.kwargs, spec.max_episode_steps) for spec in (self.env_spec, find_spec(env_id)))
         return ours != theirs
 
-    def make_env(self, num_envs: int = 1, env_id: str | None = None) -> EvaluationEnv:
+    def make_env(self, num_envs: int = 1, env_id: str | None = None, *, trust: bool = False) -> EvaluationEnv:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
 
+        Args:
+            trust: call what the metadata name, whatever it is; else only what :func:`agents.envs.spec_from_file` lets
+                through.
+
         Raises:
-            DataError: neither is given, the environment is unknown, or ``env_id`` names one of other shapes.
+            DataError: neither is given, the environment is unknown, ``env_id`` names one of other shapes, or the
+                metadata name what is not to be taken from a file.
         """
         if env_id is None and self.env_spec is None:
             raise DataError(f"dataset {self.id!r} has no environment metadata; pass eval_env=ID to evaluate")
         reference = None if self.names_another_env(env_id) else self.reference
-        env = EvaluationEnv(self.env_spec if env_id is None else env_id, num_envs=num_envs, reference=reference)
+        spec = spec_from_file(self.env_spec, f"dataset {self.id!r}", trust=trust) if env_id is None else env_id
+        env = EvaluationEnv(spec, num_envs=num_envs, reference=reference)
         if env_id is not None:
             self.specs.check_fit(env, f"dataset {self.id!r}")
         return env

@@ -232,9 +232,7 @@ class _Scan:
     def result(self) -> Inspection:
         source = self.source
         if not self.summaries:
-            raise DataError(
-                f"dataset {source.id!r} holds no steps; delete {source.path.parent} and make or copy it again"
-            )
+            raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
         shares = {"at_low": self.at_low / self.num_steps, "at_high": self.at_high / self.num_steps}
         return Inspection(
             source=source,

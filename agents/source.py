@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import sys
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from agents import demos
-from agents.envs import ADROIT_TASKS, AdroitTask, EvaluationEnv, Reference
+from agents.envs import ADROIT_TASKS, AdroitTask, EvaluationEnv, Reference, read_spec
 from agents.errors import DataError, one_line
 
 D4RL_IDS = tuple(f"D4RL/{task}/{kind}-v2" for task in ADROIT_TASKS for kind in ("human", "cloned", "expert"))
@@ -67,8 +68,12 @@ class Source:
         return None if self.env_spec is None else self.env_spec.max_episode_steps
 
     def error(self, episode: int, problem: str, way_out: str | None = None) -> DataError:
-        way_out = way_out or f"delete {self.path.parent} to have it made or downloaded anew, or copy it again"
-        return DataError(f"dataset {self.id!r}, episode {episode}: {problem}; {way_out}")
+        return DataError(f"dataset {self.id!r}, episode {episode}: {problem}; {way_out or self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """How to come by a whole copy of a damaged dataset."""
+        return _remedy(self.id, self.path.parent)
 
 
 class Episode(NamedTuple):
@@ -206,6 +211,50 @@ def _move_datasets(part: Path, root: Path) -> None:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             found.rename(target)
+            if (target / "data").is_dir():
+                _note_download(target.relative_to(root).as_posix(), target)
+
+
+def _download_note(dataset_id: str) -> Path:
+    return work_folder("downloaded") / flat(dataset_id)
+
+
+def _note_download(dataset_id: str, folder: Path) -> None:
+    note = _download_note(dataset_id)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{dataset_id} {folder.stat().st_ino}")
+
+
+def _was_downloaded(dataset_id: str, folder: Path) -> bool:
+    """Whether this very folder was downloaded by us: one of the same id put there since may be the only copy."""
+    try:
+        return _download_note(dataset_id).read_text() == f"{dataset_id} {folder.stat().st_ino}"
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _remedy(dataset_id: str, folder: Path) -> str:
+    """Deleting is advised only for what can be had again from here."""
+    if dataset_id in demos.dataset_ids():
+        return f"delete {folder} to have it made anew"
+    if dataset_id in D4RL_IDS or _was_downloaded(dataset_id, folder):
+        return f"delete {folder} to have it downloaded anew"
+    return "copy it again from where it came, or write it again"
+
+
+def _refuse_if_open_elsewhere(dataset_id: str, path: Path, error: Exception) -> None:
+    """Tell a file that is being written from a damaged one.
+
+    Raises:
+        DataError: HDF5 could not open it because another process is writing it.
+    """
+    text = str(error)
+    locked_elsewhere = "unable to lock file" in text and f"errno = {errno.EAGAIN}" in text
+    if locked_elsewhere or isinstance(error, BlockingIOError) or "already open for write" in text:
+        raise DataError(
+            f"dataset {dataset_id!r}: another process has {path / 'main_data.hdf5'} open for writing; close it there, "
+            "or wait until it is done: the data are as they were"
+        ) from error
 
 
 def _unknown(dataset_id: str, root: Path, cause: str) -> DataError:
@@ -232,13 +281,16 @@ def _read_metadata(dataset_id: str, path: Path) -> Source:
     try:
         metadata = MinariStorage.read_raw_metadata(path)
         version = metadata["minari_version"]
+        if absent := [name for name in ("observation_space", "action_space") if metadata.get(name) is None]:
+            raise ValueError(f"no {absent[0]}")  # Minari would make the environment that the metadata name
         supported = version in minari.supported_dataset_versions
         storage = MinariStorage.read(path) if supported else None
         counts = int(metadata["total_episodes"]), int(metadata["total_steps"])
     except Exception as error:  # hand-made metadata break Minari in every way
+        _refuse_if_open_elsewhere(dataset_id, path, error)
         raise DataError(
             f"dataset {dataset_id!r} cannot be opened ({one_line(error)}): metadata.json or a data file is missing or "
-            f"damaged; delete {path.parent} to have it made or downloaded anew, or copy it again"
+            f"damaged; {_remedy(dataset_id, path.parent)}"
         ) from error
     if storage is None:
         raise DataError(
@@ -291,10 +343,9 @@ def _read_env_spec(dataset_id: str, metadata: dict[str, Any]) -> EnvSpec | None:
     text = metadata.get("eval_env_spec") or metadata.get("env_spec")
     if text is None:
         return None
-    known = {spec_field.name for spec_field in fields(EnvSpec) if spec_field.init}  # older Gymnasium wrote some more
     try:
-        return EnvSpec.from_json(json.dumps({name: value for name, value in json.loads(text).items() if name in known}))
-    except (AttributeError, KeyError, TypeError, ValueError, gym.error.Error) as error:
+        return read_spec(text)
+    except ValueError as error:
         warnings.warn(f"dataset {dataset_id!r}: environment metadata ignored: {one_line(error)}", stacklevel=2)
         return None
 
@@ -313,6 +364,7 @@ def read_episodes(source: Source) -> Iterator[Episode]:
         try:
             episode = next(episodes)
         except Exception as error:  # h5py and pyarrow raise nearly every type on a damaged file
+            _refuse_if_open_elsewhere(source.id, source.path, error)
             problem = f"cannot be read ({one_line(error)}): the file is truncated or damaged"
             raise source.error(index, problem) from error
         _check_shapes(source, index, episode)

@@ -102,6 +102,7 @@ class TrainConfig:
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
+    trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
     eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
     keep_videos: bool = False  # those of all evaluations; else of the last one
     logger: str = "wandb"  # wandb, csv, tensorboard or none; metrics.csv and evaluations.csv are written in any case
@@ -138,6 +139,7 @@ class EvaluateConfig:
     video: bool = False  # write one episode as mp4
     eval_videos: bool = False  # film the worst, the median and the best episode, with return, success, Q and V
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
+    trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
     output: str | None = None  # folder for scores, plot and video; None: <run>/evaluation
     logger: str = "none"  # wandb or none
     wandb: WandbConfig = field(default_factory=WandbConfig)

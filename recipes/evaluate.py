@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from gymnasium.envs.registration import EnvSpec
 from omegaconf import DictConfig
 
 import agents
@@ -27,7 +26,7 @@ import report
 import videos
 from agents import metrics
 from agents.checkpoint import Checkpoint, load, write_atomically
-from agents.envs import find_spec
+from agents.envs import find_spec, read_spec, spec_from_file
 from agents.evaluation import check_rendering
 from run import RunFolder, default_num_envs
 from versions import versions
@@ -103,9 +102,11 @@ def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> a
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
     if config.eval_env is None and stored is None:
         raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
-    trained = EnvSpec.from_json(stored) if stored else None
-    spec = find_spec(config.eval_env) if config.eval_env else trained
-    other = trained is not None and spec.id != trained.id
+    if config.eval_env is not None:
+        spec = find_spec(config.eval_env)
+        other = stored is not None and spec.id != trained_in(stored)
+    else:
+        spec, other = spec_from_file(stored, str(checkpoint.path), trust=config.trust_env), False
     env = agents.EvaluationEnv(
         spec,
         num_envs=config.num_envs or default_num_envs(),
@@ -114,6 +115,14 @@ def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> a
     )
     checkpoint.specs().check_fit(env, f"the policy in {checkpoint.path}")
     return env
+
+
+def trained_in(stored: object) -> str | None:
+    """The id of the environment in a checkpoint; None where that cannot be read."""
+    try:
+        return read_spec(stored).id
+    except ValueError:
+        return None
 
 
 def episodes_csv(result: agents.EvalResult, seed: int) -> str:

@@ -56,7 +56,8 @@ class Job:
             return ["num_eval_envs=1", *self.overrides, "overwrite=true", f"run_dir={quoted(self.folder)}"]
         if not RunFolder(self.folder).config_file.exists():
             return ["num_eval_envs=1", *self.overrides, f"run_dir={quoted(self.folder)}"]
-        free = [override for override in self.overrides if re.split(r"[.=]", override)[0] in FREE_ON_RESUME]
+        may = (*FREE_ON_RESUME, "eval_env")  # the latter is the same, and has to be typed where it imports a module
+        free = [override for override in self.overrides if re.split(r"[.=]", override)[0] in may]
         return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]
 
     def command(self) -> list[str]:

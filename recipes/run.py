@@ -67,6 +67,7 @@ FREE_ON_RESUME = (
     "checkpoint_every",
     "eval_videos",
     "keep_videos",
+    "trust_env",
 )
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
@@ -266,6 +267,12 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     if {"run_dir", "overwrite"} & set(given):
         raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
     _refuse_differences(folder, saved, cfg, given)
+    saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
+    if ":" in (saved.eval_env or "") and "eval_env" not in given:
+        raise ConfigError(
+            f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported; if you trust "
+            f"it, add eval_env={saved.eval_env}"
+        )
     for key in given:
         if key.split(".")[0] in FREE_ON_RESUME:
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))

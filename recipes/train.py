@@ -172,7 +172,8 @@ def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset)
             file=sys.stderr,
         )
         return None
-    env = dataset.make_env(config.num_eval_envs or default_num_envs(), env_id=config.eval_env)
+    num_envs = config.num_eval_envs or default_num_envs()
+    env = dataset.make_env(num_envs, env_id=config.eval_env, trust=config.trust_env)
     try:
         env.spec.to_json()
     except (TypeError, ValueError) as error:

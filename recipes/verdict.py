@@ -411,9 +411,10 @@ def _environment(found: Inspection) -> Finding | None:
         return None
     return Finding(
         "warning",
-        f"The environment {spec.id} is not registered here: evaluations depend on its entry point, {spec.entry_point}.",
+        f"The environment {spec.id} is not registered here: evaluations do not call its entry "
+        f"point, {spec.entry_point}.",
         "the installed packages",
-        "install the package that has it, or name another one by eval_env=ID",
+        "name it with the module that registers it by eval_env=module:ID, or allow the call by trust_env=true",
     )
 
 

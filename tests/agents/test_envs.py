@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +24,9 @@ from agents.envs import (
     Reference,
     adroit_task,
     d4rl_return,
+    find_spec,
+    read_spec,
+    spec_from_file,
     success_held,
 )
 from agents.errors import ConfigError, DataError
@@ -242,3 +249,165 @@ def test_making_an_adroit_environment_does_not_print_its_notice() -> None:
     program = "from agents.envs import EvaluationEnv; EvaluationEnv('AdroitHandDoor-v1').make().close()"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "Adroit" not in finished.stdout + finished.stderr
+
+
+# Environments that a file names --------------------------------------------------------------------------------------
+
+MAZE = [[1, 1, 1, 1, 1], [1, "r", 0, "g", 1], [1, 1, 1, 1, 1]]
+
+
+def stored(env_id: str, **changes: Any) -> str:
+    """The spec of a registered environment as a file has it, with other fields."""
+    return json.dumps({**json.loads(find_spec(env_id).to_json()), **changes})
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module on the path whose import writes the file that is returned, and two environments of it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    marker = tmp_path / "ran"
+    (tmp_path / "gymnasium_of_mine.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\n"
+        "from gymnasium.envs.classic_control.pendulum import PendulumEnv as Mine\n"
+        "def wrap(env): return env\n"
+    )
+    gym.register("Mine-v0", "gymnasium_of_mine:Mine", max_episode_steps=9)
+    gym.register("MineWithG-v0", "gymnasium_of_mine:Mine", kwargs={"g": 3.0})
+    yield marker
+    del gym.registry["Mine-v0"], gym.registry["MineWithG-v0"]
+    sys.modules.pop("gymnasium_of_mine", None)
+
+
+POPEN = {"entry_point": "subprocess:Popen", "kwargs": {"args": ["touch", "ran"]}}
+WRAPPER = {"name": "wrap", "entry_point": "gymnasium_of_mine:wrap", "kwargs": {}}
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a command": ("Pendulum-v1", {"id": "Command-v0", **POPEN}, "it is not registered here"),
+    "a registered id for a command": ("Pendulum-v1", POPEN, "'subprocess:Popen', which is not what is registered"),
+    "a shell": ("Pendulum-v1", {"entry_point": "os:system", "kwargs": {"command": "touch ran"}}, "'os:system'"),
+    "a package of a similar name": (
+        "Pendulum-v1",
+        {"entry_point": "gymnasium_of_mine:Mine"},
+        "'gymnasium_of_mine:Mine'",
+    ),
+    "an entry point that is none": ("Pendulum-v1", {"entry_point": ["os", "system"]}, "['os', 'system']"),
+    "a wrapper": ("Pendulum-v1", {"additional_wrappers": [WRAPPER]}, "it has wrappers of its own"),
+    "an odd wrapper": ("Pendulum-v1", {"additional_wrappers": [{**WRAPPER, "entry_point": 3}]}, "wrappers of its own"),
+    "a module in the id": ("Pendulum-v1", {"id": "gymnasium_of_mine:Pendulum-v1"}, "its id has a module imported"),
+    "a module in a namespace": ("Pendulum-v1", {"id": "gymnasium_of_mine:a/Pendulum-v1"}, "a module imported"),
+    "an id without a version": ("Pendulum-v1", {"id": "Pendulum"}, "it is not registered here"),
+    "settings of an environment of mine": ("Mine-v0", {"kwargs": {"g": 1.0}}, "the keyword argument 'g'"),
+    "other settings than those of mine": ("MineWithG-v0", {"kwargs": {"g": 1.0}}, "the keyword argument 'g'"),
+    "a compatibility layer": ("GymV26Environment-v0", {"kwargs": {"env_id": "gymnasium_of_mine:X"}}, "'env_id'"),
+    "a model": ("Ant-v5", {"kwargs": {"xml_file": "mine"}}, "names a file or something to call, by 'xml_file'"),
+    "another key for a model": ("Ant-v5", {"kwargs": {"model_path": "mine"}}, "by 'model_path'"),
+    "a path": ("Ant-v5", {"kwargs": {"main_body": "/etc/passwd"}}, "looks like a path, '/etc/passwd'"),
+    "a path at home": ("Ant-v5", {"kwargs": {"main_body": "~"}}, "looks like a path"),
+    "a Windows path": ("Ant-v5", {"kwargs": {"main_body": "C:\\mine"}}, "looks like a path"),
+    "a file": ("Ant-v5", {"kwargs": {"main_body": "mine.xml"}}, "looks like a path"),
+    "a path below": ("PointMaze_UMaze-v3", {"kwargs": {"maze_map": [[1, {"a": ["../up"]}]]}}, "looks like a path"),
+    "a file's key below": ("Ant-v5", {"kwargs": {"default_camera_config": {"file": 1}}}, "by 'file'"),
+    "a line break": ("Ant-v5", {"kwargs": {"main_body": "a\nerror: b"}}, "looks like a path"),
+    "what make takes": ("Pendulum-v1", {"kwargs": {"vector_entry_point": "gymnasium_of_mine"}}, "something to call"),
+    "wrappers in the settings": ("Pendulum-v1", {"kwargs": {"wrappers": []}}, "something to call"),
+    "a deep nest": ("Pendulum-v1", {"kwargs": {"g": [[[[[[[[[[[]]]]]]]]]]]}}, "nested too deeply"),
+}
+UNREADABLE: dict[str, Any] = {
+    "no JSON": "{",
+    "a list": "[]",
+    "nothing": "",
+    "no text": {"id": "Pendulum-v1"},
+    "an endless nest": '{"kwargs": ' + "[" * 100_000,
+    "settings that are a list": ("kwargs", ["render_mode"]),
+    "steps that are none": ("max_episode_steps", "print"),
+    "steps below one": ("max_episode_steps", -1),
+    "true for steps": ("max_episode_steps", True),
+    "an id that is a number": ("id", 5),
+    "wrappers that are none": ("additional_wrappers", [1]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_file_may_not_say_is_refused_in_one_line_and_nothing_runs(name: str, mine: Path) -> None:
+    env_id, changes, problem = REFUSED[name]
+    find_spec("Pendulum-v1")
+    text = json.dumps({**json.loads(gym.spec("Pendulum-v1").to_json()), "entry_point": None, "id": env_id, **changes})
+    with pytest.raises(DataError) as caught:
+        spec_from_file(text, "dataset 'test/x-v0'")
+    message = str(caught.value)
+    assert problem in message and "dataset 'test/x-v0'" in message and "\n" not in message
+    assert "eval_env=ID" in message and "trust_env=true" in message
+    assert not mine.exists() and "gymnasium_of_mine" not in sys.modules
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_unreadable_spec_is_one_line(name: str) -> None:
+    text = UNREADABLE[name]
+    text = stored("Pendulum-v1", **dict([text])) if isinstance(text, tuple) else text
+    with pytest.raises(ValueError):
+        read_spec(text)
+    with pytest.raises(DataError, match="does not say how its environment is made .* eval_env=ID") as caught:
+        spec_from_file(text, "mine.safetensors")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_settings_that_are_not_plain_are_refused() -> None:
+    spec = dataclasses.replace(find_spec("Pendulum-v1"), kwargs={"g": object()})
+    with pytest.raises(DataError, match="its keyword argument 'g' is not plain JSON, but a object"):
+        spec_from_file(spec, "a dataset")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "max_episode_steps"),
+    [
+        ("FrankaKitchen-v1", {"tasks_to_complete": ["microwave", "bottom burner"], "object_noise_ratio": 0.0}, 280),
+        ("PointMaze_UMaze-v3", {"maze_map": MAZE, "reward_type": "dense"}, 100),
+        ("AdroitHandPen-v1", {"reward_type": "sparse"}, 200),
+        ("AdroitHandPen-v1", {}, None),
+        ("Humanoid-v5", {"healthy_z_range": [1.0, math.inf], "render_mode": "rgb_array"}, 1000),
+        ("Pendulum-v1", {"g": 9.81}, 25),
+    ],
+)
+def test_plain_settings_of_known_packages_and_the_steps_are_the_files(
+    env_id: str, kwargs: dict[str, Any], max_episode_steps: int | None
+) -> None:
+    text = stored(
+        env_id, kwargs=kwargs, max_episode_steps=max_episode_steps, vector_entry_point="os:system", reward_threshold=1.0
+    )
+    spec, registered = spec_from_file(text, "a dataset"), gym.spec(env_id)
+    assert spec == dataclasses.replace(registered, kwargs=kwargs, max_episode_steps=max_episode_steps)
+    assert spec_from_file(spec.to_json(), "a checkpoint") == spec  # as a checkpoint stores it
+
+
+def test_the_settings_of_a_file_reach_the_environment() -> None:
+    spec = spec_from_file(stored("PointMaze_UMaze-v3", kwargs={"maze_map": MAZE}, max_episode_steps=3), "a dataset")
+    with EvaluationEnv(spec) as env, env.borrow(1) as (gym_env,):
+        assert gym_env.unwrapped.maze.maze_map == MAZE
+        assert gym_env.spec.max_episode_steps == 3
+
+
+def test_every_registered_environment_passes_as_it_is_registered(mine: Path) -> None:
+    find_spec("Pendulum-v1")
+    for spec in [spec for spec in gym.registry.values() if isinstance(spec.entry_point, str)]:
+        assert spec_from_file(spec.to_json(), "a dataset").to_json() == spec.to_json()
+    assert not mine.exists()
+
+
+def test_the_wrappers_of_a_registration_are_no_foreign_ones(mine: Path) -> None:
+    wrapper = gym.envs.registration.WrapperSpec(**WRAPPER)
+    gym.registry["Mine-v0"] = dataclasses.replace(gym.registry["Mine-v0"], additional_wrappers=(wrapper,))
+    assert spec_from_file(stored("Mine-v0"), "a dataset") == gym.registry["Mine-v0"]
+
+
+def test_trust_calls_what_the_file_says_and_says_so_first(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = stored("Pendulum-v1", id="Gone-v0", entry_point="gymnasium_of_mine:Mine", kwargs={"g": 2.0},
+                  additional_wrappers=[WRAPPER])  # fmt: skip
+    spec = spec_from_file(text, "dataset 'test/x-v0'", trust=True)
+    assert spec == read_spec(text)
+    line, rest = capsys.readouterr().err.split("\n")
+    assert rest == "" and not mine.exists()
+    for part in ("Gone-v0", "dataset 'test/x-v0'", "gymnasium_of_mine:Mine", "{'g': 2.0}", "gymnasium_of_mine:wrap"):
+        assert part in line
+    with EvaluationEnv(spec) as env, env.borrow(1) as (gym_env,):
+        assert gym_env.unwrapped.g == 2.0
+    assert mine.exists()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -204,7 +207,7 @@ def shrink(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated": (truncate, r"episode 0: cannot be read .*; delete .*test/hand-v0 to have it .* or copy it again"),
+    "truncated": (truncate, r"episode 0: cannot be read .*; copy it again from where it came, or write it again$"),
     "empty": (lambda path: os.truncate(path / "main_data.hdf5", 0), "episode 0: cannot be read"),
     "missing": (lambda path: (path / "main_data.hdf5").unlink(), "cannot be opened .*copy it again"),
     "no hdf5": (lambda path: (path / "main_data.hdf5").write_text("<html>404</html>"), "episode 0: cannot be read"),
@@ -231,6 +234,56 @@ def test_damaged_files(root: Path, name: str) -> None:
     damage(create(*ENDS))
     assert re.search(message, refusal())
     assert caches(root) == []
+
+
+def test_deleting_is_advised_only_for_what_can_be_had_again(hub: type[FakeHub], root: Path) -> None:
+    def remedy(dataset_id: str) -> str:
+        return source.open_source(dataset_id, progress=False).remedy
+
+    for dataset_id, anew in {"demo/pen/mixed-v0": "made", "D4RL/pen/human-v2": "downloaded"}.items():
+        create(*ENDS, dataset_id=dataset_id)
+        assert remedy(dataset_id) == f"delete {root / dataset_id} to have it {anew} anew"
+    load()
+    assert remedy(DATASET) == f"delete {root / DATASET} to have it downloaded anew"
+    (root / DATASET).rename(root / "kept")  # so that the new folder is another one for certain
+    create(*ENDS)
+    assert remedy(DATASET) == "copy it again from where it came, or write it again"
+    create(dataset_id="test/empty-v0")
+    assert "holds no steps; copy it again" in refusal("test/empty-v0")
+
+
+HOLD = "import sys, h5py; file = h5py.File(sys.argv[1], 'a'); print('open', flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize("dataset_id", [DATASET, "demo/pen/mixed-v0"])
+def test_a_file_that_another_process_writes_is_not_called_damaged(root: Path, dataset_id: str) -> None:
+    file = create(*ENDS, dataset_id=dataset_id) / "main_data.hdf5"
+    command = [sys.executable, "-c", HOLD, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "open\n"
+        message = refusal(dataset_id)
+        writer.stdin.close()
+    assert f"another process has {file} open for writing; close it there, or wait" in message
+    assert "damaged" not in message and "delete " not in message
+    assert caches(root) == []
+    assert_transitions(load(dataset_id), ENDS)
+
+
+def test_a_lock_that_shows_with_the_metadata_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = create(*ENDS) / "main_data.hdf5"
+
+    def read(path: Path) -> None:
+        raise OSError(f"Unable to open file (unable to lock file, errno = {errno.EAGAIN}, error message = 'busy')")
+
+    monkeypatch.setattr(source.MinariStorage, "read", read)
+    assert f"another process has {file} open for writing" in refusal()
+
+
+def test_metadata_without_spaces_have_no_environment_made(tmp_path: Path) -> None:
+    spec = {"id": "Command-v0", "entry_point": "subprocess:Popen", "kwargs": {"args": ["touch", str(tmp_path / "ran")]}}
+    edit_metadata(create(*ENDS), observation_space=None, env_spec=json.dumps({**spec, "additional_wrappers": []}))
+    assert "cannot be opened (no observation_space)" in refusal()
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("data_format", ["arrow", "parquet"])

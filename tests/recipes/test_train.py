@@ -112,6 +112,7 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "resume": "test_resume.py",
     "seeds": "test_seeds.py",
     "stack": "test_seeds.py",
+    "trust_env": "test_hostile_files.py",
     "wandb.project": "test_loggers.py",
     "wandb.entity": "test_loggers.py",
     "wandb.mode": "test_loggers.py",
