@@ -1,11 +1,10 @@
 """Offline reinforcement learning on Minari datasets, built from TorchRL's primitives."""
 
-from agents.headless import gl_backend  # first: TorchRL imports MuJoCo, which this makes possible in any case
+from agents.environments.headless import (
+    gl_backend,  # first: TorchRL imports MuJoCo, which this makes possible in any case
+)
 
 # isort: split
-from agents.adam import AdamConfig, WarmUpAdamConfig
-from agents.agent import Agent
-from agents.algorithms import ALGORITHMS
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.bc_top import BCTopConfig
@@ -18,24 +17,31 @@ from agents.algorithms.dt import DTConfig
 from agents.algorithms.edac import EDACConfig
 from agents.algorithms.iql import ExpectileScheduleConfig, ExtractionConfig, IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
+from agents.algorithms.registry import ALGORITHMS
 from agents.algorithms.sac import SACConfig
 from agents.algorithms.td3_bc import TD3BCConfig
 from agents.checkpoint import load_policy
-from agents.data import DatasetStatistics, OfflineDataset, Specs, load_dataset
-from agents.diffusion import DiffusionActorConfig
-from agents.envs import EvaluationEnv, Reference
+from agents.data.dataset import DatasetStatistics, OfflineDataset, load_dataset
+from agents.data.inspection import Inspection, inspect_dataset
+from agents.data.specs import Specs
+from agents.environments.environment import EvaluationEnv
+from agents.environments.protocols import Reference
 from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
-from agents.evaluation import EvalResult, evaluate, random_policy, record_video
-from agents.inspection import Inspection, inspect_dataset
-from agents.networks import (
+from agents.evaluation.result import EvalResult
+from agents.evaluation.rollouts import evaluate, random_policy
+from agents.evaluation.video import record_video
+from agents.networks.configs import (
     ActorConfig,
     CategoricalActorConfig,
     DeterministicActorConfig,
+    DiffusionActorConfig,
     MLPConfig,
     QValueConfig,
+    TransformerConfig,
     ValueConfig,
 )
-from agents.sequences import TransformerConfig
+from agents.training.adam import AdamConfig, WarmUpAdamConfig
+from agents.training.agent import Agent
 
 __all__ = [
     "ALGORITHMS",

@@ -7,9 +7,7 @@ TorchRL's own ``torchrl.checkpoint`` was not used because its TensorDict payload
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -23,10 +21,11 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, TensorSpec, Unbounded
 
-from agents.agent import Agent
-from agents.algorithms import ALGORITHMS
-from agents.data import Specs
+from agents.algorithms.registry import ALGORITHMS
+from agents.data.specs import Specs
 from agents.errors import CheckpointError
+from agents.files import flatten, link, unflatten, write_atomically
+from agents.training.agent import Agent
 
 FORMAT = "offline-agents/1"
 
@@ -74,7 +73,7 @@ class Checkpoint:
         Raises:
             CheckpointError: if the shapes differ; the agent is as it was.
         """
-        groups = _unflatten(self.tensors)
+        groups = unflatten(self.tensors)
         state = {name: groups.get(name, {}) for name in ("loss_module", "optimizer")}
         try:
             agent.load_state_dict({**state, "num_updates": self.num_updates})
@@ -83,11 +82,11 @@ class Checkpoint:
 
     def generator_states(self) -> dict[str, Tensor]:
         """Random-generator states by name, as given to :func:`save`."""
-        return _unflatten(self.tensors).get("generators", {})
+        return unflatten(self.tensors).get("generators", {})
 
     def specs(self) -> Specs:
         """Shapes, bounds and statistics of the data that the agent was built for."""
-        stored = _unflatten(self.tensors)["specs"]
+        stored = unflatten(self.tensors)["specs"]
         return Specs(
             observation=Unbounded(stored["observation_mean"].shape),
             action=_action_spec(stored),
@@ -204,10 +203,10 @@ class CheckpointFolder:
         staged = self.folder / "last.staged"
         save(staged, agent, extra={**extra, "is_best": is_best}, **kwargs)
         if self.last.exists():
-            _link(self.last, self.previous)  # linked, not moved: at no moment is there no last
+            link(self.last, self.previous)  # linked, not moved: at no moment is there no last
         os.replace(staged, self.last)
         if is_best:
-            _link(self.last, self.best)
+            link(self.last, self.best)
 
     def load_latest(self) -> tuple[Checkpoint, str | None]:
         """The newest readable checkpoint, and one line about the newer one that was not, if any.
@@ -225,47 +224,8 @@ class CheckpointFolder:
             if self.last.exists():  # set aside: the next save would put it in the place of the previous one
                 os.replace(self.last, self.folder / "last.unreadable")
         if checkpoint.extra.get("is_best"):
-            _link(checkpoint.path, self.best)  # a kill may have come between writing last and best
+            link(checkpoint.path, self.best)  # a kill may have come between writing last and best
         return checkpoint, warning
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
-
-    Raises:
-        CheckpointError: if the disk is full or the folder cannot be written.
-    """
-    temporary = _temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # where the folder is a file, there is nothing to remove either
-            temporary.unlink()
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder"
-        raise CheckpointError(
-            f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}"
-        ) from error
-
-
-def _link(source: Path, destination: Path) -> None:
-    temporary = _temporary(destination)
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # a file system without hard links
-        write_atomically(destination, source.read_bytes())
-        return
-    os.replace(temporary, destination)
-    temporary.unlink(missing_ok=True)  # replacing one link by another to the same file does nothing
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _network_tensors(agent: Agent) -> dict[str, Tensor]:
@@ -288,28 +248,6 @@ def _action_spec(stored: Mapping[str, Tensor]) -> TensorSpec:
         return Categorical(int(stored["num_actions"]))
     low, high = stored["action_low"], stored["action_high"]
     return Bounded(low, high, low.shape)
-
-
-def flatten(tree: Mapping[str, Any], sep: str = ".", prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings by their joined keys; with dots, as settings are written on the command line."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, sep, f"{prefix}{name}{sep}"))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def _unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, value in flat.items():
-        *branches, leaf = name.split("/")
-        node = tree
-        for branch in branches:
-            node = node.setdefault(branch, {})
-        node[leaf] = value
-    return tree
 
 
 def _from_dict(cls: type, fields: Mapping[str, Any]) -> Any:

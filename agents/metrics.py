@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDictBase
 
-from agents.data import OfflineDataset
-from agents.evaluation import EvalResult
+from agents.data.dataset import OfflineDataset
+from agents.evaluation.result import EvalResult
 
 OF_EPISODES = (
     "return", "length", "success", "success_held", "success_last", "minari_score", "d4rl_return", "d4rl_score",

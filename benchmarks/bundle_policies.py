@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import save
 
 import agents
-from agents.checkpoint import write_atomically
-from agents.demos import POLICIES
-from agents.envs import ADROIT_TASKS
-from agents.networks import NormalActor
+from agents.data.demos import POLICIES
+from agents.environments.adroit import ADROIT_TASKS
+from agents.files import write_atomically
+from agents.networks.actors import NormalActor
 
 NUM_EPISODES = 100  # for the reference returns
 

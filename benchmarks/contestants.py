@@ -32,13 +32,14 @@ from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
 import agents
 import references
 from agents import metrics
-from agents.compilation import LossAndGradients
-from agents.conversion import Layout
-from agents.envs import ADROIT_TASKS
-from agents.graphs import GraphedUpdates
-from agents.stack import AgentStack, random_generator
+from agents.data.layout import Layout
+from agents.environments.adroit import ADROIT_TASKS
+from agents.training.compilation import LossAndGradients
+from agents.training.cuda_graphs import GraphedUpdates
+from agents.training.generators import random_generator
+from agents.training.stack import AgentStack
+from recipes.runs.metrics_log import CsvLog
 from references import BATCH_SIZE
-from run import CsvLog
 
 NUM_OBSERVATIONS, NUM_ACTIONS, NUM_ROWS, NUM_STEPS = 45, 24, 100_000, 200  # the last one: of an episode
 EPISODES_PER_ENV = 2  # in each round

@@ -7,17 +7,16 @@ Datasets that are not there yet are made first, which takes 10 to 20 seconds eac
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "recipes")]
+from agents.data.demos import dataset_ids
+from agents.data.inspection import Inspection, inspect_dataset
+from agents.files import write_atomically
+from recipes.dataset_card.finding import number, percent
+from recipes.dataset_card.quality import Quality, quality
+from recipes.dataset_card.verdict import verdict
 
-from agents.checkpoint import write_atomically  # noqa: E402
-from agents.demos import dataset_ids  # noqa: E402
-from agents.inspection import Inspection, inspect_dataset  # noqa: E402
-from verdict import Quality, number, percent, quality, verdict  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[1]
 GOOD_ABOVE = 0.75  # the recipe's default
 HEADER = (
     *("dataset", "good episodes", "success", "return", "best tenth", "best", "d4rl score", "at a bound", "repeated"),

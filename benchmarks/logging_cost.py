@@ -24,17 +24,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agents.checkpoint import write_atomically
+from agents.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "logging_cost.json"
 LOGGERS = {"none": ["logger=none"], "csv": ["logger=csv"], "wandb, offline": ["logger=wandb", "wandb.mode=offline"]}
 TIMED = """
-import sys, time, runpy
-sys.path.insert(0, {recipes!r})
-import os, record
+import os, sys, time, runpy
 from pathlib import Path
-log = record.Record.log
+from recipes.runs import writer
+log = writer.Record.log
 def processor_time():
     others = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -46,7 +45,7 @@ def processor_time():
 def timed(self, step, scalars):
     log(self, step, scalars)
     print("logged", step, time.perf_counter(), *processor_time())
-record.Record.log = timed
+writer.Record.log = timed
 sys.argv[0] = {train!r}
 runpy.run_path({train!r}, run_name="__main__")
 """
@@ -55,8 +54,7 @@ runpy.run_path({train!r}, run_name="__main__")
 def run(settings: Sequence[str], steps: int, log_every: int) -> dict[str, float]:
     """Milliseconds per update between the first and the last row of a run, by the clock and of the processor; the share
     of the time that logging took, and that of the processor time that other processes of the run took."""
-    recipes = ROOT / "recipes"
-    code = TIMED.format(recipes=str(recipes), train=str(recipes / "train.py"))
+    code = TIMED.format(train=str(ROOT / "recipes" / "train.py"))
     with tempfile.TemporaryDirectory() as folder:
         given = [
             f"gradient_steps={steps}",

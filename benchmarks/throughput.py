@@ -36,14 +36,13 @@ import torch
 from tqdm import tqdm
 
 import agents
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "recipes"))  # scripts, not a package
-from agents.checkpoint import write_atomically
-from agents.compilation import MATMUL_PRECISIONS, MODES, choose_matmul_precision
+from agents.files import write_atomically
+from agents.training.compilation import MODES
+from agents.training.precision import MATMUL_PRECISIONS, choose_matmul_precision
 from contestants import STAGES, Contestant, Setup, difference, known_contestants, ours
+from recipes.runs.process import default_num_envs, resolve_device
+from recipes.runs.versions import versions
 from references import BATCH_SIZE
-from run import default_num_envs, resolve_device
-from versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "throughput.json"

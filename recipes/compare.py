@@ -18,25 +18,23 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-import config as settings
-import figures
-import page
-import report
-import results
-import summary
-import tables
+from agents.data.source import Source
 from agents.errors import ConfigError
-from agents.source import Source
-from config import CompareConfig
-from executors import executor
-from plan import Run, changed_data, is_finished, plan, prepare
-from pool import Outcomes, run_jobs
-from results import Curves, Section
-from run import read_csv
+from recipes.many import provenance
+from recipes.many.executors import executor
+from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
+from recipes.many.pool import Outcomes, run_jobs
+from recipes.reporting import figures, html_report, results, tables
+from recipes.reporting.results import Curves, Section
+from recipes.runs import console
+from recipes.runs.metrics_log import read_csv
+from recipes.settings import command_line, schema
+from recipes.settings.overrides import split
+from recipes.settings.schema import CompareConfig
 
 
 def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
-    settings.require_place("output", config.output)
+    schema.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run for run in runs if not is_finished(run)]
     print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already", flush=True)
@@ -61,10 +59,10 @@ def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
         baseline=baseline(config),
         num_resamples=config.num_resamples,
     )
-    lost = summary.failures(runs, outcomes)
+    lost = provenance.failures(runs, outcomes)
     show(made)
     if made and not stopped:  # a whole comparison that is there stays
-        write(made, [*summary.about(finished, overrides, "compare"), *warnings, *lost], config, overrides)
+        write(made, [*provenance.about(finished, overrides, "compare"), *warnings, *lost], config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
@@ -102,12 +100,12 @@ def baseline(config: CompareConfig) -> str:
 def show(made: Sequence[Section]) -> None:
     for section in made:
         print(f"\n{section.protocol.title}. {tables.caption(section)}")
-        print(report.aligned(tables.matrix(section, lambda cell, best: tables.spread(cell), "-")))
+        print(console.aligned(tables.matrix(section, lambda cell, best: tables.spread(cell), "-")))
         for line in (*tables.sources(section), *section.notes):
             print(line)
         if section.aggregates:
             print("\nover the datasets, with 95 % stratified bootstrap intervals:")
-            print(report.aligned(tables.aggregates_table(section, "-")))
+            print(console.aligned(tables.aggregates_table(section, "-")))
 
 
 def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
@@ -119,24 +117,24 @@ def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, 
     numbers = tables.numbers(made)
     files = {
         "results.md": tables.to_markdown(made, lines, images),
-        "results.html": page.comparison(made, lines, images, output),
+        "results.html": html_report.comparison(made, lines, images, output),
         "results.tex": tables.to_latex(made),
         "results.json": json.dumps({"about": lines, **numbers}, indent=1, allow_nan=False) + "\n",
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }
-    summary.write(output, files)
+    provenance.write(output, files)
     print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
     pictures = [output / name for names in images.values() for name in names]
-    summary.log("comparison", config, overrides, numbers, pictures)
+    provenance.log("comparison", config, overrides, numbers, pictures)
 
 
 def main() -> None:
-    sys.argv[1:], overrides = settings.split(sys.argv[1:], "compare")
+    sys.argv[1:], overrides = split(sys.argv[1:], "compare")
 
     def run(cfg: DictConfig) -> None:
-        compare(settings.build(cfg, "compare"), overrides)
+        compare(command_line.build(cfg, "compare"), overrides)
 
-    settings.main("compare", run)
+    command_line.main("compare", run)
 
 
 if __name__ == "__main__":

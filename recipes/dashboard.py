@@ -18,25 +18,24 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-import config as settings
-import logged
-import loggers
-from agents.checkpoint import write_atomically
 from agents.errors import ConfigError
+from agents.files import write_atomically
+from recipes.settings import command_line, schema
+from recipes.tracking import loggers, wandb_project
 
 LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
 
 
 def dashboard(cfg: DictConfig) -> None:
-    config = settings.build(cfg, "dashboard")
-    workspace, writeup = specifications()
+    config = command_line.build(cfg, "dashboard")
+    wandb_workspace, wandb_report = specifications()
     client, entity = account(config)
     if client is None:
-        project = logged.from_files(Path(config.runs), entity, config.project)
+        project = wandb_project.from_files(Path(config.runs), entity, config.project)
     else:
-        project = loggers.asked(lambda: logged.from_server(client, entity, config.project))
+        project = loggers.asked(lambda: wandb_project.from_server(client, entity, config.project))
 
-    views, report = workspace.workspaces(project), writeup.report(project)
+    views, report = wandb_workspace.workspaces(project), wandb_report.report(project)
     print(outline(views, report))
     if client is None:
         file = Path(config.output) / "dashboard.json"
@@ -54,14 +53,13 @@ def specifications() -> tuple[Any, Any]:
         ConfigError: if the package that they need is missing.
     """
     try:
-        import workspace
-        import writeup
+        from recipes.tracking import wandb_report, wandb_workspace
     except ImportError as error:
         raise ConfigError("the dashboard needs a package: pip install 'offline-agents[dashboard]'") from error
-    return workspace, writeup
+    return wandb_workspace, wandb_report
 
 
-def account(config: settings.DashboardConfig) -> tuple[Any, str | None]:
+def account(config: schema.DashboardConfig) -> tuple[Any, str | None]:
     """W&B's client, and whose project it is; no client where no API key is found."""
     client = loggers.wandb_client()
     if not client.login(prompt=False, verify=False):
@@ -141,7 +139,7 @@ def save(views: Sequence[Any], report: Any, output: Path) -> list[str]:
 
 
 def main() -> None:
-    settings.main("dashboard", dashboard)
+    command_line.main("dashboard", dashboard)
 
 
 if __name__ == "__main__":

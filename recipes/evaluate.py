@@ -19,26 +19,26 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 import agents
-import artifacts
-import config as settings
-import loggers
-import report
-import videos
 from agents import metrics
-from agents.checkpoint import Checkpoint, load, write_atomically
-from agents.envs import find_spec, read_spec, spec_from_file
-from agents.evaluation import check_rendering
-from run import RunFolder, default_num_envs
-from versions import versions
+from agents.checkpoint import Checkpoint, load
+from agents.environments.spec import find_spec, read_spec, spec_from_file
+from agents.evaluation.video import check_rendering
+from agents.files import write_atomically
+from recipes.runs import artifacts, console, plots, videos
+from recipes.runs.folder import RunFolder
+from recipes.runs.process import default_num_envs
+from recipes.runs.versions import versions
+from recipes.settings import command_line, schema
+from recipes.tracking import loggers
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 
 
 def evaluate(cfg: DictConfig) -> None:
-    config = settings.build(cfg, "evaluate")
+    config = command_line.build(cfg, "evaluate")
     checkpoint = read_checkpoint(find(config.checkpoint))
     output = Path(config.output) if config.output else run_folder(checkpoint.path) / "evaluation"
-    settings.require_place("output", output)
+    schema.require_place("output", output)
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
 
     agent = checkpoint.build_agent()
@@ -49,9 +49,9 @@ def evaluate(cfg: DictConfig) -> None:
         result = agents.evaluate(policy, env, config.num_episodes, seed=config.seed)
         random = agents.evaluate(agents.random_policy(env), env, config.num_episodes, seed=config.seed)
         plot = {name: result, "random policy": random}
-        print(report.table(plot))
+        print(console.table(plot))
         write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
-        report.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
+        plots.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
         films = {}
         try:
@@ -97,7 +97,7 @@ def run_folder(checkpoint: Path) -> Path:
     return folder.parent if folder.name == "checkpoints" else folder
 
 
-def evaluation_env(config: settings.EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
+def evaluation_env(config: schema.EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
     """The environment that the settings name, else the one of training."""
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
     if config.eval_env is None and stored is None:
@@ -136,7 +136,7 @@ def episodes_csv(result: agents.EvalResult, seed: int) -> str:
 
 
 def log(
-    config: settings.EvaluateConfig,
+    config: schema.EvaluateConfig,
     checkpoint: Checkpoint,
     output: Path,
     result: agents.EvalResult,
@@ -169,7 +169,7 @@ def log(
 
 
 def main() -> None:
-    settings.main("evaluate", evaluate)
+    command_line.main("evaluate", evaluate)
 
 
 if __name__ == "__main__":

@@ -16,33 +16,33 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-import card
-import card_figure
-import config as settings
-import loggers
-from agents.checkpoint import write_atomically
-from agents.inspection import inspect_dataset
-from config import InspectConfig
-from verdict import quality, verdict
+from agents.data.inspection import inspect_dataset
+from agents.files import write_atomically
+from recipes.dataset_card import facts, figure
+from recipes.dataset_card.quality import quality
+from recipes.dataset_card.verdict import verdict
+from recipes.settings import command_line, schema
+from recipes.settings.schema import InspectConfig
+from recipes.tracking import loggers
 
 
 def inspect(cfg: DictConfig) -> None:
-    config: InspectConfig = settings.build(cfg, "inspect_dataset")
+    config: InspectConfig = command_line.build(cfg, "inspect_dataset")
     output = Path(config.output) if config.output else Path("runs", "inspection", config.dataset)
-    settings.require_place("output", output)
+    schema.require_place("output", output)
     found = inspect_dataset(config.dataset)
-    measured, findings = card.facts(found), verdict(found, config.good_above)
-    text = card.to_text(found, measured, findings)
-    values = json.dumps(card.to_json(found, measured, findings), indent=1, allow_nan=False)
+    measured, findings = facts.facts(found), verdict(found, config.good_above)
+    text = facts.to_text(found, measured, findings)
+    values = json.dumps(facts.to_json(found, measured, findings), indent=1, allow_nan=False)
     files = {
         "card.txt": f"{text}\n".encode(),
         "card.json": f"{values}\n".encode(),
-        "episodes.csv": card.episodes_csv(found).encode(),
-        "page.png": card_figure.page(found, quality(found, config.good_above)),
+        "episodes.csv": facts.episodes_csv(found).encode(),
+        "page.png": figure.page(found, quality(found, config.good_above)),
     }
     for name, content in files.items():
         write_atomically(output / name, content)
-    hint = log(config, output, card.tables(measured, findings))
+    hint = log(config, output, facts.tables(measured, findings))
     print(values if config.json else text)
     told = sys.stderr if config.json else sys.stdout
     print(f"\nplots: {output / 'page.png'}\ncard:  {output / 'card.json'} (and .txt, episodes.csv)", file=told)
@@ -69,7 +69,7 @@ def log(config: InspectConfig, output: Path, tables: dict[str, list[list[str]]])
 
 def main() -> None:
     sys.argv[1:] = ["json=true" if argument == "--json" else argument for argument in sys.argv[1:]]
-    settings.main("inspect_dataset", inspect)
+    command_line.main("inspect_dataset", inspect)
 
 
 if __name__ == "__main__":

@@ -24,23 +24,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-import config as settings
-import figures
-import page
-import report
-import summary
-import tables
-from agents import statistics
+from agents.data.source import Source
 from agents.errors import ConfigError, require_choice
+from agents.evaluation import statistics
 from agents.metrics import EVALUATION_KEYS
-from agents.source import Source
-from config import SweepConfig
-from executors import executor
-from plan import Run, changed_data, compose_settings, is_finished, make_run, on_cpu, prepare
-from pool import Outcome, Outcomes, quoted, run_jobs
-from results import D4RL, MINARI, RETURN
-from run import read_csv
-from space import Search, Settings, Sweep, extremes, make_search, read_sweep
+from recipes.many import provenance
+from recipes.many.executors import executor
+from recipes.many.plan import Run, changed_data, compose_settings, is_finished, make_run, on_cpu, prepare
+from recipes.many.pool import Outcome, Outcomes, quoted, run_jobs
+from recipes.many.search_space import Search, Settings, Sweep, extremes, make_search, read_sweep
+from recipes.reporting import figures, html_report, tables
+from recipes.reporting.results import D4RL, MINARI, RETURN
+from recipes.runs import console
+from recipes.runs.metrics_log import read_csv
+from recipes.settings import command_line, schema
+from recipes.settings.overrides import KEPT, split
+from recipes.settings.schema import SweepConfig
 
 NUM_FRESH = 3  # seeds on which the best trial is to be made again
 
@@ -86,7 +85,7 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
     require_choice("metric", asked.metric, EVALUATION_KEYS)
     if not asked.varied:
         raise ConfigError(f"{config.sweep} has no setting with several values beside those that were given")
-    if own := [name for name in asked.parameters if name.split(".")[0] in settings.KEPT["sweep"]]:
+    if own := [name for name in asked.parameters if name.split(".")[0] in KEPT["sweep"]]:
         raise ConfigError(
             f"{config.sweep} sets {', '.join(own)}, which is chosen here; take it out: seeds are seeds=0,1"
         )
@@ -94,7 +93,7 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
         raise ConfigError(f"{config.sweep} names no dataset; name one by dataset=ID")
     place = Path(config.runs, "sweeps", asked.name, str({**asked.fixed, **given}.get("dataset", "")))
     config = replace(config, output=config.output or str(place))
-    settings.require_place("output", config.output)
+    schema.require_place("output", config.output)
     for point in extremes(asked):
         plan_trial(0, point, asked, config, overrides)  # raises where a setting is wrong, before anything is run
     search = make_search(asked, num_trials=config.num_trials, batch=config.batch, seed=config.search_seed)
@@ -105,7 +104,7 @@ def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
     if outcomes.exit_code > 1:
         print("stopped; the same command goes on")
         sys.exit(outcomes.exit_code)
-    lost = summary.failures([run for trial in trials for run in trial.runs], outcomes)
+    lost = provenance.failures([run for trial in trials for run in trial.runs], outcomes)
     finished = ranking([trial for trial in trials if trial.finished], asked)
     warnings = [*changed_data([run for trial in finished for run in trial.runs]), *lost]
     if finished:
@@ -260,7 +259,7 @@ def publish(
     rows, plain, hint = table(trials, asked), numbers(trials, asked), [*warning(trials, config)]
     caption = f"{asked.metric} of the last evaluation, {asked.method}"
     caption += ", mean ± standard error over seeds" if len(config.seeds) > 1 else ""
-    print(f"\n{caption}\n{report.aligned(rows)}\n\n{hint[0]}\n  {hint[1]}")
+    print(f"\n{caption}\n{console.aligned(rows)}\n\n{hint[0]}\n  {hint[1]}")
 
     figures.draw_trials(
         output / "trials.png",
@@ -271,25 +270,25 @@ def publish(
         ylabel=next(iter(columns(trials, asked))),
     )
     title, runs = f"Sweep {asked.name}", [run for trial in trials for run in trial.runs]
-    lines = [*summary.about(runs, overrides, "sweep"), *warnings]
+    lines = [*provenance.about(runs, overrides, "sweep"), *warnings]
     text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint[0], f"```\n{hint[1]}\n```"]
     parts = [
-        *(page.paragraph(line, "about") for line in lines),
-        page.paragraph(f"{caption}."),
-        page.table([rows[0], [*map(page.Best, rows[1])], *rows[2:]]),
-        page.paragraph(f"{hint[0]} `{hint[1]}`"),
-        page.image(output / "trials.png", "scores over each of the settings"),
+        *(html_report.paragraph(line, "about") for line in lines),
+        html_report.paragraph(f"{caption}."),
+        html_report.table([rows[0], [*map(html_report.Best, rows[1])], *rows[2:]]),
+        html_report.paragraph(f"{hint[0]} `{hint[1]}`"),
+        html_report.image(output / "trials.png", "scores over each of the settings"),
     ]
     files = {
         "results.md": "\n\n".join([*text, "![trials.png](trials.png)", *lines]) + "\n",
-        "results.html": page.page(title, parts),
+        "results.html": html_report.document(title, parts),
         "results.json": json.dumps({"about": lines, "retrain": hint[1], "trials": plain}, indent=1) + "\n",
         "trials.csv": tables.to_csv(plain),
     }
-    summary.write(output, files)
+    provenance.write(output, files)
     print(f"\ntable:   {output / 'results.md'} (and .html, .json, trials.csv)\nfigure:  {output / 'trials.png'}")
     logged = {"trials": [row[:-1] for row in plain]}  # without the folders, which are this machine's
-    summary.log("sweep", config, overrides, logged, [output / "trials.png"])
+    provenance.log("sweep", config, overrides, logged, [output / "trials.png"])
 
 
 def short(name: str) -> str:
@@ -311,12 +310,12 @@ def as_typed(value: Any) -> str:
 
 
 def main() -> None:
-    sys.argv[1:], overrides = settings.split(sys.argv[1:], "sweep")
+    sys.argv[1:], overrides = split(sys.argv[1:], "sweep")
 
     def run(cfg: DictConfig) -> None:
-        sweep(settings.build(cfg, "sweep"), overrides)
+        sweep(command_line.build(cfg, "sweep"), overrides)
 
-    settings.main("sweep", run)
+    command_line.main("sweep", run)
 
 
 if __name__ == "__main__":

@@ -24,18 +24,21 @@ from torch import Generator
 from tqdm import tqdm
 
 import agents
-import config as settings
-import report
-import seeds
 from agents import metrics
-from agents.agent import Agent
 from agents.errors import one_line
-from agents.evaluation import check_rendering
-from agents.graphs import GraphedUpdates
-from agents.stack import AgentStack, random_generator
-from record import Record
-from run import Interrupt, Stopwatch, begin, default_num_envs, open_run, resolve_device, speed_up
-from versions import versions
+from agents.evaluation.video import check_rendering
+from agents.training.agent import Agent
+from agents.training.cuda_graphs import GraphedUpdates
+from agents.training.generators import random_generator
+from agents.training.stack import AgentStack
+from recipes.many import seeds
+from recipes.runs import console
+from recipes.runs.lifecycle import begin, open_run
+from recipes.runs.process import Interrupt, Stopwatch, default_num_envs, resolve_device
+from recipes.runs.speed import speed_up
+from recipes.runs.versions import versions
+from recipes.runs.writer import Record
+from recipes.settings import command_line, schema
 
 UPDATES_AT_ONCE = {"cpu": 1, "cuda": 100}  # between two looks at Ctrl-C and the progress bar
 
@@ -104,9 +107,9 @@ def train(cfg: DictConfig) -> None:
                         result = record.evaluate()
                     with clock("logging"):
                         record.log_evaluation(step)
-                    progress.set_postfix_str(report.score(result))
+                    progress.set_postfix_str(console.score(result))
                     label = f"seed {one.seed}, step {step}" if len(records) > 1 else f"step {step}"
-                    tqdm.write(f"{label}: {report.headline(result)}")
+                    tqdm.write(f"{label}: {console.headline(result)}")
 
                 due = config.checkpoint_every or config.eval_every
                 stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
@@ -129,7 +132,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def build(
-    config: settings.TrainConfig, dataset: agents.OfflineDataset, device: torch.device
+    config: schema.TrainConfig, dataset: agents.OfflineDataset, device: torch.device
 ) -> tuple[agents.Agent, Generator]:
     """A new agent, and the random numbers that its training goes on with."""
     torch.manual_seed(config.seed)
@@ -151,7 +154,7 @@ def updates(
     return advance
 
 
-def next_stop(step: int, config: settings.TrainConfig, at_most: int) -> int:
+def next_stop(step: int, config: schema.TrainConfig, at_most: int) -> int:
     """The next step after which something is to be done, or looked at."""
     periods = (config.log_every, config.eval_every, config.checkpoint_every or config.eval_every)
     return min(step + at_most, config.gradient_steps, *(step - step % period + period for period in periods))
@@ -164,7 +167,7 @@ def split(losses: TensorDictBase, number: int) -> list[TensorDictBase]:
     return [TensorDict({name: value[i] for name, value in losses.items()}) for i in range(number)]
 
 
-def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
+def evaluation_env(config: schema.TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
     """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment."""
     if config.eval_env is None and dataset.env_spec is None:
         print(
@@ -184,7 +187,7 @@ def evaluation_env(config: settings.TrainConfig, dataset: agents.OfflineDataset)
     return env
 
 
-def describe(config: settings.TrainConfig) -> dict[str, Any]:
+def describe(config: schema.TrainConfig) -> dict[str, Any]:
     """The settings as plain values, and the versions that results depend on."""
     return {**OmegaConf.to_container(OmegaConf.structured(config), resolve=True), "versions": versions()}
 
@@ -196,7 +199,7 @@ def progress_bar(last_step: int, total: int) -> tqdm:
 
 
 def main() -> None:
-    settings.main("train", train)
+    command_line.main("train", train)
 
 
 if __name__ == "__main__":

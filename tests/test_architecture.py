@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,24 +12,28 @@ import pytest
 import agents
 
 REPOSITORY = Path(__file__).parents[1]
-LIBRARY = REPOSITORY / "agents"
-# the way of the data: each part may import those before it, and nothing of those after it
-ORDER = (
-    "errors", "headless", "envs", "reward_sign", "demos", "source", "conversion", "inspection", "data", "networks",
-    "sequences", "diffusion", "search", "inference", "objectives", "compilation", "adam", "agent", "values", "stack",
-    "graphs", "algorithms", "evaluation", "metrics", "statistics", "checkpoint",
-)  # fmt: skip
-OUTSIDE = ("hydra", "omegaconf", "wandb", "recipes", *(path.stem for path in (REPOSITORY / "recipes").glob("*.py")))
-FILES = sorted(path.relative_to(REPOSITORY).as_posix() for path in LIBRARY.rglob("*.py"))
+# the way of the data: a room may import those before it, and nothing of those after it
+ROOMS = {
+    "agents": (
+        "faces", "errors", "files", "environments", "data", "networks", "objectives", "training", "algorithms",
+        "evaluation", "metrics", "checkpoint",
+    ),
+    "recipes": ("settings", "reporting", "tracking", "runs", "many", "dataset_card"),
+}  # fmt: skip
+SCRIPTS = ("train", "evaluate", "compare", "sweep", "inspect_dataset", "dashboard")
+FRAMEWORKS = ("hydra", "omegaconf", "wandb", "recipes")  # of which the library knows nothing
+LONGEST = 400  # lines of a file that a reader can hold in the head
+FILES = sorted(path.relative_to(REPOSITORY).as_posix() for top in ROOMS for path in (REPOSITORY / top).rglob("*.py"))
+MODULES = {file.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): file for file in FILES}
 
 
-def part_of(file: str) -> str | None:
-    """The part that a file of the library belongs to; None for the list of public names."""
-    part = Path(file).relative_to("agents").with_suffix("").parts[0]
-    return None if part == "__init__" else part
+def room_of(module: str) -> str | None:
+    """The room that a module of the project is in; None for a script and for the list of public names."""
+    top, *rest = module.split(".")
+    return rest[0] if rest and rest[0] in ROOMS.get(top, ()) else None
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
+def imports(tree: ast.AST) -> Iterator[str]:
     """Every module or name that is imported, inside functions too, with dots; relative ones begin with a dot."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -37,35 +42,87 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{'.' * node.level}{node.module or ''}.{name.name}" for name in node.names)
 
 
+def imports_at_once(tree: ast.Module) -> Iterator[str]:
+    """Those that happen when the module itself is imported."""
+    for statement in tree.body:
+        if not isinstance(statement, (ast.FunctionDef, ast.ClassDef)) and "TYPE_CHECKING" not in ast.dump(statement):
+            yield from imports(statement)
+
+
 def parse(file: str) -> ast.Module:
     return ast.parse((REPOSITORY / file).read_text())
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_imports_follow_the_way_of_the_data(file) -> None:
-    part = part_of(file)
-    assert part is None or part in ORDER, f"{file} has no place in the order"
-    for name in imports(parse(file)):
-        top, *rest = name.split(".")
-        assert top, f"{file} imports {name} relatively"
-        assert top not in OUTSIDE, f"{file} imports {name}"
-        if top == "agents" and part is not None:
-            assert rest, f"{file} imports the list of public names"
-            assert ORDER.index(rest[0]) <= ORDER.index(part), f"{file} imports {name}, which comes later"
+def module_of(name: str) -> str | None:
+    """The module of the project that an imported name is, or is in."""
+    return next((each for each in (name, name.rpartition(".")[0]) if each in MODULES), None)
 
 
-def test_every_part_of_the_order_exists() -> None:
-    assert {part_of(file) for file in FILES} - {None} == set(ORDER)
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_way_of_the_data(module) -> None:
+    top, room = module.split(".")[0], room_of(module)
+    for name in imports(parse(MODULES[module])):
+        first, *rest = name.split(".")
+        assert first, f"{module} imports {name} relatively"
+        assert first != top or rest, f"{module} imports the list of public names"
+        if top == "agents":
+            assert first not in FRAMEWORKS, f"{module} imports {name}"
+        if first == top and room is not None:
+            assert room_of(name) is not None, f"{module} imports {name}, which is in no room"
+            order = ROOMS[top]
+            assert order.index(room_of(name)) <= order.index(room), f"{module} imports {name}, which comes later"
+
+
+def test_nothing_imports_itself_in_a_circle() -> None:
+    graph = {
+        module: {found for name in imports_at_once(parse(file)) if (found := module_of(name)) not in (None, module)}
+        for module, file in MODULES.items()
+    }
+    while leaves := {module for module, targets in graph.items() if not targets & graph.keys()}:
+        graph = {module: targets for module, targets in graph.items() if module not in leaves}
+    assert graph == {}
+
+
+def test_every_file_is_in_a_room() -> None:
+    for module in MODULES:
+        top, *rest = module.split(".")
+        alone = not rest or (top == "recipes" and rest[0] in (*SCRIPTS, "__main__"))
+        assert alone or room_of(module), f"{module} is in no room"
+    assert {(top, room) for top, rooms in ROOMS.items() for room in rooms} == {
+        (module.split(".")[0], room) for module in MODULES if (room := room_of(module))
+    }
 
 
 def test_no_import_escapes_the_check() -> None:
     source = "import a.b, c as d\ndef f():\n    from e.f import g as h, i\n    from . import j\n    from ..k import l"
     assert sorted(imports(ast.parse(source))) == ["..j", "..k.l", "a.b", "c", "e.f.g", "e.f.i"]
+    assert sorted(imports_at_once(ast.parse(source))) == ["a.b", "c"]
+
+
+def test_nothing_in_recipes_is_named_like_a_module_of_python() -> None:
+    """A script's folder comes first on the path: a ``select.py`` there would break ``subprocess``."""
+    assert [path for path in (REPOSITORY / "recipes").rglob("*") if path.stem in sys.stdlib_module_names] == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_says_what_it_is_for_and_is_short_enough_to_be_read(file) -> None:
+    assert ast.get_docstring(parse(file))
+    assert len((REPOSITORY / file).read_text().splitlines()) <= LONGEST
+
+
+def test_few_files_lie_flat() -> None:
+    assert len([*(REPOSITORY / "recipes").glob("*.py")]) <= 14
+
+
+def test_tests_are_where_the_code_is() -> None:
+    for top in ROOMS:
+        folders = {path.parent.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests" / top).rglob("*.py")}
+        assert [folder for folder in folders if not (REPOSITORY / folder).is_dir()] == []
 
 
 def test_each_algorithm_is_one_file() -> None:
-    files = {Path(file).stem for file in FILES if part_of(file) == "algorithms"} - {"__init__"}
-    assert files == set(agents.ALGORITHMS)
+    files = {Path(file).stem for file in FILES if file.startswith("agents/algorithms/")}
+    assert files - {"__init__", "registry", "common"} == set(agents.ALGORITHMS)
     for name, config in agents.ALGORITHMS.items():
         assert config.__module__ == f"agents.algorithms.{name}"
 
@@ -75,20 +132,7 @@ def test_public_names_exist_and_are_sorted() -> None:
     assert [name for name in agents.__all__ if not hasattr(agents, name)] == []
 
 
-def test_the_list_of_public_names_holds_nothing_else() -> None:
-    docstring, *statements = parse("agents/__init__.py").body
-    assert isinstance(docstring, ast.Expr)
-    assert all(isinstance(statement, (ast.ImportFrom, ast.Assign)) for statement in statements)
-    imported = [name.name for node in statements if isinstance(node, ast.ImportFrom) for name in node.names]
-    assert sorted(imported) == agents.__all__
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_every_module_says_what_it_is_for(file) -> None:
-    assert ast.get_docstring(parse(file))
-
-
 def test_nothing_is_called_utils() -> None:
-    shunned = {"utils", "util", "helpers", "helper", "common", "misc"}
+    shunned = {"utils", "util", "helpers", "helper", "misc"}
     for folder in ("agents", "recipes", "tests", "benchmarks"):
         assert [path for path in (REPOSITORY / folder).rglob("*") if path.stem in shunned] == []

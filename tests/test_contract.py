@@ -22,8 +22,10 @@ from torchrl.data import Bounded, Categorical
 
 import agents
 from agents.checkpoint import load, load_policy, save
-from agents.data import DEFAULT_KEYS, OPTIONAL_KEYS
-from agents.stack import AgentStack, random_generator
+from agents.data.dataset import DEFAULT_KEYS
+from agents.data.storage import OPTIONAL_KEYS
+from agents.training.generators import random_generator
+from agents.training.stack import AgentStack
 
 Batches = Callable[..., TensorDict]  # seed and, unless it is 16, the number of transitions
 Path = tuple[str, ...]

@@ -12,11 +12,11 @@ from typing import ClassVar
 import torch
 from torchrl.objectives import BCLoss
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent, check_settings
-from agents.data import Specs
-from agents.networks import ActorConfig, deterministic_policy
+from agents.data.specs import Specs
+from agents.networks.configs import ActorConfig
+from agents.networks.policies import deterministic_policy
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent, check_settings
 
 
 @dataclass
@@ -39,7 +39,6 @@ class BCConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
         with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")

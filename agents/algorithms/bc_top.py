@@ -10,13 +10,12 @@ from typing import ClassVar
 
 import torch
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent
 from agents.algorithms.bc import BCConfig
-from agents.data import Specs
+from agents.data.specs import Specs
 from agents.errors import require
-from agents.networks import ActorConfig
+from agents.networks.configs import ActorConfig
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
 
 
 @dataclass
@@ -46,7 +45,6 @@ class BCTopConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         agent = self._cloning().build(specs, device=device)
         agent.best_episodes = self.best_episodes
         return agent

@@ -14,11 +14,11 @@ from typing import ClassVar
 import torch
 from torchrl.objectives import DiffusionBCLoss
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent, check_settings
-from agents.data import Specs
-from agents.diffusion import DiffusionActorConfig, diffusion_policy
+from agents.data.specs import Specs
+from agents.networks.configs import DiffusionActorConfig
+from agents.networks.diffusion import diffusion_policy
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent, check_settings
 
 
 @dataclass
@@ -47,7 +47,6 @@ class DiffusionBCConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
         with warnings.catch_warnings():  # as TorchRL's BCLoss does
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")

@@ -12,14 +12,14 @@ from typing import ClassVar
 
 import torch
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.agent import check_settings as check_agent_settings
-from agents.data import Specs
-from agents.networks import QValueConfig, greedy_policy
+from agents.data.specs import Specs
+from agents.networks.configs import QValueConfig
+from agents.networks.policies import greedy_policy
 from agents.objectives import DQNLoss
 from agents.objectives.dqn import check_settings as check_loss_settings
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
+from agents.training.agent import check_settings as check_agent_settings
 
 
 @dataclass
@@ -54,7 +54,6 @@ class DiscreteCQLConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         qvalue = self.qvalue.build_action_values(specs, normalize=self.normalize_observations).to(device)
         loss = DQNLoss(
             qvalue,

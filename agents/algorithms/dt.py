@@ -14,13 +14,13 @@ from typing import ClassVar
 import torch
 from tensordict.nn import TensorDictModule
 
-from agents import algorithms
-from agents.adam import WarmUpAdamConfig
-from agents.agent import Agent, check_settings
-from agents.data import Specs
+from agents.data.specs import Specs
 from agents.errors import ConfigError, require
+from agents.networks.configs import TransformerConfig
+from agents.networks.transformer import INPUTS, DecisionTransformer, return_conditioned_policy
 from agents.objectives import DTLoss
-from agents.sequences import INPUTS, DecisionTransformer, TransformerConfig, return_conditioned_policy
+from agents.training.adam import WarmUpAdamConfig
+from agents.training.agent import Agent, check_settings
 
 
 @dataclass
@@ -65,7 +65,6 @@ class DTConfig:
         Raises:
             ConfigError: if neither the config nor the specs know a return to ask for.
         """
-        algorithms.check_actions(self, specs)
         target_return = specs.max_return if self.target_return is None else self.target_return
         if target_return is None:
             raise ConfigError("the specs name no return of the data to ask for; set target_return")

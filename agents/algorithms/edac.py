@@ -15,15 +15,16 @@ from typing import Any, ClassVar
 
 import torch
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.agent import check_settings as check_agent_settings
-from agents.data import Specs
+from agents.data.specs import Specs
 from agents.errors import require
-from agents.networks import ActorConfig, QValueConfig, default_target_entropy, deterministic_policy
+from agents.networks.bounds import default_target_entropy
+from agents.networks.configs import ActorConfig, QValueConfig
+from agents.networks.policies import deterministic_policy
 from agents.objectives import EDACLoss
 from agents.objectives.edac import check_settings as check_loss_settings
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
+from agents.training.agent import check_settings as check_agent_settings
 
 
 @dataclass
@@ -65,7 +66,6 @@ class EDACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         loss = EDACLoss(

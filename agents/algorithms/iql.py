@@ -16,17 +16,17 @@ import torch
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import nn
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.agent import check_settings as check_agent_settings
-from agents.data import Specs
+from agents.data.specs import Specs
 from agents.errors import require, require_choice
-from agents.networks import ActorConfig, QValueConfig, ValueConfig, deterministic_policy
+from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
+from agents.networks.policies import deterministic_policy
+from agents.networks.search import searching_policy
 from agents.objectives import IQLLoss
 from agents.objectives.iql import check_settings as check_loss_settings
 from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
-from agents.search import searching_policy
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
+from agents.training.agent import check_settings as check_agent_settings
 
 EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")
 SCHEDULES = ("constant", "linear", "adaptive")
@@ -135,7 +135,6 @@ class IQLConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)

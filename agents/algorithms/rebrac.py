@@ -15,14 +15,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.agent import check_settings as check_agent_settings
-from agents.data import Specs
-from agents.networks import DeterministicActorConfig, QValueConfig, deterministic_policy
+from agents.data.specs import Specs
+from agents.networks.configs import DeterministicActorConfig, QValueConfig
+from agents.networks.policies import deterministic_policy
 from agents.objectives import ReBRACLoss
 from agents.objectives.rebrac import check_settings as check_loss_settings
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
+from agents.training.agent import check_settings as check_agent_settings
 
 
 @dataclass
@@ -72,7 +72,6 @@ class ReBRACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)

@@ -19,13 +19,15 @@ from typing import ClassVar
 import torch
 from torchrl.objectives import SACLoss
 
-from agents import algorithms
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.agent import check_settings as check_agent_settings
-from agents.data import Specs
+from agents.data.specs import Specs
 from agents.errors import require
-from agents.networks import ActorConfig, QValueConfig, default_target_entropy, deterministic_policy, separate_critics
+from agents.networks.bounds import default_target_entropy
+from agents.networks.configs import ActorConfig, QValueConfig
+from agents.networks.critics import separate_critics
+from agents.networks.policies import deterministic_policy
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
+from agents.training.agent import check_settings as check_agent_settings
 
 
 @dataclass
@@ -61,7 +63,6 @@ class SACConfig:
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        algorithms.check_actions(self, specs)
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=self.qvalue.num_nets, normalize=normalize)

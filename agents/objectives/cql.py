@@ -14,7 +14,7 @@ from torch import Tensor
 from torchrl.data import Bounded
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
-from agents.networks import divisor
+from agents.networks.bounds import divisor
 
 
 class CQLLoss(TorchRLCQLLoss):

@@ -18,7 +18,7 @@ from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
 from agents.errors import require, require_choice
-from agents.networks import chosen_action_value
+from agents.networks.critics import chosen_action_value
 from agents.objectives.calls import bellman_target, output
 from agents.objectives.iql import QVALUE_LOSSES
 

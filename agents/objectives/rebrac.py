@@ -17,7 +17,7 @@ from torchrl.data import Bounded
 from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError, require
-from agents.networks import center_and_half_range, divisor
+from agents.networks.bounds import center_and_half_range, divisor
 from agents.objectives.calls import bellman_target, output
 
 

@@ -19,7 +19,9 @@ import pytest
 import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from agents import data
+from agents.data.dataset import OfflineDataset, load_dataset
+from agents.data.layout import DEFAULT_KEYS
+from agents.data.storage import ENDS as ENDS_OF_EPISODES
 from agents.errors import DataError
 
 NUM_OBSERVATIONS, NUM_ACTIONS = 3, 2
@@ -53,8 +55,8 @@ def create(*episodes: dict, dataset_id: str = DATASET, **options: Any) -> Path:
     return Path(os.environ["MINARI_DATASETS_PATH"], dataset_id, "data")
 
 
-def load(dataset_id: str = DATASET, **options: Any) -> data.OfflineDataset:
-    return data.load_dataset(dataset_id, progress=False, **options)
+def load(dataset_id: str = DATASET, **options: Any) -> OfflineDataset:
+    return load_dataset(dataset_id, progress=False, **options)
 
 
 def refusal(dataset_id: str = DATASET, **options: Any) -> str:
@@ -90,9 +92,9 @@ def caches(root: Path) -> list[str]:
     return sorted(path.name for path in home.iterdir() if path.is_dir()) if home.exists() else []
 
 
-def whole(dataset: data.OfflineDataset) -> dict[Any, torch.Tensor]:
+def whole(dataset: OfflineDataset) -> dict[Any, torch.Tensor]:
     """Every transition in order, through the replay buffer."""
-    return dataset.replay_buffer(1, keys=data.DEFAULT_KEYS + data.ENDS)[:].flatten_keys(".").to_dict()
+    return dataset.replay_buffer(1, keys=DEFAULT_KEYS + ENDS_OF_EPISODES)[:].flatten_keys(".").to_dict()
 
 
 ENDS = [
@@ -125,7 +127,7 @@ def expected(episodes: list[dict]) -> dict[str, np.ndarray]:
     return {key: np.array(values) for key, values in rows.items()}
 
 
-def assert_transitions(dataset: data.OfflineDataset, episodes: list[dict]) -> None:
+def assert_transitions(dataset: OfflineDataset, episodes: list[dict]) -> None:
     for key, values in expected(episodes).items():
         found = whole(dataset)[key]
         assert found.dtype == (torch.bool if values.dtype == bool else torch.float32)

@@ -23,11 +23,12 @@ from tensordict import TensorDict
 from torch import Tensor
 
 import agents
-from agents import checkpoint
-from agents.adam import AdamConfig
+from agents import files
 from agents.checkpoint import CheckpointFolder, load, load_policy, save
 from agents.errors import CheckpointError
-from agents.networks import ActorConfig, Dropout, QValueConfig, ValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
+from agents.networks.layers import Dropout
+from agents.training.adam import AdamConfig
 
 SMALL = {"hidden_sizes": [8]}
 
@@ -308,7 +309,7 @@ def test_a_full_or_broken_disk_costs_nothing_that_was_saved(
     for _ in range(2):
         folder.save(agent, is_best=True, **arguments)
     before = contents(tmp_path)
-    monkeypatch.setattr(checkpoint, "open", full_disk(fails, code), raising=False)
+    monkeypatch.setattr(files, "open", full_disk(fails, code), raising=False)
     message = refusal(lambda: folder.save(agent, is_best=True, **arguments))
     assert os.strerror(code) in message and str(tmp_path) in message
     assert ("free some space" in message) == (code != errno.EIO)
@@ -366,7 +367,7 @@ def test_without_hard_links_a_full_disk_is_one_line_too(folder, monkeypatch) -> 
     before = contents(folder.folder)
     monkeypatch.setattr(os, "link", no_links)
     opens = iter([open, full_disk("write", errno.ENOSPC)])  # the checkpoint itself still fits, its copy does not
-    monkeypatch.setattr(checkpoint, "open", lambda path, mode: next(opens)(path, mode), raising=False)
+    monkeypatch.setattr(files, "open", lambda path, mode: next(opens)(path, mode), raising=False)
     assert "free some space" in refusal(lambda: folder.save(2))
     monkeypatch.undo()
     after = contents(folder.folder)
@@ -435,7 +436,7 @@ from pathlib import Path
 import torch
 from torchrl.data import Bounded, Unbounded
 import agents
-from agents import checkpoint
+from agents import checkpoint, files
 from agents.networks import ActorConfig
 
 root = Path(sys.argv[1])

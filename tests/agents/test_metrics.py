@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import agents
 from agents import metrics
-from agents.conversion import DatasetStatistics
-from agents.envs import ADROIT_TASKS, Reference
+from agents.data.dataset_statistics import DatasetStatistics
+from agents.environments.adroit import ADROIT_TASKS
+from agents.environments.protocols import Reference
 
 STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")
 

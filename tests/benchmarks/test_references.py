@@ -13,7 +13,7 @@ from torchrl.data import Bounded, Unbounded
 
 import agents
 import references
-from agents.networks import ActorConfig, QValueConfig, ValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.objectives import IQLLoss
 
 NUM_OBSERVATIONS, NUM_ACTIONS, HIDDEN_SIZE = 5, 3, 16

@@ -42,12 +42,14 @@ QUICK = (
     "logger=none",
     "wandb.mode=offline",
 )
-NO_PLOT = "import report; report.Plots.draw = lambda *_, **__: None\n"
+NO_PLOT = "from recipes.runs import plots; plots.Plots.draw = lambda *_, **__: None\n"
 
 # runs are forks of this process, which has everything imported already
 FORKED = """
 import atexit, os, signal, sys, traceback
-import executors, pool, report, train
+from recipes import train
+from recipes.many import executors, pool
+from recipes.runs import plots
 from hydra.core.global_hydra import GlobalHydra
 class Forked:
     code = None
@@ -60,7 +62,7 @@ class Forked:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (1, 2): os.dup2(output, number)
         GlobalHydra.instance().clear()
-        report.Plots.draw = lambda *_, **__: None
+        plots.Plots.draw = lambda *_, **__: None
         sys.argv = [train.__file__, *job.arguments()]
         code = 1
         try: train.main(); code = 0
@@ -84,7 +86,7 @@ pool.LOOK_EVERY = 0.01
 # evaluations have all that an Adroit task would give
 AS_ADROIT = """
 import agents, dataclasses
-from agents.envs import ADROIT_TASKS
+from agents.environments.adroit import ADROIT_TASKS
 evaluate = agents.evaluate
 def as_adroit(policy, env, num_episodes=20, **options):
     result = evaluate(policy, env, num_episodes, **options)
@@ -173,7 +175,7 @@ def environment(write_cartpole: Callable[[str], None], tmp_path_factory: pytest.
         "XDG_CACHE_HOME": str(home / "cache"),
         "MINARI_DATASETS_PATH": str(home / "minari"),
         "MPLCONFIGDIR": matplotlib.get_cachedir(),  # its list of fonts takes seconds to make
-        "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "recipes"))),
+        "PYTHONPATH": str(REPOSITORY),
         "OMP_NUM_THREADS": "1",
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -18,16 +18,14 @@ import h5py  # noqa: F401  (as the next two: what the recipes import when they f
 import imageio.v2  # noqa: F401
 import omegaconf._impl  # noqa: F401
 
-import compare
-import config
-import dashboard
-import evaluate
-import inspect_dataset
-import sweep
-import train
-from agents.envs import register_robotics
+from agents.environments.spec import register_robotics
+from recipes import compare, dashboard, evaluate, inspect_dataset, sweep, train
+from recipes.settings import command_line
 
-RECIPES = {module.__name__: module for module in (train, evaluate, compare, sweep, inspect_dataset, dashboard)}
+RECIPES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (train, evaluate, compare, sweep, inspect_dataset, dashboard)
+}
 
 
 def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str], before: str, output: str) -> None:
@@ -51,7 +49,7 @@ def leave(code: int) -> None:
 
 def main() -> None:
     register_robotics()
-    config.register()
+    command_line.register()
     gc.freeze()  # a collection in a child would go through, and so copy, all that was imported
     for line in sys.stdin:
         child = os.fork()

@@ -21,7 +21,7 @@ from typing import ClassVar
 from torchrl.objectives import DDPGLoss
 
 import agents
-from agents.adam import AdamConfig
+from agents.training.adam import AdamConfig
 from agents.networks import DeterministicActorConfig, QValueConfig, deterministic_policy, separate_critics
 
 
@@ -86,7 +86,7 @@ def test_the_readmes_loss_is_an_algorithm_like_any_other(copy_of_the_project, re
     assert {"train/loss_actor", "train/action_error"} <= read_csv(folder / "metrics.csv")[-1].keys()
 
     name = folder.parts[-4]
-    concerned = ["tests/test_contract.py", "tests/test_architecture.py", "tests/recipes/test_config.py"]
+    concerned = ["tests/test_contract.py", "tests/test_architecture.py", "tests/recipes/settings/test_command_line.py"]
     chosen = f"{name} or architecture or preset or ilq"
     tests = run(copy_of_the_project, "-m", "pytest", *concerned, "-qk", chosen)
     assert re.search(r"^\d\d\d passed, \d+ deselected", tests, re.MULTILINE), tests

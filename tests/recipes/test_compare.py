@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import agents
-import config
 from agents import metrics
+from recipes.settings import overrides
 
 Recipe = Callable[..., Any]
 DATASET = "test/pendulum-v0"
@@ -29,15 +29,15 @@ QUICK = (
     "num_resamples=50",
     "workers=2",
 )
-NO_FIGURES = "import figures; figures.draw = lambda *_, **__: []\n"
+NO_FIGURES = "from recipes.reporting import figures; figures.draw = lambda *_, **__: []\n"
 STOP_IN_THE_MIDDLE = """
-import agents.agent
-update = agents.agent.Agent.update
+import agents.training.agent
+update = agents.training.agent.Agent.update
 def signalled(self, batch):
     if self.num_updates == 12 and os.getpid() != parent: os.kill(parent, {number}); import time; time.sleep(0.3)
     return update(self, batch)
 parent = os.getpid()
-agents.agent.Agent.update = signalled
+agents.training.agent.Agent.update = signalled
 """
 
 
@@ -238,7 +238,7 @@ def test_a_mistake_is_refused_in_one_line_before_anything_is_run(typed, run_reci
 
 
 def test_lists_may_be_written_with_commas_and_other_settings_go_to_the_runs() -> None:
-    own, others = config.split(
+    own, others = overrides.split(
         ["algorithms=iql,bc", "seeds=3", "datasets=[a/b-v0]", "batch_size=8", "algorithm.expectile=0.8"]
         + ["wandb.mode=offline", "device=cuda", "output=x", "-m", "+foo=1", "run_dir=x"],
         "compare",

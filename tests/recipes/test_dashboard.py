@@ -14,12 +14,9 @@ from typing import Any
 import pytest
 
 import agents
-import dashboard
-import logged
-import panels
-import workspace
-import writeup
 from agents import metrics
+from recipes import dashboard
+from recipes.tracking import panels, wandb_project, wandb_report, wandb_workspace
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 README = Path(agents.__file__).parents[1] / "README.md"
@@ -46,21 +43,21 @@ def offline(quick_train, run_recipe, as_adroit, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(offline) -> logged.Project:
+def project(offline) -> wandb_project.Project:
     """What the two runs logged, as W&B's own reader tells it."""
-    return logged.from_files(offline / "runs", None, "offline-agents")
+    return wandb_project.from_files(offline / "runs", None, "offline-agents")
 
 
-def trained(**settings: Any) -> logged.Run:
+def trained(**settings: Any) -> wandb_project.Run:
     """A run that logged little."""
     known = {"algorithm_name": "iql", "dataset": "pen", "seed": 0, "gradient_steps": 10, "algorithm.expectile": 0.7}
     scores = {"eval/d4rl_score": 1.0, "final/d4rl_score": 1.0, "eval/minari_score": 2.0, "final/minari_score": 2.0}
     of_run = {"batch_size": 256, "num_eval_episodes": 20}
-    return logged.Run({**known, **of_run, **settings}, {**scores, "train/loss_qvalue": 3.0, "train/step": 10})
+    return wandb_project.Run({**known, **of_run, **settings}, {**scores, "train/loss_qvalue": 3.0, "train/step": 10})
 
 
 @pytest.fixture
-def several() -> logged.Project:
+def several() -> wandb_project.Project:
     """Two algorithms on two tasks with two seeds each, and another expectile for one of them."""
     runs = [
         trained(algorithm_name=algorithm, dataset=dataset, seed=seed)
@@ -68,7 +65,7 @@ def several() -> logged.Project:
         for dataset in ("door", "pen")
         for seed in (0, 1)
     ]
-    return logged.Project("lab", "grasp", (*runs, trained(**{"algorithm.expectile": 0.9, "seed": 2})))
+    return wandb_project.Project("lab", "grasp", (*runs, trained(**{"algorithm.expectile": 0.9, "seed": 2})))
 
 
 def shown(drawn: Any) -> set[str]:
@@ -93,7 +90,7 @@ def grids(report: Any) -> Iterator[tuple[str, Any]]:
 def test_every_key_of_a_run_has_a_panel_or_a_reason_and_no_panel_is_empty(project) -> None:
     keys = set(project.keys("train"))
     assert {"train/grad_norm", "eval/returns", "eval/episodes", "data/returns", "time/memory", "eval/d4rl_score"} < keys
-    view = workspace.workspace(project)
+    view = wandb_workspace.workspace(project)
     assert shown(view) <= keys
     without = keys - shown(view)
     assert all(panels.reason(key) for key in without)
@@ -105,7 +102,7 @@ def test_every_key_of_a_run_has_a_panel_or_a_reason_and_no_panel_is_empty(projec
 def test_the_report_shows_every_key_of_training_and_evaluations(project) -> None:
     keys = {job: set(project.keys(job)) for job in ("train", "eval")}
     assert "eval/d4rl_score" in keys["eval"] and not any(key.startswith("train/") for key in keys["eval"])
-    report = writeup.report(project)
+    report = wandb_report.report(project)
     for job, own in keys.items():
         of_job = [grid for _, grid in grids(report) if f"Metric(\"JobType\") == '{job}'" in grid.runsets[0].filters]
         seen = {key for grid in of_job for panel in grid.panels for key in dashboard.keys_of(panel) if "/" in key}
@@ -144,7 +141,7 @@ def test_the_keys_of_every_algorithm_are_shown(specs, discrete_specs, batches_fo
 def test_what_is_no_number_has_a_panel_of_its_kind(project) -> None:
     drawn = {
         key: panel
-        for part in workspace.workspace(project).sections
+        for part in wandb_workspace.workspace(project).sections
         for panel in part.panels
         for key in dashboard.keys_of(panel)
     }
@@ -152,7 +149,7 @@ def test_what_is_no_number_has_a_panel_of_its_kind(project) -> None:
     assert type(drawn["data/return"]).__name__ == "BarPlot"
     assert drawn["eval/returns"].groupby_aggfunc is None and drawn["eval/return"].groupby_aggfunc == "mean"
     (films,) = panels.arrange({"eval/video_best": "video-file", "eval/video_worst": "video-file"})["Behaviour"]
-    assert workspace.draw(films).media_keys == ["eval/video_best", "eval/video_worst"]
+    assert wandb_workspace.draw(films).media_keys == ["eval/video_best", "eval/video_worst"]
 
 
 # How it is shown -----------------------------------------------------------------------------------------------------
@@ -164,7 +161,7 @@ def protocols(panel: Any) -> set[str]:
 
 
 def test_no_panel_and_no_results_section_holds_both_protocols(project) -> None:
-    view, report = workspace.workspace(project), writeup.report(project)
+    view, report = wandb_workspace.workspace(project), wandb_report.report(project)
     for part in (*view.sections, *(grid for _, grid in grids(report))):
         assert all(len(protocols(panel)) <= 1 for panel in part.panels)
     results = {
@@ -176,22 +173,22 @@ def test_no_panel_and_no_results_section_holds_both_protocols(project) -> None:
 
 
 def test_the_seeds_of_an_algorithm_on_a_task_are_a_line_with_a_band(several) -> None:
-    view = workspace.workspace(several)
+    view = wandb_workspace.workspace(several)
     assert [metric.name for metric in view.runset_settings.groupby] == ["dataset", "algorithm_name"]
     curves = [panel for panel in view.sections[0].panels if type(panel).__name__ == "LinePlot"]
     assert len(curves) == 2 and all(panel.groupby_rangefunc == "stderr" and panel.x == "eval/step" for panel in curves)
 
 
 def test_each_of_several_tasks_has_a_view(several, project) -> None:
-    views = workspace.workspaces(several)
+    views = wandb_workspace.workspaces(several)
     assert [view.name for view in views] == [f"Offline RL: {name}" for name in ("all tasks", "door", "pen")]
     assert "Config(\"dataset\") == 'pen'" in views[2].runset_settings.filters
     assert [metric.name for metric in views[2].runset_settings.groupby] == ["algorithm_name"]
-    assert len(workspace.workspaces(project)) == 1
+    assert len(wandb_workspace.workspaces(project)) == 1
 
 
 def test_the_run_table_begins_with_what_identifies_a_run_and_its_scores(project) -> None:
-    view = workspace.workspace(project)
+    view = wandb_workspace.workspace(project)
     columns = [column.split(":", 1) for column in view.runset_settings.pinned_columns]
     run = project.of("train")[0]
     for section, name in columns:
@@ -205,7 +202,7 @@ def test_the_run_table_begins_with_what_identifies_a_run_and_its_scores(project)
 
 
 def test_the_axes_of_comparison_are_the_settings_that_differ_as_they_are_stored(several) -> None:
-    section = workspace.workspace(several).sections[-1]
+    section = wandb_workspace.workspace(several).sections[-1]
     assert section.name == "Compare"
     (plot, other) = [panel for panel in section.panels if type(panel).__name__ == "ParallelCoordinatesPlot"]
     accessors = [column["accessor"] for column in plot._to_model().model_dump(by_alias=True)["config"]["columns"]]
@@ -217,7 +214,7 @@ def test_the_axes_of_comparison_are_the_settings_that_differ_as_they_are_stored(
 
 
 def test_the_report_has_a_run_set_per_algorithm_and_a_figure_per_task(several) -> None:
-    report = writeup.report(replace(several, entity=None))
+    report = wandb_report.report(replace(several, entity=None))
     scores = [grid for chapter, grid in grids(report) if chapter == "Results: D4RL score"]
     assert len(scores) == 2
     for grid, dataset in zip(scores, ("door", "pen")):
@@ -230,7 +227,7 @@ def test_the_report_has_a_run_set_per_algorithm_and_a_figure_per_task(several) -
 
 
 def test_the_tables_of_the_report_hold_the_last_evaluations(several) -> None:
-    report = writeup.report(replace(several, entity=None))
+    report = wandb_report.report(replace(several, entity=None))
     tables = [block.text for block in report.blocks if type(block).__name__ == "MarkdownBlock"]
     assert "| pen | **1.0 ± 0.0** | **1.0 ± 0.0** |" in tables[0] and "2.0" not in tables[0]
     assert "| pen | **2.0 ± 0.0** | **2.0 ± 0.0** |" in tables[2]
@@ -240,11 +237,11 @@ def test_the_tables_of_the_report_hold_the_last_evaluations(several) -> None:
 def test_the_tables_and_figures_of_the_other_recipes_are_in_the_report(several) -> None:
     table, image = {"_type": "table-file"}, {"_type": "image-file"}
     others = (
-        logged.Run({"algorithms": ["iql"]}, {"runs": table, "d4rl_curves": image}),
-        logged.Run({"num_trials": 4}, {"trials": image}),
-        logged.Run({"good_above": 0.75}, {"card": table}),
+        wandb_project.Run({"algorithms": ["iql"]}, {"runs": table, "d4rl_curves": image}),
+        wandb_project.Run({"num_trials": 4}, {"trials": image}),
+        wandb_project.Run({"good_above": 0.75}, {"card": table}),
     )
-    report = writeup.report(replace(several, entity=None, runs=(*several.runs, *others)))
+    report = wandb_report.report(replace(several, entity=None, runs=(*several.runs, *others)))
     last = {grid.runsets[0].name: grid for chapter, grid in grids(report) if chapter in ("Comparison", "Data")}
     assert {key for panel in last["comparison"].panels for key in dashboard.keys_of(panel)} == {"runs", "d4rl_curves"}
     assert [panel.table_name for panel in last["inspect"].panels] == ["card"]
@@ -256,7 +253,7 @@ def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(se
     again = trained(dataset="pen")
     again.summary.update({"final/d4rl_score": 50.0})
     twice = replace(several, entity=None, runs=(again, *several.runs))
-    report = writeup.report(twice)
+    report = wandb_report.report(twice)
     assert any(
         "1 runs have the algorithm, task and seed of a newer one" in str(getattr(block, "text", ""))
         for block in report.blocks
@@ -267,9 +264,9 @@ def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(se
 def test_without_scores_there_are_returns(several) -> None:
     summary = {"eval/return": 7.0, "final/return": 7.0, "eval/return_std": 1.0}
     bare = replace(several, entity=None, runs=tuple(replace(run, summary=summary) for run in several.runs))
-    chapters = {chapter for chapter, _ in grids(writeup.report(bare))}
+    chapters = {chapter for chapter, _ in grids(wandb_report.report(bare))}
     assert "Results: Return" in chapters and not any("score" in chapter for chapter in chapters)
-    assert workspace.workspace(bare).runset_settings.order[0].item.name == "final/return"
+    assert wandb_workspace.workspace(bare).runset_settings.order[0].item.name == "final/return"
 
 
 # Saving --------------------------------------------------------------------------------------------------------------
@@ -288,7 +285,7 @@ def test_without_an_account_the_specification_is_a_file_and_a_line_says_what_to_
     sections = view["spec"]["section"]["panelBankConfig"]["sections"]
     assert [section["name"] for section in sections] == [*panels.SECTIONS, "Compare"]
     assert written["report"]["displayName"] == "Offline RL: offline-agents"
-    for key in shown(workspace.workspace(project)):
+    for key in shown(wandb_workspace.workspace(project)):
         assert any(key in line for line in drawn)
 
 
@@ -303,7 +300,7 @@ def test_workspace_and_report_are_saved_and_the_next_time_replaced(offline, run_
         "Offline RL: all tasks",
     )
     arrived = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
-    ours = workspace.workspace(project).sections
+    ours = wandb_workspace.workspace(project).sections
     assert [len(section["panels"]) for section in arrived] == [len(section.panels) for section in ours]
     blocks = json.loads(report["spec"])["blocks"]
     runsets = [runset for block in blocks if block["type"] == "panel-grid" for runset in block["metadata"]["runSets"]]
@@ -324,10 +321,10 @@ def test_a_key_that_is_refused_is_one_line(offline, run_recipe, wandb_server) ->
 
 def test_a_project_without_runs_of_training_is_one_line(offline, project) -> None:
     with pytest.raises(agents.ConfigError, match="no run of recipes/train.py in the W&B files of project other below"):
-        logged.from_files(offline / "runs", None, "other")
+        wandb_project.from_files(offline / "runs", None, "other")
     client = SimpleNamespace(runs=lambda *_, **__: [SimpleNamespace(config={"num_episodes": 2}, summary_metrics={})])
     with pytest.raises(agents.ConfigError, match="no run of recipes/train.py in the project lab/grasp: train one"):
-        logged.from_server(client, "lab", "grasp")
+        wandb_project.from_server(client, "lab", "grasp")
 
 
 def test_without_the_package_a_line_says_how_to_get_it(run_recipe, tmp_path) -> None:

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 import agents
-import config
 from agents import checkpoint
+from recipes.settings import overrides, schema
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 
@@ -120,7 +120,7 @@ def test_a_setting_has_an_effect(setting, trial, usual_trial) -> None:
 
 def test_every_setting_is_among_those_with_an_effect() -> None:
     elsewhere = SETTINGS_OF_WANDB | SHOWN_FOR_TRAINING | {"trust_env"}  # test_hostile_files.py
-    assert EFFECTS.keys() | elsewhere == {*config.key_names(config.EvaluateConfig())} - {"wandb"}
+    assert EFFECTS.keys() | elsewhere == {*overrides.key_names(schema.EvaluateConfig())} - {"wandb"}
 
 
 def test_the_settings_of_wandb_and_the_evaluation_reach_wandb(trial, read_wandb, usual) -> None:
@@ -245,7 +245,10 @@ def test_what_cannot_be_written_or_filmed_is_refused_before_the_evaluation(run, 
     never = "import agents\ndef never(*_, **__): raise AssertionError('evaluated')\nagents.evaluate = never"
     message = evaluate(f"checkpoint={RUN}", "output=file/below", before=never).refusal()
     assert message.startswith("cannot write to file/below: ") and message.endswith("name another place by output=...")
-    dark = "import evaluate\ndef dark(env): raise agents.AgentsError('no OpenGL')\nevaluate.check_rendering = dark"
+    dark = (
+        "from recipes import evaluate\ndef dark(env): raise agents.AgentsError('no OpenGL')\n"
+        "evaluate.check_rendering = dark"
+    )
     for film in ("video", "eval_videos"):
         assert evaluate(f"checkpoint={RUN}", f"{film}=true", before=f"{never}\n{dark}").refusal() == "no OpenGL"
     assert not (run / "evaluation").exists()
@@ -253,7 +256,8 @@ def test_what_cannot_be_written_or_filmed_is_refused_before_the_evaluation(run, 
 
 def test_a_film_that_cannot_be_made_leaves_the_scores(run, evaluate) -> None:
     dark = "def dark(*_, **__): raise agents.AgentsError('no OpenGL here; install one')"
-    before = f"import agents, evaluate\n{dark}\nagents.record_video = dark\nevaluate.check_rendering = lambda env: None"
+    before = f"import agents\nfrom recipes import evaluate\n{dark}\nagents.record_video = dark\n"
+    before += "evaluate.check_rendering = lambda env: None"
     logged = ("logger=wandb", "wandb.mode=offline")
     finished = evaluate(f"checkpoint={RUN}", "num_episodes=1", "video=true", *logged, before=before)
     assert [*(run / "evaluation" / "wandb").glob("offline-run-*")]

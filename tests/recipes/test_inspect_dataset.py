@@ -17,19 +17,21 @@ from gymnasium.envs.registration import EnvSpec
 from matplotlib.image import imread
 
 import agents
-import card
-import card_figure
-import config
-from agents.envs import Reference
-from agents.inspection import NotFinite, inspect_dataset
-from verdict import Finding, quality, verdict
+from agents.data.inspection import NotFinite, inspect_dataset
+from agents.environments.protocols import Reference
+from recipes.dataset_card import facts, figure
+from recipes.dataset_card.finding import Finding
+from recipes.dataset_card.quality import quality
+from recipes.dataset_card.verdict import verdict
+from recipes.settings import overrides
 
 OUTPUT = "runs/inspection/test/pendulum-v0"
 NO_PAGE = """
-import card_figure, io, PIL.Image
+import io, PIL.Image
+from recipes.dataset_card import figure
 file = io.BytesIO()
 PIL.Image.new("RGB", (1, 1)).save(file, "PNG")
-card_figure.page = lambda *_: file.getvalue()
+figure.page = lambda *_: file.getvalue()
 """  # drawing takes as long as all else
 
 
@@ -194,9 +196,9 @@ def test_a_discrete_action_that_was_never_taken(cartpole) -> None:
 
 
 def test_advice_names_settings_that_exist(plain, cartpole) -> None:
-    known = {name for recipe in ("train", "compare") for name in config.key_names(config.RECIPES[recipe]())}
+    known = {name for recipe in ("train", "compare") for name in overrides.key_names(overrides.RECIPES[recipe]())}
     for algorithm in agents.ALGORITHMS.values():
-        known |= {*config.key_names(algorithm(), "algorithm.")}
+        known |= {*overrides.key_names(algorithm(), "algorithm.")}
     advice = [f.advice for parts, _ in REASONS.values() for f in found_in(changed(plain, **parts)) if f.advice]
     words = [word.strip(",;:()").split("=")[0] for text in {*advice} for word in text.split() if "=" in word]
     words += [word.strip(",;:()") for text in {*advice} for word in text.split() if word.startswith("algorithm.")]
@@ -209,9 +211,9 @@ def test_advice_names_settings_that_exist(plain, cartpole) -> None:
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "plain"])
 def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
     found = request.getfixturevalue(name)
-    measured, findings = card.facts(found), found_in(found)
-    text, values = card.to_text(found, measured, findings), card.to_json(found, measured, findings)
-    tables = card.tables(measured, findings)
+    measured, findings = facts.facts(found), found_in(found)
+    text, values = facts.to_text(found, measured, findings), facts.to_json(found, measured, findings)
+    tables = facts.tables(measured, findings)
     parsed = json.loads(json.dumps(values, allow_nan=False))
     assert [finding["says"] for finding in parsed["verdict"]] == [row[1] for row in tables["verdict"][1:]]
     flat = " ".join(text.split())
@@ -219,22 +221,22 @@ def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
         assert fact in parsed[section] and " ".join(f"{fact} {shown}".split()) in flat
     for finding in findings:
         assert finding.says in flat and finding.computed_from in flat
-    assert max(map(len, text.splitlines())) <= card.WIDTH
+    assert max(map(len, text.splitlines())) <= facts.WIDTH
     assert parsed["episodes"]["number"] == found.num_episodes
 
 
 def test_no_fact_stands_twice_in_a_section(pendulum, cartpole) -> None:
     for found in (pendulum, cartpole):
-        places = [(fact.section, fact.name) for fact in card.facts(found)]
+        places = [(fact.section, fact.name) for fact in facts.facts(found)]
         assert len(places) == len({*places})
 
 
 def test_what_is_not_known_is_said_to_be_so(pendulum) -> None:
-    text = card.to_text(pendulum, card.facts(pendulum), [])
+    text = facts.to_text(pendulum, facts.facts(pendulum), [])
     assert 'unknown: the data have no infos["success"]' in text
-    assert card.to_json(pendulum, card.facts(pendulum), [])["returns and rewards"]["success"] is None
+    assert facts.to_json(pendulum, facts.facts(pendulum), [])["returns and rewards"]["success"] is None
     nowhere = changed(pendulum, env_spec=None, reference=None)
-    lines = card.to_text(nowhere, card.facts(nowhere), []).splitlines()
+    lines = facts.to_text(nowhere, facts.facts(nowhere), []).splitlines()
     assert "environment not named" in {" ".join(line.split()) for line in lines}
 
 
@@ -248,8 +250,8 @@ def test_the_card_of_broken_data_is_valid_json_and_a_page(pendulum) -> None:
         rewards=np.full(200, np.nan),
         observations=empty,
     )
-    json.dumps(card.to_json(broken, card.facts(broken), found_in(broken)), allow_nan=False)
-    assert card_figure.page(broken, quality(broken, 0.75)).startswith(b"\x89PNG")
+    json.dumps(facts.to_json(broken, facts.facts(broken), found_in(broken)), allow_nan=False)
+    assert figure.page(broken, quality(broken, 0.75)).startswith(b"\x89PNG")
 
 
 # The recipe ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from agents.errors import ConfigError
-from config import SweepConfig
+from recipes.settings.schema import SweepConfig
 
 Recipe = Callable[..., Any]
 DATASET = "test/pendulum-v0"
@@ -33,18 +33,19 @@ FILE = {
     },
 }
 NO_FIGURE = """
-import agents.checkpoint, figures
-figures.draw_trials = lambda path, *_, **__: agents.checkpoint.write_atomically(path, b"")
+from agents import files
+from recipes.reporting import figures
+figures.draw_trials = lambda path, *_, **__: files.write_atomically(path, b"")
 """
 STOP_IN_THE_THIRD = """
-import agents.agent
-update = agents.agent.Agent.update
+import agents.training.agent
+update = agents.training.agent.Agent.update
 def signalled(self, batch):
     if self.num_updates == 12 and "lr=0.001" in " ".join(sys.argv) and "[8,8]" in " ".join(sys.argv):
         os.kill(parent, 15); import time; time.sleep(0.3)
     return update(self, batch)
 parent = os.getpid()
-agents.agent.Agent.update = signalled
+agents.training.agent.Agent.update = signalled
 """
 
 

@@ -17,8 +17,8 @@ import torch
 from omegaconf import OmegaConf
 
 import agents
-import config
 from agents import checkpoint
+from recipes.settings import overrides, schema
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 
@@ -118,8 +118,8 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "wandb.mode": "test_loggers.py",
     "wandb.group": "test_loggers.py",
     "wandb.tags": "test_loggers.py",
-    "wandb.timeout": "test_patient.py",
-    "wandb.upload_timeout": "test_patient.py",
+    "wandb.timeout": "test_wandb_logger.py",
+    "wandb.upload_timeout": "test_wandb_logger.py",
     "wandb.artifacts": "test_artifacts.py",
 }
 
@@ -150,9 +150,9 @@ def test_a_setting_has_an_effect(setting, trial, usual_trial) -> None:
 
 
 def test_every_setting_is_among_those_with_an_effect() -> None:
-    keys = {*config.key_names(config.TrainConfig())} - {"wandb"}
+    keys = {*overrides.key_names(schema.TrainConfig())} - {"wandb"}
     assert EFFECTS.keys() | SHOWN_BY_TESTS_OF_THEIR_OWN.keys() == keys
-    tests = {*globals(), *os.listdir(Path(__file__).parent)}
+    tests = {*globals(), *(path.name for path in Path(__file__).parent.rglob("*.py"))}
     assert tests.issuperset(SHOWN_BY_TESTS_OF_THEIR_OWN.values())
 
 
@@ -332,7 +332,7 @@ FULL = "import errno, os\ndef full(*_): raise OSError(errno.ENOSPC, os.strerror(
         (["logger=wandb"], W_AND_B_REFUSES, "W&B refused the run (no such entity)"),
         (
             ["algorithm.expectile=0.9"],
-            FULL + "import agents.checkpoint; agents.checkpoint.open = full",
+            FULL + "import agents.files; agents.files.open = full",
             "free some space",
         ),
     ],
@@ -362,7 +362,7 @@ def test_a_folder_with_something_else_is_refused(train, tmp_path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(train, tmp_path, read_wandb) -> None:
     broken = """
-from agents.agent import Agent
+from agents.training.agent import Agent
 update = Agent.update
 def poisoned(self, batch):
     if self.num_updates == 12: batch["next", "reward"][3] = float("inf")
@@ -382,21 +382,22 @@ def test_an_absurd_learning_rate_is_one_line(train) -> None:
 
 FULL_WHEN = {
     "a checkpoint is written": """
-import agents.checkpoint, builtins
+import agents.files, builtins
 def open(path, mode):
     if "last.staged" in str(path) and os.path.exists(os.path.join(os.path.dirname(path), "last.safetensors")): full()
     return builtins.open(path, mode)
-agents.checkpoint.open = open
+agents.files.open = open
 """,
     "a row is written": """
-import run, builtins
+import builtins
+from recipes.runs import metrics_log
 def open(path, mode="r", **options):
     if str(path).endswith("metrics.csv") and mode == "a" and len(builtins.open(path).readlines()) > 3: full()
     return builtins.open(path, mode, **options)
-run.open = open
+metrics_log.open = open
 """,
     "a logger writes": """
-import loggers
+from recipes.tracking import loggers
 log = loggers.log_scalars
 def log_scalars(logger, scalars, step):
     if step == 15: full()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import ActorConfig, QValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig
+from agents.training.adam import AdamConfig
 
 
 def test_the_defaults_are_corls_on_adroit() -> None:

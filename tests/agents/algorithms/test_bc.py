@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import ActorConfig
+from agents.networks.configs import ActorConfig
+from agents.training.adam import AdamConfig
 
 
 @pytest.mark.parametrize("normalize", [False, True])

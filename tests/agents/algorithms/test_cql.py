@@ -12,9 +12,9 @@ from tensordict import TensorDict
 from torchrl.data import Bounded
 
 import agents
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.networks import ActorConfig, MLPConfig
+from agents.networks.configs import ActorConfig, MLPConfig
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
 
 
 def small(**settings) -> agents.CQLConfig:

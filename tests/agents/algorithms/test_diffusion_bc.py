@@ -6,8 +6,8 @@ import torch
 from tensordict import TensorDict
 
 import agents
-from agents.adam import AdamConfig
-from agents.diffusion import DiffusionActorConfig
+from agents.networks.diffusion import DiffusionActorConfig
+from agents.training.adam import AdamConfig
 
 
 def test_the_defaults_are_diffusion_qls() -> None:

@@ -8,16 +8,10 @@ from tensordict.nn import TensorDictModule
 from torchrl.objectives import DiscreteIQLLoss
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import (
-    ActionValueEnsemble,
-    CategoricalActorConfig,
-    ChosenActionValue,
-    MLPConfig,
-    QValueConfig,
-    ValueConfig,
-)
+from agents.networks.configs import CategoricalActorConfig, MLPConfig, QValueConfig, ValueConfig
+from agents.networks.critics import ActionValueEnsemble, ChosenActionValue
 from agents.objectives import IQLLoss
+from agents.training.adam import AdamConfig
 
 
 def test_the_defaults_are_the_papers_on_locomotion() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import QValueConfig
+from agents.networks.configs import QValueConfig
+from agents.training.adam import AdamConfig
 
 
 def test_the_defaults_are_those_of_cql_without_its_penalty() -> None:

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from tensordict import TensorDict
 
 import agents
-import config as settings
-from agents.adam import WarmUpAdamConfig
 from agents.checkpoint import load, load_policy, save
-from agents.sequences import TransformerConfig
+from agents.networks.transformer import TransformerConfig
+from agents.training.adam import WarmUpAdamConfig
+from recipes.settings import command_line, presets
 
 
 def tiny(**changes: object) -> agents.DTConfig:
@@ -39,8 +39,8 @@ def test_the_defaults_are_those_of_the_authors_code() -> None:
 
 
 def test_the_preset_brings_its_batch_size_which_the_command_line_can_change() -> None:
-    settings.register()
-    with initialize_config_dir(settings.CONF, version_base="1.3"):
+    command_line.register()
+    with initialize_config_dir(presets.CONF, version_base="1.3"):
         sizes = [compose("train", overrides).batch_size for overrides in (["algorithm=dt"], ["algorithm=iql"])]
         sizes += [compose("train", [*typed]).batch_size for typed in (("batch_size=7", "algorithm=dt"),)]
     assert sizes == [64, 256, 7]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import ActorConfig, QValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig
+from agents.training.adam import AdamConfig
 
 
 def small(num_nets: int = 3, **settings) -> agents.EDACConfig:

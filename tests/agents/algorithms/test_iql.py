@@ -11,10 +11,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import agents
-import config as recipe
-from agents.adam import AdamConfig
-from agents.algorithms import tuned
-from agents.networks import ActorConfig, NormalActor, QValueConfig, ValueConfig
+from agents.algorithms.registry import tuned
+from agents.networks.actors import NormalActor
+from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
+from agents.training.adam import AdamConfig
+from recipes.settings import command_line, presets
 
 # temperature and expectile of IQL in the ReBRAC paper (arXiv 2305.09836), its tables of tuned baselines on Adroit
 REBRAC = {
@@ -28,10 +29,10 @@ REBRAC = {
 @pytest.fixture
 def preset() -> Callable[..., agents.IQLConfig]:
     """What ``algorithm=<name>`` means in a run of 1000 updates."""
-    recipe.register()
+    command_line.register()
 
     def compose_preset(name: str, dataset: str = "demo/pen/mixed-v0") -> agents.IQLConfig:
-        with initialize_config_dir(recipe.CONF, version_base="1.3"):
+        with initialize_config_dir(presets.CONF, version_base="1.3"):
             run = compose("train", [f"algorithm={name}", f"dataset={dataset}", "gradient_steps=1000"])
         return OmegaConf.to_object(run.algorithm)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import ActorConfig, QValueConfig, ValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
+from agents.training.adam import AdamConfig
 from tests.test_contract import test_a_compiled_update_equals_the_eager_one as check_compiled
 from tests.test_contract import (  # noqa: F401
     test_a_loaded_policy_scales_observations_by_itself,

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import agents
-from agents.adam import AdamConfig
-from agents.algorithms import tuned
-from agents.networks import DeterministicActorConfig, QValueConfig
+from agents.algorithms.registry import tuned
+from agents.networks.configs import DeterministicActorConfig, QValueConfig
+from agents.training.adam import AdamConfig
 
 # beta_1 and beta_2 in the files of configs/rebrac of the paper's code (github.com/tinkoff-ai/ReBRAC)
 PENALTIES = {

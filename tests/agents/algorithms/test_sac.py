@@ -9,8 +9,8 @@ import torch
 from torchrl.objectives import SACLoss
 
 import agents
-from agents.adam import AdamConfig
-from agents.networks import ActorConfig, QValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig
+from agents.training.adam import AdamConfig
 
 
 def small(**settings) -> agents.SACConfig:

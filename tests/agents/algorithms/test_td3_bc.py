@@ -10,9 +10,9 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 import agents
-from agents.adam import AdamConfig
-from agents.agent import Agent
-from agents.networks import DeterministicActorConfig, QValueConfig
+from agents.networks.configs import DeterministicActorConfig, QValueConfig
+from agents.training.adam import AdamConfig
+from agents.training.agent import Agent
 
 
 def small(**settings) -> agents.TD3BCConfig:

@@ -12,7 +12,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor
 
 import agents
-from agents.networks import ActorConfig, QValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives import AWACLoss
 
 # the losses are tested without an agent, whose target updater TorchRL misses

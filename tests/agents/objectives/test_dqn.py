@@ -15,7 +15,8 @@ from torchrl.objectives import DiscreteCQLLoss
 from torchrl.objectives import DQNLoss as TorchRLDQNLoss
 
 import agents
-from agents.networks import ActionValueEnsemble, QValueConfig
+from agents.networks.configs import QValueConfig
+from agents.networks.critics import ActionValueEnsemble
 from agents.objectives import DQNLoss, conservative_gap
 
 # the losses are tested without an agent, whose target updater TorchRL misses

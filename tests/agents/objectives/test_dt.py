@@ -9,8 +9,8 @@ from tensordict.nn import TensorDictModule
 from torchrl.objectives import DTLoss as TorchRLDTLoss
 
 import agents
+from agents.networks.transformer import INPUTS, DecisionTransformer, TransformerConfig
 from agents.objectives import DTLoss
-from agents.sequences import INPUTS, DecisionTransformer, TransformerConfig
 
 
 @pytest.fixture

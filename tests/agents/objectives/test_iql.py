@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchrl.objectives import IQLLoss as TorchRLIQLLoss
 
 import agents
-from agents.networks import ActorConfig, MLPConfig, QValueConfig, ValueConfig
+from agents.networks.configs import ActorConfig, MLPConfig, QValueConfig, ValueConfig
 from agents.objectives import IQLLoss, advantage_weight, expectile_loss
 
 # the losses are tested without an agent, whose target updater TorchRL misses

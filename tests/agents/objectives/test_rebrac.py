@@ -11,7 +11,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 import agents
-from agents.networks import DeterministicActorConfig, QValueConfig
+from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.objectives import ReBRACLoss
 
 # the losses are tested without an agent, whose target updater TorchRL misses

@@ -1,0 +1,271 @@
+"""Episodes -> one float32 matrix of rows (``Layout``) and statistics, made once; later runs open what is there::
+
+    <Minari's dataset folder>/.offline_agents/<id>/<key of the source files>/rows.f32, statistics.npz
+
+Legend: ``N`` steps of the dataset, ``T`` of an episode, ``E`` episodes, ``D`` columns, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.data.dataset_statistics import DatasetStatistics, Moments, collect, summarise
+from agents.data.episodes import Episode, read_episodes, steps_bar
+from agents.data.layout import Layout
+from agents.data.source import Source
+from agents.data.store import flat, locked, work_folder
+from agents.errors import DataError, one_line
+
+CACHE_VERSION = 3  # raise it when rows or statistics change their meaning
+ROWS, STATISTICS = "rows.f32", "statistics.npz"
+PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
+BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
+SATURATION = 1e-3  # of the range: actions this close to a bound count as saturated
+
+
+class Cache(NamedTuple):
+    """A converted dataset."""
+
+    folder: Path
+    layout: Layout
+    statistics: DatasetStatistics
+    observation_mean: NDArray[np.float32]  # [O]
+    observation_std: NDArray[np.float32]  # [O]
+    fingerprint: str
+
+    def rows(self, device: torch.device, *, mapped: bool) -> Tensor:
+        """The matrix ``[N, D]``: on the device, or ``mapped`` from the file and read-only."""
+        path, shape = self.folder / ROWS, (self.statistics.num_steps, self.layout.num_columns)
+        if not mapped:
+            return torch.from_numpy(np.fromfile(path, np.float32).reshape(shape)).to(device)
+        with warnings.catch_warnings():  # that the tensor is not writable is the point
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(np.memmap(path, np.float32, "r", shape=shape))
+
+
+def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
+    """The converted dataset; converts it if there is none of this source, or only a damaged one.
+
+    Raises:
+        DataError: an episode is damaged or holds what cannot be trained on, or the cache cannot be written.
+    """
+    layout, key = Layout.of(source), _source_key(source.path)
+    name = f"{key}-clipped" if clip_actions else key
+    homes = _homes(flat(source.id))
+    if whole := next(filter(None, (_read_cache(home / name, layout) for home in homes)), None):
+        return whole
+    home = _first_writable(homes)
+    with locked(home / ".lock", f"converting {source.id}"):  # of runs that start together, one converts
+        cache = _read_cache(home / name, layout)
+        if cache is None:
+            _remove_stale(home, keep=key)
+            try:
+                _write_cache(source, home / name, clip_actions=clip_actions, progress=progress)
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                size = f" (needs {4e-9 * source.num_steps * layout.num_columns:.2f} GB)" if full else ""
+                raise DataError(
+                    f"cannot write the converted dataset {source.id!r} to {home}: {one_line(error)}{size}; make room "
+                    "there, or set MINARI_DATASETS_PATH to another disk"
+                ) from error
+            cache = _read_cache(home / name, layout)
+    assert cache is not None, f"the cache in {home / name} vanished"
+    return cache
+
+
+# Rows and statistics --------------------------------------------------------------------------------------------------
+
+
+def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress: bool) -> _Scan:
+    """Written, not mapped: on a full disk a write raises where a mapped page would kill the process."""
+    scan, empty = _Scan(source), []
+    with steps_bar(source, "converting", progress=progress) as bar:
+        for index, episode in enumerate(read_episodes(source)):
+            for start in range(0, episode.num_steps, PIECE):
+                rows = _pack(source, index, episode, start, clip_actions=clip_actions)
+                file.write(rows)
+                scan.add_rows(rows)
+            if episode.num_steps:
+                scan.add_episode(episode)
+            else:
+                empty.append(index)
+            bar.update(episode.num_steps)
+    if not scan.episodes:
+        raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
+    if empty:
+        warnings.warn(f"dataset {source.id!r}: skipped {len(empty)} episodes without steps: {empty[:5]}", stacklevel=2)
+    return scan
+
+
+def _pack(source: Source, index: int, episode: Episode, start: int, *, clip_actions: bool) -> NDArray[np.float32]:
+    """Rows of at most ``PIECE`` steps from ``start`` on, ``[T, D]``.
+
+    Raises:
+        DataError: a value is not finite in float32, or an action is outside its bounds.
+    """
+    layout, piece = Layout.of(source), slice(start, min(start + PIECE, episode.num_steps))
+    rows = np.empty((piece.stop - start, layout.num_columns), np.float32)
+    parts = layout.parts(rows)
+    with np.errstate(over="ignore"):  # reported below
+        parts[0][:] = episode.observations[piece]
+        parts[1][:] = episode.actions[piece].reshape(len(rows), -1)
+        parts[2][:] = episode.observations[start + 1 : piece.stop + 1]
+        parts[3][:, 0] = episode.rewards[piece]
+        parts[4][:, 0] = episode.terminations[piece]
+    if not np.isfinite(rows).all():
+        step, column = np.argwhere(~np.isfinite(rows))[0]
+        problem = f"{layout.key_of(column)!r} is {rows[step, column]} at step {start + step}"
+        raise source.error(index, problem, "values must be finite in float32: remove the episode from the dataset")
+    _clip(source, index, parts[1], start, clip_actions=clip_actions)
+    return rows
+
+
+def _clip(source: Source, index: int, actions: NDArray[np.float32], start: int, *, clip_actions: bool) -> None:
+    low, high = source.low, source.high
+    slack = BOUND_SLACK * np.where(np.isfinite(high - low), high - low, 1.0)
+    outside = (actions < low - slack) | (actions > high + slack)  # [T, A]
+    if outside.any() and (source.discrete or not clip_actions):
+        step, column = np.argwhere(outside)[0]
+        bounds = f"[{low[column]:g}, {high[column]:g}]"
+        problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside {bounds}"
+        way_out = None if source.discrete else "clip_actions=true clips such actions"
+        raise source.error(index, problem, way_out)
+    np.clip(actions, low, high, out=actions)
+
+
+class _Scan:
+    """All that one pass over the rows and the episodes gathers."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.layout = source, Layout.of(source)
+        self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
+        self.observation, self.action, self.reward = Moments(), Moments(), Moments()
+        self.num_saturated = self.terminations = self.truncations = 0
+        self.end: NDArray[np.float32] | None = None  # [O], the last observation of the episode before
+        self.episodes: list[dict[str, Any]] = []  # the fields of DatasetStatistics that have one entry per episode
+
+    def add_rows(self, rows: NDArray[np.float32]) -> None:
+        observation, action, _, reward, _ = self.layout.parts(rows)
+        self.digest.update(rows)
+        for moments, values in ((self.observation, observation), (self.action, action), (self.reward, reward)):
+            moments.add(values)
+        if not self.layout.discrete:
+            low, high = self.source.low, self.source.high
+            margin = np.where(np.isfinite(high - low), SATURATION * (high - low), 0.0)
+            at_bound = (action <= low + margin) | (action >= high - margin)
+            self.num_saturated += int((at_bound & (low < high)).sum())  # a locked dimension has no other place
+
+    def add_episode(self, episode: Episode) -> None:
+        """Add an episode whose rows have just been added."""
+        start, end = episode.observations[[0, -1]].astype(np.float32)
+        if self.end is not None and np.array_equal(start, self.end):  # a recording cut in two, which no row shows
+            self.digest.update(f"cut at {self.reward.count - episode.num_steps}".encode())
+        self.end = end
+        self.terminations += int(np.count_nonzero(episode.terminations))
+        self.truncations += int(np.count_nonzero(episode.truncations))
+        self.episodes.append(summarise(episode, self.source))
+
+    def statistics(self) -> DatasetStatistics:
+        return DatasetStatistics(
+            num_episodes=len(self.episodes),
+            num_steps=self.reward.count,
+            action_min=self.action.min,
+            action_max=self.action.max,
+            saturated_actions=self.num_saturated / (self.action.count * self.layout.action),
+            reward_mean=self.reward.mean.item(),
+            reward_std=self.reward.std.item(),
+            reward_min=self.reward.min.item(),
+            reward_max=self.reward.max.item(),
+            terminations=self.terminations,
+            truncations=self.truncations,
+            **collect(self.episodes),
+        )
+
+
+# The cache ------------------------------------------------------------------------------------------------------------
+
+
+def _source_key(path: Path) -> str:
+    """Changes when a file of the source does: names, sizes, modification times, and the text of the metadata."""
+    digest = hashlib.blake2b(f"{CACHE_VERSION}".encode(), digest_size=8)
+    digest.update((path / "metadata.json").read_bytes())
+    for file in sorted(path.rglob("*")):
+        status = file.stat()
+        digest.update(f"{file.relative_to(path).as_posix()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _homes(name: str) -> list[Path]:
+    """Beside the datasets; a shared store may be read-only, hence the user's cache."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return [work_folder(name), user / "offline_agents" / name]
+
+
+def _first_writable(homes: list[Path]) -> Path:
+    for home in homes:
+        with contextlib.suppress(OSError):
+            home.mkdir(parents=True, exist_ok=True)
+            (home / ".lock").touch()
+            return home
+    raise DataError(f"cannot write to {homes[0]} nor {homes[1]}; set XDG_CACHE_HOME to a folder that can be written")
+
+
+def _remove_stale(home: Path, keep: str) -> None:
+    """Caches of an older source, and what a killed conversion left; only under the lock."""
+    for old in home.iterdir():
+        if old.is_dir() and not old.name.startswith(keep):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_cache(source: Source, target: Path, *, clip_actions: bool, progress: bool) -> None:
+    """Fill a temporary folder and rename it: ``target`` is whole or absent, whenever the process dies."""
+    with tempfile.TemporaryDirectory(prefix="part-", dir=target.parent, ignore_cleanup_errors=True) as temporary:
+        part = Path(temporary, "cache")
+        part.mkdir()
+        with open(part / ROWS, "wb") as file:
+            scan = _write_rows(source, file, clip_actions=clip_actions, progress=progress)
+            _flush(file)
+        arrays = {name: value for name, value in vars(scan.statistics()).items() if value is not None}
+        arrays["observation_mean"] = scan.observation.mean.astype(np.float32)
+        arrays["observation_std"] = scan.observation.std.astype(np.float32)
+        with open(part / STATISTICS, "wb") as file:
+            np.savez(file, fingerprint=scan.digest.hexdigest(), **arrays)
+            _flush(file)
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one
+        part.rename(target)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read_cache(folder: Path, layout: Layout) -> Cache | None:
+    """The cache in a folder; None if it is missing, incomplete or damaged."""
+    try:
+        with np.load(folder / STATISTICS) as file:
+            arrays = dict(file)
+        values = {f.name: arrays.get(f.name) for f in fields(DatasetStatistics)}
+        scalars = {name: value.item() for name, value in values.items() if value is not None and value.ndim == 0}
+        statistics = DatasetStatistics(**{**values, **scalars})
+        if (folder / ROWS).stat().st_size != 4 * statistics.num_steps * layout.num_columns:
+            return None
+        moments = arrays["observation_mean"], arrays["observation_std"]
+        return Cache(folder, layout, statistics, *moments, arrays["fingerprint"].item())
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return None

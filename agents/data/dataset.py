@@ -1,0 +1,219 @@
+"""Minari dataset id -> ``OfflineDataset``: float32 transitions, statistics, specs, and a replay buffer over them.
+
+Legend: ``N`` steps of the dataset, ``E`` episodes, ``B`` batch, ``K`` steps of a window, ``D`` columns of a row, ``O``
+observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium.envs.registration import EnvSpec
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
+from torchrl.data.replay_buffers import ImmutableDatasetWriter
+
+from agents.data.conversion import Cache, convert
+from agents.data.dataset_statistics import DatasetStatistics
+from agents.data.layout import DEFAULT_KEYS, Key, Layout
+from agents.data.source import Source, open_source
+from agents.data.specs import Specs
+from agents.data.storage import NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, PackedStorage
+from agents.environments.adroit import AdroitTask
+from agents.environments.environment import EvaluationEnv
+from agents.environments.protocols import Reference
+from agents.environments.spec import find_spec, spec_from_file
+from agents.errors import ConfigError, DataError, require
+
+
+@dataclass(frozen=True, eq=False)
+class OfflineDataset:
+    """Every transition of a Minari dataset.
+
+    The last transition of an episode has the episode's true last observation as its next one. ``terminated`` is True
+    only where the environment said so: a truncated episode, or one that just stops, is bootstrapped.
+    """
+
+    id: str
+    layout: Layout
+    rows: Tensor  # [N, D] float32, columns as in ``layout``; read-only when memory-mapped
+    specs: Specs
+    statistics: DatasetStatistics
+    reference: Reference | None  # from the dataset's metadata
+    env_spec: EnvSpec | None  # for evaluation, as the metadata say it: spec_from_file before it is made
+    task: AdroitTask | None
+    fingerprint: str  # hexadecimal digest of rows and episodes: equal content, equal fingerprint
+    device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def last_steps(self) -> Tensor:
+        """Whether a row is the last of its episode, ``[N, 1]`` bool."""
+        last = torch.zeros(len(self), 1, dtype=torch.bool)
+        last[torch.from_numpy(self.statistics.lengths.cumsum() - 1)] = True
+        return last
+
+    def returns_to_go(self) -> Tensor:
+        """Undiscounted sum of the rewards from a step to the end of its episode, ``[N, 1]`` float32."""
+        lengths = torch.from_numpy(self.statistics.lengths)
+        to_the_end_of_the_data = self.rows[:, -2].cpu().double().flip(0).cumsum(0).flip(0)  # [N]
+        after = torch.cat([to_the_end_of_the_data, torch.zeros(1, dtype=torch.float64)])[lengths.cumsum(0)]  # [E]
+        return (to_the_end_of_the_data - after.repeat_interleave(lengths)).float()[:, None]
+
+    def replay_buffer(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        keys: Iterable[Key] = DEFAULT_KEYS,
+        best_episodes: float | None = None,
+        context_length: int | None = None,
+    ) -> TensorDictReplayBuffer:
+        """Uniform sampling with replacement from a generator of its own: its state is all that a resume needs.
+
+        What an agent trains on is known to the agent: ``dataset.replay_buffer(256, **agent.sampling)``.
+
+        Args:
+            keys: entries of a batch, for example a loss module's ``in_keys``; ``OPTIONAL_KEYS`` can be asked for. With
+                ``("next", "action")``, the data's action at the next observation, steps at which an episode was cut off
+                are left out, since they have none; where an episode terminated, it is there and means nothing.
+            best_episodes: in (0, 1]: draw only from this share of the episodes, rounded, at least one, those with the
+                largest undiscounted returns; None: from all.
+            context_length: K >= 1: every draw is a window of so many steps, a batch ``[B, K]``. A window begins at any
+                step and stays in its episode; what is beyond the end repeats the last step and is False in ``mask``
+                ``[B, K]``. Then there are also ``return_to_go [B, K, 1]``, the undiscounted sum of the rewards from a
+                step to the end of the episode, and ``step_count [B, K, 1]``, the steps of the episode before it. None:
+                single steps.
+
+        Raises:
+            ConfigError: a key that the data do not have, or a share or length out of range.
+            DataError: no step is left to draw from.
+        """
+        keys = tuple(keys)
+        if unknown := [key for key in keys if key not in DEFAULT_KEYS + OPTIONAL_KEYS]:
+            raise ConfigError(f"offline data have no {unknown[0]!r}; choose from {DEFAULT_KEYS + OPTIONAL_KEYS}")
+        require(context_length is None or context_length >= 1, "context_length", "be at least 1", context_length)
+        if context_length is None and (of_windows := [key for key in keys if key in WINDOW_KEYS]):
+            raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
+        generator = torch.Generator(self.rows.device).manual_seed(seed)
+        return TensorDictReplayBuffer(
+            storage=PackedStorage(self, keys, self._choose(keys, best_episodes), context_length),
+            writer=ImmutableDatasetWriter(),
+            batch_size=batch_size,
+            generator=generator,
+        )
+
+    def _choose(self, keys: tuple[Key, ...], best_episodes: float | None) -> Tensor | None:
+        """The rows to draw from, ``[M]``; None: all of them."""
+        if best_episodes is None and NEXT_ACTION not in keys:
+            return None
+        chosen = torch.ones(len(self), dtype=torch.bool)
+        if best_episodes is not None:
+            chosen &= self._of_best_episodes(best_episodes)
+        if NEXT_ACTION in keys:
+            ends = self.last_steps().squeeze(-1).nonzero().squeeze(-1)  # [E]
+            cut_off = self.rows[ends.to(self.rows.device), -1] == 0
+            chosen[ends[cut_off.cpu()]] = False
+        if not chosen.any():
+            raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
+        return chosen.nonzero().squeeze(-1).to(self.rows.device)
+
+    def _of_best_episodes(self, share: float) -> Tensor:
+        """Whether a row is of one of the episodes with the largest returns, ``[N]`` bool; of equal ones, the first."""
+        require(0.0 < share <= 1.0, "best_episodes", "lie in (0, 1]", share)
+        returns, lengths = self.statistics.returns, self.statistics.lengths
+        best = np.zeros(len(returns), bool)
+        best[np.argsort(-returns, kind="stable")[: max(1, round(share * len(returns)))]] = True
+        return torch.from_numpy(best.repeat(lengths))
+
+    def names_another_env(self, env_id: str | None) -> bool:
+        """Whether the data are, by their metadata, of another environment than this: returns there are no measure.
+
+        Raises:
+            DataError: no such environment.
+        """
+        if env_id is None or self.env_spec is None:
+            return False
+        ours, theirs = ((spec.id, spec.kwargs, spec.max_episode_steps) for spec in (self.env_spec, find_spec(env_id)))
+        return ours != theirs
+
+    def make_env(self, num_envs: int = 1, env_id: str | None = None, *, trust: bool = False) -> EvaluationEnv:
+        """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
+
+        Args:
+            trust: call what the metadata name, whatever it is; else only what :func:`agents.envs.spec_from_file` lets
+                through.
+
+        Raises:
+            DataError: neither is given, the environment is unknown, ``env_id`` names one of other shapes, or the
+                metadata name what is not to be taken from a file.
+        """
+        if env_id is None and self.env_spec is None:
+            raise DataError(f"dataset {self.id!r} has no environment metadata; pass eval_env=ID to evaluate")
+        reference = None if self.names_another_env(env_id) else self.reference
+        spec = spec_from_file(self.env_spec, f"dataset {self.id!r}", trust=trust) if env_id is None else env_id
+        env = EvaluationEnv(spec, num_envs=num_envs, reference=reference)
+        if env_id is not None:
+            self.specs.check_fit(env, f"dataset {self.id!r}")
+        return env
+
+
+def load_dataset(
+    dataset_id: str,
+    *,
+    device: torch.device | str = "cpu",
+    storage: str = "memory",
+    clip_actions: bool = False,
+    progress: bool = True,
+) -> OfflineDataset:
+    """Open a Minari dataset: local, built in (``demo/...``), or downloaded; converted at the first time.
+
+    Args:
+        device: where batches arrive.
+        storage: ``"memory"`` holds the rows on ``device``; ``"memmap"`` leaves them on disk.
+        clip_actions: clip actions to the bounds of the action space instead of refusing them.
+        progress: on a terminal, show a bar for what takes longer than two seconds.
+
+    Raises:
+        DataError: the dataset is unknown, damaged, or of an unsupported kind.
+        ConfigError: ``storage`` is neither of the two.
+    """
+    if storage not in ("memory", "memmap"):
+        raise ConfigError(f"unknown storage {storage!r}; choose from memory, memmap")
+    source = open_source(dataset_id, progress=progress)
+    cache = convert(source, clip_actions=clip_actions, progress=progress)
+    device = torch.device(device)
+    rows = cache.rows(device, mapped=storage == "memmap")
+    return OfflineDataset(
+        id=dataset_id,
+        layout=cache.layout,
+        rows=rows,
+        specs=_specs(source, cache),
+        statistics=cache.statistics,
+        reference=source.reference,
+        env_spec=source.env_spec,
+        task=source.task,
+        fingerprint=cache.fingerprint,
+        device=rows.device if storage == "memory" else device,
+    )
+
+
+def _specs(source: Source, cache: Cache) -> Specs:
+    if source.discrete:
+        action = Categorical(int(source.high[0]) + 1)
+    elif np.isfinite(source.low).all() and np.isfinite(source.high).all():
+        action = Bounded(torch.from_numpy(source.low), torch.from_numpy(source.high), dtype=torch.float32)
+    else:
+        action = Unbounded((source.num_actions,), dtype=torch.float32)
+    observation = Unbounded((source.num_observations,), dtype=torch.float32)
+    return Specs(
+        observation,
+        action,
+        observation_mean=torch.from_numpy(cache.observation_mean),
+        observation_std=torch.from_numpy(cache.observation_std),
+        max_return=cache.statistics.returns.max().item(),
+    )

@@ -1,0 +1,274 @@
+"""What an offline dataset holds, measured in one pass with one episode in memory; also if it cannot be trained on.
+
+Nothing is converted, clipped or refused but what cannot be read: values that are not finite, and actions outside their
+bounds, are counted.
+
+Legend: ``E`` episodes, ``N`` steps of the dataset, ``T`` of an episode, ``M`` sampled steps, ``O`` observation,
+``A`` action.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.data.conversion import BOUND_SLACK, SATURATION
+from agents.data.dataset_statistics import Moments, collect, summarise
+from agents.data.episodes import Episode, read_episodes, steps_bar
+from agents.data.reward_sign import DistanceFit
+from agents.data.source import Source, open_source
+from agents.errors import DataError
+
+SAMPLE = 20_000  # steps, evenly spaced, that are kept whole for plots
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Per dimension, over the steps all of whose dimensions are finite; NaN if there is none."""
+
+    min: Array
+    max: Array
+    mean: Array
+    std: Array
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Which dimensions have one value only."""
+        return self.min == self.max
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """Values that are NaN or infinite."""
+
+    name: str  # observations, actions or rewards
+    count: int  # values
+    episode: int  # where the first one is
+    step: int
+
+
+@dataclass(frozen=True, eq=False)
+class Actions:
+    """How the actions use their space."""
+
+    discrete: bool
+    low: NDArray[np.float32]  # [A] bounds; discrete: [0] and [number of actions - 1]
+    high: NDArray[np.float32]
+    columns: Columns  # [A]
+    at_low: Array  # [A] share of steps within 0.1 % of the range from the bound; 0 where discrete, without, or locked
+    at_high: Array
+    outside: int  # components beyond a bound by more than rounding
+    counts: NDArray[np.int64] | None  # [number of actions], discrete only: how often each was taken
+
+    @property
+    def saturated(self) -> float:
+        """Share of action components at a bound."""
+        return float(np.mean(self.at_low + self.at_high))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Evenly spaced steps."""
+
+    observations: NDArray[Any]  # [M, O]
+    actions: NDArray[Any]  # [M, A]
+    episodes: NDArray[np.int64]  # [M] to which each belongs, counted over those with steps
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What :func:`inspect_dataset` measured; arrays ``[E]`` are over the episodes that have steps."""
+
+    source: Source
+    num_empty: int  # episodes without a step
+    returns: Array  # [E] undiscounted; NaN where a reward is
+    lengths: NDArray[np.int64]  # [E] steps
+    horizon_returns: Array  # [E] of the steps that an evaluation would have made; equal to returns without a time limit
+    d4rl_returns: Array | None  # [E]; None unless Adroit's, as success_held
+    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"], as the next two
+    success_held: NDArray[np.bool_] | None  # [E] as DAPG defines it
+    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
+    terminated: NDArray[np.bool_]  # [E] flagged so at the last step
+    truncated: NDArray[np.bool_]  # [E] the same; an episode may be both, or neither: the recording just stops
+    early_terminations: int  # steps flagged as terminated that are not the last of their episode
+    rewards: Array  # [N]
+    observations: Columns  # [O], the last observation of each episode included
+    actions: Actions
+    not_finite: tuple[NotFinite, ...]
+    repeats: NDArray[np.bool_]  # [E] equal, number by number, to an earlier episode
+    num_repeated_steps: int  # transitions equal, number by number, to an earlier one
+    num_starts: int  # different first observations
+    distance_coefficient: float | None  # see agents.reward_sign; None unless door, hammer or relocate
+    sample: Sample
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.rewards)
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which the environment cuts an evaluation off; None where that is not known."""
+        return self.source.horizon
+
+
+def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
+    """Measure a Minari dataset: local, built in (``demo/...``), or downloaded.
+
+    Memory is for one episode, about 20 bytes per step, and ``SAMPLE`` whole steps.
+
+    Args:
+        progress: on a terminal, show a bar for what takes longer than two seconds.
+
+    Raises:
+        DataError: the dataset is unknown, damaged, of an unsupported kind, or holds no steps.
+    """
+    source = open_source(dataset_id, progress=progress)
+    scan = _Scan(source)
+    with steps_bar(source, "inspecting", progress=progress) as bar:
+        for index, episode in enumerate(read_episodes(source)):
+            scan.add(index, episode)
+            bar.update(episode.num_steps)
+    return scan.result()
+
+
+class _Scan:
+    """What one pass over the episodes gathers."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.num_empty = self.early_terminations = self.outside = 0
+        self.stride = -(-max(source.num_steps, 1) // SAMPLE)
+        self.num_steps = 0
+        self.summaries: list[dict[str, Any]] = []
+        self.rewards: list[Array] = []
+        self.observation, self.action = Moments(), Moments()
+        self.at_low, self.at_high = np.zeros(source.num_actions), np.zeros(source.num_actions)
+        self.counts = np.zeros(int(source.high[0]) + 1, np.int64) if source.discrete else None
+        self.not_finite: dict[str, NotFinite] = {}
+        self.step_digests: list[NDArray[np.uint64]] = []
+        self.seen: set[bytes] = set()
+        self.starts: set[bytes] = set()
+        self.sampled: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
+        task = source.task
+        self.fit = None if task is None or task.hand is None else DistanceFit(task)
+
+    def add(self, index: int, episode: Episode) -> None:
+        if episode.num_steps == 0:
+            self.num_empty += 1
+            return
+        actions = episode.actions.reshape(episode.num_steps, -1)  # [T, A]
+        for name, values in (
+            ("observations", episode.observations),
+            ("actions", actions),
+            ("rewards", episode.rewards),
+        ):
+            self._count_not_finite(name, values, index)
+        self._sample(episode.observations, actions)
+        self._add_actions(actions)
+        _add_finite(self.observation, episode.observations)
+        self._add_summary(episode, self._is_repeat(episode.observations, actions, episode.rewards))
+        if self.fit is not None:
+            self.fit.add(episode.observations, episode.rewards)
+
+    def _count_not_finite(self, name: str, values: NDArray[Any], index: int) -> None:
+        broken = ~np.isfinite(values)
+        if not broken.any():
+            return
+        step = int(np.argwhere(broken)[0, 0])
+        first = self.not_finite.get(name, NotFinite(name, 0, index, step))
+        self.not_finite[name] = NotFinite(name, first.count + int(broken.sum()), first.episode, first.step)
+
+    def _add_actions(self, actions: NDArray[Any]) -> None:
+        _add_finite(self.action, actions)
+        low, high = self.source.low, self.source.high
+        extent = np.where(np.isfinite(high - low), high - low, 1.0)
+        slack = BOUND_SLACK * extent
+        self.outside += int(((actions < low - slack) | (actions > high + slack)).sum())
+        if self.counts is not None:
+            inside = actions[(actions >= low) & (actions <= high)].astype(np.int64)
+            self.counts += np.bincount(inside, minlength=len(self.counts))
+        else:
+            free = low < high
+            self.at_low += ((actions <= low + SATURATION * extent) & free).sum(0)
+            self.at_high += ((actions >= high - SATURATION * extent) & free).sum(0)
+
+    def _is_repeat(self, observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> bool:
+        parts = (observations[:-1], actions, rewards[:, None], observations[1:])
+        # a row of bytes per step; adding 0 makes one zero of both
+        rows = np.ascontiguousarray(np.concatenate(parts, axis=1, dtype=np.float64) + 0.0)
+        digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+        self.step_digests.append(np.frombuffer(digests, np.uint64))
+        self.starts.add(hashlib.blake2b(np.ascontiguousarray(observations[0])).digest())
+        whole = hashlib.blake2b(digests).digest()
+        repeated = whole in self.seen
+        self.seen.add(whole)
+        return repeated
+
+    def _add_summary(self, episode: Episode, repeated: bool) -> None:
+        self.rewards.append(episode.rewards.astype(np.float64))
+        self.early_terminations += int(np.count_nonzero(episode.terminations[:-1]))
+        self.summaries.append(
+            {
+                **summarise(episode, self.source),
+                "terminated": bool(episode.terminations[-1]),
+                "truncated": bool(episode.truncations[-1]),
+                "repeats": repeated,
+            }
+        )
+
+    def _sample(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
+        steps = np.arange(-self.num_steps % self.stride, len(actions), self.stride)
+        self.sampled.append((observations[steps], actions[steps], np.full(len(steps), len(self.summaries))))
+        self.num_steps += len(actions)
+
+    def result(self) -> Inspection:
+        source = self.source
+        if not self.summaries:
+            raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
+        shares = {"at_low": self.at_low / self.num_steps, "at_high": self.at_high / self.num_steps}
+        return Inspection(
+            source=source,
+            num_empty=self.num_empty,
+            early_terminations=self.early_terminations,
+            rewards=np.concatenate(self.rewards),
+            observations=_columns(self.observation, source.num_observations),
+            actions=Actions(
+                discrete=source.discrete,
+                low=source.low,
+                high=source.high,
+                columns=_columns(self.action, source.num_actions),
+                outside=self.outside,
+                counts=self.counts,
+                **shares,
+            ),
+            not_finite=tuple(self.not_finite.values()),
+            num_repeated_steps=self.num_steps - len(np.unique(np.concatenate(self.step_digests))),
+            num_starts=len(self.starts),
+            distance_coefficient=None if self.fit is None else self.fit.coefficient,
+            sample=Sample(*map(np.concatenate, zip(*self.sampled))),
+            **collect(self.summaries),
+        )
+
+
+def _add_finite(moments: Moments, values: NDArray[Any]) -> None:  # [T, columns]
+    finite = values[np.isfinite(values).all(1)]
+    if len(finite):
+        moments.add(finite)
+
+
+def _columns(moments: Moments, number: int) -> Columns:
+    if moments.count == 0:
+        return Columns(*(np.full(number, np.nan) for _ in range(4)))
+    return Columns(
+        *(np.asarray(values, np.float64) for values in (moments.min, moments.max, moments.mean, moments.std))
+    )

@@ -1,0 +1,51 @@
+"""The columns of a converted dataset: which key of a batch has which width.
+
+Legend: ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.data.source import Source
+
+Key = str | tuple[str, ...]
+DEFAULT_KEYS: tuple[Key, ...] = (
+    "observation",
+    "action",
+    ("next", "observation"),
+    ("next", "reward"),
+    ("next", "terminated"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of a row: observation [O] | action [A] | next observation [O] | reward [1] | terminated [1]."""
+
+    observation: int
+    action: int  # 1 for a discrete action, which is stored as its index
+    discrete: bool
+
+    @classmethod
+    def of(cls, source: Source) -> Layout:
+        return cls(source.num_observations, source.num_actions, source.discrete)
+
+    @property
+    def widths(self) -> tuple[int, int, int, int, int]:
+        """In the order of ``DEFAULT_KEYS``."""
+        return self.observation, self.action, self.observation, 1, 1
+
+    @property
+    def num_columns(self) -> int:
+        return sum(self.widths)
+
+    def parts(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Views of the five parts."""
+        return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
+
+    def key_of(self, column: int) -> Key:
+        return DEFAULT_KEYS[int(np.searchsorted(np.cumsum(self.widths), column, side="right"))]

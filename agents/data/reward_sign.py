@@ -1,0 +1,107 @@
+"""Which sign the distance from palm to object has in recorded Adroit rewards: it says which version wrote them.
+
+D4RL's environments, gymnasium-robotics 1.2.0 and the v2 environments subtract 0.1 x that distance from the reward of
+door, hammer and relocate; gymnasium-robotics 1.2.1 to 1.4.2 adds it. The other terms follow from the observation, up to
+what speed costs, so that the coefficient of the distance can be fitted.
+
+Shapes: ``T`` steps of an episode, ``O`` observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.environments.adroit import AdroitTask, palm_to_object
+
+Array = NDArray[np.float64]
+COEFFICIENT = 0.1  # of the distance, plus or minus; per metre
+TOLERANCE = 0.03  # how far a fit may be from it
+HAMMER_HEAD = np.array([-0.2, 0.0, -0.04])  # in the hammer's frame, metres
+NAIL_FROM_GOAL = np.array([-0.0848155504, -0.0329745617, 0.0])  # at reset, metres; the board only moves up and down
+
+
+class DistanceFit:
+    """Least squares of what the other terms leave of the rewards, by palm-to-object distance, speed and a constant.
+
+    Args:
+        task: door, hammer or relocate; the reward of pen has no such term.
+    """
+
+    def __init__(self, task: AdroitTask) -> None:
+        self._task = task
+        self._products, self._target = np.zeros((3, 3)), np.zeros(3)
+
+    def add(self, observations: NDArray, rewards: NDArray) -> None:
+        """An episode, ``[T + 1, O]`` and ``[T]``."""
+        observations, rewards = (np.asarray(values, dtype=np.float64) for values in (observations, rewards))
+        distance = np.linalg.norm(palm_to_object(self._task, observations[1:]), axis=1)
+        explained, speed = OTHER_TERMS[self._task.name](observations)
+        left = rewards - explained  # [T], or [K, T] of K possibilities, of which the one that explains most is taken
+        left = np.take_along_axis(np.atleast_2d(left), np.abs(np.atleast_2d(left)).argmin(0)[None], 0)[0]
+        inputs = np.stack([distance, speed, np.ones_like(distance)])  # [3, T]
+        known = np.isfinite(inputs).all(0) & np.isfinite(left)
+        self._products += inputs[:, known] @ inputs[:, known].T
+        self._target += inputs[:, known] @ left[known]
+
+    @property
+    def coefficient(self) -> float:
+        """Of the distance, per metre."""
+        return float((np.linalg.pinv(self._products, hermitian=True) @ self._target)[0])
+
+
+def sign(coefficient: float) -> int | None:
+    """1 for gymnasium-robotics 1.2.1 to 1.4.2, -1 for D4RL, 1.2.0 and v2; None: neither, such as scaled rewards."""
+    return next((s for s in (1, -1) if abs(coefficient - s * COEFFICIENT) <= TOLERANCE), None)
+
+
+def _door(observations: Array) -> tuple[Array, Array]:
+    hinge = observations[1:, 28]  # radians
+    bonus = 2.0 * (hinge > 0.2) + 8.0 * (hinge > 1.0) + 10.0 * (hinge > 1.35)
+    speed = np.square(np.diff(observations[:, :27], axis=0)).sum(1)
+    return bonus - 0.1 * (hinge - 1.57) ** 2, speed
+
+
+def _hammer(observations: Array) -> tuple[Array, Array]:
+    after = observations[1:]
+    head = after[:, 36:39] + _rotation(after[:, 39:42]) @ HAMMER_HEAD
+    nail = after[:, 42:45]
+    to_go = np.linalg.norm(nail - (observations[0, 42:45] - NAIL_FROM_GOAL), axis=1)
+    lifted = (after[:, 38] > 0.04) & (head[:, 2] > 0.04)
+    bonus = 2.0 * lifted + 25.0 * (to_go < 0.02) + 75.0 * (to_go < 0.01)
+    speed = np.linalg.norm(np.diff(observations[:, :26], axis=0), axis=1)
+    return bonus - np.linalg.norm(head - nail, axis=1) - 10.0 * to_go, speed
+
+
+def _relocate(observations: Array) -> tuple[Array, Array]:
+    """Both that the ball lies on the table and that it is lifted, ``[2, T]``: its height is not observed."""
+    palm_to_target, ball_to_target = (np.linalg.norm(observations[1:, i : i + 3], axis=1) for i in (33, 36))
+    bonus = 10.0 * (ball_to_target < 0.1) + 20.0 * (ball_to_target < 0.05)
+    lifted = 1.0 - 0.5 * palm_to_target - 0.5 * ball_to_target
+    lifted[np.abs(lifted) < 0.5] = np.nan  # which of both it was cannot be told there
+    return np.stack([bonus + 0.0 * lifted, bonus + lifted]), np.zeros_like(bonus)
+
+
+def _rotation(euler: Array) -> Array:
+    """``[T, 3] -> [T, 3, 3]``, in the order of gymnasium_robotics.utils.rotations.euler2mat."""
+
+    def about(axis: int, angle: Array) -> Array:
+        matrix = np.zeros((len(angle), 3, 3))
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        matrix[:, axis, axis] = 1.0
+        matrix[:, first, first] = matrix[:, second, second] = np.cos(angle)
+        matrix[:, second, first] = np.sin(angle)
+        matrix[:, first, second] = -np.sin(angle)
+        return matrix
+
+    return about(0, euler[:, 0]) @ about(1, euler[:, 1]) @ about(2, euler[:, 2])
+
+
+# what the other terms give, [T] or [K, T], and what of the hand's speed is left to fit, [T]
+OTHER_TERMS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
+    "door": _door,
+    "hammer": _hammer,
+    "relocate": _relocate,
+}

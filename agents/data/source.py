@@ -1,0 +1,164 @@
+"""Where a dataset comes from, what its metadata say, and its episodes: Minari id -> ``Source`` -> ``Episode``.
+
+Legend: ``T`` steps of an episode, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import minari
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from minari.dataset.minari_storage import MinariStorage
+from numpy.typing import NDArray
+
+from agents.data import demos
+from agents.data.store import download, is_here, minari_root, refuse_if_open_elsewhere, remedy
+from agents.environments.adroit import AdroitTask
+from agents.environments.environment import EvaluationEnv
+from agents.environments.protocols import Reference
+from agents.environments.spec import read_spec
+from agents.errors import DataError, one_line
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset in the local store, as far as its metadata describe it."""
+
+    id: str
+    path: Path  # the dataset's data folder
+    format: str
+    num_episodes: int
+    num_steps: int  # as announced; for the progress bar only
+    num_observations: int  # O
+    num_actions: int  # A; 1 when discrete
+    discrete: bool  # actions are the numbers from 0 to high[0]
+    low: NDArray[np.float32]  # [A]
+    high: NDArray[np.float32]  # [A]
+    reference: Reference | None
+    env_spec: EnvSpec | None
+
+    @property
+    def task(self) -> AdroitTask | None:
+        task = EvaluationEnv(self.env_spec).task if self.env_spec is not None else None
+        return task if task is not None and task.num_observations == self.num_observations else None
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps after which the environment cuts an evaluation off; None where that is not known."""
+        return None if self.env_spec is None else self.env_spec.max_episode_steps
+
+    def error(self, episode: int, problem: str, way_out: str | None = None) -> DataError:
+        return DataError(f"dataset {self.id!r}, episode {episode}: {problem}; {way_out or self.remedy}")
+
+    @property
+    def remedy(self) -> str:
+        """How to come by a whole copy of a damaged dataset."""
+        return remedy(self.id, self.path.parent)
+
+
+def open_source(dataset_id: str, *, progress: bool) -> Source:
+    """Find a dataset, which is made or downloaded when it is not there yet, and read its metadata.
+
+    Raises:
+        DataError: the dataset is unknown, its metadata are damaged or of an unsupported version, or its spaces are not
+            supported.
+    """
+    if Path(dataset_id).is_absolute() or ".." in Path(dataset_id).parts:
+        raise DataError(
+            f"{dataset_id!r} is a path, not the id of a dataset such as D4RL/pen/human-v2; for another store "
+            "set MINARI_DATASETS_PATH"
+        )
+    root = minari_root()
+    if not is_here(dataset_id):
+        if dataset_id in demos.dataset_ids():
+            demos.make(dataset_id, progress=progress)
+        else:
+            download(dataset_id, root, check=_read_metadata)
+    return _read_metadata(dataset_id, root / dataset_id / "data")
+
+
+# Metadata -------------------------------------------------------------------------------------------------------------
+
+
+def _read_metadata(dataset_id: str, path: Path) -> Source:
+    """Read the metadata; the data themselves are not touched.
+
+    Raises:
+        DataError: metadata are damaged or of an unsupported version, or the spaces are not supported.
+    """
+    try:
+        metadata = MinariStorage.read_raw_metadata(path)
+        version = metadata["minari_version"]
+        if absent := [name for name in ("observation_space", "action_space") if metadata.get(name) is None]:
+            raise ValueError(f"no {absent[0]}")  # Minari would make the environment that the metadata name
+        supported = version in minari.supported_dataset_versions
+        storage = MinariStorage.read(path) if supported else None
+        counts = int(metadata["total_episodes"]), int(metadata["total_steps"])
+    except Exception as error:  # hand-made metadata break Minari in every way
+        refuse_if_open_elsewhere(dataset_id, path, error)
+        raise DataError(
+            f"dataset {dataset_id!r} cannot be opened ({one_line(error)}): metadata.json or a data file is missing or "
+            f"damaged; {remedy(dataset_id, path.parent)}"
+        ) from error
+    if storage is None:
+        raise DataError(
+            f"dataset {dataset_id!r} was written by Minari {version}, which the installed {minari.__version__} cannot "
+            "read; use another version of the dataset, or of Minari"
+        )
+    return Source(
+        dataset_id,
+        path,
+        metadata["data_format"],
+        *counts,
+        **_read_spaces(dataset_id, storage.observation_space, storage.action_space),
+        reference=_read_reference(dataset_id, metadata),
+        env_spec=_read_env_spec(dataset_id, metadata),
+    )
+
+
+def _read_spaces(dataset_id: str, observation: gym.Space, action: gym.Space) -> dict[str, Any]:
+    for name, space in (("observations", observation), ("actions", action)):
+        flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+        indices = name == "actions" and isinstance(space, gym.spaces.Discrete) and space.start == 0
+        if not flat and not indices:
+            raise DataError(
+                f"dataset {dataset_id!r} has {name} in a {type(space).__name__} of shape {space.shape}; supported are "
+                "a one-dimensional Box, and Discrete actions from 0 on: flatten it into a new dataset"
+            )
+    discrete = isinstance(action, gym.spaces.Discrete)
+    low, high = ([0], [action.n - 1]) if discrete else (action.low, action.high)
+    return {
+        "num_observations": observation.shape[0],
+        "num_actions": len(low),
+        "discrete": discrete,
+        "low": np.array(low, np.float32),
+        "high": np.array(high, np.float32),
+    }
+
+
+def _read_reference(dataset_id: str, metadata: dict[str, Any]) -> Reference | None:
+    scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    if None in scores:
+        return None
+    try:
+        return Reference(float(scores[0]), float(scores[1]))
+    except (DataError, TypeError, ValueError) as error:
+        warnings.warn(f"dataset {dataset_id!r}: reference scores ignored: {error}", stacklevel=2)
+        return None
+
+
+def _read_env_spec(dataset_id: str, metadata: dict[str, Any]) -> EnvSpec | None:
+    text = metadata.get("eval_env_spec") or metadata.get("env_spec")
+    if text is None:
+        return None
+    try:
+        return read_spec(text)
+    except ValueError as error:
+        warnings.warn(f"dataset {dataset_id!r}: environment metadata ignored: {one_line(error)}", stacklevel=2)
+        return None

@@ -1,0 +1,62 @@
+"""What a network has to know about the data."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+from torchrl.data import Bounded, Categorical, TensorSpec
+
+from agents.environments.environment import EvaluationEnv
+from agents.errors import DataError
+
+
+@dataclass(frozen=True)
+class Specs:
+    """What a network has to know about the data."""
+
+    observation: TensorSpec  # [O] float32
+    action: TensorSpec  # Bounded [A] float32; Unbounded when a bound is infinite; Categorical for discrete actions
+    observation_mean: Tensor  # [O] float32, over the N observations (not the next ones)
+    observation_std: Tensor  # [O] float32, no epsilon added
+    max_return: float | None = None  # largest undiscounted return of an episode; None: not known
+
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is an index, ``[B]`` int64 in a batch, and not a vector."""
+        return isinstance(self.action, Categorical)
+
+    def check_fit(self, env: EvaluationEnv, owner: str) -> None:
+        """Refuse an environment with other observations or actions, and warn of one with other bounds.
+
+        Args:
+            owner: what has these specs, for the message.
+
+        Raises:
+            DataError: naming both.
+        """
+        action = f"Discrete({self.action.n})" if self.discrete else f"Box({self.action.shape[-1]},)"
+        ours = f"Box({self.observation.shape[-1]},) and {action}"
+        with env.borrow(1) as (gym_env,):  # kept for the first evaluation
+            space = gym_env.action_space
+            theirs = f"{_describe(gym_env.observation_space)} and {_describe(space)}"
+        if theirs != ours:
+            raise DataError(
+                f"environment {env.spec.id!r} has observations and actions in {theirs}, {owner} in {ours}; "
+                "pass one that fits as eval_env=ID"
+            )
+        if isinstance(self.action, Bounded):
+            bounds = torch.stack([self.action.space.low, self.action.space.high]).cpu()
+            if not np.allclose((space.low, space.high), bounds):
+                warnings.warn(
+                    f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
+                    stacklevel=2,
+                )
+
+
+def _describe(space: gym.Space) -> str:
+    return str(space) if isinstance(space, gym.spaces.Discrete) else f"{type(space).__name__}{space.shape or ''}"

@@ -1,0 +1,182 @@
+"""The local store of datasets: where it is, what is in it, downloads, locks."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import os
+import shutil
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import minari
+from filelock import FileLock, Timeout
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.storage.datasets_root_dir import get_dataset_path
+
+from agents.data import demos
+from agents.environments.adroit import ADROIT_TASKS
+from agents.errors import DataError, one_line
+
+D4RL_IDS = tuple(f"D4RL/{task}/{kind}-v2" for task in ADROIT_TASKS for kind in ("human", "cloned", "expert"))
+LOCK_PATIENCE = 0.5  # seconds to wait for another process before saying so
+
+
+def is_here(dataset_id: str) -> bool:
+    """Whether a dataset is in the local store, so that it can be opened without being made or downloaded."""
+    return (minari_root() / dataset_id / "data").is_dir()
+
+
+# Finding, making, downloading -----------------------------------------------------------------------------------------
+
+
+def minari_root() -> Path:
+    try:
+        return get_dataset_path()
+    except OSError as error:
+        raise DataError(f"cannot use Minari's folder ({error}); set MINARI_DATASETS_PATH to another one") from error
+
+
+def work_folder(name: str) -> Path:
+    """A folder of our own beside the datasets; Minari overlooks hidden ones."""
+    return minari_root() / ".offline_agents" / name
+
+
+def flat(dataset_id: str) -> str:
+    """The id as the name of one folder: inside each other, one dataset's could be taken for a part of another's."""
+    return dataset_id.replace("/", "--")
+
+
+@contextlib.contextmanager
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold a lock that the system frees after a kill; on stderr, say once what another process holds it for."""
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(timeout=LOCK_PATIENCE)
+    except Timeout:
+        print(f"waiting for another process that is {doing}", file=sys.stderr, flush=True)
+        held = lock.acquire()
+    with held:
+        yield
+
+
+def download(dataset_id: str, root: Path, *, check: Callable[[str, Path], object]) -> None:
+    """Download beside the store and move what is complete: Minari takes any folder that exists for a whole dataset.
+
+    Args:
+        check: raises DataError where the downloaded data folder is of no use.
+    """
+    if cause := _no_download(dataset_id):
+        raise unknown_dataset(dataset_id, root, cause)
+    part = work_folder("downloads") / flat(dataset_id)
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        with locked(Path(f"{part}.lock"), f"downloading {dataset_id}"):
+            if not (root / dataset_id / "data").is_dir():  # another process may have been faster
+                with _minari_folder(part), contextlib.redirect_stdout(sys.stderr):
+                    minari.download_dataset(dataset_id, force_download=True)  # continues what an earlier attempt left
+                check(dataset_id, part / dataset_id / "data")
+                _move_datasets(part, root)
+                shutil.rmtree(part)
+    except DataError:
+        raise
+    except Exception as error:  # the network, the hub's client and Minari raise unrelated types
+        raise unknown_dataset(dataset_id, root, f"the download failed: {one_line(error)}") from error
+
+
+def _no_download(dataset_id: str) -> str | None:
+    """Why a download cannot succeed; None if it may. The hub's client alone would try for half a minute."""
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError):
+        return "not an id such as D4RL/pen/human-v2"
+    if dataset_id.startswith("demo/"):
+        return "not one of the built-in datasets"
+    if {"MINARI_REMOTE", "HF_ENDPOINT"} & os.environ.keys() or urllib.request.getproxies():
+        return None
+    try:
+        socket.getaddrinfo("huggingface.co", 443)
+    except OSError:
+        return "no network: huggingface.co cannot be found"
+    return None
+
+
+@contextlib.contextmanager
+def _minari_folder(path: Path) -> Iterator[None]:
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(path)
+    try:
+        yield
+    finally:
+        os.environ.pop("MINARI_DATASETS_PATH")
+        if before is not None:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def _move_datasets(part: Path, root: Path) -> None:
+    namespaces = list(part.rglob("namespace_metadata.json"))
+    for found in [path.parent.parent for path in part.rglob("data/metadata.json")] + namespaces:
+        target = root / found.relative_to(part)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            found.rename(target)
+            if (target / "data").is_dir():
+                _note_download(target.relative_to(root).as_posix(), target)
+
+
+def _download_note(dataset_id: str) -> Path:
+    return work_folder("downloaded") / flat(dataset_id)
+
+
+def _note_download(dataset_id: str, folder: Path) -> None:
+    note = _download_note(dataset_id)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{dataset_id} {folder.stat().st_ino}")
+
+
+def _was_downloaded(dataset_id: str, folder: Path) -> bool:
+    """Whether this very folder was downloaded by us: one of the same id put there since may be the only copy."""
+    try:
+        return _download_note(dataset_id).read_text() == f"{dataset_id} {folder.stat().st_ino}"
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def remedy(dataset_id: str, folder: Path) -> str:
+    """Deleting is advised only for what can be had again from here."""
+    if dataset_id in demos.dataset_ids():
+        return f"delete {folder} to have it made anew"
+    if dataset_id in D4RL_IDS or _was_downloaded(dataset_id, folder):
+        return f"delete {folder} to have it downloaded anew"
+    return "copy it again from where it came, or write it again"
+
+
+def refuse_if_open_elsewhere(dataset_id: str, path: Path, error: Exception) -> None:
+    """Tell a file that is being written from a damaged one.
+
+    Raises:
+        DataError: HDF5 could not open it because another process is writing it.
+    """
+    text = str(error)
+    locked_elsewhere = "unable to lock file" in text and f"errno = {errno.EAGAIN}" in text
+    if locked_elsewhere or isinstance(error, BlockingIOError) or "already open for write" in text:
+        raise DataError(
+            f"dataset {dataset_id!r}: another process has {path / 'main_data.hdf5'} open for writing; close it there, "
+            "or wait until it is done: the data are as they were"
+        ) from error
+
+
+def unknown_dataset(dataset_id: str, root: Path, cause: str) -> DataError:
+    found = (path.parent.parent.relative_to(root) for path in root.rglob("data/metadata.json"))
+    local = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+    close = difflib.get_close_matches(dataset_id, sorted({*local, *demos.dataset_ids(), *D4RL_IDS}), n=3, cutoff=0.5)
+    suggestion = f"did you mean {' or '.join(close)}? " if close else ""
+    here = ", ".join(local[:5]) or "none yet"
+    return DataError(
+        f"dataset {dataset_id!r} is not in {root} and cannot be fetched ({cause}); {suggestion}Without a network: use "
+        f"a local one ({here}), a built-in one such as demo/pen/mixed-v0, or copy its folder to {root / dataset_id}"
+    )

@@ -1,0 +1,82 @@
+"""The Adroit tasks, and the return and success that D4RL and DAPG define for them.
+
+Shapes: ``T`` steps of an episode, ``O`` observation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from agents.environments.protocols import Reference
+
+PEN_HEIGHT = 26  # column of the pen's height in the pen observation, metres
+PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
+
+
+@dataclass(frozen=True)
+class AdroitTask:
+    """What D4RL and DAPG (arXiv 1709.10087) fix about one Adroit task; facts of ``AdroitHand*-v1``, dense reward."""
+
+    name: str
+    env_id: str
+    num_observations: int  # size of the observation that the columns below are taken from
+    d4rl_min: float  # mean return of a random policy under D4RL's protocol
+    d4rl_max: float  # mean return of the DAPG expert under D4RL's protocol
+    d4rl_horizon: int = 200  # steps
+    success_steps: int = 25  # an episode counts as solved with more steps than this at the goal
+    hand: int | None = None  # first of three observation columns: the palm's position, or palm minus object
+    object: int | None = None  # first of three observation columns: the object's position; None if subtracted already
+
+    @property
+    def d4rl_reference(self) -> Reference:
+        return Reference(self.d4rl_min, self.d4rl_max)
+
+
+ADROIT_TASKS: dict[str, AdroitTask] = {
+    task.name: task
+    for task in (
+        AdroitTask("pen", "AdroitHandPen-v1", 45, 96.262799, 3076.8331017826877, d4rl_horizon=100, success_steps=20),
+        AdroitTask("hammer", "AdroitHandHammer-v1", 46, -274.856578, 12794.134825156867, hand=33, object=36),
+        AdroitTask("door", "AdroitHandDoor-v1", 39, -56.512833, 2880.5693087298737, hand=35),
+        AdroitTask("relocate", "AdroitHandRelocate-v1", 39, -6.425911, 4233.877797728884, hand=30),
+    )
+}
+
+
+def adroit_task(env_id: str | None) -> AdroitTask | None:
+    """The task of a Gymnasium id; None for anything but the four dense-reward v1 environments."""
+    return next((task for task in ADROIT_TASKS.values() if task.env_id == env_id), None)
+
+
+def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[Any]) -> float:
+    """Return of one recorded episode under D4RL's protocol.
+
+    Pen: at most 100 steps, and the step after which the pen lies below 0.075 m is the last one counted. The others:
+    200 steps of the reward minus 0.2 x the distance from palm to object, because gymnasium-robotics 1.2.1 to 1.4.2
+    adds 0.1 x that distance where D4RL subtracts it. Rewards are those of that environment, dense and unscaled.
+
+    Args:
+        observations: shape ``[T + 1, O]``; row ``t + 1`` is what reward ``t`` was computed from.
+        rewards: shape ``[T]``.
+    """
+    rewards = np.asarray(rewards, dtype=np.float64)[: task.d4rl_horizon]
+    after = np.asarray(observations, dtype=np.float64)[1 : len(rewards) + 1]  # [T, O]
+    if task.hand is None:
+        dropped = np.flatnonzero(after[:, PEN_HEIGHT] < PEN_DROPPED)
+        return float(rewards[: dropped[0] + 1].sum() if dropped.size else rewards.sum())
+    return float((rewards - 0.2 * np.linalg.norm(palm_to_object(task, after), axis=1)).sum())
+
+
+def palm_to_object(task: AdroitTask, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Offset from the object to the palm, metres, ``[T, O] -> [T, 3]``; not for pen, whose observation has none."""
+    offset = observations[:, task.hand : task.hand + 3]
+    return offset if task.object is None else offset - observations[:, task.object : task.object + 3]
+
+
+def success_held(task: AdroitTask, success: ArrayLike) -> bool:
+    """DAPG's criterion: more than ``task.success_steps`` steps up to D4RL's horizon (``[T]`` bool) are at the goal."""
+    return int(np.count_nonzero(np.asarray(success)[: task.d4rl_horizon])) > task.success_steps

@@ -1,0 +1,88 @@
+"""The Adroit tasks with their two score protocols, and the environment that a policy is evaluated in.
+
+Gymnasium-Robotics and D4RL score the same simulation differently; both are computed from one rollout:
+
+* ``minari``: the environment's own return over the whole episode (200 steps, nothing ends it early), against the
+  reference scores in the dataset's metadata.
+* ``d4rl``: ``d4rl_return`` below, against the reference returns of the D4RL paper (arXiv 2004.07219).
+
+Shapes: ``T`` steps of an episode, ``O`` observation, ``E`` episodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from agents.environments.adroit import AdroitTask, adroit_task
+from agents.environments.protocols import Reference
+from agents.environments.spec import find_spec, register_robotics
+from agents.errors import ConfigError, DataError, one_line
+
+
+class EvaluationEnv:
+    """A kind of environment, and up to ``num_envs`` instances of it that evaluations reuse.
+
+    Args:
+        spec: a Gymnasium id, or a spec, whose entry point is called: one from a file only as :func:`spec_from_file`
+            gives it.
+        num_envs: how many episodes run at the same time; changes the speed, never the result.
+        reference: the dataset's reference returns, which the ``minari`` score needs.
+
+    Raises:
+        DataError: the environment is unknown or cannot be made.
+    """
+
+    def __init__(self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"num_envs must be at least 1, got {num_envs}")
+        self.spec = find_spec(spec) if isinstance(spec, str) else spec
+        self.num_envs = num_envs
+        self.reference = reference
+        self._idle: list[gym.Env] = []
+
+    @property
+    def task(self) -> AdroitTask | None:
+        dense = self.spec.kwargs.get("reward_type", "dense") == "dense"
+        return adroit_task(self.spec.id) if dense else None
+
+    def make(self, **kwargs: Any) -> gym.Env:
+        """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``."""
+        register_robotics()
+        try:
+            return gym.make(self.spec, disable_env_checker=True, **kwargs)
+        except (
+            gym.error.Error, ImportError, AttributeError, TypeError, ValueError, LookupError, OSError, AssertionError,
+        ) as error:  # fmt: skip
+            raise DataError(f"cannot make the environment {self.spec.id}: {one_line(error)}") from error
+
+    @contextlib.contextmanager
+    def borrow(self, count: int) -> Iterator[list[gym.Env]]:
+        """``count`` instances, kept for the next borrower unless the block raises."""
+        envs: list[gym.Env] = []
+        try:
+            while len(envs) < count:
+                envs.append(self._idle.pop() if self._idle else self.make())
+            yield envs
+        except BaseException:
+            _close_all(envs)
+            raise
+        self._idle.extend(envs)
+
+    def close(self) -> None:
+        _close_all(self._idle)
+
+    def __enter__(self) -> EvaluationEnv:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _close_all(envs: list[gym.Env]) -> None:
+    while envs:
+        envs.pop().close()

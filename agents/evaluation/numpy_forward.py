@@ -1,0 +1,90 @@
+"""A network's forward pass in NumPy, for one observation at a time.
+
+On a single row torch spends more time in reaching its kernels than in running them, and each of its calls may hand the
+interpreter lock to another thread. The network's own ``forward`` remains the only definition: it runs once, and what it
+calls is repeated from then on.
+
+Shapes: ``O`` observation, ``A`` action, ``I`` and ``H`` inputs and outputs of a layer.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+def _linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = None) -> NDArray[Any]:
+    product = np.vecdot(weight, x)  # [H, I], [I] -> [H]; BLAS would split weight @ x among threads of its own
+    return product if bias is None else product + bias
+
+
+NUMPY: dict[Callable[..., Tensor], Callable[..., NDArray[Any]]] = {
+    F.linear: _linear,
+    F.relu: lambda x, inplace: np.maximum(x, 0.0),
+    F.dropout: lambda x, p, training, inplace: x,  # in eval mode
+    torch.tanh: np.tanh,
+    Tensor.add: np.add,
+    Tensor.__getitem__: operator.getitem,
+    Tensor.argmax: np.argmax,
+    Tensor.sub: np.subtract,
+    Tensor.mul: np.multiply,
+}
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes what this thread calls of torch inside the block: function, arguments, keywords, result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, result))
+        return result
+
+
+@torch.inference_mode()
+def as_numpy(network: nn.Module, shape: tuple[int, ...]) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
+    """``network`` for one observation, ``[O] float32 -> [A]``, equal to float32 rounding, sharing the tensors.
+
+    None if it has to stay in torch: it calls a function that is not in ``NUMPY``, or a module in it is in training
+    mode, or may do more than return a value because it has a hook or is neither torch's nor ours.
+
+    Args:
+        shape: of the observations; ``(O,)``, else the network stays in torch too.
+    """
+    if len(shape) != 1 or not all(map(_is_plain, network.modules())):
+        return None
+    example = torch.from_numpy(np.zeros((1, *shape), dtype=np.float32))
+    with _Recorder() as recorder:
+        output = network(example)
+    calls = recorder.calls
+    if any(function not in NUMPY for function, *_ in calls):
+        return None
+    # a value goes by the identity of the object that stood for it while recording
+    constants = {id(arg): arg.numpy() if isinstance(arg, Tensor) else arg for _, args, _, _ in calls for arg in args}
+    steps = [(NUMPY[function], [*map(id, args)], kwargs, id(result)) for function, args, kwargs, result in calls]
+    id_of_input, id_of_output = id(example), id(output)
+
+    def forward(observation: NDArray[Any]) -> NDArray[Any]:
+        values = {**constants, id_of_input: observation}
+        with np.errstate(all="ignore"):  # torch does not warn either
+            for function, args, kwargs, result in steps:
+                values[result] = function(*[values[arg] for arg in args], **kwargs)
+        return values[id_of_output]
+
+    return forward
+
+
+def _is_plain(module: nn.Module) -> bool:
+    known = type(module).__module__.startswith(("torch.nn.modules.", "agents."))
+    return known and not (module.training or module._forward_hooks or module._forward_pre_hooks)

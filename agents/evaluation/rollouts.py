@@ -1,0 +1,198 @@
+"""Rollouts of a policy: exactly ``num_episodes`` episodes with fixed seeds, scored under both protocols, or as a video.
+
+Each worker thread runs whole episodes in an environment of its own; MuJoCo releases the interpreter lock while it
+steps. The policy only ever sees one observation at a time: products of different batch sizes differ in the last bit,
+contacts amplify that, and the result would depend on the number of workers.
+
+A policy may remember the episode. What it reads and writes under the same key, such as ``memory``, is given back to it
+at the next step, beside the ``reward`` that came in between; at the first step of an episode there is neither.
+
+Shapes: ``E`` episodes, ``T`` steps of an episode, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import copy
+import functools
+import operator
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from agents.environments.adroit import d4rl_return, success_held
+from agents.environments.environment import EvaluationEnv
+from agents.errors import AgentsError, ConfigError, DataError
+from agents.evaluation.numpy_forward import as_numpy
+from agents.evaluation.result import Episode, EvalResult
+
+Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
+Policy = TensorDictModuleBase | Act
+# observation [O], reward of the step before (None at the first), the episode's own generator -> action [A]
+_Step = Callable[[NDArray[Any], float | None, np.random.Generator], Any]
+_Begin = Callable[[], _Step]  # at the start of an episode
+
+
+def evaluate(
+    policy: Policy, env: EvaluationEnv, num_episodes: int = 20, *, seed: int = 0, record: bool = False
+) -> EvalResult:
+    """Run whole episodes, ``env.num_envs`` at a time, which does not change the result.
+
+    Args:
+        policy: ``observation [1, O] float32 -> action [1, A]``, evaluated as a copy on the CPU in eval mode, without
+            exploration noise, in NumPy where ``as_numpy`` can; it may remember the episode, see the module's
+            docstring. Or a callable ``Act``, which the workers share.
+        seed: episode ``i`` is reset with ``seed + i``; callables draw from ``default_rng((seed, i))``.
+        record: keep the episodes in ``EvalResult.episodes``.
+
+    Raises:
+        ConfigError: ``num_episodes`` is below 1.
+        AgentsError: the policy returned a NaN or infinite action.
+    """
+    if num_episodes < 1:
+        raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
+    with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, one_deterministic_thread():
+        episodes = _run_episodes([(gym_env, prepare(policy, gym_env)) for gym_env in gym_envs], num_episodes, seed)
+    return EvalResult(
+        returns=np.array([episode.rewards.sum() for episode in episodes]),
+        lengths=np.array([len(episode.rewards) for episode in episodes]),
+        success=_goals(episodes, np.any),
+        success_held=_goals(episodes, functools.partial(success_held, env.task)) if env.task else None,
+        success_last=_goals(episodes, operator.itemgetter(-1)),
+        d4rl_returns=_d4rl_returns(env, episodes),
+        task=env.task,
+        reference=env.reference,
+        episodes=tuple(episodes) if record else None,
+    )
+
+
+def random_policy(env: EvaluationEnv) -> Act:
+    """The baseline that acts uniformly at random in the action space.
+
+    Raises:
+        DataError: the action space is neither a bounded Box nor Discrete.
+    """
+    with env.borrow(1) as (gym_env,):
+        space = gym_env.action_space
+    if isinstance(space, gym.spaces.Discrete):
+        return lambda observation, rng: space.start + rng.integers(space.n)
+    if isinstance(space, gym.spaces.Box) and space.is_bounded():
+        return lambda observation, rng: rng.uniform(space.low, space.high)
+    raise DataError(f"a random policy needs a bounded Box or Discrete action space, {env.spec.id} has {space}")
+
+
+def _run_episodes(workers: list[tuple[gym.Env, _Begin]], num_episodes: int, seed: int) -> list[Episode]:
+    idle: queue.SimpleQueue[tuple[gym.Env, _Begin]] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+    stop = threading.Event()
+
+    def cancel_when_stopped() -> None:
+        if stop.is_set():
+            raise concurrent.futures.CancelledError
+
+    def run(episode: int) -> Episode:
+        worker = idle.get()
+        try:
+            return rollout(*worker, seed, episode, on_state=cancel_when_stopped)
+        finally:
+            idle.put(worker)
+
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
+        futures = [pool.submit(run, episode) for episode in range(num_episodes)]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        finally:  # also on Ctrl-C: the pool waits for its threads
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [future.result() for future in futures]
+
+
+@torch.inference_mode()
+def rollout(gym_env: gym.Env, begin: _Begin, seed: int, episode: int, on_state: Callable[[], None]) -> Episode:
+    rng = np.random.default_rng((seed, episode))
+    space = gym_env.action_space
+    observation, _ = gym_env.reset(seed=seed + episode)
+    on_state()
+    observations, actions, rewards, success = [np.array(observation)], [], [], []
+    act, reward, ended = begin(), None, False
+    while not ended:
+        action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
+        if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
+            raise AgentsError(f"the policy returned a non-finite action in episode {episode}, step {len(actions)}")
+        observation, reward, terminated, truncated, info = gym_env.step(action)
+        on_state()
+        observations.append(np.array(observation))
+        actions.append(action)
+        rewards.append(float(reward))
+        success.append(info.get("success"))  # a bool, a number, or either as an array of one
+        ended = terminated or truncated
+    steps = None if all(value is None for value in success) else np.array([bool(value) for value in success])
+    return Episode(np.array(observations), np.array(actions), np.array(rewards), steps)
+
+
+def prepare(policy: Policy, gym_env: gym.Env) -> _Begin:
+    if not isinstance(policy, torch.nn.Module):
+        return lambda: lambda observation, reward, rng: policy(observation, rng)
+    policy = copy.deepcopy(policy).to("cpu").eval()  # the caller's stays in its mode, on its device
+    if type(policy) is TensorDictModule and policy.in_keys == ["observation"] and policy.out_keys == ["action"]:
+        network = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
+        forward = as_numpy(network, gym_env.observation_space.shape)
+        if forward is not None:
+            return lambda: lambda observation, reward, rng: forward(np.asarray(observation, dtype=np.float32))
+        return lambda: lambda observation, reward, rng: network(_batch_of_one(observation)).numpy()
+    return functools.partial(_begin, policy)
+
+
+def _begin(policy: TensorDictModuleBase) -> _Step:
+    remembered: dict[Any, Any] = {}
+
+    def act(observation: NDArray[Any], reward: float | None, rng: np.random.Generator) -> NDArray[Any]:
+        before = {} if reward is None else {"reward": torch.tensor([[reward]], dtype=torch.float32)}
+        step = TensorDict({"observation": _batch_of_one(observation), **before, **remembered}, batch_size=[1])
+        step = policy(step)
+        remembered.update({key: step[key] for key in policy.in_keys if key in policy.out_keys})
+        return step["action"].numpy()
+
+    return act
+
+
+def _batch_of_one(observation: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(observation, dtype=np.float32)).unsqueeze(0)  # [O] -> [1, O]
+
+
+@contextlib.contextmanager
+def one_deterministic_thread() -> Iterator[None]:
+    """One torch thread and no exploration noise; both settings are global, new threads inherit them."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _goals(episodes: list[Episode], measure: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_] | None:
+    """``measure`` of each episode's success ``[T]``; an episode without the info failed if another one has it."""
+    if all(episode.success is None for episode in episodes):
+        return None
+    return np.array([episode.success is not None and bool(measure(episode.success)) for episode in episodes])
+
+
+def _d4rl_returns(env: EvaluationEnv, episodes: list[Episode]) -> NDArray[np.float64] | None:
+    limit = env.spec.max_episode_steps
+    if env.task is None or (limit is not None and limit < env.task.d4rl_horizon):
+        return None
+    return np.array([d4rl_return(env.task, episode.observations, episode.rewards) for episode in episodes])

@@ -1,0 +1,73 @@
+"""Files that are there as a whole or not at all, and settings as flat names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.errors import CheckpointError
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
+
+    Raises:
+        CheckpointError: if the disk is full or the folder cannot be written.
+    """
+    temporary = temporary_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # where the folder is a file, there is nothing to remove either
+            temporary.unlink()
+        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder"
+        raise CheckpointError(
+            f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}"
+        ) from error
+
+
+def link(source: Path, destination: Path) -> None:
+    temporary = temporary_path(destination)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        write_atomically(destination, source.read_bytes())
+        return
+    os.replace(temporary, destination)
+    temporary.unlink(missing_ok=True)  # replacing one link by another to the same file does nothing
+
+
+def temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def flatten(tree: Mapping[str, Any], sep: str = ".", prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their joined keys; with dots, as settings are written on the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, sep, f"{prefix}{name}{sep}"))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *branches, leaf = name.split("/")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = value
+    return tree

@@ -1,0 +1,60 @@
+"""Action bounds, as networks hold them, and what has to be true of the actions.
+
+Shapes: ``A`` action.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchrl.data import Bounded
+
+from agents.data.specs import Specs
+from agents.errors import ConfigError
+
+
+def default_target_entropy(specs: Specs) -> float:
+    """Entropy that SAC steers a policy to unless told otherwise: minus one nat per action dimension.
+
+    Source: arXiv 1812.05905, where actions lie in +-1; for other bounds, the entropy of the same policy there.
+    """
+    _, half_range = center_and_half_range(specs.action.space.low, specs.action.space.high)
+    return (divisor(half_range).log() - 1.0).sum().item()
+
+
+def require_bounds(specs: Specs) -> None:
+    if not isinstance(specs.action, Bounded):
+        way_out = (
+            "choose a dataset with such actions" if specs.discrete else "write finite bounds into its action space"
+        )
+        raise ConfigError(
+            f"this algorithm needs continuous actions in a Box, with bounds, the data have "
+            f"{type(specs.action).__name__}; {way_out}"
+        )
+
+
+def require_discrete(specs: Specs) -> None:
+    if not specs.discrete:
+        raise ConfigError(
+            f"this algorithm needs discrete actions, the data have {type(specs.action).__name__}; choose a dataset "
+            "with such actions"
+        )
+
+
+def register_bounds(module: nn.Module, specs: Specs) -> None:
+    center, half_range = center_and_half_range(specs.action.space.low, specs.action.space.high)  # [A]
+    module.register_buffer("action_center", center)
+    module.register_buffer("action_half_range", half_range)
+
+
+def center_and_half_range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """``c, h [A]`` so that ``c + h * x`` with any ``-1 <= x <= 1`` is inside the bounds, in float32 too."""
+    center = (high + low) / 2
+    half_range = torch.minimum(high - center, center - low)
+    outside = (center + half_range > high) | (center - half_range < low)  # by rounding
+    return center, torch.where(outside, half_range.nextafter(torch.zeros_like(half_range)), half_range)
+
+
+def divisor(half_range: Tensor) -> Tensor:
+    """The half range, to divide by: 1 where the bounds are equal, as for a joint that is locked."""
+    return torch.where(half_range > 0.0, half_range, 1.0)

@@ -1,0 +1,236 @@
+"""Networks as small configs, each with a ``build`` that imports what it builds: settings and help need no torch.
+
+Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are
+the action bounds. A saved policy therefore needs nothing beside its own tensors.
+
+Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``H`` hidden,
+``N`` critics.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agents.errors import require, require_choice
+
+if TYPE_CHECKING:
+    from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+    from torch import nn
+
+    from agents.data.specs import Specs
+    from agents.networks.critics import ActionValueEnsemble
+
+ACTIVATIONS = ("elu", "gelu", "relu", "silu", "tanh")
+INITS = ("orthogonal", "default")
+DISTRIBUTIONS = ("normal", "tanh_normal")
+
+
+@dataclass
+class MLPConfig:
+    """A multilayer perceptron.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])  # units per hidden layer, each >= 1
+    activation: str = "relu"  # relu, gelu, silu, elu or tanh
+    dropout: float = 0.0  # share of hidden units dropped after each hidden layer while training, in [0, 1)
+    layer_norm: bool = False  # LayerNorm before each activation
+    init: str = "orthogonal"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
+
+    def __post_init__(self) -> None:
+        sizes = list(self.hidden_sizes)
+        require(all(size >= 1 for size in sizes), "hidden_sizes", "all be at least 1", sizes)
+        require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
+        require_choice("activation", self.activation, ACTIVATIONS)
+        require_choice("init", self.init, INITS)
+
+    def layers(self, in_features: int, out_features: int) -> nn.Sequential:
+        """The perceptron itself, ``[..., in_features] -> [..., out_features]``, freshly initialised."""
+        from agents.networks.layers import perceptron
+
+        return perceptron(self, in_features, out_features)
+
+
+@dataclass
+class ValueConfig(MLPConfig):
+    """State value V(s)."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> state_value [B, 1]``."""
+        from tensordict.nn import TensorDictModule
+        from torch import nn
+
+        from agents.networks.layers import normalizer
+
+        network = nn.Sequential(*normalizer(specs, normalize), self.layers(specs.observation.shape[-1], 1))
+        return TensorDictModule(network, in_keys=["observation"], out_keys=["state_value"])
+
+
+@dataclass
+class QValueConfig(MLPConfig):
+    """An ensemble of independent state-action values Q(s, a).
+
+    Dropout, if asked for, acts in the targets too, as in DroQ (arXiv 2110.02034).
+    """
+
+    num_nets: int = 2  # critics in the ensemble, each with its own initialisation, >= 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_nets >= 1, "num_nets", "be at least 1", self.num_nets)
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O], action [B, A] -> state_action_value [B, N]``; a discrete action is ``[B]``."""
+        from tensordict.nn import TensorDictModule
+
+        from agents.networks.critics import ChosenActionValue, QValueEnsemble
+        from agents.networks.layers import normalizer
+
+        if specs.discrete:
+            network = ChosenActionValue(self._action_values(specs, normalize))
+        else:
+            in_features = specs.observation.shape[-1] + specs.action.shape[-1]
+            critics = [self.layers(in_features, 1) for _ in range(self.num_nets)]
+            network = QValueEnsemble(critics, normalizer(specs, normalize))
+        return TensorDictModule(network, in_keys=["observation", "action"], out_keys=["state_action_value"])
+
+    def build_action_values(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> action_value [B, N, A]``, the values of all actions.
+
+        Raises:
+            ConfigError: if the actions are not discrete.
+        """
+        from tensordict.nn import TensorDictModule
+
+        network = self._action_values(specs, normalize)
+        return TensorDictModule(network, in_keys=["observation"], out_keys=["action_value"])
+
+    def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
+        from agents.networks.bounds import require_discrete
+        from agents.networks.critics import ActionValueEnsemble
+        from agents.networks.layers import normalizer
+
+        require_discrete(specs)
+        critics = [self.layers(specs.observation.shape[-1], specs.action.n) for _ in range(self.num_nets)]
+        return ActionValueEnsemble(critics, normalizer(specs, normalize))
+
+
+@dataclass
+class ActorConfig(MLPConfig):
+    """A Gaussian policy.
+
+    ``normal`` is IQL's own: an unsquashed Normal whose mean is a tanh in the action bounds and whose log-std is a free
+    parameter. ``tanh_normal`` squashes the sample and lets the log-std depend on the state, as SAC does.
+    """
+
+    distribution: str = "normal"  # normal or tanh_normal
+    log_std_min: float = -5.0  # natural logarithm; below log_std_max
+    log_std_max: float = 2.0  # natural logarithm; above log_std_min
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("distribution", self.distribution, DISTRIBUTIONS)
+        below = -math.inf < self.log_std_min < self.log_std_max < math.inf
+        require(below, "log_std_min", f"be below log_std_max, {self.log_std_max}", self.log_std_min)
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
+        """``observation [B, O] -> loc, scale, action [B, A]`` with ``get_dist`` for the log-likelihood.
+
+        Raises:
+            ConfigError: if the actions are not continuous.
+        """
+        from agents.networks.actors import gaussian_actor
+
+        return gaussian_actor(self, specs, normalize=normalize)
+
+
+@dataclass
+class DeterministicActorConfig(MLPConfig):
+    """A policy that is one action per state: a tanh in the action bounds, as in TD3."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> action [B, A]``.
+
+        Raises:
+            ConfigError: if the actions are not continuous.
+        """
+        from tensordict.nn import TensorDictModule
+
+        from agents.networks.actors import DeterministicActor
+        from agents.networks.bounds import require_bounds
+
+        require_bounds(specs)
+        return TensorDictModule(
+            DeterministicActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"]
+        )
+
+
+@dataclass
+class CategoricalActorConfig(MLPConfig):
+    """A policy over discrete actions with a logit for each."""
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
+        """``observation [B, O] -> logits [B, A], action [B]`` with ``get_dist`` for the log-likelihood.
+
+        Raises:
+            ConfigError: if the actions are not discrete.
+        """
+        from agents.networks.actors import categorical_actor
+
+        return categorical_actor(self, specs, normalize=normalize)
+
+
+@dataclass
+class TransformerConfig:
+    """A causal transformer as in GPT-2: LayerNorm in front of attention and perceptron, and after the last block.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    width: int = 128  # units of a token, a multiple of num_heads; the perceptrons have four times as many
+    num_layers: int = 3  # blocks of attention and perceptron, >= 1
+    num_heads: int = 1  # of the attention, >= 1
+    activation: str = "relu"  # relu, gelu, silu, elu or tanh
+    dropout: float = 0.1  # share dropped while training of tokens, attention and what a block adds, in [0, 1)
+
+    def __post_init__(self) -> None:
+        for name in ("width", "num_layers", "num_heads"):
+            require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
+        require(self.width % self.num_heads == 0, "width", f"be a multiple of num_heads, {self.num_heads}", self.width)
+        require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
+        require_choice("activation", self.activation, ACTIVATIONS)
+
+
+@dataclass
+class DiffusionActorConfig(MLPConfig):
+    """A denoising diffusion model of actions, whose denoiser is a perceptron."""
+
+    hidden_sizes: list[int] = field(default_factory=lambda: [256, 256, 256])  # units per hidden layer, each >= 1
+    activation: str = "silu"  # relu, gelu, silu, elu or tanh
+    init: str = "default"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
+    num_steps: int = 5  # T, from noise to an action, >= 1
+    noise_scale: float = 0.0  # of the noise that the policy's actions are made of, >= 0; 1: samples of the model
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_steps >= 1, "num_steps", "be at least 1", self.num_steps)
+        require(0.0 <= self.noise_scale < math.inf, "noise_scale", "be at least 0", self.noise_scale)
+
+    def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
+        """``observation [B, O] -> action [B, A]``, in the form that TorchRL's DiffusionBCLoss takes.
+
+        Raises:
+            ConfigError: if the actions are not continuous.
+        """
+        from tensordict.nn import TensorDictModule
+
+        from agents.networks.bounds import require_bounds
+        from agents.networks.diffusion import DiffusionActor
+
+        require_bounds(specs)
+        return TensorDictModule(DiffusionActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"])

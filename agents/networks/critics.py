@@ -1,0 +1,79 @@
+"""Critics: ensembles of Q(s, a) evaluated as one batched product.
+
+Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``N`` critics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from tensordict.nn import (
+    TensorDictModule,
+)
+from torch import Tensor, nn
+
+from agents.data.specs import Specs
+from agents.networks.configs import MLPConfig, QValueConfig
+from agents.networks.layers import stack_layers
+
+
+def separate_critics(
+    config: MLPConfig, specs: Specs, *, num_nets: int, normalize: bool = False
+) -> list[TensorDictModule]:
+    """Critics in the form that TorchRL's losses take, each ``observation [B, O], action [B, A] -> [B, 1]``.
+
+    A list: of a single network such a loss would draw the parameters again.
+    """
+    layers = {entry.name: getattr(config, entry.name) for entry in fields(MLPConfig)}
+    return [QValueConfig(**layers, num_nets=1).build(specs, normalize=normalize) for _ in range(num_nets)]
+
+
+class QValueEnsemble(nn.Module):
+    """``N`` independent perceptrons evaluated as one batched product: ``[B, O], [B, A] -> [B, N]``.
+
+    Each may have inputs of its own instead: ``[N, B, O], [N, B, A] -> [B, N]``.
+    """
+
+    def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
+        super().__init__()
+        self.num_nets = len(critics)
+        self.normalizer = nn.Sequential(*normalizer)
+        self.layers = nn.Sequential(*(stack_layers(list(same)) for same in zip(*critics)))
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        joint = torch.cat([self.normalizer(observation), action], dim=-1)
+        qvalues = self.layers(joint.expand(self.num_nets, *joint.shape[-2:]))  # [N, B, 1]
+        return qvalues.squeeze(-1).transpose(0, 1)  # [B, N]
+
+
+class ActionValueEnsemble(nn.Module):
+    """``N`` independent perceptrons with an output per discrete action: ``[B, O] -> [B, N, A]``."""
+
+    def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
+        super().__init__()
+        self.num_nets = len(critics)
+        self.normalizer = nn.Sequential(*normalizer)
+        self.layers = nn.Sequential(*(stack_layers(list(same)) for same in zip(*critics)))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        observation = self.normalizer(observation)
+        action_value = self.layers(observation.expand(self.num_nets, *observation.shape))  # [N, B, A]
+        return action_value.transpose(0, 1)  # [B, N, A]
+
+
+class ChosenActionValue(nn.Module):
+    """The values of one discrete action per state: ``[B, O], [B] -> [B, N]``."""
+
+    def __init__(self, action_values: ActionValueEnsemble) -> None:
+        super().__init__()
+        self.action_values = action_values
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        return chosen_action_value(self.action_values(observation), action)
+
+
+def chosen_action_value(action_value: Tensor, action: Tensor) -> Tensor:
+    """The values of one action per state: ``[B, N, A], [B] -> [B, N]``."""
+    index = action[:, None, None].expand(*action_value.shape[:-1], 1)  # [B] -> [B, N, 1]
+    return action_value.gather(-1, index).squeeze(-1)

@@ -1,0 +1,127 @@
+"""Layers that networks are made of: ensembles, dropout that compiles, the scaling of observations.
+
+Shapes: ``B`` batch, ``O`` observation, ``H`` hidden, ``N`` critics.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from agents.data.specs import Specs
+
+if TYPE_CHECKING:
+    from agents.networks.configs import MLPConfig
+
+ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+# CORL and TD3+BC add this to the standard deviation, so that a constant dimension is not blown up.
+NORMALIZATION_EPS = 1e-3
+
+
+def perceptron(config: MLPConfig, in_features: int, out_features: int) -> nn.Sequential:
+    """What :meth:`MLPConfig.layers` gives."""
+    modules: list[nn.Module] = []
+    for size in config.hidden_sizes:
+        modules.append(_linear(in_features, size, config.init))
+        if config.layer_norm:
+            modules.append(nn.LayerNorm(size))
+        modules.append(ACTIVATIONS[config.activation]())
+        if config.dropout > 0.0:
+            modules.append(Dropout(config.dropout))
+        in_features = size
+    return nn.Sequential(*modules, _linear(in_features, out_features, config.init))
+
+
+def _linear(in_features: int, out_features: int, init: str) -> nn.Linear:
+    linear = nn.Linear(in_features, out_features)
+    if init == "orthogonal":
+        nn.init.orthogonal_(linear.weight, gain=math.sqrt(2.0))
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
+def stack_layers(modules: list[nn.Module]) -> nn.Module:
+    """One module over a leading ensemble dimension for the same layer of several networks."""
+    if isinstance(modules[0], nn.Linear):
+        return EnsembleLinear(modules)
+    if isinstance(modules[0], nn.LayerNorm):
+        return EnsembleLayerNorm(modules)
+    return modules[0]  # activations and dropout have no parameters
+
+
+class Dropout(nn.Module):
+    """Dropout whose random numbers are hashes of a unit's index and two drawn words.
+
+    A generator on a CPU draws one number after the other, for torch's dropout a seventh of a whole update; a hash is a
+    function of tensors, which the compiler spreads over cores and vector lanes beside the activation.
+
+    Args:
+        p: share of units dropped while training, in [0, 1).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.num_dropped = min(round(p * 2**32), 2**32 - 1)  # of the 2^32 values of a hash
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        words = torch.empty(1, dtype=torch.int64, device=x.device).random_().view(torch.int32)
+        index = torch.arange(x.numel(), dtype=torch.int32, device=x.device)
+        kept = _hash(index, *words) >= self.num_dropped - 2**31
+        return x * kept.view(x.shape) * (2**32 / (2**32 - self.num_dropped))
+
+
+def _hash(index: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Evenly spread int32: two rounds of the finaliser of MurmurHash3 (Appleby, public domain) on a Weyl sequence.
+
+    Products wrap around; ``>>`` keeps the sign, which the masks take away.
+    """
+    x = (index ^ one) * -0x61C8864F + other  # 2^32 over the golden ratio, as signed
+    x = (x ^ (x >> 16 & 0xFFFF)) * -0x7A143595
+    return (x ^ (x >> 13 & 0x7FFFF)) * -0x3D4D51CB
+
+
+class EnsembleLinear(nn.Module):
+    """``x [N, B, in] -> [N, B, out]``, one weight matrix per member."""
+
+    def __init__(self, linears: list[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([linear.weight.detach().T for linear in linears]))  # [N, in, out]
+        self.bias = nn.Parameter(torch.stack([linear.bias.detach()[None] for linear in linears]))  # [N, 1, out]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class EnsembleLayerNorm(nn.Module):
+    """``x [N, B, H] -> [N, B, H]``, one scale and shift per member."""
+
+    def __init__(self, norms: list[nn.LayerNorm]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.stack([norm.weight.detach()[None] for norm in norms]))  # [N, 1, H]
+        self.bias = nn.Parameter(torch.stack([norm.bias.detach()[None] for norm in norms]))
+        self.eps = norms[0].eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.layer_norm(x, x.shape[-1:], eps=self.eps) * self.weight + self.bias
+
+
+class Normalizer(nn.Module):
+    """``(observation - mean) / (std + 1e-3)`` with the dataset's statistics, ``[..., O]``."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("scale", 1.0 / (std + NORMALIZATION_EPS))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return (observation - self.mean) * self.scale
+
+
+def normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
+    return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []

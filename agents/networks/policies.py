@@ -1,0 +1,73 @@
+"""Policies to evaluate and to deploy, which share their tensors with what is trained.
+
+Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``N`` critics.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from tensordict.nn import (
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+    TensorDictSequential,
+)
+from torch import Tensor, nn
+
+from agents.networks.critics import ActionValueEnsemble
+
+
+class DeterministicPolicy(nn.Module):
+    """The policy to evaluate and deploy: the mode of the actor, ``[B, O] -> [B, A]``, inside the action bounds."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return self.network.mean_action(observation)
+
+
+def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictModule) -> TensorDictModule:
+    """``observation [B, O] -> action [B, A]``, in eval mode, sharing the actor's tensors.
+
+    The mode is the policy's own: neither does ``policy.eval()`` stop the dropout of later updates, nor an update start
+    the policy's.
+    """
+    network = (actor[0] if isinstance(actor, TensorDictSequential) else actor).module
+    policy = DeterministicPolicy(sharing_tensors(network))
+    return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
+
+
+class GreedyPolicy(nn.Module):
+    """The policy to evaluate and deploy where actions are discrete: the index of the best one, ``[B, O] -> [B]``.
+
+    Args:
+        network: logits ``[B, O] -> [B, A]``, or an :class:`ActionValueEnsemble`, whose mean over critics counts.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, observation: Tensor) -> Tensor:
+        scores = self.network(observation)
+        if isinstance(self.network, ActionValueEnsemble):
+            scores = scores.mean(1)  # [B, N, A] -> [B, A]
+        return scores.argmax(-1)
+
+
+def greedy_policy(scores: TensorDictModule) -> TensorDictModule:
+    """:func:`deterministic_policy` for discrete actions, ``observation [B, O] -> action [B]``.
+
+    Args:
+        scores: ``observation -> logits [B, A]`` of a categorical actor, or ``observation -> action_value [B, N, A]``.
+    """
+    policy = GreedyPolicy(sharing_tensors(scores.module))
+    return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
+
+
+def sharing_tensors(network: nn.Module) -> nn.Module:
+    """A copy with the same parameters and buffers, whose mode is its own."""
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)

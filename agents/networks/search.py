@@ -1,0 +1,134 @@
+"""Policies that look for a good action when they act: draw from a cloned policy, and choose by Q.
+
+Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``K`` candidates, ``E`` elites, ``N`` critics, ``R`` sets of
+random numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+from torch import Generator, Tensor, nn
+from torchrl.data import Bounded
+
+from agents.networks.policies import sharing_tensors
+
+ELITE_SHARE = 0.1  # of the candidates, at least two: what the cross-entropy method fits its next Gaussian to
+NUM_SETS = 64  # of random numbers, that the steps of an episode use in turns
+
+
+class SearchingPolicy(nn.Module):
+    r"""Chooses among ``K`` actions drawn from a policy: the one of the largest Q, or one by a softmax of Q.
+
+    .. math::
+        a_1 \dots a_K \sim \pi(\cdot|s), \qquad
+        a = \arg\max_k \min_j Q_j(s, a_k) \quad \text{or} \quad P(a = a_k) \propto \exp(\beta \min_j Q_j(s, a_k))
+
+    (IDQL, Hansen-Estruch et al. 2023, arXiv 2304.10573, with a Gaussian for its diffusion model.) Before that, the
+    cross-entropy method may refine the candidates: it fits a Gaussian to the best tenth and draws new ones from that,
+    beside which the best stay.
+
+    All random numbers are drawn in advance, a set for each of ``R`` steps, after which they begin again: an action is
+    a function of the observation and of how many steps of the episode were before it, which the policy remembers. The
+    same numbers at every step would push the actions of neighbouring states to the same side. (On demo/pen/mixed-v0,
+    after 4,000 and 16,000 updates of IQL, D4RL scores of 40 episodes with 64 candidates were 8 and 27 so, 16 and 53
+    with new numbers at each step; 55 and 43 with the clone's mean action, without a search; each +- 3 to 10.)
+
+    Args:
+        actor: a network of :mod:`agents.networks` with ``draw(observation [B, O], noise [B, K, A]) -> [B, K, A]``.
+        critics: ``[B, O], [B, A] -> [B, N]``.
+        action_spec: bounds, to which candidates are clipped.
+        num_candidates: K >= 1.
+        temperature: beta >= 0, an inverse temperature; None: the largest Q.
+        cem_iterations: refinements, >= 1; None: none.
+        seed: of the random numbers.
+    """
+
+    def __init__(
+        self,
+        actor: nn.Module,
+        critics: nn.Module,
+        *,
+        action_spec: Bounded,
+        num_candidates: int,
+        temperature: float | None = None,
+        cem_iterations: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.actor = actor
+        self.critics = critics
+        self.temperature = temperature
+        self.num_elites = min(max(round(ELITE_SHARE * num_candidates), 2), num_candidates)
+        rounds, device = 1 + (cem_iterations or 0), next(actor.parameters()).device
+        generator = Generator().manual_seed(seed)
+        uniform = torch.rand(NUM_SETS, num_candidates + self.num_elites, generator=generator).clamp(1e-6, 1.0 - 1e-6)
+        # one after the other: further refinements go on from the same draws
+        noise = [torch.randn(NUM_SETS, num_candidates, *action_spec.shape, generator=generator) for _ in range(rounds)]
+        self.register_buffer("action_low", action_spec.space.low.to(device))
+        self.register_buffer("action_high", action_spec.space.high.to(device))
+        self.register_buffer("noise", torch.stack(noise, 1).to(device))  # [R, 1 + iterations, K, A]
+        # [R, K + E]; argmax of x + gumbel: a softmax draw
+        self.register_buffer("gumbel", -(-uniform.log()).log().to(device))
+
+    def forward(self, observation: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The action at an observation ``[B, O]``, and the memory for the step after it.
+
+        Args:
+            memory: steps of the episode so far, ``[B, 1]`` int64; None: a new episode.
+        """
+        if memory is None:
+            memory = torch.zeros(len(observation), 1, dtype=torch.int64, device=observation.device)
+        turn = memory.squeeze(-1) % len(self.noise)  # [B]
+        first, *others = self.noise[turn].unbind(1)  # [B, K, A] each
+        candidates = self._clip(self.actor.draw(observation, first))  # [B, K, A]
+        qvalues = self._qvalues(observation, candidates)  # [B, K]
+        for noise in others:
+            candidates = self._refine(candidates, qvalues, noise)  # [B, E + K, A]
+            qvalues = self._qvalues(observation, candidates)
+        if self.temperature is not None:
+            qvalues = self.temperature * qvalues + self.gumbel[turn, : qvalues.shape[-1]]
+        return _take(candidates, qvalues.argmax(-1, keepdim=True)).squeeze(-2), memory + 1
+
+    def _refine(self, candidates: Tensor, qvalues: Tensor, noise: Tensor) -> Tensor:
+        elites = _take(candidates, qvalues.topk(self.num_elites, -1).indices)  # [B, E, A]
+        mean, std = elites.mean(-2, keepdim=True), elites.std(-2, correction=0, keepdim=True)
+        drawn = self._clip(mean + std * noise)
+        return torch.cat([elites, drawn], -2)
+
+    def _clip(self, candidates: Tensor) -> Tensor:
+        return candidates.clamp(self.action_low, self.action_high)
+
+    def _qvalues(self, observation: Tensor, candidates: Tensor) -> Tensor:
+        repeated = observation.repeat_interleave(candidates.shape[-2], 0)  # [B * K, O]
+        return self.critics(repeated, candidates.flatten(0, 1)).amin(-1).unflatten(0, candidates.shape[:2])
+
+
+def searching_policy(
+    actor: ProbabilisticTensorDictSequential,
+    critics: TensorDictModule,
+    critic_params: TensorDictBase,
+    **settings: Any,
+) -> TensorDictModule:
+    """``observation [B, O]``, and after the first step ``memory``, to ``action [B, A], memory``.
+
+    By :class:`SearchingPolicy`, in eval mode, sharing all tensors.
+
+    Args:
+        critic_params: of the critics to ask, for example a loss module's target parameters.
+        settings: those of :class:`SearchingPolicy`.
+    """
+    network = actor[0].module
+    asked = copy.deepcopy(critics)
+    critic_params.to_module(asked)
+    policy = SearchingPolicy(sharing_tensors(network), asked.module, **settings)
+    return TensorDictModule(policy, in_keys=["observation", "memory"], out_keys=["action", "memory"]).eval()
+
+
+def _take(candidates: Tensor, indices: Tensor) -> Tensor:
+    """``[B, K, A], [B, E] -> [B, E, A]``."""
+    return candidates.gather(-2, indices[..., None].expand(*indices.shape, candidates.shape[-1]))

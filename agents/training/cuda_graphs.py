@@ -1,0 +1,104 @@
+"""Several updates as one CUDA graph: on a GPU an update is some sixty small kernels, and launching them is its cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Generator
+
+from agents.training.agent import Agent
+
+WARM_UP = 3  # updates before the capture, at least, in which kernels are chosen
+
+
+class GraphedUpdates:
+    """Advances an agent by any number of updates, most of them as replays of one CUDA graph.
+
+    Batches are drawn inside the graph, on the device. The results are those of ``agent.update(sample())``.
+
+    Args:
+        agent: an Agent, or a stack of them, on a CUDA device.
+        sample: draws a batch on that device without reading a value back.
+        generators: on that device, from which ``sample`` and stacked agents draw; torch's default one needs no naming.
+        size: updates per graph, rounded up to whole periods of the agent.
+
+    Attributes:
+        problem: why no graph could be captured, in a line; the updates then run one by one.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        sample: Callable[[], TensorDictBase],
+        *,
+        generators: Sequence[Generator] = (),
+        size: int = 10,
+    ) -> None:
+        self.agent = agent
+        self.sample = sample
+        self.size = math.ceil(size / agent.period) * agent.period
+        self.problem: str | None = None
+        self._generators = generators
+        self._rates = torch.zeros(self.size, len(agent.rates(0)), device=agent.device)  # [updates, groups]
+        self._replay: Callable[[], None] | None = None
+        self._captured_at = 0
+        # Adam's moments have to be there: a graph in which they appear would set them back to zero at every replay
+        self._capture_at = max(agent.num_updates, agent.settled_after) + max(WARM_UP, agent.period)
+
+    def __call__(self, num_updates: int) -> TensorDict:
+        """Make ``num_updates`` >= 1 updates; returns what the last one returned."""
+        end = self.agent.num_updates + num_updates
+        while self.agent.num_updates < end:
+            if self._may_capture(end):
+                self._capture()
+            statistics = self._replay_once() if self._may_replay(end) else self.agent.update(self.sample())
+        return statistics
+
+    def _may_capture(self, end: int) -> bool:
+        done = self.agent.num_updates
+        wanted = self._replay is None and self.problem is None
+        return wanted and done >= self._capture_at and end - done >= self.size
+
+    def _may_replay(self, end: int) -> bool:
+        done = self.agent.num_updates
+        in_phase = (done - self._captured_at) % self.agent.period == 0
+        return self._replay is not None and in_phase and end - done >= self.size
+
+    def _replay_once(self) -> TensorDict:
+        done = self.agent.num_updates
+        rates = [self.agent.rates(done + i) for i in range(self.size)]
+        self._rates.copy_(torch.tensor(rates))
+        self._replay()
+        self.agent.count(done + self.size)
+        return self._statistics.clone()  # the next replay writes over them
+
+    def _capture(self) -> None:
+        done = self.agent.num_updates
+        try:
+            self._replay = capture(self._updates, self._generators)
+        except RuntimeError as error:
+            self.problem = f"no CUDA graph of this update ({str(error).splitlines()[0]})"
+        self.agent.count(done)
+        self._captured_at = done
+
+    def _updates(self) -> None:
+        for rates in self._rates:
+            self._statistics = self.agent.update_at(list(rates), self.sample())
+
+
+def capture(function: Callable[[], None], generators: Sequence[Generator]) -> Callable[[], None]:
+    """Record the kernels that a function launches, without running them; returns what runs them.
+
+    Raises:
+        RuntimeError: if the function waits for the device.
+    """
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay

@@ -1,0 +1,84 @@
+"""Adam's step as one kernel for each group of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from agents.training.adam import AdamConfig
+
+
+class FusedAdam:
+    r"""Adam (Kingma and Ba 2015, arXiv 1412.6980) with betas 0.9 and 0.999 and epsilon 1e-8.
+
+    The kernel is that of ``torch.optim.Adam(fused=True)``, and so are the results. On small networks the bookkeeping
+    around it takes that class as long as the kernel, so gradients and rates are arguments here and stored nowhere.
+
+    Args:
+        groups: parameters and settings; a group has one learning rate.
+
+    Attributes:
+        state: of each parameter that has taken a step: ``step``, ``exp_avg`` and ``exp_avg_sq``, as in torch.
+    """
+
+    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], AdamConfig]]) -> None:
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
+        self._weight_decays = [config.weight_decay for _, config in groups]
+        self._group_of = {parameter: i for i, (parameters, _) in enumerate(groups) for parameter in parameters}
+
+    @torch.no_grad()
+    def step(
+        self,
+        parameters: Sequence[nn.Parameter],
+        gradients: Sequence[Tensor | None],
+        rates: Sequence[float | Tensor],
+    ) -> None:
+        """One step of some parameters.
+
+        Args:
+            gradients: of each; a parameter without one stays as it is, and so do its moments.
+            rates: learning rate of each group, of all groups.
+        """
+        chosen: list[list[tuple[nn.Parameter, Tensor]]] = [[] for _ in rates]
+        for parameter, gradient in zip(parameters, gradients):
+            if gradient is not None:
+                chosen[self._group_of[parameter]].append((parameter, _laid_out_as(parameter, gradient)))
+        for pairs, rate, weight_decay in zip(chosen, rates, self._weight_decays):
+            if pairs:
+                self._step_group(*map(list, zip(*pairs)), rate, weight_decay)
+
+    def _step_group(
+        self, parameters: list[nn.Parameter], gradients: list[Tensor], rate: float | Tensor, weight_decay: float
+    ) -> None:
+        states = [self.state.get(parameter) or self._begin(parameter) for parameter in parameters]
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            parameters,
+            gradients,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=weight_decay,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _begin(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        step = torch.zeros((), device=parameter.device)  # beside the parameter, where the kernel wants it
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        return self.state.setdefault(parameter, {"step": step, **moments})
+
+
+def _laid_out_as(parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+    """The gradient in the memory layout of its parameter; the kernel reads both in the order of memory."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -1,0 +1,207 @@
+"""A loss and its gradients as a graph of operations on tensors, recorded once."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Generator, Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+if TYPE_CHECKING:
+    from agents.training.compilation import LossAndGradients
+
+
+Losses = dict[str, Tensor]  # losses and statistics by name: detached scalars, means of what has a shape
+Gradients = list[Tensor | None]  # one per parameter; None where no loss depends on it
+Draw = Callable[[Generator | None], Tensor]
+Function = Callable[[TensorDictBase], tuple[Losses, Gradients]]
+aten = torch.ops.aten
+
+# tensors whose values do not matter to what overwrites them
+FRESH = (aten.empty.memory_format, aten.empty_like.default, aten.new_empty.default, aten.zeros.default)
+INDUCTOR = {"pattern_matcher": False}  # it would undo the decompositions
+
+
+class Trace:
+    """The operations of :class:`LossAndGradients` on batches of one shape, as a function of tensors.
+
+    ``graph(*tensors, *draws, *values of the batch)`` gives the losses, then the gradients, and depends on nothing else.
+
+    Attributes:
+        tensors: what the loss reads beside the batch, by reference: parameters, targets, buffers, constants.
+        draws: per random tensor, in the order of the eager way, a function of a generator (None: the default one).
+    """
+
+    def __init__(self, function: LossAndGradients, batch: TensorDictBase) -> None:
+        keys = list(batch.keys(True, True))
+
+        def record(*values: Tensor) -> list[Tensor]:
+            losses, gradients = function.eager(TensorDict(dict(zip(keys, values)), batch.batch_size))
+            self._names = list(losses)
+            self._used = [gradient is not None for gradient in gradients]
+            return [*losses.values(), *(gradient for gradient in gradients if gradient is not None)]
+
+        self.graph = make_fx(record, decomposition_table=DECOMPOSITIONS)(*leaves(batch))
+        _refuse_shapes_that_depend_on_values(self.graph)
+        _drop_detach(self.graph)
+        self.draws = _lift_random_numbers(self.graph)
+        module = function.loss_module
+        self.tensors = _lift_tensors(self.graph, [*module.parameters(), *module.buffers()])
+        self.graph.graph.eliminate_dead_code()
+        self.graph.recompile()
+
+    def __call__(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
+        return self._evaluate(self.graph, batch)
+
+    def compile(self, batch: TensorDictBase) -> Function:
+        """The same as machine code."""
+        with torch.no_grad():
+            run = torch._inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
+        return functools.partial(self._evaluate, run)
+
+    def stack(
+        self, tensors: list[Tensor], shared: list[bool], generators: list[Generator], batch: TensorDictBase
+    ) -> Trace:
+        """The same operations on ``S`` sets of tensors at once.
+
+        Args:
+            tensors: in the order of ``self.tensors``: ``[S, ...]``, or as they are where ``shared``.
+            generators: ``S`` of them, each for the random numbers of its part.
+            batch: ``[S, B]``.
+        """
+        other = copy.copy(self)
+        other.tensors = tensors
+        other.draws = [functools.partial(_draw_each, draw, generators) for draw in self.draws]
+        arguments = other.arguments(batch)
+        dims = [None if is_shared else 0 for is_shared in shared] + [0] * (len(arguments) - len(shared))
+        with torch.no_grad():
+            other.graph = make_fx(torch.vmap(self.graph, tuple(dims)), decomposition_table=DECOMPOSITIONS)(*arguments)
+        return other
+
+    def arguments(self, batch: TensorDictBase) -> list[Tensor]:
+        """What ``graph`` is to be called with; draws the random numbers."""
+        return [*self.tensors, *(draw(None) for draw in self.draws), *leaves(batch)]
+
+    def _evaluate(self, run: Callable[..., Sequence[Tensor]], batch: TensorDictBase) -> tuple[Losses, Gradients]:
+        with torch.no_grad():
+            outputs = run(*self.arguments(batch))
+        gradients = iter(outputs[len(self._names) :])
+        return dict(zip(self._names, outputs)), [next(gradients) if used else None for used in self._used]
+
+
+def leaves(batch: TensorDictBase) -> list[Tensor]:
+    """The tensors of a batch in the order of ``batch.keys(True, True)``."""
+    tensors: list[Tensor] = []
+    for value in batch.values():
+        tensors.extend((value,) if isinstance(value, Tensor) else leaves(value))
+    return tensors
+
+
+# Passes over a trace --------------------------------------------------------------------------------------------------
+
+
+def _drop_detach(graph: fx.GraphModule) -> None:
+    """Nothing is differentiated any more."""
+    for node in graph.graph.find_nodes(op="call_function", target=aten.detach.default):
+        node.replace_all_uses_with(node.args[0])
+        graph.graph.erase_node(node)
+
+
+def _refuse_shapes_that_depend_on_values(graph: fx.GraphModule) -> None:
+    for node in graph.graph.nodes:
+        refused = torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ())
+        if node.target is aten.index.Tensor:  # only a mask makes it so
+            refused = any(index is not None and index.meta["val"].dtype == torch.bool for index in node.args[1])
+        if refused:
+            raise ValueError(f"the shape of the result of {node.target} depends on values")
+
+
+def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
+    """Make every random tensor an input of the graph; returns what draws them."""
+    draws = []
+    for node in list(graph.graph.nodes):
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            draws.append((node, _draw(node)))
+    for node, place in zip((node for node, _ in draws), _add_inputs(graph, "draw", len(draws))):
+        _replace(node, place)
+    graph.graph.eliminate_dead_code()  # what was overwritten by random numbers
+    return [draw for _, draw in draws]
+
+
+def _draw(node: fx.Node) -> Draw:
+    name = node.target.overloadpacket.__name__
+    like = node.meta["val"]
+    tensors = node.all_input_nodes
+    options = {"dtype": like.dtype, "device": like.device}
+    if name.endswith("_") and tensors == [node.args[0]] and tensors[0].target in FRESH:
+        fill = getattr(Tensor, name)
+        return lambda generator: fill(torch.empty(like.shape, **options), *node.args[1:], generator=generator)
+    if name in ("rand_like", "randn_like"):
+        function = getattr(torch, name.removesuffix("_like"))
+        return lambda generator: function(like.shape, generator=generator, **options)
+    if name in ("rand", "randn", "randint", "randperm") and not tensors:
+        function = getattr(torch, name)
+        return lambda generator: function(*node.args, generator=generator, **options)
+    raise ValueError(f"the random numbers of {node.target} depend on values")
+
+
+def _draw_each(draw: Draw, generators: list[Generator], _: None) -> Tensor:
+    return torch.stack([draw(generator) for generator in generators])
+
+
+def _lift_tensors(graph: fx.GraphModule, state: Sequence[Tensor]) -> list[Tensor]:
+    """Make every tensor that the graph holds an input; returns them.
+
+    A loss may have read a parameter through an alias (``.data``): the parameter itself is what later updates change.
+    """
+    owners = {(tensor.data_ptr(), tensor.shape, tensor.stride()): tensor for tensor in state}
+    nodes: dict[str, list[fx.Node]] = {}
+    for node in graph.graph.find_nodes(op="get_attr"):
+        nodes.setdefault(node.target, []).append(node)
+    for uses, place in zip(nodes.values(), _add_inputs(graph, "tensor", len(nodes))):
+        for node in uses:
+            _replace(node, place)
+    tensors = [getattr(graph, target) for target in nodes]
+    return [owners.get((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor) for tensor in tensors]
+
+
+def _add_inputs(graph: fx.GraphModule, name: str, number: int) -> list[fx.Node]:
+    """New inputs in front of those that the graph has."""
+    with graph.graph.inserting_before(next(iter(graph.graph.nodes))):
+        return [graph.graph.placeholder(f"{name}_{i}") for i in range(number)]
+
+
+def _replace(node: fx.Node, other: fx.Node) -> None:
+    other.meta = node.meta
+    node.replace_all_uses_with(other)
+    node.graph.erase_node(node)
+
+
+# Decompositions -------------------------------------------------------------------------------------------------------
+# What the compiler fuses with its neighbours; the library's kernels copy the bias first, and take as long for a product
+# with one row or column as for one with twenty.
+
+
+def _addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return x @ weight + bias if beta == alpha == 1 else NotImplemented
+
+
+def _mm(x: Tensor, weight: Tensor) -> Tensor:
+    if weight.shape[-1] == 1:  # [.., B, H] x [.., H, 1]: the output layer of a critic
+        return (x * weight.transpose(-1, -2)).sum(-1, keepdim=True)
+    if x.shape[-1] == 1:  # its gradient by the hidden layer
+        return x * weight
+    return NotImplemented
+
+
+DECOMPOSITIONS = {
+    aten.addmm.default: _addmm,
+    aten.baddbmm.default: _addmm,
+    aten.mm.default: _mm,
+    aten.bmm.default: _mm,
+}

@@ -1,0 +1,77 @@
+"""What an agent's critics think of an episode: Q of the actions that were taken and, where the loss learns it, V.
+
+Shapes: ``T`` steps of an episode, ``O`` observation, ``A`` action, ``N`` critics.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
+from torch import Tensor
+from torchrl.objectives import LossModule
+
+from agents.networks.critics import chosen_action_value
+from agents.training.agent import Agent
+
+
+@torch.no_grad()
+def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict[str, NDArray]:
+    """``qvalue``, of the most careful critic, and ``state_value``, each ``[T]`` if the agent has it, in eval mode.
+
+    Any loss module takes part that names its networks as TorchRL does, whoever wrote it: critics are ``qvalue_network``
+    (from observation and action, or from the observation alone to the values of all discrete actions) and V is
+    ``value_network`` (from the observation), each made functional by ``convert_to_functional``, and its last output is
+    what is read. A loss without such networks gives nothing.
+
+    Args:
+        observations: before each action, ``[T, O]``.
+        actions: ``[T, A]``, or ``[T]`` where they are discrete.
+
+    Returns:
+        Values by name, in units of discounted return.
+    """
+    device = agent.device
+    steps = TensorDict(
+        {
+            "observation": torch.as_tensor(observations, dtype=torch.float32, device=device),
+            "action": torch.as_tensor(actions, device=device),
+        },
+        batch_size=[len(actions)],
+    )
+    if steps["action"].is_floating_point():
+        steps["action"] = steps["action"].float()
+    loss, found = agent.loss_module, {}
+    if _has(loss, "qvalue_network"):
+        found["qvalue"] = torch.stack([_qvalues(network, steps) for network in _networks(loss, "qvalue_network")], -1)
+    if _has(loss, "value_network"):
+        (network,) = _networks(loss, "value_network")
+        found["state_value"] = network(steps.copy())[network.out_keys[-1]]
+    return {name: values.flatten(1).amin(-1).cpu().numpy() for name, values in found.items()}
+
+
+def _has(loss: LossModule, name: str) -> bool:
+    return getattr(loss, name, None) is not None and getattr(loss, f"{name}_params", None) is not None
+
+
+def _networks(loss: LossModule, name: str) -> list[TensorDictModule]:
+    """Copies in eval mode that share the parameters; of TorchRL's losses, whose parameters are stacked, one each."""
+    params: TensorDictBase = getattr(loss, f"{name}_params")
+    networks = []
+    for own in params.unbind(0) if params.batch_dims else [params]:
+        network = copy.deepcopy(getattr(loss, name))
+        own.to_module(network)
+        networks.append(network.eval())
+    return networks
+
+
+def _qvalues(network: TensorDictModule, steps: TensorDictBase) -> Tensor:
+    """``[T, N]``, or ``[T, 1]`` of a single critic."""
+    values = network(steps.copy())[network.out_keys[-1]]
+    if "action" in network.in_keys:
+        return values
+    values = values.unsqueeze(1) if values.ndim == 2 else values  # [T, A] -> [T, 1, A]
+    return chosen_action_value(values, steps["action"])

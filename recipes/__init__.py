@@ -1,0 +1,9 @@
+"""What a user runs: ``offline-agents train``, ``python -m recipes.train`` or ``python recipes/train.py``."""
+
+import os
+import sys
+
+# Torch's OpenMP threads wait for each other by spinning, by default for so long that beside other busy processes an
+# update takes ten times as long; this many turns cost nothing on an idle machine. The library reads it when it loads.
+if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "30000"

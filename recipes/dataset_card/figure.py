@@ -1,0 +1,205 @@
+"""The page of plots that goes with a dataset's card."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from agents.data.inspection import Inspection
+from recipes.dataset_card.quality import Quality
+from recipes.reporting.images import plt, to_image
+
+SIZE = (11.0, 9.2)  # inches
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#D55E00", "#009E73", "#B2182B", "0.55"
+STYLE = {
+    "font.size": 8.0,
+    "axes.titlesize": 9.0,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 17.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "savefig.dpi": 140,
+}
+
+
+def page(found: Inspection, reached: Quality | None) -> bytes:
+    """All panels as a PNG."""
+    with plt.rc_context(STYLE), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of panels that have nothing finite to draw
+        figure, grid = plt.subplots(3, 3, figsize=SIZE, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
+        draw: tuple[Callable[..., None], ...] = (
+            _returns, _order, _lengths, _rewards, _over_time, _map, _action_values, _action_bounds, _observation_spread
+        )  # fmt: skip
+        for axes, panel in zip(grid.flat, draw):
+            panel(axes, found, reached)
+        figure.suptitle(_title(found), x=0.012, ha="left", fontsize=11, fontweight="bold")
+        return to_image(figure)
+
+
+def _title(found: Inspection) -> str:
+    counts = {"episode": found.num_episodes, "step": found.num_steps}
+    return f"{found.source.id}: " + ", ".join(f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items())
+
+
+def _returns(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    axes.set(title="Returns", xlabel="return of an episode", ylabel="episodes")
+    if reached is None:
+        return
+    good, bins = reached.good, np.histogram_bin_edges(reached.returns, bins=40)
+    parts = [reached.returns[good], reached.returns[~good]]
+    labels = [f"good: {good.sum()}", f"other: {(~good).sum()}"]
+    axes.hist(parts, bins, stacked=True, color=[GREEN, GREY], label=labels)
+    axes.axvline(reached.returns.mean(), color=BLUE, linestyle="--", linewidth=1.2, label="mean")
+    axes.axvline(reached.threshold, color=ORANGE, linestyle=":", linewidth=1.4, label="threshold")
+    _legend_above(axes)
+    _whole_numbers(axes)
+
+
+def _order(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    axes.set(title="In the order of the dataset", xlabel="episode", ylabel="return")
+    index = np.arange(found.num_episodes)
+    groups = [("", np.ones(found.num_episodes, bool), BLUE)]
+    if found.success is not None:
+        groups = [("success", found.success, GREEN), ("no success", ~found.success, GREY)]
+    for label, chosen, color in groups:
+        axes.plot(index[chosen], found.returns[chosen], ".", markersize=3, color=color, label=label or None)
+    if found.success is not None:
+        _legend_above(axes)
+
+
+def _lengths(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    axes.set(title="Lengths", xlabel="steps of an episode", ylabel="episodes")
+    lengths = found.lengths
+    few = np.unique(lengths).size == 1
+    axes.hist(lengths, bins=[0.98 * lengths[0], 1.02 * lengths[0]] if few else 40, color=BLUE)
+    if few:
+        axes.set_xlim(0, 1.25 * lengths[0])
+    if found.horizon is not None:
+        axes.axvline(found.horizon, color=ORANGE, linestyle=":", linewidth=1.4, label="end of an evaluation")
+        _legend_above(axes)
+    _whole_numbers(axes)
+
+
+def _rewards(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    axes.set(title="Rewards", xlabel="reward of a step", ylabel="steps (logarithmic)")
+    axes.hist(found.rewards[np.isfinite(found.rewards)], bins=60, color=BLUE)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.8)  # a single step is to be seen
+
+
+def _over_time(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    """Mean and tenths of the rewards at each step, or few steps, over the episodes that last so long."""
+    axes.set(title="Reward along an episode", xlabel="step", ylabel="reward")
+    steps = np.concatenate([np.arange(length) for length in found.lengths])
+    width = -(-found.lengths.max() // 200)  # in steps: every reward is in some piece
+    piece = steps // width
+    pieces = np.split(found.rewards[np.argsort(piece, kind="stable")], np.cumsum(np.bincount(piece))[:-1])
+    starts = width * np.arange(len(pieces))
+    low, high = (np.array([np.nanquantile(values, share) for values in pieces]) for share in (0.1, 0.9))
+    axes.fill_between(starts, low, high, color=BLUE, alpha=0.2, linewidth=0, label="middle 80 %")
+    axes.plot(starts, [np.nanmean(values) for values in pieces], color=BLUE, linewidth=1.3, label="mean")
+    _legend_above(axes)
+
+
+def _map(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    """Sampled observations in their two directions of largest spread, by the return of their episode."""
+    axes.set(title="Observations, two main directions", xlabel="first", ylabel="second")
+    values = np.asarray(found.sample.observations, dtype=np.float64)
+    known = np.isfinite(values).all(1) & np.isfinite(found.returns[found.sample.episodes])
+    values, returns = values[known], found.returns[found.sample.episodes[known]]
+    std = values.std(0)
+    if len(values) < 3 or (std > 0).sum() < 2:
+        axes.text(0.5, 0.5, "too little to draw", ha="center", transform=axes.transAxes)
+        return
+    scaled = (values - values.mean(0))[:, std > 0] / std[std > 0]
+    _, spread, directions = np.linalg.svd(scaled[:: max(1, len(scaled) // 5000)], full_matrices=False)
+    places = scaled @ directions[:2].T
+    order = np.argsort(returns, kind="stable")  # good ones on top
+    dots = axes.scatter(*places[order].T, c=returns[order], s=1.5, cmap="viridis", linewidths=0, rasterized=True)
+    axes.figure.colorbar(dots, ax=axes, label="return", pad=0.02)
+    share = (spread[:2] ** 2).sum() / (spread**2).sum()
+    axes.set_title(f"Observations: two directions, {100 * share:.0f} % of the variance")
+    axes.set(xlabel="first, in standard deviations", ylabel="second")
+
+
+def _action_values(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    actions = found.actions
+    if actions.counts is not None:
+        axes.set(title="Actions", xlabel="action", ylabel="share of the steps")
+        axes.bar(range(len(actions.counts)), actions.counts / max(actions.counts.sum(), 1), color=BLUE)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        return
+    axes.set(title="Actions: middle half and 98 % by dimension", xlabel="dimension", ylabel="action")
+    _spread(axes, found.sample.actions)
+    if (actions.low == actions.low[0]).all() and (actions.high == actions.high[0]).all():
+        for bound in (actions.low[0], actions.high[0]):
+            if np.isfinite(bound):
+                axes.axhline(bound, color=ORANGE, linestyle=":", linewidth=1.2)
+
+
+def _action_bounds(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    actions = found.actions
+    if actions.counts is not None:
+        returns = [
+            found.returns[found.sample.episodes[found.sample.actions[:, 0] == a]] for a in range(len(actions.counts))
+        ]
+        axes.set(title="Return of the episodes where it was taken", xlabel="action", ylabel="mean return")
+        axes.bar(range(len(returns)), [np.nanmean(r) if len(r) else 0.0 for r in returns], color=BLUE)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        return
+    index = np.arange(len(actions.low))
+    axes.set(title="Actions at a bound", xlabel="dimension", ylabel="share of the steps, %")
+    axes.bar(index, 100 * actions.at_high, color=ORANGE, label="upper")
+    axes.bar(index, 100 * actions.at_low, bottom=100 * actions.at_high, color=BLUE, label="lower")
+    if not (actions.at_high + actions.at_low).any():
+        axes.set_ylim(0, 1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _legend_above(axes)
+
+
+def _observation_spread(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+    std, constant = found.observations.std, found.observations.constant
+    index = np.arange(len(std))
+    axes.set(title="Observations: spread by dimension", xlabel="dimension", ylabel="standard deviation")
+    axes.plot(index[~constant], std[~constant], "o", markersize=3, color=BLUE)
+    if (std[~constant] > 0).any():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1.0, 2.0, 5.0) if std.max() < 100 * std[~constant].min() else (1.0,))
+        )
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    if constant.any():
+        levels = np.full(constant.sum(), 0.02)  # at the lower edge: zero has no place on a logarithmic axis
+        axes.plot(index[constant], levels, "x", transform=axes.get_xaxis_transform(), color=RED, label="constant")
+        _legend_above(axes)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _spread(axes: Axes, values: np.ndarray) -> None:
+    """Per dimension the middle half as a bar, and 98 % as a line."""
+    quantiles = np.nanquantile(values, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
+    index = np.arange(values.shape[1])
+    axes.vlines(index, quantiles[0], quantiles[4], color=BLUE, linewidth=0.8)
+    axes.bar(index, quantiles[3] - quantiles[1], bottom=quantiles[1], width=0.6, color=BLUE, alpha=0.5)
+    axes.plot(index, quantiles[2], "_", color="black", markersize=4)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _whole_numbers(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _legend_above(axes: Axes) -> None:
+    """Between the title and the axes, where it hides no data."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=4, handlelength=1.1, handletextpad=0.5, columnspacing=0.9
+    )

@@ -1,0 +1,30 @@
+"""A sentence of the verdict, and numbers as it writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of the verdict."""
+
+    level: str  # note or warning
+    says: str
+    computed_from: str
+    advice: str | None = None
+
+
+def counted(count: int, noun: str) -> str:
+    """As in 1 episode, 2,000 episodes."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def number(value: float) -> str:
+    """Four digits that matter."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """Of a share."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"

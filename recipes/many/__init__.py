@@ -1,0 +1,1 @@
+"""Several runs: which there are, where they are made, how far they are."""

@@ -1,0 +1,163 @@
+"""Where the runs of a comparison are made: processes of this machine, a Ray cluster, or Slurm's queue.
+
+Elsewhere too, a run is a process of ``recipes/train.py`` with one thread that writes into its own folder. The
+project's and the runs' folders therefore have to be on a file system that all machines share, under the same path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from agents.errors import ConfigError
+from recipes.many.pool import ONE_THREAD, Job, Process, begin_output, beside, num_cores, start_process
+from recipes.settings.schema import CompareConfig, SlurmConfig, SweepConfig
+
+Start = Callable[[Job], Process]
+
+
+@contextlib.contextmanager
+def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]:
+    """What starts a run, and how many are to be made at the same time.
+
+    Raises:
+        ConfigError: if a package is missing, or nothing answers.
+    """
+    if config.executor == "local":
+        yield start_process, config.workers or num_cores()
+    elif config.executor == "ray":
+        with _ray_cluster(config.address) as (start, num_cpus):
+            yield start, config.workers or num_cpus
+    else:
+        yield _slurm_queue(config.slurm, Path(config.output) / "slurm"), config.workers or sys.maxsize
+
+
+class RayProcess:
+    """A task of a Ray cluster."""
+
+    def __init__(self, job: Job, task: Any) -> None:
+        self._job, self._task = job, task
+
+    def poll(self) -> int | None:
+        import ray
+
+        if not ray.wait([self._task], timeout=0)[0]:
+            return None
+        try:
+            return ray.get(self._task)
+        except ray.exceptions.TaskCancelledError:
+            return 1
+        except ray.exceptions.RayError as error:
+            return _report(self._job, error)
+
+    def send_signal(self, number: int) -> None:
+        import ray
+
+        ray.cancel(self._task, force=False)  # raises KeyboardInterrupt there, whatever the number
+
+
+class SlurmProcess:
+    """A job in Slurm's queue."""
+
+    def __init__(self, job: Job, submitted: Any) -> None:
+        self._job, self._submitted = job, submitted
+
+    def poll(self) -> int | None:
+        if not self._submitted.done():
+            return None
+        try:
+            return self._submitted.result()
+        except Exception as error:  # submitit raises what the job raised, of any type
+            return _report(self._job, error)
+
+    def send_signal(self, number: int) -> None:
+        self._submitted.cancel(check=False)
+
+
+@contextlib.contextmanager
+def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("executor=ray needs a package: pip install 'offline-agents[ray]'") from error
+    try:
+        # without an address, processes of this machine: as many tasks at once as it has cores
+        ray.init(address or "local", num_cpus=None if address else num_cores(), log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray cluster at address={address}: {error}; leave it out for one of this machine"
+        ) from error
+    work = ray.remote(num_cpus=1, max_retries=0)(_portable_work())
+
+    def start(job: Job) -> RayProcess:
+        return RayProcess(job, work.remote(*_command(job)))
+
+    try:
+        yield start, max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    finally:
+        ray.shutdown()
+
+
+def _slurm_queue(settings: SlurmConfig, logs: Path) -> Start:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ConfigError("executor=slurm needs a package: pip install 'offline-agents[slurm]'") from error
+    if shutil.which("sbatch") is None:
+        raise ConfigError("executor=slurm, but there is no Slurm on this machine; use executor=local")
+    queue = submitit.AutoExecutor(folder=logs, cluster="slurm")
+    queue.update_parameters(timeout_min=settings.minutes, mem_gb=settings.memory_gb, cpus_per_task=1, name="train")
+    if settings.partition:
+        queue.update_parameters(slurm_partition=settings.partition)
+    work = _portable_work()
+    return lambda job: SlurmProcess(job, queue.submit(work, *_command(job)))
+
+
+def _command(job: Job) -> tuple[list[str], str, str, dict[str, str]]:
+    """What :func:`_portable_work` takes: the command, where it prints to, its folder and environment."""
+    output = begin_output(job).resolve()
+    return job.command(), str(output), os.getcwd(), ONE_THREAD
+
+
+def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
+    """A function that runs a command elsewhere and passes on what stops it.
+
+    It is defined in here so that it travels by value: what unpickles it needs neither this file nor the project.
+    """
+
+    def work(command: list[str], output: str, folder: str, environment: dict[str, str]) -> int:
+        import os
+        import signal
+        import subprocess
+
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with open(output, "a") as file:
+                environment = {**os.environ, **environment}
+                process = subprocess.Popen(
+                    command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+                )
+            while True:
+                try:
+                    return process.wait(timeout=0.2)  # in short turns: a signal waits for the end of a turn
+                except subprocess.TimeoutExpired:
+                    continue
+                except KeyboardInterrupt:
+                    process.terminate()  # not SIGINT: Ray's workers block it, and so do their children
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    return work
+
+
+def _report(job: Job, error: Exception) -> int:
+    """Write what went wrong outside the run to where its output is."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    with open(beside(job), "a") as output:
+        output.write(f"{type(error).__name__}: {lines[-1] if lines else ''}\n")
+    return 1

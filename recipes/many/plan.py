@@ -1,0 +1,196 @@
+"""Which runs a comparison or a sweep is made of, where each of them is, whether it is finished, and on which data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import agents
+from agents.algorithms.registry import check_actions
+from agents.checkpoint import load
+from agents.data.source import Source, open_source
+from agents.data.store import is_here
+from agents.errors import AgentsError, CheckpointError, ConfigError
+from recipes.many.pool import Job, quoted
+from recipes.runs.folder import RunFolder
+from recipes.runs.lifecycle import FREE_ON_RESUME, read_settings
+from recipes.runs.metrics_log import read_csv
+from recipes.settings import command_line, messages, schema
+from recipes.settings.schema import CompareConfig, SweepConfig, TrainConfig
+
+# what a result does not depend on, or what only says which run it is and where
+NOT_OF_THE_RESULT = (*FREE_ON_RESUME, "log_every", "run_dir", "overwrite", "seeds", "stack")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a comparison or a sweep."""
+
+    algorithm: str
+    dataset: str
+    seed: int
+    job: Job
+    config: TrainConfig
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.job.folder)
+
+
+def plan(config: CompareConfig, overrides: Sequence[str]) -> list[Run]:
+    """All runs, seed by seed: an interrupted comparison has whole rows.
+
+    Raises:
+        ConfigError: if a setting is wrong, for any of them.
+    """
+    overrides = on_cpu(overrides)
+    composed = {
+        (algorithm, dataset): compose_settings(algorithm, dataset, overrides)
+        for algorithm in config.algorithms
+        for dataset in config.datasets
+    }
+    return [
+        make_run(cfg, algorithm, dataset, seed, config=config, overrides=overrides)
+        for seed in config.seeds
+        for (algorithm, dataset), cfg in composed.items()
+    ]
+
+
+def on_cpu(overrides: Sequence[str]) -> list[str]:
+    """With a device, if they name none: one thread is enough for it, and processes on one GPU wait for each other."""
+    named = any(override.startswith("device=") for override in overrides)
+    return [*overrides] if named else ["device=cpu", *overrides]
+
+
+def make_run(
+    cfg: DictConfig,
+    algorithm: str,
+    dataset: str,
+    seed: int,
+    *,
+    config: CompareConfig | SweepConfig,
+    overrides: Sequence[str],
+    name: str | None = None,
+    alone: bool = True,
+) -> Run:
+    """A run of these settings, as :func:`compose_settings` gives them for the overrides.
+
+    Args:
+        name: what the board calls it; None: algorithm, dataset and seed.
+        alone: no other run of the same plan has this algorithm, dataset and seed.
+    """
+    cfg.seed = seed
+    own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
+    folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg), alone=alone)
+    job = Job(name or f"{algorithm}/{dataset}/seed{seed}", folder, (*overrides, *own), cfg.gradient_steps)
+    return Run(algorithm, dataset, seed, job, OmegaConf.to_object(cfg))
+
+
+def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
+    """The settings of a run as ``recipes/train.py`` would find them, checked."""
+    try:
+        cfg = compose("train", [*overrides, f"algorithm={algorithm}", f"dataset={quoted(dataset)}"])
+        cfg.run_dir = cfg.wandb.group = ""  # those would be of this recipe
+        command_line.build(cfg, "train")
+    except (HydraException, OmegaConfBaseException, AgentsError) as error:
+        raise ConfigError(messages.explain(error, "train")) from error
+    return cfg
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """The same for two runs that give the same result on the same data."""
+    values = {
+        name: OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
+        for name in cfg
+        if name not in NOT_OF_THE_RESULT
+    }
+    kind = OmegaConf.get_type(cfg, "algorithm").__name__
+    return hashlib.sha256(json.dumps([kind, values], sort_keys=True).encode()).hexdigest()
+
+
+def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
+    """The run's folder: the one of ``recipes/train.py``, unless a run with other settings is there.
+
+    Args:
+        alone: that one may be taken while it is free.
+    """
+    usual = parent / f"seed{seed}"
+    free = not usual.exists() or not any(usual.iterdir())
+    return usual if (free and alone) or _found(usual) == wanted else parent / f"seed{seed}-{wanted[:8]}"
+
+
+def _found(folder: Path) -> str | None:
+    try:
+        return fingerprint(read_settings(RunFolder(folder)))
+    except (ConfigError, OSError, OmegaConfBaseException):
+        return None
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the last evaluation and the last checkpoint, if they were kept, are those after the last update."""
+    folder = run.folder
+    if not folder.evaluations_file.exists():
+        return False
+    steps = [int(row["step"]) for row in read_csv(folder.evaluations_file)]
+    if steps[-1:] != [run.job.gradient_steps]:
+        return False
+    if not folder.has_checkpoint:
+        return folder.had_checkpoint
+    try:
+        return load(folder.checkpoints.last).num_updates == run.job.gradient_steps
+    except CheckpointError:
+        return False
+
+
+def prepare(missing: Sequence[Run], config: CompareConfig | SweepConfig) -> dict[str, Source]:
+    """Look at the folders and, where the runs are made here, at the data, before any of the runs begins.
+
+    Raises:
+        DataError, ConfigError: as :func:`open_data`; or if a folder cannot be made.
+    """
+    for folder in {run.folder.path.parent: None for run in missing}:
+        schema.require_place("runs", folder)
+    return open_data(run.config for run in missing) if config.executor == "local" else {}
+
+
+def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
+    """Find the dataset of each run before any of them begins; what is not there yet is made or downloaded, once.
+
+    Raises:
+        DataError: if a dataset is unknown or damaged.
+        ConfigError: if an algorithm learns from actions of the other kind.
+    """
+    sources: dict[str, Source] = {}
+    for config in configs:
+        if config.dataset not in sources:
+            sources[config.dataset] = open_source(config.dataset, progress=True)
+        check_actions(config.algorithm, sources[config.dataset])
+    return sources
+
+
+def changed_data(finished: Iterable[Run]) -> list[str]:
+    """A line for each dataset that is not, today and on this machine, what finished runs were trained on."""
+    trained_on: dict[tuple[str, bool], set[str]] = {}
+    for run in finished:
+        fingerprint = run.folder.info.get("dataset_fingerprint", "unknown")
+        trained_on.setdefault((run.dataset, run.config.clip_actions), set()).add(fingerprint)
+    lines = []
+    for (dataset, clip_actions), fingerprints in trained_on.items():
+        try:
+            here = is_here(dataset) and agents.load_dataset(dataset, storage="memmap", clip_actions=clip_actions)
+        except (AgentsError, OSError):
+            continue  # damaged since: the runs are what they are
+        if here and fingerprints != {here.fingerprint}:
+            lines.append(
+                f"{dataset} has other data here and now than finished runs were trained on: for runs on these, name "
+                "another folder by runs=..."
+            )
+    return lines

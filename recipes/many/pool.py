@@ -1,0 +1,215 @@
+"""Several runs of ``recipes/train.py`` at the same time: a pool of single-threaded processes, one per core.
+
+Two cores that train two agents, a thread each, do more updates per second than the same two cores on one agent: the
+products in these networks are too small to share. A process has its own memory and generators, so a run in the pool is
+the run that it would be alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from recipes.many.progress import Board
+from recipes.runs.folder import RunFolder
+from recipes.runs.lifecycle import FREE_ON_RESUME
+from recipes.runs.process import Interrupt
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+OUTPUT = "output.log"  # in the run's folder: what it printed
+LOOK_EVERY = 0.2  # seconds between two looks at the processes
+ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)(: |$)")  # how a line that names one begins
+SAFE = re.compile(r"[\w./:+-]+")  # what Hydra reads as it stands
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made, or gone on with.
+
+    Attributes:
+        name: what the table calls it; no two jobs share one.
+        folder: the run's own folder.
+        overrides: settings of ``recipes/train.py`` as typed, without ``run_dir``, ``resume`` and ``overwrite``.
+        gradient_steps: updates in all, to tell how far it is.
+        start_over: overwrite what was begun rather than go on with it.
+        script: one that does what ``recipes/train.py`` does and knows more algorithms; None: that one.
+    """
+
+    name: str
+    folder: Path
+    overrides: tuple[str, ...]
+    gradient_steps: int
+    start_over: bool = False
+    script: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Of ``recipes/train.py``: a run that was begun goes on, with those of the settings that it may change then."""
+        if self.start_over:
+            return ["num_eval_envs=1", *self.overrides, "overwrite=true", f"run_dir={quoted(self.folder)}"]
+        if not RunFolder(self.folder).config_file.exists():
+            return ["num_eval_envs=1", *self.overrides, f"run_dir={quoted(self.folder)}"]
+        may = (*FREE_ON_RESUME, "eval_env")  # the latter is the same, and has to be typed where it imports a module
+        free = [override for override in self.overrides if re.split(r"[.=]", override)[0] in may]
+        return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(self.script or TRAIN), *self.arguments()]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        state: ``done``, ``failed``, ``stopped`` (by a signal to the pool; it can be gone on with) or ``waiting`` (not
+            even started then).
+        reason: of a failure, in one line.
+        output: the file with all that it printed.
+    """
+
+    state: str
+    reason: str = ""
+    output: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How all jobs ended, by name, and the exit code that says so: 0, 1 (some failed) or 128 + the signal."""
+
+    jobs: Mapping[str, Outcome]
+    exit_code: int
+
+
+class Process(Protocol):
+    """A job that is being done, here or elsewhere."""
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+
+    def send_signal(self, number: int) -> None:
+        """Ask it to save and stop."""
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    start: Callable[[Job], Process] | None = None,
+    workers: int | None = None,
+    show: bool = True,
+) -> Outcomes:
+    """Do all jobs, and show how far they are; one that fails does not stop the others.
+
+    The first Ctrl-C or SIGTERM is passed on: every run finishes its update and saves. A second one stops them at once.
+
+    Args:
+        start: begins a job; None: a process on this machine.
+        workers: jobs at the same time; None: one per core.
+        show: print a table that is kept up to date; a line per event where the output is no terminal.
+    """
+    start, workers = start or start_process, workers or num_cores()
+    waiting, running, outcomes = deque(jobs), {}, {}
+    told = None  # the signal that the processes have been sent
+    with Interrupt() as interrupt, Board({job.name: (job.folder, job.gradient_steps) for job in jobs}, show) as board:
+        try:
+            while running or (waiting and not interrupt.signal):
+                while waiting and len(running) < workers and not interrupt.signal:
+                    job = waiting.popleft()
+                    running[job] = start(job)
+                    board.started(job.name)
+                time.sleep(LOOK_EVERY)
+                if interrupt.signal and not told:
+                    told = interrupt.signal
+                    for process in running.values():
+                        process.send_signal(told)
+                for job in [job for job, process in running.items() if process.poll() is not None]:
+                    outcomes[job.name] = outcome = _outcome(job, running.pop(job).poll(), stopping=told is not None)
+                    board.ended(job.name, outcome.state, outcome.reason)
+                board.draw()
+        except KeyboardInterrupt:
+            _stop_at_once(running.values())
+    outcomes |= {job.name: Outcome("stopped", output=beside(job)) for job in running}
+    outcomes |= {job.name: Outcome("waiting") for job in waiting}
+    failed = any(outcome.state == "failed" for outcome in outcomes.values())
+    return Outcomes(outcomes, interrupt.exit_code if interrupt.signal else int(failed))
+
+
+def start_process(job: Job) -> subprocess.Popen[bytes]:
+    """``recipes/train.py`` with one thread, in a session of its own: a terminal's Ctrl-C reaches the pool alone."""
+    with open(begin_output(job), "a") as output:
+        return subprocess.Popen(
+            job.command(),
+            env={**os.environ, **ONE_THREAD},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def begin_output(job: Job) -> Path:
+    """An empty file for what a job prints."""
+    keep_output(job)  # of a pool that was killed
+    beside(job).parent.mkdir(parents=True, exist_ok=True)
+    beside(job).write_text("")
+    return beside(job)
+
+
+def beside(job: Job) -> Path:
+    """Where a job's output goes while it runs: its folder is not there yet, or may be overwritten."""
+    return job.folder.with_name(f"{job.folder.name}.log")
+
+
+def keep_output(job: Job) -> Path:
+    """Move the output of a job that has ended into its folder, after that of its earlier parts; returns its place."""
+    if not beside(job).exists():
+        return job.folder / OUTPUT
+    if not RunFolder(job.folder).config_file.exists():
+        return beside(job)
+    with open(job.folder / OUTPUT, "ab") as output:
+        output.write(beside(job).read_bytes())
+    beside(job).unlink()
+    return job.folder / OUTPUT
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def quoted(value: object) -> str:
+    """A value as Hydra's command line takes it, whatever characters it has."""
+    text = str(value)
+    if SAFE.fullmatch(text):
+        return text
+    # there a backslash is itself, except before a quotation mark
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (match[2] and "\\'"), text) + "'"
+
+
+def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:
+    output = keep_output(job)
+    if code == 0:
+        return Outcome("done", output=output)
+    if stopping:
+        return Outcome("stopped", output=output)
+    lines = output.read_text(errors="replace").splitlines() if output.exists() else []
+    said = [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
+    errors = [line for line in said if ERROR.match(line)] or said  # warnings may follow the error
+    reason = f"killed by signal {-code}" if code < 0 else errors[-1].removeprefix("error: ")
+    return Outcome("failed", reason, output)
+
+
+def _stop_at_once(running: Collection[Process]) -> None:
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    while any(process.poll() is None for process in running):
+        time.sleep(LOOK_EVERY)

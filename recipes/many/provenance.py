@@ -1,0 +1,84 @@
+"""What a comparison or a sweep leaves behind: how it came about, its files, and a run of W&B."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agents.files import write_atomically
+from recipes.many.plan import Run, is_finished
+from recipes.many.pool import Outcomes
+from recipes.runs.lifecycle import read_settings
+from recipes.runs.versions import differences
+from recipes.settings.schema import CompareConfig, SweepConfig
+from recipes.tracking import loggers
+
+
+def failures(runs: Sequence[Run], outcomes: Outcomes) -> list[str]:
+    """A line for each run that has no result, unless it is only not finished yet."""
+    lines = []
+    for run in runs:
+        outcome = outcomes.jobs.get(run.job.name)
+        if outcome is not None and outcome.state == "failed":
+            lines.append(f"{run.job.name} failed: {outcome.reason} (see {outcome.output})")
+        elif not is_finished(run) and (outcome is None or outcome.state == "done"):
+            lines.append(f"{run.job.name} has no evaluation: the data name no environment; name one by eval_env=ID")
+    return lines
+
+
+def about(finished: Sequence[Run], overrides: Sequence[str], recipe: str) -> list[str]:
+    """How the results came about, and what speaks against comparing them."""
+    infos = [run.folder.info for run in finished]
+    config = read_settings(finished[0].folder)
+    seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in finished}))
+    lines = [
+        f"{config.gradient_steps} gradient steps, {config.num_eval_episodes} episodes per evaluation, seeds {seeds}. "
+        f"Made by `python recipes/{recipe}.py {shlex.join(dict.fromkeys([*sys.argv[1:], *overrides]))}`.",
+        "; ".join(f"{name} {version}" for name, version in infos[0]["versions"].items()) + ".",
+    ]
+    for name, found in differences([info["versions"] for info in infos]).items():
+        lines.append(f"The runs were made with different versions of {name}: {'; '.join(found)}.")
+    data = {(run.dataset, info["dataset_fingerprint"]) for run, info in zip(finished, infos)}
+    names = [name for name, _ in sorted(data)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        lines.append(f"The runs on {name} were not all trained on the same data: do not compare them.")
+    return lines
+
+
+def write(output: Path, files: Mapping[str, str]) -> None:
+    """Write texts below a folder, each atomically."""
+    for name, text in files.items():
+        write_atomically(output / name, text.encode())
+
+
+def log(
+    name: str,
+    config: CompareConfig | SweepConfig,
+    overrides: Sequence[str],
+    tables: Mapping[str, Sequence[Sequence[Any]]],
+    images: Sequence[Path],
+) -> None:
+    """With logger=wandb, the tables and images as a run of W&B of their own.
+
+    Args:
+        name: of that run, which is its type too.
+    """
+    logger = loggers.make_logger(
+        config.logger,
+        Path(config.output),
+        name=name,
+        run_id=uuid.uuid4().hex[:8],
+        job_type=name,
+        settings={**asdict(config), "overrides": [*overrides]},
+        wandb=config.wandb,
+    )
+    loggers.log_comparison(logger, tables, images)
+    hint = loggers.sync_hint(logger)
+    loggers.close(logger)
+    if hint:
+        print(f"W&B:     offline; upload by: {hint}")

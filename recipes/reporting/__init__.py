@@ -1,0 +1,1 @@
+"""The results of several runs as tables, figures and pages."""

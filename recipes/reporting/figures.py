@@ -1,0 +1,219 @@
+"""The figures of a comparison or a sweep, as a paper would print them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from agents.evaluation import statistics
+from agents.evaluation.statistics import Estimate
+from agents.files import write_atomically
+from recipes.reporting.images import plt, to_image
+from recipes.reporting.results import STATISTICS, Section
+from recipes.reporting.tables import DATA
+
+ROUND = (1, 2, 2.5, 5, 10)  # steps between the numbers of an axis
+WIDTH = 6.75  # inches: the text of a page with two columns
+FORMATS = ("png", "pdf")
+STYLE = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # letters stay letters: many a venue refuses the default
+}
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#7F7F7F", "#B5BD00")
+DASHES = ("-", "--", ":")  # after ten algorithms the colours begin again
+
+
+def draw(section: Section, folder: Path, *, num_resamples: int) -> list[str]:
+    """Write all figures of a section; returns the names of the images."""
+    drawn: dict[str, Figure] = {}
+    with plt.rc_context(STYLE):
+        drawn["curves"] = curves(section)
+        if section.aggregates:
+            drawn["intervals"] = intervals(section)
+            drawn["profiles"] = profiles(section, num_resamples=num_resamples)
+        for name, figure in drawn.items():
+            for kind in FORMATS:
+                write_atomically(folder / f"{name}_{section.protocol.name}.{kind}", to_image(figure, kind))
+    return [f"{name}_{section.protocol.name}.png" for name in drawn]
+
+
+def curves(section: Section) -> Figure:
+    """Score over gradient steps, a panel per dataset: mean over seeds, a band of one standard error, and the data's."""
+    columns = min(4 if len(section.datasets) > 6 else 3, len(section.datasets))
+    columns = 2 if len(section.datasets) == 4 else columns
+    rows = math.ceil(len(section.datasets) / columns)
+    size = (WIDTH if columns > 1 else 0.6 * WIDTH, 0.45 + rows * (1.55 if columns > 2 else 1.9))
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
+    for axes, dataset in zip(grid.flat, section.datasets):
+        for algorithm in section.algorithms:
+            if (dataset, algorithm) not in section.curves:
+                continue
+            steps, scores = section.curves[dataset, algorithm]  # [P], [S, P]
+            mean, style = scores.mean(0), _style(section, algorithm)
+            axes.plot(steps, mean, label=algorithm, **style)
+            if len(scores) > 1:
+                error = scores.std(0, ddof=1) / np.sqrt(len(scores))
+                axes.fill_between(steps, mean - error, mean + error, color=style["color"], alpha=0.15, linewidth=0)
+        if dataset in section.data:
+            axes.axhline(section.data[dataset], label=DATA, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
+        axes.set_title(dataset)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
+        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+        axes.grid(alpha=0.25, linewidth=0.5)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < len(section.datasets))
+        if index + columns >= len(section.datasets):  # the lowest of its column
+            axes.set_xlabel("gradient steps")
+            axes.tick_params(labelbottom=True)
+        if index % columns == 0:
+            axes.set_ylabel(section.protocol.title)
+    _legend(figure, section, figure.axes)
+    return figure
+
+
+def intervals(section: Section) -> Figure:
+    """Every statistic over datasets, a panel each: the estimate as a line across its 95 % interval."""
+    names = [*STATISTICS]
+    compared = any(section.improvement in found for found in section.aggregates.values())
+    names += [section.improvement] if compared else []
+    algorithms = [*section.aggregates]
+    size = (WIDTH, 0.65 + 0.21 * len(algorithms))
+    figure, grid = plt.subplots(1, len(names), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    for axes, name in zip(grid.flat, names):
+        for place, algorithm in enumerate(algorithms):
+            if name in section.aggregates[algorithm]:
+                _interval(axes, place, section.aggregates[algorithm][name], _style(section, algorithm)["color"])
+        axes.set(title=name, xlabel=section.protocol.title)
+        axes.margins(x=0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
+        if name == section.improvement:
+            axes.axvline(0.5, color="0.3", linestyle="--", linewidth=0.8)
+            axes.set(xlabel="probability", xlim=(-0.04, 1.04), xticks=(0.0, 0.5, 1.0))
+        axes.grid(axis="x", alpha=0.25, linewidth=0.5)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    grid.flat[0].set_yticks(range(len(algorithms)), algorithms)
+    grid.flat[0].set_ylim(len(algorithms) - 0.5, -0.5)
+    return figure
+
+
+def profiles(section: Section, *, num_resamples: int) -> Figure:
+    """Share of runs above a score, over all scores, with pointwise 95 % bands."""
+    scores = np.concatenate([np.concatenate(section.runs(algorithm)) for algorithm in section.aggregates])
+    thresholds = np.linspace(min(0.0, scores.min()), max(100.0, scores.max()), 201)
+
+    def profile(runs: statistics.Runs) -> statistics.Array:
+        return statistics.performance_profile(runs, thresholds)
+
+    figure, axes = plt.subplots(figsize=(0.6 * WIDTH, 2.6), layout="constrained")
+    for algorithm in section.aggregates:
+        found = statistics.estimate(profile, section.runs(algorithm), num_resamples=num_resamples)
+        style = _style(section, algorithm)
+        axes.plot(thresholds, found.value, drawstyle="steps-post", label=algorithm, **style)
+        band = {"step": "post", "color": style["color"], "alpha": 0.12, "linewidth": 0}
+        axes.fill_between(thresholds, found.low, found.high, **band)
+    axes.set(xlabel=f"{section.protocol.title} τ", ylabel="share of runs above τ")
+    axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(-0.02, 1.02))
+    axes.grid(alpha=0.25, linewidth=0.5)
+    _legend(figure, section, [axes])
+    return figure
+
+
+def draw_trials(
+    path: Path,
+    settings: Mapping[str, Sequence[Any]],
+    scores: Sequence[float],
+    *,
+    best: int,
+    log: Collection[str],
+    ylabel: str,
+) -> None:
+    """Write scores of a sweep's trials over each of its settings, a panel each, with means where values are few.
+
+    Args:
+        settings: the value of each trial by the setting's name.
+        scores: of each trial.
+        best: index of the best trial, which stands out.
+        log: names of settings on a logarithmic axis.
+    """
+    columns = min(3, len(settings))
+    rows = math.ceil(len(settings) / columns)
+    size = (WIDTH * max(columns, 1.8) / 3, 0.2 + 1.9 * rows)
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
+        for index, axes in enumerate(grid.flat):
+            axes.set_visible(index < len(settings))
+            axes.set_ylabel(ylabel if index % columns == 0 else "")
+        for axes, (name, values) in zip(grid.flat, settings.items()):
+            _scatter(axes, values, np.asarray(scores), best)
+            axes.set_xlabel(name)
+            if name in log:
+                axes.set_xscale("log")
+        write_atomically(path, to_image(figure))
+
+
+def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray, best: int) -> None:
+    places, labels = _places(values)
+    axes.scatter(places, scores, s=14, color=COLORS[0], alpha=0.7, linewidth=0)
+    axes.scatter(places[best], scores[best], s=50, facecolor="none", edgecolor=COLORS[1], linewidth=1.3)
+    if labels:
+        shared = sorted({*places})
+        axes.plot(shared, [scores[places == place].mean() for place in shared], color="0.6", zorder=0)
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.grid(alpha=0.25, linewidth=0.5)
+
+
+def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
+    """Where values stand on an axis: numbers of a range at themselves, a few values side by side with their names."""
+    known = list(dict.fromkeys(map(str, values)))
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    if numbers and len(known) > 8:
+        return np.array(values, float), []
+    known = sorted(known, key=float) if numbers else sorted(known)
+    return np.array([known.index(str(value)) for value in values]), known
+
+
+def _interval(axes: Axes, place: int, estimate: Estimate, color: str) -> None:
+    if not math.isnan(estimate.low):
+        (bar,) = axes.barh(place, estimate.high - estimate.low, left=estimate.low, height=0.6, color=color, alpha=0.6)
+        bar.sticky_edges.x.clear()  # else the axis ends where the bar does
+    axes.plot([estimate.value] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.5, solid_capstyle="butt")
+
+
+def _style(section: Section, algorithm: str) -> Mapping[str, str]:
+    """The same in every figure."""
+    index = [*section.algorithms].index(algorithm)
+    return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
+
+
+def _legend(figure: Figure, section: Section, all_axes: list[Axes]) -> None:
+    """One for all panels, below them, in the order of the table."""
+    lines = {line.get_label(): line for axes in all_axes for line in axes.lines}
+    names = [name for name in (*section.algorithms, DATA) if name in lines]
+    ncols = min(len(names), int(figure.get_figwidth()))  # an inch for a name
+    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=ncols, handlelength=1.6)
+
+
+def _thousands(value: float, _: int) -> str:
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"

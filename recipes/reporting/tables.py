@@ -1,0 +1,196 @@
+"""The tables of a comparison as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from agents.evaluation.statistics import Estimate
+from recipes.reporting.published_scores import SOURCES
+from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
+
+DATA = "data"  # column of the recorded episodes
+OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
+LATEX_SPECIAL = str.maketrans({"±": r"$\pm$", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
+
+
+def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> list[list[str]]:
+    """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
+
+    Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it.
+
+    Args:
+        show: a cell as text; True for the highest mean of its row.
+        rest: text of a cell that is not known.
+    """
+    first = [DATA] if section.data else []
+    table = [["dataset", *first, *section.algorithms]]
+    for dataset in section.datasets:
+        row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
+        best = max(cell.mean for cell in row.values())
+        shown = (show(row[name], row[name].mean == best) if name in row else rest for name in section.algorithms)
+        recorded = [number(section.data[dataset]) if dataset in section.data else rest for _ in first]
+        table.append([dataset, *recorded, *shown])
+        others = {name: cell.published for name, cell in row.items() if cell.published is not None}
+        if others:
+            shown = (f"{others[name]:.1f}" if name in others else rest for name in section.algorithms)
+            table.append(["published", *(rest for _ in first), *shown])
+    return table
+
+
+def aggregates_table(section: Section, rest: str) -> list[list[str]]:
+    """A row per algorithm, a column per statistic over datasets, with 95 % intervals."""
+    names = [*STATISTICS, section.improvement]
+    rows = [
+        [algorithm, *(_interval(found[name], name) if name in found else rest for name in names)]
+        for algorithm, found in section.aggregates.items()
+    ]
+    return [["algorithm", *names], *rows]
+
+
+def seeds_table(section: Section, rest: str) -> list[list[str]]:
+    """A row per dataset and algorithm with every seed's score."""
+    table = [["dataset", "algorithm", "mean", "standard error", "each seed"]]
+    for (dataset, algorithm), cell in section.cells.items():
+        each = ", ".join(f"{seed}: {number(score)}" for seed, score in cell.seeds.items())
+        error = rest if math.isnan(cell.error) else number(cell.error)
+        table.append([dataset, algorithm, number(cell.mean), error, each])
+    return table
+
+
+def number(value: float) -> str:
+    """One digit after the point, none for thousands: what evaluations of a few episodes can tell apart."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+
+
+def spread(cell: Cell) -> str:
+    """Mean and standard error."""
+    return number(cell.mean) if math.isnan(cell.error) else f"{number(cell.mean)} ± {number(cell.error)}"
+
+
+def _interval(estimate: Estimate, name: str) -> str:
+    digits = 2 if name.startswith("P(") else 1
+    bounds = "" if math.isnan(estimate.low) else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return f"{estimate.value:.{digits}f}{bounds}"
+
+
+def sources(section: Section) -> list[str]:
+    """Where the published scores come from, a line each."""
+    found = {SOURCES[algorithm] for (_, algorithm), cell in section.cells.items() if cell.published is not None}
+    return [f"published: {source}" for source in sorted(found)]
+
+
+def to_markdown(made: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
+    """The whole comparison as a page.
+
+    Args:
+        about: lines on how it was made.
+        figures: names of image files beside the page, by protocol.
+    """
+
+    def bold(cell: Cell, best: bool) -> str:
+        return f"**{spread(cell)}**" if best else spread(cell)
+
+    parts = ["# Comparison", *about]
+    for section in made:
+        parts.append(f"## {section.protocol.title}")
+        parts.append(caption(section))
+        parts.append(pipes(matrix(section, bold, "")))
+        parts += sources(section)
+        if section.aggregates:
+            parts.append(OVER_DATASETS)
+            parts.append(pipes(aggregates_table(section, "")))
+        parts += section.notes
+        parts += [f"![{name}]({name})" for name in figures.get(section.protocol.name, ())]
+        parts += ["Each seed:", pipes(seeds_table(section, ""))]
+    return "\n\n".join(parts) + "\n"
+
+
+def caption(section: Section) -> str:
+    """What the numbers of the main table are."""
+    parts = ["Last evaluation, mean ± standard error over seeds"]
+    parts += [f"{DATA}: mean of the recorded episodes"] if section.data else []
+    parts += ["not normalised"] if section.protocol is RETURN else []
+    return f"{'; '.join(parts)}."
+
+
+def pipes(table: Sequence[Sequence[str]]) -> str:
+    """A header and rows as Markdown."""
+    header, *rows = table
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def to_latex(made: Iterable[Section]) -> str:
+    """The tables for a paper; they need ``\\usepackage{booktabs}``."""
+
+    def bold(cell: Cell, best: bool) -> str:
+        text = f"{number(cell.mean)}" if math.isnan(cell.error) else f"{number(cell.mean)} \\pm {number(cell.error)}"
+        return f"$\\mathbf{{{text}}}$" if best else f"${text}$"
+
+    parts = []
+    for section in made:
+        title = section.protocol.title
+        words = " ".join((f"{title}.", caption(section), *sources(section)))
+        parts.append(_tabular(matrix(section, bold, "--"), words, section, "scores"))
+        if section.aggregates:
+            words = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
+            parts.append(_tabular(aggregates_table(section, "--"), words, section, "aggregates"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, label: str) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cell if cell.startswith("$") else cell.translate(LATEX_SPECIAL) for cell in cells) + r" \\"
+
+    header, *rows = table
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption.translate(LATEX_SPECIAL)}}}",
+            rf"\label{{tab:{section.protocol.name}-{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            r"\toprule",
+            line(header),
+            r"\midrule",
+            *map(line, rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def numbers(made: Iterable[Section]) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything as plain numbers: tables of runs, of datasets and of statistics over datasets, each with a header.
+
+    What is not known, such as the error of a single seed, is None: JSON has no NaN.
+    """
+    runs = [("protocol", "dataset", "algorithm", "seed", "score")]
+    datasets = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published", DATA)]
+    aggregates = [("protocol", "algorithm", "statistic", "value", "low", "high")]
+    for section in made:
+        protocol = section.protocol.name
+        for (dataset, algorithm), cell in section.cells.items():
+            runs += [(protocol, dataset, algorithm, seed, score) for seed, score in cell.seeds.items()]
+            row = (len(cell.seeds), cell.mean, _known(cell.error), cell.published, section.data.get(dataset))
+            datasets.append((protocol, dataset, algorithm, *row))
+        for algorithm, found in section.aggregates.items():
+            for name, estimate in found.items():
+                interval = (_known(float(value)) for value in (estimate.value, estimate.low, estimate.high))
+                aggregates.append((protocol, algorithm, name, *interval))
+    return {"runs": runs, "datasets": datasets, "aggregates": aggregates}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def to_csv(table: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue()

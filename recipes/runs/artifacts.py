@@ -1,0 +1,137 @@
+"""Datasets and checkpoints as W&B artifacts: logged at the end of a run where it is asked for, and taken back.
+
+A dataset is a reference: its id, fingerprint and statistics, and nothing of its content. Checkpoints are uploaded, the
+last and the best one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from torchrl.record.loggers import Logger
+
+from agents import metrics
+from agents.checkpoint import load
+from agents.data.dataset import OfflineDataset
+from agents.errors import CheckpointError
+from recipes.runs.folder import RunFolder
+from recipes.tracking.loggers import asked, wandb_client
+from recipes.tracking.wandb_logger import PatientLogger
+
+PREFIX = "wandb:"  # of a checkpoint that is to be fetched
+FILE = "checkpoint.safetensors"  # its name inside an artifact
+NUMBERS = ("reward_mean", "reward_std", "reward_min", "reward_max", "terminations", "truncations")
+
+
+def log(logger: Logger | None, folder: RunFolder, dataset: OfflineDataset, name: str) -> None:
+    """Log what a finished run was trained on and its checkpoints; a server that does not answer ends neither.
+
+    Args:
+        name: of the run, as W&B shows it.
+    """
+    if not isinstance(logger, PatientLogger):
+        return
+    run = logger.experiment
+    described = describe(dataset)
+    checkpoints = list_checkpoints(folder, logger.folder, f"{name}-{run.id}")
+
+    if not run.offline:
+        print(f"W&B checkpoint: {PREFIX}{run.entity}/{run.project}/{allowed(f'{name}-{run.id}')}:latest (or :best)")
+    logger.ask(
+        lambda: [run.log_artifact(artifact, aliases=aliases) for artifact, aliases in checkpoints], "checkpoints"
+    )
+    if run.offline:
+        text = "W&B: offline, so the run is not linked to its dataset; the fingerprint is in its settings"
+        print(text, file=sys.stderr)
+    else:
+        logger.ask(lambda: run.use_artifact(described), "the dataset")
+
+
+def describe(dataset: OfflineDataset) -> Any:
+    """The dataset as a reference artifact; the same content is the same version, wherever it lies."""
+    statistics = dataset.statistics
+    artifact = wandb_client().Artifact(
+        allowed(dataset.id),
+        type="dataset",
+        metadata={
+            "id": dataset.id,
+            "fingerprint": dataset.fingerprint,
+            "env": dataset.env_spec and dataset.env_spec.id,
+            **{key.removeprefix("data/"): value for key, value in metrics.data(dataset).items()},
+            **{name: float(getattr(statistics, name)) for name in NUMBERS},
+            "return_min": float(statistics.horizon_returns.min()),
+            "return_max": float(statistics.horizon_returns.max()),
+        },
+    )
+    uri = f"minari://{dataset.id}?fingerprint={dataset.fingerprint}"
+    with contextlib.redirect_stderr(io.StringIO()):  # that W&B cannot check what is behind such an address
+        artifact.add_reference(uri, name="dataset", checksum=False)
+    return artifact
+
+
+def list_checkpoints(folder: RunFolder, place: Path, name: str) -> list[tuple[Any, list[str]]]:
+    """Best and last checkpoint as artifacts with their aliases, the last one last; one, if they are the same.
+
+    Args:
+        place: W&B's own folder of the run. The files are copied there: a resumed run replaces those of the run, and the
+            upload names the path, which here is that below the current folder and not that of the user's home.
+    """
+    aliases: dict[int, list[str]] = {}
+    files: dict[int, Path] = {}
+    for alias, path in (("best", folder.checkpoints.best), ("latest", folder.checkpoints.last)):
+        if path.exists():
+            step = load(path).num_updates
+            aliases.setdefault(step, [f"step-{step}"]).append(alias)
+            files[step] = path
+    made = []
+    for step, path in sorted(files.items(), key=lambda item: "latest" in aliases[item[0]]):
+        copy = place / "checkpoints" / f"step-{step}.safetensors"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        checkpoint = load(copy)
+        known = {key: checkpoint.extra[key] for key in ("algorithm", "dataset", "dataset_fingerprint", "best_return")}
+        artifact = wandb_client().Artifact(allowed(name), type="model", metadata={"step": step, **known})
+        artifact.add_file(str(copy), name=FILE, policy="immutable", skip_cache=True)
+        made.append((artifact, aliases[step]))
+    return made
+
+
+def allowed(name: str) -> str:
+    """A name that W&B takes for an artifact: without slashes, at most 128 characters."""
+    return re.sub(r"[^\w.-]+", "-", name)[-128:]
+
+
+def fetch(reference: str, folder: Path) -> Path:
+    """Download a checkpoint, once, and check that it is whole.
+
+    Args:
+        reference: ``wandb:entity/project/name:alias``.
+        folder: where a folder of its own is made for each version.
+
+    Raises:
+        ConfigError: if W&B refuses; one line.
+        CheckpointError: if the reference is not of that form, or the file is not what was logged.
+    """
+    address = reference.removeprefix(PREFIX)
+    if not re.fullmatch(r"[^/:]+/[^/:]+/[^/:]+:[^/:]+", address):
+        raise CheckpointError(f"{reference} names no checkpoint: write {PREFIX}entity/project/name:alias")
+    client = wandb_client()
+    if not asked(lambda: client.login(prompt=False, verify=False)):
+        raise CheckpointError(f"{reference} is in W&B, and there is no account here: wandb login, or set WANDB_API_KEY")
+    artifact = asked(lambda: client.Api(timeout=20).artifact(address))
+    place = folder.joinpath(*address.split(":")[0].split("/"), artifact.version)
+    if not (place / FILE).exists():
+        asked(lambda: artifact.download(root=str(place)))
+    try:
+        artifact.verify(root=str(place))
+    except ValueError as error:
+        raise CheckpointError(f"{place / FILE} is not what was logged ({error}); delete it and call again") from error
+    if not (place / FILE).exists():
+        raise CheckpointError(f"{reference} holds no {FILE}: it was not logged by recipes/train.py")
+    return place / FILE

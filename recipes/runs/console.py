@@ -1,0 +1,91 @@
+"""What a run prints: a line for an evaluation, the table at its end, and where its files are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from agents.data.dataset import OfflineDataset
+from agents.evaluation.result import EvalResult
+from recipes.runs.folder import RunFolder
+
+COLUMNS = ("policy", "episodes", "return", "d4rl score", "minari score", "success")
+
+
+def score(result: EvalResult) -> str:
+    """The shortest word on how good a policy is: its D4RL score, else Minari's, else its return."""
+    return _known_score(result) or f"return {result.returns.mean():.1f}"
+
+
+def headline(result: EvalResult) -> str:
+    """One line on an evaluation."""
+    success = None if result.success is None else f"success {_percent(result.success)}"
+    return ", ".join(filter(None, (f"return {spread(result.returns)}", _known_score(result), success)))
+
+
+def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
+    """A row per evaluated policy and one for the dataset."""
+    rows = [_evaluation_row(name, result) for name, result in evaluations.items() if result is not None]
+    return aligned([list(COLUMNS), *rows, *([_dataset_row(dataset)] if dataset else [])])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A header and rows for a terminal; the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    header, *rows = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+    return "\n".join([header, "  ".join("-" * width for width in widths), *rows])
+
+
+def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
+    """Where everything is, once a run has ended."""
+    paths = {
+        "policy": folder.checkpoints.last,
+        "plot": folder.plot_file,
+        "training": folder.training_plot_file,
+        "metrics": folder.metrics_file,
+        "evaluations": folder.evaluations_file,
+        "videos": folder.path / "videos",
+    }
+    for name, path in paths.items():
+        if path.is_dir() or (path.exists() and path.stat().st_size):
+            print(f"{name + ':':13}{path}")
+    if sync_hint:
+        print(f"{'W&B:':13}offline; upload by: {sync_hint}")
+
+
+def _known_score(result: EvalResult) -> str | None:
+    known = {"d4rl score": result.d4rl_scores, "minari score": result.minari_scores}
+    return next((f"{name} {values.mean():.1f}" for name, values in known.items() if values is not None), None)
+
+
+def _evaluation_row(name: str, result: EvalResult) -> list[str]:
+    scores = (_mean(result.d4rl_scores), _mean(result.minari_scores), _percent(result.success))
+    return [name, str(len(result.returns)), spread(result.returns), *scores]
+
+
+def _dataset_row(dataset: OfflineDataset) -> list[str]:
+    statistics, task, reference = dataset.statistics, dataset.task, dataset.reference
+    d4rl_returns = statistics.d4rl_returns
+    d4rl = None if task is None or d4rl_returns is None else task.d4rl_reference.score(d4rl_returns)
+    minari = None if reference is None else reference.score(statistics.horizon_returns)
+    scores = (_mean(d4rl), _mean(minari), _percent(statistics.success))
+    return ["mean of the dataset", str(statistics.num_episodes), spread(statistics.horizon_returns), *scores]
+
+
+def spread(values: ArrayLike) -> str:
+    """Mean and standard deviation, with three digits of the larger one: rewards may be thousands, or 1 at the goal."""
+    mean, std = np.mean(values), np.std(values)
+    size = max(abs(mean), std)
+    digits = max(0, 2 - math.floor(math.log10(size))) if 0.0 < size < 100.0 else 0
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def _mean(values: ArrayLike | None) -> str:
+    return "-" if values is None else f"{np.mean(values):.1f}"
+
+
+def _percent(values: ArrayLike | None) -> str:
+    return "-" if values is None else f"{100 * np.mean(values):.0f} %"

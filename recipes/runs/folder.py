@@ -1,0 +1,61 @@
+"""One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
+
+The folder:
+
+    <run_dir>/config.yaml        resolved settings
+              run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
+              metrics.csv        a row per log point: step, then the keys of the dashboard
+              evaluations.csv    a row per evaluation
+              returns.png        the evaluations as a curve, beside a random policy and the dataset
+              training.png       the columns of metrics.csv as curves
+              videos/            with eval_videos=true
+              checkpoints/       last, previous and best, as safetensors
+              output.log         what it printed, where several are made at the same time
+              wandb/             with logger=wandb
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from agents.checkpoint import CheckpointFolder
+from agents.files import write_atomically
+from recipes.runs.metrics_log import read_csv
+
+
+class RunFolder:
+    """The files of one run; see the module's docstring."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.info_file = self.path / "run.json"
+        self.metrics_file = self.path / "metrics.csv"
+        self.evaluations_file = self.path / "evaluations.csv"
+        self.plot_file = self.path / "returns.png"
+        self.training_plot_file = self.path / "training.png"
+        self.checkpoints = CheckpointFolder(self.path / "checkpoints")
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun there; others may have a config.yaml too."""
+        return self.config_file.exists() and self.info_file.exists()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self.checkpoints.last.exists() or self.checkpoints.previous.exists()
+
+    @property
+    def had_checkpoint(self) -> bool:
+        """Whether there was one for certain: each is saved before the next evaluation."""
+        return self.evaluations_file.exists() and len(read_csv(self.evaluations_file)) > 1
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return json.loads(self.info_file.read_text())
+
+    def add_info(self, **values: Any) -> None:
+        known = self.info if self.info_file.exists() else {}
+        write_atomically(self.info_file, json.dumps({**known, **values}, indent=2).encode())

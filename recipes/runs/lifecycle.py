@@ -1,0 +1,250 @@
+"""One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
+
+The folder:
+
+    <run_dir>/config.yaml        resolved settings
+              run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
+              metrics.csv        a row per log point: step, then the keys of the dashboard
+              evaluations.csv    a row per evaluation
+              returns.png        the evaluations as a curve, beside a random policy and the dataset
+              training.png       the columns of metrics.csv as curves
+              videos/            with eval_videos=true
+              checkpoints/       last, previous and best, as safetensors
+              output.log         what it printed, where several are made at the same time
+              wandb/             with logger=wandb
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from agents import metrics
+from agents.algorithms.registry import ALGORITHMS
+from agents.data.dataset import OfflineDataset
+from agents.errors import ConfigError
+from agents.files import write_atomically
+from recipes.runs.folder import RunFolder
+from recipes.runs.versions import versions
+from recipes.settings.command_line import build
+from recipes.settings.schema import TrainConfig, require_place
+
+# settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
+FREE_ON_RESUME = (
+    "resume",
+    "device",
+    "compile",
+    "storage",
+    "logger",
+    "wandb",
+    "num_eval_envs",
+    "checkpoint_every",
+    "eval_videos",
+    "keep_videos",
+    "trust_env",
+)
+ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
+
+
+def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
+    """Find the run that the settings describe; nothing is written or deleted yet.
+
+    Returns:
+        The folder, the settings, and whether the run goes on from where it stopped.
+
+    Raises:
+        ConfigError: if the folder holds another run, or none where one should be resumed.
+    """
+    folder = RunFolder(cfg.resume if cfg.resume is not None else cfg.run_dir)
+    _undo_overwrite(folder)
+    if cfg.resume is not None:
+        return (*_resume(cfg), True)
+    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        if not folder.holds_run:
+            raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
+        if not cfg.overwrite:
+            raise ConfigError(
+                f"{folder.path} already holds a run: go on with it by resume={folder.path}, start over with "
+                "overwrite=true, or choose another run_dir"
+            )
+    require_place("run_dir", folder.path)
+    return folder, build(cfg, "train"), False
+
+
+def claim(folder: RunFolder) -> FileLock:
+    """Keep other processes off the run's folder, as long as the lock lives; the system frees it after a kill.
+
+    Raises:
+        ConfigError: if another process works there, or the folder cannot be written.
+    """
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"another process is at work in {folder.path}; wait for it, or stop it first") from error
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder.path}: {error.strerror}; choose another run_dir") from error
+    return lock
+
+
+@contextmanager
+def begin(
+    folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, str]
+) -> Iterator[None]:
+    """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
+
+    The run that is overwritten goes only afterwards, when everything is known to work. A kill in between is undone by
+    the next :func:`open_run`.
+    """
+    path = folder.path.resolve()  # a link to a folder stays one
+    staged, overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ("new", *ASIDE))
+    for leftover in (staged, discarded):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        staged.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make {folder.path}: {error.strerror}; choose another run_dir") from error
+    try:
+        new = RunFolder(staged)
+        new.add_info(
+            algorithm=_algorithm_choice(),
+            algorithm_config=type(config.algorithm).__name__,
+            dataset_fingerprint=dataset.fingerprint,
+            wandb_id=_wandb_id(),
+            versions=versions(),
+            data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
+            **speed,
+        )
+        write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+        if path.exists() and any(path.iterdir()):
+            _set_aside(folder, overwritten, overwrite=cfg.overwrite)
+        if path.exists():  # empty, and perhaps the current folder
+            for file in (new.info_file, new.config_file):
+                file.rename(path / file.name)
+            staged.rmdir()
+        else:
+            staged.rename(path)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        _undo_overwrite(folder)
+        raise
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        _undo_overwrite(folder)
+        raise
+    if overwritten.exists():
+        overwritten.rename(discarded)  # from here on the new run is the run, whatever becomes of the old one's files
+        shutil.rmtree(discarded, ignore_errors=True)
+
+
+def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None:
+    path = folder.path.resolve()
+    if not overwrite:
+        raise ConfigError(f"another process has begun a run in {path} meanwhile; choose another run_dir")
+    if Path.cwd().is_relative_to(path):
+        raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
+    claim(folder).release()
+    path.rename(overwritten)
+
+
+def _undo_overwrite(folder: RunFolder) -> None:
+    """Bring back the run that was to be overwritten, if the new one has not started."""
+    path = folder.path.resolve()
+    overwritten = path.with_name(f".{path.name}.{ASIDE[0]}")
+    if not overwritten.exists():
+        return
+    if path.exists():
+        claim(folder).release()  # refused while the other process is still starting
+        shutil.rmtree(path)
+    overwritten.rename(path)
+
+
+def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
+    folder = RunFolder(cfg.resume)
+    if not folder.holds_run:
+        raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
+    if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
+        raise ConfigError(
+            f"{folder.path} has results and no checkpoint to go on from: put its checkpoints/ back, or start a new run "
+            "in another run_dir"
+        )
+    saved = read_settings(folder)
+    given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    if {"run_dir", "overwrite"} & set(given):
+        raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
+    _refuse_differences(folder, saved, cfg, given)
+    saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
+    if ":" in (saved.eval_env or "") and "eval_env" not in given:
+        raise ConfigError(
+            f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported; if you trust "
+            f"it, add eval_env={saved.eval_env}"
+        )
+    for key in given:
+        if key.split(".")[0] in FREE_ON_RESUME:
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    saved.run_dir = str(folder.path)
+    return folder, OmegaConf.to_object(saved)
+
+
+def read_settings(folder: RunFolder) -> DictConfig:
+    """The settings of the run in a folder; those that it does not name have their defaults.
+
+    Raises:
+        ConfigError: if they cannot be read.
+    """
+    classes = {config.__name__: config for config in ALGORITHMS.values()}
+    try:
+        info = folder.info
+        _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
+        if name in classes:
+            saved = OmegaConf.structured(TrainConfig)
+            saved.algorithm = OmegaConf.structured(classes[name])
+            return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
+    except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"cannot resume {folder.path}: its config.yaml or run.json is damaged or of another version ({reason}); "
+            "mend it, or start a new run in another run_dir"
+        ) from error
+    raise ConfigError(
+        f"cannot resume {folder.path} here: its algorithm, {name}, is not registered; resume it by the script that "
+        "made it"
+    )
+
+
+def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:
+    differences = []
+    for key in given:
+        if key.split(".")[0] in FREE_ON_RESUME:
+            continue
+        there = folder.info["algorithm"] if key == "algorithm" else OmegaConf.select(saved, key)
+        here = _algorithm_choice() if key == "algorithm" else OmegaConf.select(cfg, key)
+        if there != here:
+            differences.append(f"{key} is {there} there, {here} here")
+    if differences:
+        raise ConfigError(
+            f"the run in {folder.path} has other settings: {'; '.join(differences)}; leave them out to resume it, or "
+            "start a new run in another run_dir"
+        )
+
+
+def _wandb_id() -> str:
+    """A new id; in a trial of W&B's agent, the one that the agent chose: W&B takes no other there."""
+    chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+    return chosen or uuid.uuid4().hex[:8]
+
+
+def _algorithm_choice() -> str:
+    return HydraConfig.get().runtime.choices["algorithm"]

@@ -1,0 +1,62 @@
+"""The logs of a run as CSV files, of which a kill leaves whole rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.files import write_atomically
+
+
+class CsvLog:
+    """A CSV file of one row per step; a row with further columns adds them to the file.
+
+    A newer version may have more to tell, and an environment its first success.
+
+    Args:
+        last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new
+            file.
+    """
+
+    def __init__(self, path: Path, *, last_step: int | None = None) -> None:
+        self.path = path
+        self._columns: list[str] | None = None
+        rows = read_csv(path, last_step) if last_step is not None and path.exists() else []
+        if rows:
+            self._columns = list(rows[0])
+        write_atomically(path, self._to_text(rows).encode())
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        row = {"step": step, **values}
+        header = self._columns is None
+        if header:
+            self._columns = list(row)
+        elif not row.keys() <= {*self._columns}:
+            self._columns += [name for name in row if name not in self._columns]
+            write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
+        with open(self.path, "a", newline="") as file:
+            file.write(self._to_text([row], header=header))
+            file.flush()
+            os.fsync(file.fileno())  # as of a checkpoint: after a power cut a resume would not make the row again
+
+    def _to_text(self, rows: list[Mapping[str, Any]], *, header: bool = True) -> str:
+        if self._columns is None:
+            return ""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+
+def read_csv(path: Path, last_step: int | None = None) -> list[dict[str, str]]:
+    """Whole rows of a CSV log up to a step, values as they were written."""
+    lines = path.read_text().splitlines(keepends=True)
+    rows = csv.DictReader(line for line in lines if line.endswith("\n"))
+    whole = [row for row in rows if (row.get("step") or "").isdigit()]
+    return [row for row in whole if last_step is None or int(row["step"]) <= last_step]

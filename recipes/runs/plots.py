@@ -1,0 +1,124 @@
+"""What a run shows a person: the table at the end and the plot of its evaluations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from agents.data.dataset import OfflineDataset
+from agents.evaluation.result import EvalResult
+from agents.files import write_atomically
+from recipes.reporting.images import plt, to_image
+from recipes.runs.console import spread
+from recipes.runs.folder import RunFolder
+from recipes.runs.metrics_log import read_csv
+
+
+class Plots:
+    """Of a run: ``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's
+    mean, and ``training.png``, all that an update reports.
+
+    Args:
+        random: an evaluation of the random policy on the same episodes; None draws no returns, as there are no
+            evaluations.
+        show_mean: whether the dataset's returns are of the environment of the evaluations.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        algorithm: str,
+        dataset: OfflineDataset,
+        random: EvalResult | None,
+        *,
+        show_mean: bool = True,
+    ) -> None:
+        self._folder, self._algorithm, self._dataset, self._random = folder, algorithm, dataset, random
+        self._show_mean = show_mean
+        self._drawn = -math.inf
+
+    def draw(self, *, at_most_every: float = 0.0) -> None:
+        """Draw what the CSV files hold, unless that was done less than ``at_most_every`` seconds ago."""
+        now = time.monotonic()
+        if now - self._drawn < at_most_every:
+            return
+        evaluations, training = map(_rows, (self._folder.evaluations_file, self._folder.metrics_file))
+        if evaluations and self._random is not None:
+            write_atomically(self._folder.plot_file, self._returns(evaluations))
+        if training:
+            title = f"{self._algorithm} on {self._dataset.id}"
+            write_atomically(self._folder.training_plot_file, training_page(training, title))
+        self._drawn = now
+
+    def _returns(self, rows: list[dict[str, str]]) -> bytes:
+        steps = np.array([int(row["step"]) for row in rows])
+        mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
+        num_episodes = len(self._random.returns)
+        error = std / np.sqrt(num_episodes)
+
+        figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+        axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
+        axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
+        if self._show_mean:
+            recorded = self._dataset.statistics.horizon_returns.mean()
+            axes.axhline(recorded, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
+        axes.axhline(self._random.returns.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
+        axes.set(
+            title=self._dataset.id, xlabel="gradient steps", ylabel=f"average episode reward ({num_episodes} episodes)"
+        )
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
+        return to_image(figure)
+
+
+def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
+    """Every ``train/*`` column of metrics.csv and the speed over gradient steps, a panel each, as a PNG."""
+    steps = [int(row["step"]) for row in rows]
+    keys = [key for key in rows[0] if key.startswith("train/") or key == "time/updates_per_second"]
+    columns = min(4, len(keys))
+    lines = math.ceil(len(keys) / columns)
+    width, height = 2.75 * columns, 0.8 + 1.9 * lines  # inches
+    # not by a layout engine, which takes longer than the drawing: this is done while a run waits
+    edges = {"left": 0.6 / width, "right": 1 - 0.2 / width, "top": 1 - 0.65 / height, "bottom": 0.55 / height}
+    spaces = {**edges, "wspace": 0.3, "hspace": 0.4}
+    figure, grid = plt.subplots(lines, columns, figsize=(width, height), dpi=100, squeeze=False, gridspec_kw=spaces)
+    for axes, key in zip(grid.flat, keys):
+        values = [float(row[key] or "nan") for row in rows]  # a column may begin later than the others
+        axes.plot(steps, values, linewidth=1.0, marker="." if len(rows) < 30 else "")
+        axes.set_title(key, fontsize=9)
+        axes.set_xlim(0, steps[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel("gradient steps", fontsize=9)
+    return to_image(figure)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return read_csv(path) if path.exists() else []
+
+
+def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:
+    """Distribution of the episodes' returns, one histogram per policy on the same bins; written atomically."""
+    returns = [result.returns for result in evaluations.values()]
+    bins = np.histogram_bin_edges(np.concatenate(returns), bins=30)
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    for color, (name, values) in zip(("C0", "C3"), zip(evaluations, returns)):
+        axes.hist(values, bins, alpha=0.6, color=color, label=f"{name}: {spread(values)}")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.set(title=title, xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    write_atomically(path, to_image(figure))

@@ -1,0 +1,105 @@
+"""A run as a process: its device, its signals, and where its time goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+import torch
+
+from agents.errors import ConfigError
+
+Result = TypeVar("Result")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a setting names; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ConfigError: if the device is unknown or absent.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}; choose from auto, cpu, cuda, cuda:<n>") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"unsupported device {name!r}; choose from auto, cpu, cuda, cuda:<n>")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use device=cpu or auto"
+        )
+    return device
+
+
+def default_num_envs() -> int:
+    """Episodes to simulate at once: one per core, up to where Python's interpreter lock leaves nothing to gain."""
+    return min(os.cpu_count() or 1, 4)
+
+
+class Interrupt:
+    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads between updates; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> Interrupt:
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + (self.signal or 0)
+
+
+class Stopwatch:
+    """Wall time per stage since the last reading, in seconds; a stage inside another one stops the outer."""
+
+    def __init__(self, *stages: str) -> None:
+        self._spent = dict.fromkeys(stages, 0.0)
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self._switch()
+        self._running.append(stage)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._running.pop()
+
+    def timed(self, stage: str, function: Callable[[], Result]) -> Callable[[], Result]:
+        """The function, its calls counted as a stage."""
+
+        def call() -> Result:
+            with self(stage):
+                return function()
+
+        return call
+
+    def read(self) -> dict[str, float]:
+        spent, self._spent = self._spent, dict.fromkeys(self._spent, 0.0)
+        return spent
+
+    def _switch(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self._spent[self._running[-1]] += now - self._since
+        self._since = now

@@ -1,0 +1,173 @@
+"""Videos of an evaluation's worst, median and best episode, with return and success on each frame, and Q and V below.
+
+The episodes are run once more from their initial states, which gives the same episodes: evaluations are deterministic.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+import agents
+from agents.evaluation.video import Film, film, open_video
+from agents.training.values import critic_values
+from recipes.reporting.images import plt
+
+Picture = NDArray[np.uint8]  # [height, width, 3]
+
+FOLDER = "videos"
+WIDTH = 480  # pixels of a video, to which smaller pictures are enlarged
+HEADER, CHART = 52, 132  # pixels of the bands above and below the picture
+MAX_FPS = 15  # rendering is what takes time, on a CPU a tenth of a second per picture
+LAST_FRAME_SECONDS = 1.0  # for which the end stays
+BACKGROUND, TEXT, DIM, GOAL = (24, 26, 30), (240, 240, 240), (150, 154, 162), (86, 211, 140)
+LINES = {"qvalue": ("Q(s, a)", "#56B4E9"), "state_value": ("V(s)", "#E69F00")}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An episode to film."""
+
+    name: str  # worst, median or best
+    episode: int
+    num_episodes: int  # among which it is that
+
+
+def choose(returns: NDArray[np.float64]) -> list[Chosen]:
+    """Worst, median (of an even number, the lower) and best by return; of fewer than three, the last ones."""
+    order = np.argsort(returns, kind="stable")
+    places = {"worst": 0, "median": (len(order) - 1) // 2, "best": len(order) - 1}
+    distinct = {int(order[place]): name for name, place in places.items()}
+    return [Chosen(name, episode, len(order)) for episode, name in distinct.items()]
+
+
+def make(
+    folder: Path,
+    agent: agents.Agent,
+    env: agents.EvaluationEnv,
+    returns: NDArray[np.float64],
+    *,
+    step: int,
+    seed: int = 0,
+    keep: bool = False,
+) -> dict[str, Path]:
+    """Film the three episodes of ``agents.evaluate(agent.policy, env, len(returns), seed=seed)``.
+
+    Args:
+        folder: of the run; the files are ``videos/step-<step>-<name>.mp4`` in it.
+        step: gradient steps of the agent.
+        keep: leave the videos of other steps; else they are removed once the new ones are there.
+
+    Returns:
+        The files by the dashboard's names, ``video_worst`` and so on.
+
+    Raises:
+        AgentsError: nothing can render here.
+    """
+    made = {}
+    for chosen in choose(returns):
+        shot = film(agent.policy, env, chosen.episode, seed=seed, max_fps=MAX_FPS)
+        values = critic_values(agent, shot.episode.observations[:-1], shot.episode.actions)
+        path = folder / FOLDER / f"step-{step}-{chosen.name}.mp4"
+        with open_video(path, shot.fps) as append:
+            for frame in frames(shot, values, title(chosen, step)):
+                append(frame)
+        made[f"video_{chosen.name}"] = path
+    if not keep:
+        for old in {*(folder / FOLDER).glob("step-*.mp4")} - {*made.values()}:
+            old.unlink(missing_ok=True)
+    return made
+
+
+def title(chosen: Chosen, step: int) -> str:
+    """What stands on every frame."""
+    return f"{chosen.name} of {chosen.num_episodes} episodes, gradient step {step:,}"
+
+
+def frames(shot: Film, values: Mapping[str, NDArray], heading: str) -> Iterator[Picture]:
+    """Every frame of the video, the last one for a while.
+
+    Args:
+        values: of each step of the episode, ``[T]`` by name; a chart of them is drawn below. Empty: no chart.
+    """
+    returns = np.concatenate([[0.0], shot.episode.rewards.cumsum()])
+    chart = _Chart(values) if values else None
+    for picture, step in zip(shot.frames, shot.steps):
+        reached = shot.episode.success is not None and step > 0 and bool(shot.episode.success[step - 1])
+        said = f"step {step} of {len(returns) - 1}    return {returns[step]:,.0f} of {returns[-1]:,.0f}"
+        goal = "" if shot.episode.success is None else "at the goal" if reached else "not at the goal"
+        bands = [_header(heading, said, goal, reached), _fit(picture)]
+        bands += [] if chart is None else [chart.at(step)]
+        frame = np.concatenate(bands)
+        yield frame
+    for _ in range(round(LAST_FRAME_SECONDS * shot.fps)):
+        yield frame
+
+
+def _fit(picture: Picture) -> Picture:
+    """The picture in the width of the video; its height is made even, as the encoder wants it."""
+    height = 2 * round(WIDTH * picture.shape[0] / picture.shape[1] / 2)
+    if picture.shape[:2] == (height, WIDTH):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((WIDTH, height), Image.Resampling.LANCZOS))
+
+
+def _header(heading: str, said: str, goal: str, reached: bool) -> Picture:
+    image = Image.new("RGB", (WIDTH, HEADER), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw.text((12, 6), heading, TEXT, _font(15))
+    draw.text((12, 29), said, TEXT, _font(13))
+    draw.text((WIDTH - 12, 29), goal, GOAL if reached else DIM, _font(13), anchor="ra")
+    return np.asarray(image)
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+class _Chart:
+    """Lines along the whole episode, drawn once, with a cursor that moves."""
+
+    def __init__(self, values: Mapping[str, NDArray]) -> None:
+        dpi = 100
+        with plt.rc_context({"font.size": 8.0, "axes.linewidth": 0.6, "axes.edgecolor": "0.5"}):
+            figure, axes = plt.subplots(figsize=(WIDTH / dpi, CHART / dpi), dpi=dpi, facecolor=_unit(BACKGROUND))
+            figure.subplots_adjust(left=0.125, right=0.975, top=0.84, bottom=0.27)
+            axes.set_facecolor(_unit(BACKGROUND))
+            for name, along in values.items():
+                label, color = LINES[name]
+                axes.plot(along, color=color, linewidth=1.3, label=label)
+            axes.set_xlim(0, max(len(along) for along in values.values()))
+            axes.locator_params(axis="y", nbins=4)
+            axes.set_xlabel("step", color=_unit(DIM), labelpad=1)
+            axes.tick_params(colors=_unit(DIM), length=2, width=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(-0.01, 0.95), ncols=2, frameon=False, labelcolor=_unit(TEXT),
+                handlelength=1.2, columnspacing=1.2, borderpad=0.2,
+            )  # fmt: skip
+            axes.set_title("in units of discounted return", loc="right", fontsize=7.5, color=_unit(DIM), pad=3)
+            figure.canvas.draw()
+            self._image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+            corners = axes.transData.transform([(0, axes.get_ylim()[0]), (1, axes.get_ylim()[1])])
+            plt.close(figure)
+        self._left, self._per_step = corners[0, 0], corners[1, 0] - corners[0, 0]
+        self._bottom, self._top = CHART - corners[0, 1], CHART - corners[1, 1]
+
+    def at(self, step: int) -> Picture:
+        image = self._image.copy()
+        place = self._left + step * self._per_step
+        ImageDraw.Draw(image).line([(place, self._top), (place, self._bottom)], TEXT, 1)
+        return np.asarray(image)
+
+
+def _unit(color: tuple[int, int, int]) -> tuple[float, ...]:
+    return tuple(part / 255 for part in color)

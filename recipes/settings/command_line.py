@@ -1,0 +1,120 @@
+"""Hydra behind one call: the dataclasses as its schema, mistakes as one line and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agents.algorithms.registry import ALGORITHMS, tuned
+from agents.errors import AgentsError, ConfigError
+from recipes.settings.help_text import help_text
+from recipes.settings.messages import explain, unknown_key
+from recipes.settings.overrides import RECIPES, key_names
+from recipes.settings.presets import CONF, preset_files
+
+SHOWN = ("job", "hydra", "all")  # by --cfg
+OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
+NO_PLACE_TO_WRITE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
+
+
+def register() -> None:
+    """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
+    for name, config in RECIPES.items():
+        _store(f"{name}_schema", config)
+    files = preset_files()
+    for name, config in ALGORITHMS.items():
+        _store(name, config, group="algorithm/schema")
+        if name not in files:  # its defaults are the preset: so is an algorithm from outside
+            _store(name, config, group="algorithm")
+    OmegaConf.register_new_resolver(
+        "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
+    )
+
+
+@functools.cache  # a class takes milliseconds
+def _store(name: str, config: type, *, group: str | None = None) -> None:
+    ConfigStore.instance().store(group=group, name=name, node=config)
+
+
+def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
+    """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2."""
+    register()
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in --help | head
+        print(help_text(recipe, sys.modules[run.__module__].__doc__ or ""))
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing several lines and exiting with 1
+    errors = (HydraException, OmegaConfBaseException, AgentsError)
+    started = False
+
+    def guarded(cfg: DictConfig) -> None:
+        nonlocal started
+        started = True
+        try:
+            run(cfg)
+        except errors as error:  # here and not only below: Hydra would print a line of its own first
+            sys.exit(_refuse(explain(error, recipe)))
+        except OSError as error:
+            if error.errno not in NO_PLACE_TO_WRITE:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            way_out = "make room, mend its rights or name another place"
+            sys.exit(_refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole"))
+
+    try:
+        for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""]):
+            _check_argument(argument, recipe)
+            if argument == "--cfg" and following not in SHOWN:
+                raise ConfigError(f"--cfg shows {', '.join(SHOWN)}: write --cfg job for the settings of a run")
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: "=" in argument)  # Hydra wants options before settings
+        with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
+            folder = tempfile.TemporaryDirectory
+            OmegaConf.register_new_resolver("scratch", lambda: scratch.enter_context(folder()), replace=True)
+            hydra.main(version_base="1.3", config_path=CONF, config_name=recipe)(guarded)()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if started:
+            raise
+        sys.exit(_refuse(explain(error, recipe)))  # Hydra finds mistakes with every type of exception
+
+
+def build(cfg: DictConfig, recipe: str) -> Any:
+    """The recipe's config dataclass, checked: first the run's settings, from which the algorithm's may be derived."""
+    RECIPES[recipe](**{name: cfg[name] for name in cfg if name != "algorithm"})
+    return OmegaConf.to_object(cfg)
+
+
+def _check_argument(argument: str, recipe: str) -> None:
+    """Refuse what Hydra would accept without an effect, or refuse with a page of text."""
+    key, equals, value = argument.lstrip("+~-").partition("=")
+    if argument[:1] in ("+", "~") and not key.startswith("hydra"):
+        known = key in key_names(RECIPES[recipe]()) or key.startswith("algorithm.")
+        way_out = f"write {key}={value or '<value>'}" if known else unknown_key(key, recipe)
+        raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
+    if argument.startswith("-") and argument not in OPTIONS:
+        raise ConfigError(
+            f"unknown option {argument!r}; settings are written without dashes; options: {', '.join(OPTIONS)}"
+        )
+
+
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,277 @@
+"""The recipes' settings as registered dataclasses, and Hydra's errors as one line.
+
+Every key that a recipe accepts is a field here or in an algorithm's own config; YAML holds only what differs from the
+default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from agents.errors import ConfigError, require, require_choice
+from agents.training import compilation, precision
+
+LOGGERS = ("wandb", "csv", "tensorboard", "none")
+STORAGES = ("memory", "memmap")
+PRECISIONS = ("float32", "bfloat16")
+EXECUTORS = ("local", "ray", "slurm")
+METHODS = ("grid", "random", "tpe")
+WANDB_MODES = ("auto", "online", "offline")
+
+
+@dataclass
+class WandbConfig:
+    """Where a run appears in Weights & Biases."""
+
+    project: str = "offline-agents"  # a project that does not exist yet is made
+    entity: str | None = None  # user or team; None: the account's default
+    mode: str = "auto"  # online, offline, or auto: online where an API key is found
+    group: str = MISSING  # runs that differ in the seed alone; <algorithm>/<dataset> by default
+    tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
+    timeout: int = 20  # seconds to wait for an answer of the server, >= 1; without one the run is logged offline
+    upload_timeout: int = 300  # seconds to wait at the end until everything is uploaded, >= 1; the rest stays here
+    artifacts: bool = False  # log dataset (its description) and checkpoints (uploaded) as artifacts
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "upload_timeout"):
+            require(getattr(self, name) >= 1, f"wandb.{name}", "be at least 1", getattr(self, name))
+        require_choice("wandb.mode", self.mode, WANDB_MODES)
+
+
+@dataclass
+class TrainConfig:
+    """Settings of ``recipes/train.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    algorithm: Any = MISSING  # one of those below, or a preset of theirs; its own settings as algorithm.<name>=<value>
+    dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
+    seed: int = 0  # of initialisation, batches and dropout, >= 0
+    seeds: list[int] | None = None  # several, each as if run alone: a process per core, or stacked
+    stack: bool | None = None  # the seeds in one process, each update one of all of them; null: on a GPU
+    gradient_steps: int = 20_000  # updates in all, >= 1
+    batch_size: int = 256  # transitions per update, or windows of them, >= 1; with algorithm=dt 64
+    eval_every: int = 2_500  # updates between evaluations, >= 1
+    num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
+    num_eval_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
+    log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
+    checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
+    device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
+    compile: str = "auto"  # of updates: off, trace, inductor, or auto: the last, unless another is clearly faster
+    precision: str = "float32"  # of the products in the networks: float32 or bfloat16; parameters stay float32
+    matmul_precision: str = "auto"  # torch's, of float32 products: highest, high, medium, or auto: as exact, and fast
+    storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
+    clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
+    eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
+    trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
+    eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
+    keep_videos: bool = False  # those of all evaluations; else of the last one
+    logger: str = "wandb"  # wandb, csv, tensorboard or none; metrics.csv and evaluations.csv are written in any case
+    run_dir: str = MISSING  # runs/<algorithm>/<dataset>/seed<N> by default
+    resume: str | None = None  # folder of a run to go on with; its own settings are used
+    overwrite: bool = False  # delete the run that is in run_dir already
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        counts = ("gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
+        for name in (*counts, "num_eval_envs", "checkpoint_every"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        require_seed("seed", self.seed)
+        require_choice("storage", self.storage, STORAGES)
+        require_choice("compile", self.compile, compilation.MODES)
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("matmul_precision", self.matmul_precision, precision.MATMUL_PRECISIONS)
+        require_choice("logger", self.logger, LOGGERS)
+
+
+@dataclass
+class EvaluateConfig:
+    """Settings of ``recipes/evaluate.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
+    num_episodes: int = 100  # >= 1
+    num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
+    seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
+    video: bool = False  # write one episode as mp4
+    eval_videos: bool = False  # film the worst, the median and the best episode, with return, success, Q and V
+    eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
+    trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
+    output: str | None = None  # folder for scores, plot and video; None: <run>/evaluation
+    logger: str = "none"  # wandb or none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_episodes", "num_envs"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        require_seed("seed", self.seed)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+@dataclass
+class SlurmConfig:
+    """What ``executor=slurm`` asks the scheduler for, for each run."""
+
+    partition: str | None = None  # None: the cluster's default
+    minutes: int = 24 * 60  # after which a run is stopped, >= 1; the same call goes on with it
+    memory_gb: int = 4  # >= 1
+
+    def __post_init__(self) -> None:
+        for name in ("minutes", "memory_gb"):
+            require(getattr(self, name) >= 1, f"slurm.{name}", "be at least 1", getattr(self, name))
+
+
+@dataclass
+class CompareConfig:
+    """Settings of ``recipes/compare.py``, beside those that it hands on to ``recipes/train.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    algorithms: list[str] = field(default_factory=lambda: ["iql", "bc"])  # as algorithm= of train.py, with commas
+    datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v0"])  # Minari ids, with commas
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # with commas; each of them for each of the others
+    baseline: str | None = None  # that the others are to improve on; None: bc if it is compared, else the first
+    executor: str = "local"  # where runs are made: local, ray or slurm
+    workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
+    address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    runs: str = "runs"  # folder of all runs: those that are finished there are not made again
+    output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
+    num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
+    logger: str = "none"  # wandb: each run and, as a run of its own, the comparison; none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("algorithms", "datasets"):
+            require_different(name, getattr(self, name))
+        require_seeds(self.seeds)
+        for name in ("workers", "num_resamples"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        if self.baseline is not None:
+            require_choice("baseline", self.baseline, self.algorithms)
+        require_choice("executor", self.executor, EXECUTORS)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+@dataclass
+class SweepConfig:
+    """Settings of ``recipes/sweep.py``, beside those that it hands on to ``recipes/train.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    sweep: str = MISSING  # YAML file in W&B's format, as recipes/sweeps/iql.yaml
+    method: str | None = None  # grid, random or tpe; None: the file's, with tpe for W&B's bayes
+    num_trials: int | None = None  # at most, >= 1; None: the file's run_cap, else all of a grid, and 20 otherwise
+    batch: int = 4  # trials that tpe proposes before it looks at their scores, >= 1
+    search_seed: int = 0  # of what random and tpe propose, >= 0
+    seeds: list[int] = field(default_factory=lambda: [0])  # of each trial's runs, with commas
+    metric: str | None = None  # column of evaluations.csv; None: the file's; its last value is compared
+    executor: str = "local"  # where runs are made: local, ray or slurm
+    workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
+    address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    runs: str = "runs"  # folder of all runs: those that are finished there are not made again
+    output: str | None = None  # folder for table and figure, which are replaced; None: <runs>/sweeps/<file>/<dataset>
+    logger: str = "none"  # wandb: each run and, as a run of its own, the table; none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "batch", "workers"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
+        require_seed("search_seed", self.search_seed, limit=2**32)  # NumPy's
+        require_seeds(self.seeds)
+        if self.method is not None:
+            require_choice("method", self.method, METHODS)
+        require_choice("executor", self.executor, EXECUTORS)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+@dataclass
+class InspectConfig:
+    """Settings of ``recipes/inspect_dataset.py``.
+
+    Raises:
+        ConfigError: if a field is outside the range given in its comment.
+    """
+
+    dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
+    good_above: float = 0.75  # a good episode's return, between the lowest reference and the best one, in (0, 1]
+    json: bool = False  # print the card as JSON instead of text; --json is the same
+    output: str | None = None  # folder for card and plots; None: runs/inspection/<dataset>
+    logger: str = "none"  # wandb or none
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        require(0.0 < self.good_above <= 1.0, "good_above", "lie in (0, 1]", self.good_above)
+        require_choice("logger", self.logger, ("wandb", "none"))
+
+
+@dataclass
+class DashboardConfig:
+    """Settings of ``recipes/dashboard.py``."""
+
+    project: str = "offline-agents"  # in W&B; one workspace and one report of all its runs
+    entity: str | None = None  # user or team; None: the account's default
+    runs: str = "runs"  # without an account: folder with the W&B files of offline runs
+    output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
+
+
+def require_different(name: str, values: Sequence[Any]) -> None:
+    """Refuse an empty list, or one that names something twice.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require(len(values) > 0 and len({*values}) == len(values), name, "be different ones, at least one", values)
+
+
+def require_seeds(values: Sequence[int]) -> None:
+    """Refuse seeds that are not different ones, or not seeds.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require_different("seeds", values)
+    for value in values:
+        require_seed("seeds", value)
+
+
+def require_seed(name: str, value: int, limit: int = 2**63) -> None:
+    """Refuse what a generator of random numbers does not take: torch's, unless the limit is another.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require(0 <= value < limit, name, f"be at least 0 and below 2^{limit.bit_length() - 1}", value)
+
+
+def require_place(name: str, folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that cannot be made or written, before the work whose results it is to hold.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    path = Path(folder).absolute()
+    there = next(filter(os.path.exists, (path, *path.parents)), path)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        problem = f"cannot write to {folder}: {there} is no folder that may be written"
+        raise ConfigError(f"{problem}; name another place by {name}=...")

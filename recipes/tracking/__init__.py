@@ -1,0 +1,1 @@
+"""Loggers, and all that is Weights & Biases'."""

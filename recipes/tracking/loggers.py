@@ -1,0 +1,224 @@
+"""TorchRL's loggers behind one call, and what goes to W&B beside scalars."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
+
+from agents import metrics
+from agents.data.dataset import OfflineDataset
+from agents.errors import AgentsError, ConfigError, one_line
+from agents.evaluation.result import EvalResult
+from agents.files import flatten
+from recipes.settings.schema import WandbConfig
+from recipes.tracking.wandb_logger import PatientLogger
+
+Answer = TypeVar("Answer")
+PATIENCE = 20  # seconds to wait for W&B's server when it is asked for something
+QUIET = {
+    "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
+    "WANDB_SILENT": "true",  # else it asks the server for the user's name, to say it, and waits for the answer
+    "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
+}
+# settings that name this machine, or places on it: they stay here
+PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep", "address")
+
+
+def make_logger(
+    kind: str, folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
+) -> Logger | None:
+    """The logger of a run, writing below its folder; None for ``none``.
+
+    Args:
+        kind: wandb, csv, tensorboard or none.
+        run_id: W&B's id of the run, the same again when it is resumed.
+        settings: the run's settings and what identifies its data and software; flattened for W&B.
+
+    Raises:
+        ConfigError: if the logger's package is missing or W&B refuses the run.
+    """
+    if kind == "none":
+        return None
+    if kind == "csv":
+        return CSVLogger(exp_name="csv", log_dir=str(folder))
+    if kind == "tensorboard":
+        try:
+            return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
+        except ImportError as error:
+            raise ConfigError(
+                "logger=tensorboard needs a package: pip install 'offline-agents[tensorboard]'"
+            ) from error
+    return _wandb_logger(folder, name=name, run_id=run_id, job_type=job_type, settings=settings, wandb=wandb)
+
+
+def wandb_client() -> Any:
+    """The ``wandb`` module, told to send nothing of its own accord."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
+    import wandb
+
+    return wandb
+
+
+def asked(question: Callable[[], Answer]) -> Answer:
+    """What W&B's server answers.
+
+    Raises:
+        ConfigError: if it refuses, or cannot be reached; one line.
+    """
+    try:
+        return question()
+    except AgentsError:
+        raise
+    except (wandb_client().errors.Error, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"W&B does not answer as hoped: {reason}; see `wandb status`, or try again later") from error
+
+
+def _wandb_logger(
+    folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
+) -> PatientLogger:
+    client = wandb_client()
+
+    def begin(mode: str, run_id: str) -> PatientLogger:
+        return PatientLogger(
+            exp_name=name,
+            save_dir=str(folder),
+            id=run_id,
+            project=wandb.project,
+            log_env_packages=False,  # it would upload the machine's packages and editable paths
+            entity=wandb.entity,
+            group=wandb.group,
+            job_type=job_type,
+            tags=list(wandb.tags),
+            config={key: value for key, value in flatten(settings).items() if key not in PATHS},
+            mode=mode,
+            patience=wandb.timeout,
+            settings=client.Settings(
+                silent=True,
+                reinit="create_new",  # seeds that are trained as one have a run each
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_save_requirements=False,  # neither the machine's packages nor its name and paths are uploaded
+                x_disable_machine_info=True,
+                host="",
+                program=Path(sys.argv[0]).name,  # else with its whole path
+                init_timeout=float(wandb.timeout),
+                finish_timeout=float(wandb.upload_timeout),
+                finish_timeout_raises=True,
+                x_transaction_log_flush_interval=1.0,  # seconds of rows that a killed run can lose
+            ),
+        )
+
+    try:
+        has_key = wandb.mode != "offline" and client.login(prompt=False, verify=False)
+        if wandb.mode == "online" and not has_key:
+            return begin("online", run_id)  # to be refused
+        if has_key and _server_answers(wandb.timeout):
+            try:
+                logger = begin("online", run_id)
+                print(f"W&B: {logger.experiment.url}")
+                return logger
+            except client.errors.Error as error:
+                _warn_of(error)
+                run_id = f"{run_id}-offline"  # W&B's own process does not give the id back
+        return begin("offline", run_id)
+    except (client.errors.Error, ValueError) as error:  # the latter: an environment variable of W&B's is wrong
+        raise ConfigError(f"W&B refused the run ({one_line(error)}); use wandb.mode=offline or logger=csv") from error
+
+
+@functools.cache  # several runs of a process ask once
+def _server_answers(timeout: int) -> bool:
+    """Whether it does in so many seconds, and takes the key; if not, a warning says why."""
+    client = wandb_client()
+    try:
+        _ = client.Api(timeout=timeout).default_entity
+    except (client.errors.Error, ValueError) as error:  # the latter: an answer that is none
+        _warn_of(error)
+        return False
+    return True
+
+
+def _warn_of(error: Exception) -> None:
+    print(f"warning: W&B is not to be had ({_first_line(error)}); the run is logged offline", file=sys.stderr)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def sync_hint(logger: Logger | None) -> str | None:
+    """How to upload an offline run; None when there is nothing to upload."""
+    if not isinstance(logger, PatientLogger) or not logger.experiment.offline:
+        return None
+    return logger.sync_command
+
+
+def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:
+    """What the run is trained on, ``data/*``, in W&B alone; once, before the first update."""
+    if isinstance(logger, PatientLogger):
+        logger.tell(lambda: logger.log_metrics(metrics.data(dataset), step=0))
+        logger.tell(lambda: logger.log_histogram("data/returns", dataset.statistics.horizon_returns, step=0, bins=32))
+
+
+def log_scalars(logger: Logger | None, scalars: Mapping[str, float], step: int) -> None:
+    if isinstance(logger, PatientLogger):
+        logger.tell(lambda: logger.log_metrics(dict(scalars), step=step))
+    elif logger is not None:
+        logger.log_metrics(dict(scalars), step=step)
+
+
+def log_summary(logger: Logger | None, scalars: Mapping[str, float]) -> None:
+    """The last evaluation as ``final/*`` in W&B's run summary: what a table over runs should sort by."""
+    if isinstance(logger, PatientLogger):
+        final = {key.replace("eval/", "final/"): value for key, value in scalars.items()}
+        logger.tell(lambda: logger.experiment.summary.update(final))
+
+
+def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: EvalResult, step: int) -> None:
+    """An evaluation's scalars, the histogram of its returns and, in W&B, a table with a row per episode."""
+    log_scalars(logger, scalars, step)
+    if not isinstance(logger, PatientLogger):
+        return
+
+    logger.tell(lambda: logger.log_histogram("eval/returns", result.returns, step=step, bins=32))
+    columns = metrics.episodes(result)
+    rows = [[index, *(array[index].item() for array in columns.values())] for index in range(len(result.returns))]
+    logger.tell(lambda: logger.log_table("eval/episodes", ["episode", *columns], rows, step))
+
+
+def log_videos(logger: Logger | None, paths: Mapping[str, Path], step: int) -> None:
+    """Recorded episodes as ``eval/<name>``, in W&B alone."""
+    if isinstance(logger, PatientLogger) and paths:
+        import wandb as client
+
+        videos = {f"eval/{name}": client.Video(str(path), format="mp4") for name, path in paths.items()}
+        logger.tell(lambda: logger.experiment.log({**videos, "eval/step": step}))
+
+
+def log_comparison(
+    logger: Logger | None, tables: Mapping[str, Sequence[Sequence[Any]]], images: Sequence[Path]
+) -> None:
+    """The tables of a comparison, each a header and rows, and its figures, in W&B alone."""
+    if isinstance(logger, PatientLogger):
+        import wandb as client
+
+        for name, (header, *rows) in tables.items():
+            logger.tell(lambda name=name, header=header, rows=rows: logger.log_table(name, header, rows))
+        shown = {image.stem: client.Image(str(image)) for image in images}
+        logger.tell(lambda: logger.experiment.log(shown))
+
+
+def close(logger: Logger | None, *, exit_code: int = 0) -> None:
+    """Flush and end the logger; W&B shows a run with another exit code than 0 as failed."""
+    if isinstance(logger, PatientLogger):
+        logger.finish(exit_code)
+    elif logger is not None and hasattr(logger.experiment, "close"):
+        logger.experiment.close()

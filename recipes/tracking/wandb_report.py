@@ -1,0 +1,291 @@
+"""The W&B report of a project, in the order of a paper's results; made without a server.
+
+Each score protocol has a section of its own, and no panel or table holds two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import wandb_workspaces.expr as expr
+import wandb_workspaces.reports.v2 as wr
+
+from recipes.reporting import results, tables
+from recipes.reporting.results import D4RL, MINARI, RETURN, Protocol, Section
+from recipes.tracking.panels import Panel, arrange
+from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project, group
+from recipes.tracking.wandb_workspace import bars, comparison, draw, last
+
+NUM_RESAMPLES = 2_000  # of the intervals in the tables
+MEANING = {
+    D4RL: "This is the score that papers report: the return under D4RL's protocol, 0 for a random policy and 100 for "
+    "D4RL's expert. Pen runs 100 steps and ends when the pen drops; the others run 200.",
+    MINARI: "The environment's own return over its whole episode, between the reference scores in the dataset's "
+    "metadata. It is another scale than D4RL's: numbers of the two sections cannot be compared.",
+    RETURN: "These datasets have no normalised score. Returns of different tasks have nothing in common.",
+}
+ALSO = {D4RL: ("eval/d4rl_return",), MINARI: ("eval/return", "eval/return_std"), RETURN: ("eval/return_std",)}
+WIDTH, HEIGHT = 12, 7  # of a panel; a grid is 24 wide
+
+
+def report(project: Project) -> wr.Report:
+    """The report; the numbers in its tables are those of now, its panels follow the project."""
+    made = sections(project)
+    blocks = [wr.TableOfContents(), *setup(project)]
+    for section in made:
+        blocks += scores(project, section)
+    blocks += [*behaviour(project), *learning(project), *data(project), *cost(project)]
+    blocks += [*compared(project), *limits()]
+    return wr.Report(
+        project=project.name,
+        entity=project.entity or "",
+        title=f"Offline RL: {project.name}",
+        description=summary(project),
+        blocks=blocks,
+        width="fluid",
+    )
+
+
+def sections(project: Project) -> list[Section]:
+    """The last evaluations with statistics, by protocol; of runs of an algorithm, task and seed, the newest."""
+    curves, data = {}, {}
+    for run in project.of(TRAIN):
+        row = {key.replace("final/", "eval/"): value for key, value in run.summary.items() if key.startswith("final/")}
+        recorded = {key: value for key, value in run.summary.items() if key.startswith("data/")}
+        if recorded and not run.settings.get("eval_env"):
+            data[run.settings["dataset"]] = recorded
+        if row:
+            name = tuple(run.settings[setting] for setting in ("dataset", "algorithm_name", "seed"))
+            curves[name] = [{"step": run.settings["gradient_steps"], **row}]
+    return results.sections(
+        curves,
+        data,
+        algorithms=project.algorithms,
+        datasets=project.datasets,
+        seeds=sorted({seed for _, _, seed in curves}),
+        baseline="bc" if "bc" in project.algorithms else project.algorithms[0],
+        num_resamples=NUM_RESAMPLES,
+    )
+
+
+def summary(project: Project) -> str:
+    return (
+        f"{listed(project.algorithms)} on {listed(project.datasets)}; seeds {listed(project.values('seed'))}; "
+        f"{len(project.of(TRAIN))} training runs."
+    )
+
+
+def listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+def setup(project: Project) -> list[Any]:
+    """What was run, and how the figures are to be read."""
+    steps, episodes = (listed(project.values(name)) for name in ("gradient_steps", "num_eval_episodes"))
+    text = [
+        f"Trained: {summary(project)} Gradient steps: {steps}; batches of {listed(project.values('batch_size'))}; "
+        f"{episodes} episodes per evaluation, always from the same initial states.",
+        "A line is the mean over the seeds of one algorithm on one task, its band one standard error. A score is that "
+        "of the last evaluation, never of the best one, which would be chosen with the test episodes. The x-axis of "
+        "every curve is gradient steps.",
+    ]
+    if varied := project.varied():
+        text.append(f"Within an algorithm the runs differ in {listed(varied)}; a line is then the mean over those too.")
+    repeated = [
+        runs for runs in group(project.of(TRAIN), "dataset", "algorithm_name", "seed").values() if len(runs) > 1
+    ]
+    if repeated:
+        text.append(
+            f"{sum(map(len, repeated)) - len(repeated)} runs have the algorithm, task and seed of a newer one: the "
+            "tables hold the newer one, the panels hold all."
+        )
+    return [wr.H1("Setting"), *(wr.P(line) for line in text)]
+
+
+def scores(project: Project, section: Section) -> list[Any]:
+    """One protocol: its table, statistics over tasks, and a figure for each task."""
+    protocol = section.protocol
+    made = [
+        wr.H1(f"Results: {protocol.title}"),
+        wr.P(MEANING[protocol]),
+        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(cells(section))}"),
+        *(wr.P(line) for line in (*tables.sources(section), *section.notes)),
+    ]
+    if section.aggregates and len(section.datasets) > 1:
+        text = "Over the tasks, with 95 % stratified bootstrap intervals (arXiv 2108.13264).\n\n"
+        made.append(wr.MarkdownBlock(text + tables.pipes(tables.aggregates_table(section, "-"))))
+    text = (
+        "The curves show how the score develops; one that falls again is the sign of overestimated Q values (see "
+        "Learning). The bars are its last point, the numbers of the table."
+    )
+    made.append(wr.P(text))
+    for dataset in section.datasets:
+        final = bars(f"{protocol.title} of the last evaluation", last(protocol))
+        made += [
+            wr.H2(f"{protocol.title} on {dataset}"),
+            grid(
+                project,
+                [*map(draw, of_protocol(project.where(dataset=dataset), protocol, TRAIN)), final],
+                dataset=dataset,
+            ),
+        ]
+    if again := of_protocol(project, protocol, EVALUATE):
+        text = "Evaluated again by recipes/evaluate.py, mostly on more episodes than during training:"
+        made += [wr.P(text), grid(project, map(draw, as_bars(again)), job=EVALUATE)]
+    return made
+
+
+def cells(section: Section) -> list[list[str]]:
+    return tables.matrix(section, lambda cell, best: f"**{tables.spread(cell)}**" if best else tables.spread(cell), "-")
+
+
+def of_protocol(project: Project, protocol: Protocol, job: str) -> list[Panel]:
+    own = (protocol.key, *ALSO[protocol])
+    return [panel for panel in arranged(project, job, "Scores") if panel.keys[0] in own]
+
+
+def arranged(project: Project, job: str, section: str) -> list[Panel]:
+    return arrange(project.keys(job)).get(section, [])
+
+
+def as_bars(panels: Sequence[Panel]) -> list[Panel]:
+    """For runs that have one point, of which there is no curve."""
+    return [replace(panel, form="bars") for panel in panels]
+
+
+def behaviour(project: Project) -> list[Any]:
+    """What the policies do, as far as it was filmed and counted."""
+    made = [
+        wr.H1("Behaviour"),
+        wr.P(
+            "A score hides how it was earned. Success is counted per episode: at the goal at any step, long enough "
+            "(as DAPG counts), or at the last step. Where the returns lie in two heaps, episodes either succeed or "
+            "fail, and their mean describes none of them."
+        ),
+        grid(project, map(draw, arranged(project, TRAIN, "Behaviour"))),
+    ]
+    if again := arranged(project, EVALUATE, "Behaviour"):
+        made += [
+            wr.H2("Finished policies"),
+            wr.P("Episodes and films of recipes/evaluate.py."),
+            grid(project, map(draw, as_bars(again)), job=EVALUATE),
+        ]
+    return made
+
+
+def learning(project: Project) -> list[Any]:
+    """What the losses and their parts did, one algorithm at a time: losses of two algorithms have nothing in common."""
+    made = [
+        wr.H1("Learning"),
+        wr.P(
+            "Losses of different algorithms cannot be compared. What can go wrong shows in four places: Q values that "
+            "grow beyond any return in the data (overestimation); an advantage whose weights are all one (no "
+            "preference) or mostly clipped (a few transitions own the batch); a log-likelihood that rises without end "
+            "(the clone memorises); and a gradient norm that jumps."
+        ),
+    ]
+    for algorithm in project.algorithms:
+        own = project.where(algorithm_name=algorithm)
+        made += [
+            wr.H2(f"Learning: {algorithm}"),
+            grid(own, map(draw, arranged(own, TRAIN, "Learning")), group_by="dataset"),
+        ]
+    return made
+
+
+def data(project: Project) -> list[Any]:
+    """What was learned from."""
+    made = [
+        wr.H1("Data"),
+        wr.P(
+            "Offline, a policy can hardly be better than the best of what it saw. The returns of the dataset's "
+            "episodes say how much good there is to find; actions at their bounds say where a squashed Gaussian "
+            "will have trouble."
+        ),
+    ]
+    if shown := arranged(project, TRAIN, "Data"):
+        made += [grid(project, map(draw, shown), group_by="dataset")]
+    return [*made, *of_recipe(project, INSPECT, "inspect_dataset")]
+
+
+def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
+    """Tables and figures of a recipe that logs no training, where it was run."""
+    panels = [panel for section in arrange(project.keys(job)).values() for panel in section]
+    if not panels:
+        return []
+    return [wr.H2(f"Tables and figures of recipes/{recipe}.py"), grid(project, map(draw, panels), job=job)]
+
+
+def cost(project: Project) -> list[Any]:
+    """How long it took, and where the time went."""
+    return [
+        wr.H1("Speed and cost"),
+        wr.P(
+            "Updates per second count sampling and updating alone. The shares are of all five stages since the last "
+            "point; memory is the most that the process has held."
+        ),
+        grid(project, map(draw, arranged(project, TRAIN, "Speed"))),
+    ]
+
+
+def compared(project: Project) -> list[Any]:
+    """Runs side by side; what recipes/compare.py said, where it was run."""
+    made = [
+        wr.H1("Comparison"),
+        wr.P(
+            "Which settings go with a high score, each protocol by itself. Importance and correlation are those of a "
+            "random forest over the runs: with few of them, they are no more than a hint."
+        ),
+        grid(project, comparison(project, wr.Config)),
+    ]
+    if project.of(COMPARE):
+        made.append(wr.P("Where a table has two protocols, a row names its own; each figure is of one."))
+    return [*made, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
+
+
+def limits() -> list[Any]:
+    text = (
+        "A few seeds say little about the spread between seeds: read the intervals, not the means.",
+        "One evaluation has few episodes, and returns in two heaps: the score of one run is noisier than the band.",
+        "Scores of the two protocols come from the same rollouts and are still different scales.",
+    )
+    return [wr.H1("What these figures do not say"), wr.UnorderedList([*text])]
+
+
+def grid(
+    project: Project,
+    panels: Iterable[Any],
+    *,
+    job: str = TRAIN,
+    dataset: str | None = None,
+    group_by: str = "algorithm_name",
+) -> wr.PanelGrid:
+    """Panels, two beside each other, over a set of runs per algorithm; none where the runs say no algorithm.
+
+    Args:
+        dataset: only runs on this one.
+        group_by: a setting; the runs of a set that share it are one line.
+    """
+    placed = [*panels]
+    for index, panel in enumerate(placed):
+        panel.layout = wr.Layout(x=WIDTH * (index % 2), y=HEIGHT * (index // 2), w=WIDTH, h=HEIGHT)
+    filters = [expr.Metric("JobType") == job]
+    if dataset is not None:
+        filters.append(expr.Config("dataset") == dataset)
+        project = project.where(dataset=dataset)
+    where = {"entity": project.entity, "project": project.name} if project.entity else {}  # else asked of the server
+    if job not in (TRAIN, EVALUATE):
+        return wr.PanelGrid(runsets=[wr.Runset(name=job, filters=expr.And(*filters), **where)], panels=placed)
+    runsets = [
+        wr.Runset(
+            name=str(algorithm),
+            filters=expr.And(*filters, expr.Config("algorithm_name") == algorithm),
+            groupby=[f"config.{group_by}"],
+            pinned_columns=["run:displayName"],
+            **where,
+        )
+        for algorithm in project.values("algorithm_name", job)
+    ]
+    return wr.PanelGrid(runsets=runsets, panels=placed)

@@ -1,0 +1,147 @@
+"""The W&B workspace of a project, as ``wandb-workspaces`` describes it; made without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import wandb_workspaces.expr as expr
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+
+from recipes.reporting.results import D4RL, MINARI, RETURN, Protocol
+from recipes.tracking.panels import NUMBER, Panel, arrange
+from recipes.tracking.wandb_project import TRAIN, Project
+
+OPEN = ("Scores", "Behaviour")  # sections that are unfolded at first
+MAX_LINES = 100  # W&B draws ten of them if nothing is said
+LAST_OF = {"algorithm": "algorithm_name", "dataset": "dataset", "seed": "seed"}  # columns of the run table
+
+
+class Column(wr.ParallelCoordinatesPlotColumn):
+    """A setting as an axis. W&B's own class takes dots for nesting; the settings of a run are flat and have dots."""
+
+    def _to_model(self) -> Any:
+        column = super()._to_model()
+        if isinstance(self.metric, wr.Config):
+            column.accessor = f"config:{self.metric.name}.value"
+        return column
+
+
+def workspaces(project: Project) -> list[ws.Workspace]:
+    """A view of all tasks and, where there are several, one of each."""
+    each = project.datasets if len(project.datasets) > 1 else []
+    return [workspace(project, dataset) for dataset in (None, *each)]
+
+
+def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
+    """A view of the training runs: seeds of an algorithm on a task are one line, with a band of one standard error.
+
+    Args:
+        dataset: only runs on this one; None: all, a line per task and algorithm.
+    """
+    filters = [ws.Metric("JobType") == TRAIN]
+    grouping = [ws.Config("algorithm_name")]
+    if dataset is None:
+        grouping.insert(0, ws.Config("dataset"))
+    else:
+        filters.append(ws.Config("dataset") == dataset)
+        project = project.where(dataset=dataset)
+    keys = project.keys(TRAIN)
+    sections = [section(name, map(draw, panels)) for name, panels in arrange(keys).items()]
+    scored = [protocol for protocol in (D4RL, MINARI, RETURN) if last(protocol) in keys]
+    order = [ws.Ordering(ws.Summary(last(scored[0])), ascending=False)] if scored else []
+    return ws.Workspace(
+        entity=project.entity or "",
+        project=project.name,
+        name=f"Offline RL: {dataset or 'all tasks'}",
+        sections=[*sections, section("Compare", comparison(project, wr.Config))],
+        settings=ws.WorkspaceSettings(x_axis="train/step", max_runs=MAX_LINES, group_by_prefix="first"),
+        runset_settings=ws.RunsetSettings(
+            filters=expr.And(*filters),
+            groupby=grouping,
+            order=[*order, ws.Ordering(ws.Metric("CreatedTimestamp"), ascending=False)],
+            pinned_columns=pinned_columns(project),
+        ),
+    )
+
+
+def section(name: str, panels: Iterable[Any]) -> ws.Section:
+    return ws.Section(name=name, panels=[*panels], is_open=name in OPEN, pinned=name == "Scores")
+
+
+def last(protocol: Protocol) -> str:
+    """The key of the last evaluation's score."""
+    return protocol.key.replace("eval/", "final/")
+
+
+def pinned_columns(project: Project) -> list[str]:
+    """What identifies a run, then how it ended: the columns of the run table that are always seen."""
+    keys = project.keys(TRAIN)
+    scores = [last(protocol) for protocol in (D4RL, MINARI, RETURN)]
+    shown = [key for key in (*scores, "final/success", "time/updates_per_second") if key in keys]
+    settings = [f"config:{name}.value" for name in LAST_OF.values()]
+    return ["run:displayName", "run:state", *settings, *(f"summary:{key}" for key in shown)]
+
+
+def draw(panel: Panel) -> Any:
+    """W&B's panel for one of ours."""
+    if panel.kind == "table-file":
+        return wr.WeavePanelSummaryTable(table_name=panel.keys[0])
+    if panel.kind in ("video-file", "image-file", "images/separated"):
+        return wr.MediaBrowser(title=panel.title, media_keys=[*panel.keys], num_columns=len(panel.keys))
+    if panel.form == "bars" and panel.kind == NUMBER:
+        return bars(panel.title, *panel.keys, unit=panel.unit)
+    if panel.kind != NUMBER:  # histograms, of which there is no mean
+        return wr.LinePlot(title=panel.title, x=step_of(panel.keys[0]), y=[*panel.keys], title_x="gradient steps")
+    return wr.LinePlot(
+        title=panel.title,
+        x=step_of(panel.keys[0]),
+        y=[*panel.keys],
+        title_x="gradient steps",
+        title_y=panel.unit or None,
+        groupby_aggfunc="mean",  # over what the run table groups: the seeds
+        groupby_rangefunc=None if panel.form == "shares" else "stderr",
+        smoothing_type="none",
+        max_runs_to_show=MAX_LINES,
+        plot_type="stacked-area" if panel.form == "shares" else "line",
+    )
+
+
+def bars(title: str, *keys: str, unit: str = "") -> wr.BarPlot:
+    """Last values: a bar per line of the run table, the mean over its seeds with the standard error."""
+    return wr.BarPlot(
+        title=title,
+        metrics=[*keys],
+        title_x=unit or None,
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stderr",
+        max_runs_to_show=MAX_LINES,
+    )
+
+
+def step_of(key: str) -> str:
+    """The x-axis of a key."""
+    return f"{key.split('/')[0]}/step"
+
+
+def comparison(project: Project, setting: Callable[[str], Any]) -> list[Any]:
+    """Runs side by side, and what their scores hang on; each protocol has panels of its own.
+
+    Args:
+        setting: makes a metric of a setting's name.
+    """
+    keys = project.keys(TRAIN)
+    panels: list[Any] = [wr.RunComparer(diff_only="split")]
+    axes = [name for name in (*LAST_OF.values(), *project.varied()) if len(project.values(name)) > 1]
+    for protocol in (D4RL, MINARI, RETURN):
+        if last(protocol) not in keys or (protocol is RETURN and len(panels) > 1):
+            continue
+        columns = [Column(metric=setting(name)) for name in axes]
+        score = Column(metric=wr.SummaryMetric(last(protocol)), display_name=protocol.title)
+        title = f"{protocol.title} of the last evaluation"
+        panels.append(bars(title, last(protocol)))
+        if columns:
+            panels.append(wr.ParallelCoordinatesPlot(title=f"{protocol.title} by setting", columns=[*columns, score]))
+            panels.append(wr.ParameterImportancePlot(with_respect_to=last(protocol)))
+    return panels

@@ -1,0 +1,60 @@
+"""The sign of the palm-to-object distance in recorded rewards: found for both versions, and in no other reward."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents.data.reward_sign import COEFFICIENT, DistanceFit, _rotation, sign
+from agents.environments.adroit import ADROIT_TASKS, palm_to_object
+from agents.environments.environment import EvaluationEnv
+from agents.evaluation.result import Episode
+from agents.evaluation.rollouts import evaluate, random_policy
+
+TASKS = [task for task in ADROIT_TASKS.values() if task.hand is not None]
+
+
+@pytest.fixture(scope="module", params=TASKS, ids=lambda task: task.name)
+def recorded(request) -> tuple:
+    """Episodes of the installed version, which adds the distance."""
+    with EvaluationEnv(request.param.env_id) as env:
+        result = evaluate(random_policy(env), env, 2, record=True)
+    return request.param, result.episodes
+
+
+def fitted(task, episodes: tuple[Episode, ...], scale: float = 1.0, subtracted: float = 0.0) -> float:
+    fit = DistanceFit(task)
+    for episode in episodes:
+        distance = np.linalg.norm(palm_to_object(task, episode.observations[1:]), axis=1)
+        fit.add(episode.observations, scale * episode.rewards - subtracted * distance)
+    return fit.coefficient
+
+
+def test_the_installed_version_adds_the_distance(recorded) -> None:
+    assert fitted(*recorded) == pytest.approx(COEFFICIENT, abs=0.01)
+    assert sign(fitted(*recorded)) == 1
+
+
+def test_rewards_of_d4rl_subtract_it(recorded) -> None:
+    assert sign(fitted(*recorded, subtracted=0.2)) == -1
+
+
+def test_other_rewards_are_neither(recorded) -> None:
+    assert sign(fitted(*recorded, subtracted=0.1)) is None  # without the distance
+    assert sign(fitted(*recorded, scale=3.0)) is None
+
+
+def test_steps_that_are_not_finite_are_left_out(recorded) -> None:
+    task, (first, second) = recorded
+    broken = Episode(first.observations.copy(), first.actions, first.rewards.copy(), first.success)
+    broken.rewards[5] = np.nan
+    broken.observations[9, 3] = np.inf
+    with np.errstate(invalid="ignore"):
+        assert sign(fitted(task, (broken, second))) == 1
+
+
+def test_angles_become_the_matrix_of_gymnasium_robotics() -> None:
+    from gymnasium_robotics.utils.rotations import euler2mat
+
+    angles = np.random.default_rng(0).uniform(-3.0, 3.0, (20, 3))
+    np.testing.assert_allclose(_rotation(angles), euler2mat(angles), atol=1e-12)

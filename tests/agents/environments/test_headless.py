@@ -1,0 +1,47 @@
+"""Rendering without a display, and imports where ``MUJOCO_GL`` names a backend that does not work."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agents
+from agents.errors import AgentsError
+
+PACKAGE = Path(agents.__file__).parent
+# the package without its __init__, which would import all of TorchRL
+IMPORT = f"""
+import os, sys, types
+package = sys.modules["agents"] = types.ModuleType("agents")
+package.__path__ = [{str(PACKAGE)!r}]
+import agents.environments.headless, mujoco
+assert os.environ["MUJOCO_GL"] == "nonsense"
+print("imported")
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MUJOCO_GL": "nonsense"}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def test_mujoco_is_imported_though_the_variable_names_no_backend() -> None:
+    assert "invalid value for environment variable MUJOCO_GL" in run("import mujoco").stderr
+    assert run(IMPORT).stdout == "imported\n"
+
+
+def test_that_comes_before_anything_that_imports_torchrl() -> None:
+    _, first, *_ = ast.parse((PACKAGE / "__init__.py").read_text()).body
+    assert isinstance(first, ast.ImportFrom) and first.module == "agents.headless"
+
+
+def test_a_backend_that_does_not_work_is_one_line_that_says_what_to_install() -> None:
+    with pytest.raises(
+        AgentsError, match=r"no OpenGL backend works here \(tried nonsense\); unset MUJOCO_GL.*install one.*libosmesa6"
+    ):
+        agents.gl_backend("nonsense")

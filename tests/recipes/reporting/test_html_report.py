@@ -1,0 +1,95 @@
+"""The HTML file of results: whole by itself, and what the tables say."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+from recipes.reporting import html_report, results, tables
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1000).to_bytes(4, "big") + (500).to_bytes(4, "big")
+
+
+class Reader(HTMLParser):
+    """Collects the tables' cells, addresses, and whether every element is closed."""
+
+    EMPTY = ("meta", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.bold: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"td", "th"} & {*self.open}:
+            self.rows[-1][-1] += data
+        if "b" in self.open:
+            self.bold.append(data)
+
+
+def test_cells_are_shown_as_they_are_whatever_characters_they_have() -> None:
+    rows = [["a<b", "x&y"], ["<script>alert(1)</script>", html_report.Best('"1" ± 2')], ["", "3"]]
+    read = Reader(
+        html_report.document(
+            "Mine & <yours>",
+            [html_report.heading("1 < 2"), html_report.table(rows), html_report.paragraph("a `b<c` d", "about")],
+        )
+    )
+    assert read.rows == [[*map(str, row)] for row in rows] and read.bold == ['"1" ± 2']
+    assert read.open == [] and "Mine & <yours>" in read.text and "1 < 2" in read.text and "a b<c d" in read.text
+
+
+def test_an_image_is_in_the_page_itself(tmp_path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    text = html_report.image(tmp_path / "a.png", "what it shows")
+    (address,) = Reader(text).addresses
+    assert base64.b64decode(address.removeprefix("data:image/png;base64,")) == PNG
+    assert "width: 650px" in text and 'alt="what it shows"' in text
+
+
+def is_whole(text: str) -> bool:
+    """Whether a browser needs nothing else to show the page."""
+    read = Reader(text)
+    return all(address.startswith("data:") for address in read.addresses) and not re.search(r"@import|url\(|//", text)
+
+
+def test_a_page_that_needs_something_else_is_found() -> None:
+    assert is_whole(html_report.document("a", [html_report.table([["a"], ["b"]])]))
+    assert not is_whole('<img src="a.png">') and not is_whole('<script src="https://a.b/c.js"></script>')
+    assert not is_whole("<style>@import 'a'</style>") and not is_whole("<style>body { background: url(a.png) }</style>")
+
+
+def test_the_page_of_a_comparison_is_whole_and_has_the_tables_of_the_markdown(tmp_path) -> None:
+    curves = {
+        ("D4RL/pen/human-v2", name, seed): [{"step": 1.0, "eval/return": score, "eval/d4rl_score": score}]
+        for name, seed, score in (("iql", 0, 70.0), ("iql", 1, 74.0), ("bc", 0, 60.0), ("bc", 1, 50.0))
+    }
+    names = {"algorithms": ("iql", "bc"), "datasets": ["D4RL/pen/human-v2"], "seeds": (0, 1)}
+    made = results.sections(curves, {}, **names, baseline="bc", num_resamples=20)
+    (tmp_path / "curves_d4rl.png").write_bytes(PNG)
+    images = {"d4rl": ["curves_d4rl.png"]}
+    text = html_report.comparison(made, ["Made by `mine`."], images, tmp_path)
+    assert is_whole(text)
+    read = Reader(text)
+    assert read.bold == ["72.0 ± 2.0"] and len(read.addresses) == 1 and "Made by mine." in read.text
+    lines = [line for line in tables.to_markdown(made, [], images).splitlines() if line.startswith("| ")]
+    cells = [[cell.strip(" *") for cell in line[1:-1].split("|")] for line in lines if "---" not in line]
+    assert read.rows == cells

@@ -1,0 +1,190 @@
+"""The parts of a run: its logs on disk, signals, the stopwatch and the device."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import agents
+from agents.training import compilation, trace
+from recipes.runs import lifecycle, process
+from recipes.runs.folder import RunFolder
+from recipes.runs.metrics_log import CsvLog, read_csv
+from recipes.runs.process import Interrupt, Stopwatch
+from recipes.runs.speed import speed_up
+from recipes.settings.schema import TrainConfig
+
+
+def test_a_log_has_a_row_per_step(tmp_path) -> None:
+    log = CsvLog(tmp_path / "log.csv")
+    assert (tmp_path / "log.csv").read_text() == ""
+    log.write(5, {"a": 0.1, "b": 2})
+    log.write(10, {"b": 1e-300, "a": 3})
+    assert (tmp_path / "log.csv").read_text() == "step,a,b\n5,0.1,2\n10,3,1e-300\n"
+
+
+@pytest.mark.parametrize("torn", ["", "1", "15,7", "15,7,8"])  # "1": of 15
+def test_a_log_goes_on_after_its_last_whole_row_of_a_saved_step(torn, tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,a,b\n5,0.10,2\n10,3,4\n12,5,6\n" + torn)
+    log = CsvLog(path, last_step=10)
+    assert path.read_text() == "step,a,b\n5,0.10,2\n10,3,4\n"  # as they were written
+    log.write(12, {"a": 5, "b": 6})
+    assert [row["step"] for row in read_csv(path)] == ["5", "10", "12"]
+
+
+def test_a_row_may_bring_another_column_or_lack_one(tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,a\n5,0.10\n10,3\n")
+    log = CsvLog(path, last_step=10)
+    log.write(15, {"a": 1, "b": 2})
+    assert path.read_text() == "step,a,b\n5,0.10,\n10,3,\n15,1,2\n"
+    log.write(20, {"a": 1})
+    log.write(25, {"b": 2, "c": 3, "a": 1})
+    assert path.read_text() == "step,a,b,c\n5,0.10,,\n10,3,,\n15,1,2,\n20,1,,\n25,1,2,3\n"
+
+
+@pytest.mark.parametrize("text", ["", "step", "step,a,b\n", "step,a,b\n5,1"])
+def test_a_log_without_a_whole_row_begins_anew(text, tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    assert read_csv(path) == []
+    CsvLog(path, last_step=5).write(6, {"c": 1})
+    assert path.read_text() == "step,c\n6,1\n"
+
+
+def test_the_first_signal_is_noted_and_the_second_one_stops() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupt() as interrupt:
+        assert interrupt.signal is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (interrupt.signal, interrupt.exit_code) == (signal.SIGTERM, 143)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_stopwatch_adds_up_per_stage_and_starts_again_when_read(monkeypatch) -> None:
+    now = iter([0.0, 1.0, 5.0, 7.0, 10.0, 10.5])
+    monkeypatch.setattr(process.time, "perf_counter", lambda: next(now))
+    clock = Stopwatch("update", "evaluation")
+    for stage in ("update", "evaluation", "update"):
+        with clock(stage):
+            pass
+    assert clock.read() == {"update": 1.5, "evaluation": 2.0}
+    assert clock.read() == {"update": 0.0, "evaluation": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "num_devices", "device"),
+    [("auto", 0, "cpu"), ("auto", 1, "cuda"), ("cpu", 1, "cpu"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_a_device_is_the_one_named_or_cuda_where_there_is_one(name, num_devices, device, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: num_devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_devices)
+    assert process.resolve_device(name) == torch.device(device)
+
+
+@pytest.mark.parametrize(("name", "num_devices"), [("cuda", 0), ("cuda:1", 1), ("tpu", 1), ("mps", 1), ("", 1)])
+def test_a_device_that_is_not_there_is_refused(name, num_devices, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_devices)
+    with pytest.raises(agents.ConfigError, match="cpu"):
+        process.resolve_device(name)
+
+
+def test_information_is_added_to_what_is_known(tmp_path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.add_info(algorithm="iql")
+    folder.add_info(wandb_id="abc")
+    assert folder.info == {"algorithm": "iql", "wandb_id": "abc"}
+    assert [path.name for path in Path(folder.path).iterdir()] == ["run.json"]
+
+
+def test_a_run_has_one_process_at_a_time(tmp_path) -> None:
+    folder = RunFolder(tmp_path)
+    lock = lifecycle.claim(folder)
+    with pytest.raises(agents.ConfigError, match=r"another process is at work in .*; wait for it, or stop it first"):
+        lifecycle.claim(RunFolder(tmp_path))
+    lock.release()
+    lifecycle.claim(folder).release()
+
+
+def test_a_run_whose_overwriting_was_killed_comes_back(tmp_path) -> None:
+    (tmp_path / ".run.overwritten").mkdir()
+    (tmp_path / ".run.overwritten" / "config.yaml").write_text("old")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("begun")
+    lifecycle._undo_overwrite(RunFolder(tmp_path / "run"))
+    assert (tmp_path / "run" / "config.yaml").read_text() == "old"
+    assert not (tmp_path / ".run.overwritten").exists()
+
+
+def test_garbage_in_a_log_is_not_a_row(tmp_path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,a\n5,1\nstep,a\n10,2\n,3\n")
+    assert [row["step"] for row in read_csv(path, 10)] == ["5", "10"]
+    path.write_text("garbage\nmore\n")
+    assert read_csv(path, 10) == []
+
+
+# How updates are computed ---------------------------------------------------------------------------------------------
+
+
+def speed(agent, batch, capsys, *, before: dict[str, str], **settings: str) -> tuple[dict[str, str], str]:
+    """What was chosen, and what was said about it."""
+    precision = torch.get_float32_matmul_precision()
+    try:
+        chosen = speed_up(agent, batch, TrainConfig(**settings), before=before)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    said = capsys.readouterr()
+    return chosen, said.out + said.err
+
+
+def test_a_resumed_run_computes_as_before(specs, batch, capsys) -> None:
+    agent = agents.BCConfig().build(specs)
+    before = {"compile": "trace", "matmul_precision": "high"}
+    chosen, said = speed(agent, batch, capsys, before=before)
+    assert chosen == before
+    assert said == "compile=trace, float32, matmul_precision=high\n"
+    chosen, _ = speed(agent, batch, capsys, before=before, compile="off", matmul_precision="highest")
+    assert chosen == {"compile": "off", "matmul_precision": "highest"}
+
+
+def test_what_is_chosen_is_what_is_measured_to_be_fastest(specs, batch, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(trace.Trace, "compile", lambda self, batch: self)
+    monkeypatch.setattr(compilation, "_milliseconds", lambda functions, batch: dict(zip(functions, (3.0, 1.0, 2.0))))
+    chosen, said = speed(agents.BCConfig().build(specs), batch, capsys, before={}, matmul_precision="highest")
+    assert chosen == {"compile": "trace", "matmul_precision": "highest"}
+    assert said.startswith("compile=trace (off 3.0 ms, trace 1.0 ms, inductor 2.0 ms), float32")
+
+
+def test_a_way_that_is_gone_is_replaced_with_a_warning_unless_it_was_asked_for(
+    specs, batch, capsys, monkeypatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(trace.Trace, "compile", missing)
+    agent = agents.BCConfig().build(specs)
+    chosen, said = speed(agent, batch, capsys, before={"compile": "inductor", "matmul_precision": "highest"})
+    assert chosen["compile"] in ("off", "trace")
+    assert "warning: compile=inductor cannot be had here" in said and "other rounding" in said
+    with pytest.raises(agents.ConfigError, match="no C"):
+        speed(agent, batch, capsys, before={}, compile="inductor")
+
+
+def test_a_stage_inside_another_stops_the_outer(monkeypatch) -> None:
+    times = iter(range(100))
+    monkeypatch.setattr(process.time, "perf_counter", lambda: float(next(times)))
+    clock = Stopwatch("outer", "inner")
+    inner = clock.timed("inner", lambda: "result")
+    with clock("outer"):  # at 0
+        assert inner() == "result"  # from 1 to 2
+        inner()  # from 3 to 4
+    assert clock.read() == {"outer": 3.0, "inner": 2.0}  # until 5
+    assert clock.read() == {"outer": 0.0, "inner": 0.0}

@@ -1,0 +1,140 @@
+"""What a person sees at the end: the table and the plots."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import agents
+from agents.environments.adroit import ADROIT_TASKS
+from recipes.reporting import images
+from recipes.runs import console, plots
+from recipes.runs.folder import RunFolder
+
+
+def result(
+    returns: list[float], *, adroit: bool = False, reference: agents.Reference | None = None
+) -> agents.EvalResult:
+    values = np.array(returns)
+    solved = np.arange(len(values)) % 2 == 0
+    return agents.EvalResult(
+        returns=values,
+        lengths=np.full(len(values), 200),
+        success=solved if adroit else None,
+        success_held=solved if adroit else None,
+        success_last=solved if adroit else None,
+        d4rl_returns=values / 2 if adroit else None,
+        task=ADROIT_TASKS["pen"] if adroit else None,
+        reference=reference,
+        episodes=None,
+    )
+
+
+PEN = result([6000.0, 4000.0], adroit=True, reference=agents.Reference(0.0, 10000.0))
+PLAIN = result([-100.0, -300.0])
+
+
+def test_the_shortest_word_is_the_d4rl_score_else_minaris_else_the_return() -> None:
+    assert console.score(PEN) == f"d4rl score {PEN.d4rl_scores.mean():.1f}"
+    assert console.score(result([50.0], reference=agents.Reference(0.0, 100.0))) == "minari score 50.0"
+    assert console.score(PLAIN) == "return -200.0"
+
+
+def test_the_headline_leaves_out_what_is_not_known() -> None:
+    assert console.headline(PEN) == f"return 5000 ± 1000, {console.score(PEN)}, success 50 %"
+    sparse = dataclasses.replace(PLAIN, returns=np.array([0.0, 0.0, 0.0, 1.0]))
+    assert console.headline(sparse) == "return 0.250 ± 0.433"
+    assert console.headline(PLAIN) == "return -200 ± 100"
+
+
+def test_the_table_is_aligned_and_has_a_row_for_the_dataset() -> None:
+    dataset = agents.load_dataset("test/pendulum-v0")
+    lines = console.table({"iql": PEN, "absent": None, "random policy": PLAIN}, dataset).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    header, rule, iql, random, data = (line.split("  ") for line in lines)
+    assert [cell.strip() for cell in header if cell.strip()] == [*console.COLUMNS]
+    assert set("".join(rule)) == {"-"}
+    score = f"{PEN.d4rl_scores.mean():.1f}"
+    assert [cell.strip() for cell in iql if cell.strip()] == ["iql", "2", "5000 ± 1000", score, "50.0", "50 %"]
+    assert [cell.strip() for cell in random if cell.strip()] == ["random policy", "2", "-200 ± 100", "-", "-", "-"]
+    returns = dataset.statistics.horizon_returns
+    minari = dataset.reference.score(returns)
+    spread = f"{returns.mean():.0f} ± {returns.std():.0f}"
+    assert [cell.strip() for cell in data if cell.strip()] == [
+        *("mean of the dataset", "8", spread, "-", f"{minari.mean():.1f}", "-")
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path)
+    folder.evaluations_file.write_text("step,eval/return,eval/return_std\n10,-150.0,20.0\n20,-120.0,10.0\n")
+    return folder
+
+
+def drawn(path: Path) -> bool:
+    image = imread(path)
+    return image.shape[2] in (3, 4) and len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
+
+
+def test_the_plot_shows_the_evaluations_beside_random_policy_and_dataset(folder, monkeypatch) -> None:
+    axes = []
+    subplots = images.plt.subplots
+
+    def kept(**options):
+        axes.append(subplots(**options))
+        return axes[-1]
+
+    monkeypatch.setattr(images.plt, "subplots", kept)
+    dataset = agents.load_dataset("test/pendulum-v0")
+    plots.Plots(folder, "iql", dataset, PLAIN).draw()
+    assert drawn(folder.plot_file)
+    lines = {line.get_label(): line for line in axes[0][1].lines}
+    assert [*lines["iql"].get_xdata()] == [10, 20] and [*lines["iql"].get_ydata()] == [-150.0, -120.0]
+    assert {*lines["random policy"].get_ydata()} == {-200.0}
+    assert {*lines["mean of the dataset"].get_ydata()} == {dataset.statistics.horizon_returns.mean()}
+    assert axes[0][1].get_xlabel() == "gradient steps" and "2 episodes" in axes[0][1].get_ylabel()
+
+
+def test_the_page_of_training_has_a_curve_for_each_key_of_the_update_and_one_for_the_speed(folder, monkeypatch) -> None:
+    folder.metrics_file.write_text(
+        "step,train/loss_actor,train/qvalue,time/updates_per_second,time/sample_share\n5,1.0,nan,9.5,0.1\n10,0.5,2.0,9.0,0.1\n15,0.4,,9.0,0.1\n"
+    )
+    drawing, figures = images.plt.subplots, []
+    monkeypatch.setattr(images.plt, "subplots", lambda *args, **kw: figures.append(drawing(*args, **kw)) or figures[-1])
+    plots.Plots(folder, "iql", agents.load_dataset("test/pendulum-v0"), None).draw()  # also without evaluations
+    assert drawn(folder.training_plot_file) and not folder.plot_file.exists()
+    ((figure, _),) = figures
+    curves = {axes.get_title(): [*axes.lines[0].get_ydata()] for axes in figure.axes if axes.get_visible()}
+    assert [*curves] == ["train/loss_actor", "train/qvalue", "time/updates_per_second"]
+    assert curves["train/loss_actor"] == [1.0, 0.5, 0.4] and curves["time/updates_per_second"] == [9.5, 9.0, 9.0]
+
+
+def test_the_plot_is_not_drawn_again_at_once_unless_asked_to(folder, monkeypatch) -> None:
+    now = iter([0.0, 10.0, 70.0, 71.0])
+    monkeypatch.setattr(plots.time, "monotonic", lambda: next(now))
+    plot = plots.Plots(folder, "iql", agents.load_dataset("test/pendulum-v0"), PLAIN)
+    times = []
+    monkeypatch.setattr(plots, "write_atomically", lambda path, payload: times.append(path))
+    for wait in (60.0, 60.0, 60.0, 0.0):
+        plot.draw(at_most_every=wait)
+    assert times == [folder.plot_file] * 3
+
+
+def test_without_evaluations_there_is_no_plot(folder) -> None:
+    dataset = agents.load_dataset("test/pendulum-v0")
+    plots.Plots(folder, "iql", dataset, None).draw()
+    folder.evaluations_file.write_text("")
+    plots.Plots(folder, "iql", dataset, PLAIN).draw()
+    assert not folder.plot_file.exists()
+
+
+def test_the_episodes_of_two_policies_are_one_plot(tmp_path) -> None:
+    plots.plot_episodes(tmp_path / "returns.png", {"iql": PEN, "random policy": PLAIN}, title="pen")
+    assert drawn(tmp_path / "returns.png")
+    plots.plot_episodes(tmp_path / "same.png", {"iql": result([1.0]), "random policy": result([1.0])}, title="pen")
+    assert drawn(tmp_path / "same.png")
