@@ -168,7 +168,8 @@ def test_where_nothing_renders_training_does_not_begin(train, tmp_path) -> None:
 
 
 def test_a_film_that_fails_later_ends_no_training(train, tmp_path) -> None:
-    lost = f"{PAINTED}\nimport agents\nfrom recipes.runs import videos\ndef film(*_, **__): raise agents.AgentsError('lost')\nvideos.film = film"
+    lost = "import agents\nfrom recipes.runs import videos\ndef film(*_, **__): raise agents.AgentsError('lost')\n"
+    lost = f"{PAINTED}\n{lost}videos.film = film"
     done = train(*FILMED, before=lost)
     assert done.code == 0 and "warning: no videos of step 20: lost" in done.err
     with open(tmp_path / RUN / "evaluations.csv") as file:
