@@ -19,7 +19,7 @@ from agents.data.specs import Specs
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.networks.policies import deterministic_policy
 from agents.objectives import AWACLoss
-from agents.objectives.awac import check_settings as check_loss_settings
+from agents.objectives.settings import check_awac as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
 from agents.training.agent import check_settings as check_agent_settings

@@ -19,7 +19,7 @@ from agents.data.specs import Specs
 from agents.networks.configs import CategoricalActorConfig, QValueConfig, ValueConfig
 from agents.networks.policies import greedy_policy
 from agents.objectives import IQLLoss
-from agents.objectives.iql import check_settings as check_loss_settings
+from agents.objectives.settings import check_iql as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
 from agents.training.agent import check_settings as check_agent_settings

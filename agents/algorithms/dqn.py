@@ -15,7 +15,7 @@ from agents.data.specs import Specs
 from agents.networks.configs import QValueConfig
 from agents.networks.policies import greedy_policy
 from agents.objectives import DQNLoss
-from agents.objectives.dqn import check_settings as check_loss_settings
+from agents.objectives.settings import check_dqn as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
 from agents.training.agent import check_settings as check_agent_settings

@@ -21,7 +21,7 @@ from agents.networks.bounds import default_target_entropy
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.networks.policies import deterministic_policy
 from agents.objectives import EDACLoss
-from agents.objectives.edac import check_settings as check_loss_settings
+from agents.objectives.settings import check_edac as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
 from agents.training.agent import check_settings as check_agent_settings

@@ -22,8 +22,8 @@ from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.networks.policies import deterministic_policy
 from agents.networks.search import searching_policy
 from agents.objectives import IQLLoss
-from agents.objectives.iql import check_settings as check_loss_settings
 from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
+from agents.objectives.settings import check_iql as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
 from agents.training.agent import check_settings as check_agent_settings

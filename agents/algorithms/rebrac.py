@@ -19,7 +19,7 @@ from agents.data.specs import Specs
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.networks.policies import deterministic_policy
 from agents.objectives import ReBRACLoss
-from agents.objectives.rebrac import check_settings as check_loss_settings
+from agents.objectives.settings import check_rebrac as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
 from agents.training.agent import check_settings as check_agent_settings

@@ -5,7 +5,6 @@ Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +16,9 @@ from torch.distributions import Distribution
 from torchrl.data import Bounded
 from torchrl.objectives import LossModule
 
-from agents.errors import require
 from agents.objectives.calls import bellman_target, distribution, output
 from agents.objectives.iql import advantage_weight
+from agents.objectives.settings import check_awac
 
 
 class AWACLoss(LossModule):
@@ -89,7 +88,7 @@ class AWACLoss(LossModule):
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
     ) -> None:
-        check_settings(temperature=temperature, gamma=gamma, advantage_clip=advantage_clip)
+        check_awac(temperature=temperature, gamma=gamma, advantage_clip=advantage_clip)
         super().__init__()
         self.temperature = temperature
         self.gamma = gamma
@@ -152,15 +151,3 @@ class AWACLoss(LossModule):
         keys = self.tensor_keys
         with params.to_module(self.qvalue_network):
             return output(self.qvalue_network, tensordict, keys.state_action_value, {keys.action: action})
-
-
-def check_settings(*, temperature: float, gamma: float, advantage_clip: float | None) -> None:
-    """Refuse settings of :class:`AWACLoss` that are out of range.
-
-    Raises:
-        ConfigError: naming the setting, its range and the value.
-    """
-    require(0.0 <= temperature < math.inf, "temperature", "be at least 0", temperature)
-    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
-    positive = advantage_clip is None or advantage_clip > 0.0
-    require(positive, "advantage_clip", "be positive or null", advantage_clip)

@@ -6,7 +6,6 @@ Shapes: ``B`` batch, ``N`` critics, ``A`` actions. Values are in units of (scale
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +16,9 @@ from torch import Tensor
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
-from agents.errors import require, require_choice
 from agents.networks.critics import chosen_action_value
 from agents.objectives.calls import bellman_target, output
-from agents.objectives.iql import QVALUE_LOSSES
+from agents.objectives.settings import check_dqn
 
 
 def conservative_gap(action_value: Tensor, qvalues: Tensor) -> Tensor:
@@ -91,7 +89,7 @@ class DQNLoss(LossModule):
         gamma: float = 0.99,
         cql_alpha: float | None = None,
     ) -> None:
-        check_settings(loss_function=loss_function, gamma=gamma, cql_alpha=cql_alpha)
+        check_dqn(loss_function=loss_function, gamma=gamma, cql_alpha=cql_alpha)
         super().__init__()
         self.loss_function = loss_function
         self.gamma = gamma
@@ -144,14 +142,3 @@ def _statistics(action_value: Tensor, qvalues: Tensor, action: Tensor) -> dict[s
         "qvalue_greedy": best_value.mean(),
         "greedy_share": (best_action == action).float().mean(),
     }
-
-
-def check_settings(*, loss_function: str, gamma: float, cql_alpha: float | None = None) -> None:
-    """Refuse settings of :class:`DQNLoss` that are out of range.
-
-    Raises:
-        ConfigError: naming the setting, its range and the value.
-    """
-    require_choice("loss_function", loss_function, QVALUE_LOSSES)
-    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
-    require(cql_alpha is None or 0.0 <= cql_alpha < math.inf, "alpha", "be at least 0", cql_alpha)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchrl.modules.distributions.utils import rsample_and_log_prob
 from torchrl.objectives import LossModule
 
-from agents.errors import require
+from agents.objectives.settings import check_edac
 
 
 def gradient_similarity(gradients: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class EDACLoss(LossModule):
         gamma: float = 0.99,
         alpha_init: float = 1.0,
     ) -> None:
-        check_settings(eta=eta, gamma=gamma, alpha_init=alpha_init)
+        check_edac(eta=eta, gamma=gamma, alpha_init=alpha_init)
         super().__init__()
         self.target_entropy = target_entropy
         self.eta = eta
@@ -170,14 +170,3 @@ class EDACLoss(LossModule):
         # a truncated episode goes on in truth: only termination ends the sum of rewards
         bootstrap = ~following.get(self.tensor_keys.terminated).bool().squeeze(-1)
         return reward + self.gamma * bootstrap * next_value
-
-
-def check_settings(*, eta: float, gamma: float, alpha_init: float) -> None:
-    """Refuse settings of :class:`EDACLoss` that are out of range.
-
-    Raises:
-        ConfigError: naming the setting, its range and the value.
-    """
-    require(0.0 <= eta < math.inf, "eta", "be at least 0", eta)
-    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
-    require(0.0 < alpha_init < math.inf, "alpha_init", "be positive", alpha_init)

@@ -5,7 +5,6 @@ Shapes: ``B`` batch, ``N`` critics. Values are in units of (scaled) discounted r
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +16,9 @@ from torch.distributions import Distribution
 from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
-from agents.errors import require, require_choice
+from agents.errors import require
 from agents.objectives.calls import bellman_target, distribution, output
-
-QVALUE_LOSSES = ("l1", "l2", "smooth_l1")
+from agents.objectives.settings import check_iql
 
 
 def expectile_loss(residual: Tensor, expectile: float | Tensor) -> Tensor:
@@ -150,7 +148,7 @@ class IQLLoss(LossModule):
         advantage_clip: float | None = 100.0,
         bc_weight: float | None = None,
     ) -> None:
-        check_settings(
+        check_iql(
             loss_function=loss_function,
             temperature=temperature,
             expectile=0.5 if isinstance(expectile, nn.Module) else expectile,  # which has checked its own
@@ -266,26 +264,3 @@ class IQLLoss(LossModule):
             "state_value": value.detach().mean(),
             "advantage": advantage.mean(),
         }
-
-
-def check_settings(
-    *,
-    loss_function: str,
-    temperature: float,
-    expectile: float,
-    gamma: float,
-    advantage_clip: float | None,
-    bc_weight: float | None = None,
-) -> None:
-    """Refuse settings of :class:`IQLLoss` that are out of range.
-
-    Raises:
-        ConfigError: naming the setting, its range and the value.
-    """
-    require_choice("loss_function", loss_function, QVALUE_LOSSES)
-    require(0.0 <= temperature < math.inf, "temperature", "be at least 0", temperature)
-    require(0.0 < expectile < 1.0, "expectile", "lie in (0, 1)", expectile)
-    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
-    positive = advantage_clip is None or advantage_clip > 0.0
-    require(positive, "advantage_clip", "be positive or null", advantage_clip)
-    require(bc_weight is None or 0.0 <= bc_weight < math.inf, "bc_weight", "be at least 0 or null", bc_weight)

@@ -5,7 +5,6 @@ Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor
 from torchrl.data import Bounded
 from torchrl.objectives import LossModule
 
-from agents.errors import ConfigError, require
+from agents.errors import ConfigError
 from agents.networks.bounds import center_and_half_range, divisor
 from agents.objectives.calls import bellman_target, output
+from agents.objectives.settings import check_rebrac
 
 
 class ReBRACLoss(LossModule):
@@ -86,7 +86,7 @@ class ReBRACLoss(LossModule):
         noise_clip: float = 0.5,
         gamma: float = 0.99,
     ) -> None:
-        check_settings(
+        check_rebrac(
             actor_penalty=actor_penalty,
             critic_penalty=critic_penalty,
             policy_noise=policy_noise,
@@ -164,18 +164,3 @@ class ReBRACLoss(LossModule):
         keys = self.tensor_keys
         with params.to_module(self.qvalue_network):
             return output(self.qvalue_network, tensordict, keys.state_action_value, {keys.action: action})
-
-
-def check_settings(
-    *, actor_penalty: float, critic_penalty: float, policy_noise: float, noise_clip: float, gamma: float
-) -> None:
-    """Refuse settings of :class:`ReBRACLoss` that are out of range.
-
-    Raises:
-        ConfigError: naming the setting, its range and the value.
-    """
-    require(0.0 <= actor_penalty < math.inf, "actor_penalty", "be at least 0", actor_penalty)
-    require(0.0 <= critic_penalty < math.inf, "critic_penalty", "be at least 0", critic_penalty)
-    require(0.0 <= policy_noise < math.inf, "policy_noise", "be at least 0", policy_noise)
-    require(0.0 <= noise_clip < math.inf, "noise_clip", "be at least 0", noise_clip)
-    require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from agents.errors import require
+from agents.objectives.settings import check_adaptive_expectile, check_linear_expectile
 
 ADAPTIVE_RANGE = (0.5, 0.99)  # from the mean of Q to where its largest values own the loss
 
@@ -25,8 +25,7 @@ class LinearExpectile(nn.Module):
 
     def __init__(self, initial: float, final: float, num_steps: int) -> None:
         super().__init__()
-        require(0.0 < final < 1.0, "final", "lie in (0, 1)", final)
-        require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
+        check_linear_expectile(final, num_steps)
         self.initial, self.final, self.num_steps = initial, final, num_steps
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
 
@@ -56,8 +55,7 @@ class AdaptiveExpectile(nn.Module):
 
     def __init__(self, initial: float, positive_share: float, rate: float) -> None:
         super().__init__()
-        require(0.0 < positive_share < 1.0, "positive_share", "lie in (0, 1)", positive_share)
-        require(0.0 < rate < 1.0, "rate", "lie in (0, 1)", rate)
+        check_adaptive_expectile(positive_share, rate)
         self.positive_share, self.rate = positive_share, rate
         self.register_buffer("expectile", torch.tensor(initial))
 
