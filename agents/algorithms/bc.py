@@ -16,7 +16,8 @@ from agents.data.specs import Specs
 from agents.networks.configs import ActorConfig
 from agents.networks.policies import deterministic_policy
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent, check_settings
+from agents.training.agent import Agent
+from agents.training.settings import check_update as check_settings
 
 
 @dataclass

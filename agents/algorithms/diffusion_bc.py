@@ -18,7 +18,8 @@ from agents.data.specs import Specs
 from agents.networks.configs import DiffusionActorConfig
 from agents.networks.diffusion import diffusion_policy
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent, check_settings
+from agents.training.agent import Agent
+from agents.training.settings import check_update as check_settings
 
 
 @dataclass

@@ -18,7 +18,7 @@ from agents.objectives import DQNLoss
 from agents.objectives.settings import check_dqn as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
-from agents.training.agent import check_settings as check_agent_settings
+from agents.training.settings import check_update as check_agent_settings
 
 
 @dataclass

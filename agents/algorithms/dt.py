@@ -20,7 +20,8 @@ from agents.networks.configs import TransformerConfig
 from agents.networks.transformer import INPUTS, DecisionTransformer, return_conditioned_policy
 from agents.objectives import DTLoss
 from agents.training.adam import WarmUpAdamConfig
-from agents.training.agent import Agent, check_settings
+from agents.training.agent import Agent
+from agents.training.settings import check_update as check_settings
 
 
 @dataclass

@@ -26,7 +26,7 @@ from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
 from agents.objectives.settings import check_iql as check_loss_settings
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
-from agents.training.agent import check_settings as check_agent_settings
+from agents.training.settings import check_update as check_agent_settings
 
 EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")
 SCHEDULES = ("constant", "linear", "adaptive")

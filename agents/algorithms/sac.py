@@ -27,7 +27,7 @@ from agents.networks.critics import separate_critics
 from agents.networks.policies import deterministic_policy
 from agents.training.adam import AdamConfig
 from agents.training.agent import Agent
-from agents.training.agent import check_settings as check_agent_settings
+from agents.training.settings import check_update as check_agent_settings
 
 
 @dataclass

@@ -18,10 +18,11 @@ from torchrl.objectives import LossModule, SoftUpdate
 
 from agents.data.dataset import DEFAULT_KEYS
 from agents.data.storage import OPTIONAL_KEYS
-from agents.errors import ConfigError, NonFiniteLossError, require
+from agents.errors import ConfigError, NonFiniteLossError
 from agents.training.adam import AdamConfig
 from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.fused_adam import FusedAdam
+from agents.training.settings import check_update
 from agents.training.trace import Gradients, Losses
 
 
@@ -57,7 +58,7 @@ class Agent:
         best_episodes: float | None = None,
         context_length: int | None = None,
     ) -> None:
-        check_settings(target_tau=target_tau, target_every=target_every, max_grad_norm=max_grad_norm)
+        check_update(target_tau=target_tau, target_every=target_every, max_grad_norm=max_grad_norm)
         self.loss_module = loss_module
         self.policy = policy
         self.max_grad_norm = max_grad_norm
@@ -220,19 +221,6 @@ class Agent:
         missing = [n for n, p in self.loss_module.named_parameters() if p.requires_grad and id(p) not in owned]
         if missing:
             raise ConfigError(f"no optimizer trains {', '.join(missing)}: put each parameter of the loss into a group")
-
-
-def check_settings(
-    *, target_tau: float | None = None, target_every: int = 1, max_grad_norm: float | None = None
-) -> None:
-    """Refuse settings of :class:`Agent` that are out of range.
-
-    Raises:
-        ConfigError: naming the setting, its range and the value.
-    """
-    require(target_tau is None or 0.0 < target_tau <= 1.0, "target_tau", "lie in (0, 1]", target_tau)
-    require(target_every >= 1, "target_every", "be at least 1", target_every)
-    require(max_grad_norm is None or max_grad_norm > 0.0, "max_grad_norm", "be positive or null", max_grad_norm)
 
 
 class ForeachSoftUpdate(SoftUpdate):

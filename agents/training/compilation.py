@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError, require_choice
+from agents.training.settings import MODES
 from agents.training.trace import Function, Gradients, Losses, Trace, leaves
-
-MODES = ("auto", "off", "trace", "inductor")
 
 
 class LossAndGradients:

@@ -8,8 +8,7 @@ import time
 import torch
 
 from agents.errors import require_choice
-
-MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
+from agents.training.settings import MATMUL_PRECISIONS
 
 
 def choose_matmul_precision(precision: str, device: torch.device) -> str:

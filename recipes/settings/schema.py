@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from agents.errors import ConfigError, require, require_choice
-from agents.training import compilation, precision
+from agents.training.settings import MATMUL_PRECISIONS, MODES
 
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
@@ -87,9 +87,9 @@ class TrainConfig:
             require(value is None or value >= 1, name, "be at least 1", value)
         require_seed("seed", self.seed)
         require_choice("storage", self.storage, STORAGES)
-        require_choice("compile", self.compile, compilation.MODES)
+        require_choice("compile", self.compile, MODES)
         require_choice("precision", self.precision, PRECISIONS)
-        require_choice("matmul_precision", self.matmul_precision, precision.MATMUL_PRECISIONS)
+        require_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
         require_choice("logger", self.logger, LOGGERS)
 
 
