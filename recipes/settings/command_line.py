@@ -6,10 +6,12 @@ import contextlib
 import errno
 import functools
 import os
+import shlex
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -100,6 +102,30 @@ def build(cfg: DictConfig, recipe: str) -> Any:
     """The recipe's config dataclass, checked: first the run's settings, from which the algorithm's may be derived."""
     RECIPES[recipe](**{name: cfg[name] for name in cfg if name != "algorithm"})
     return OmegaConf.to_object(cfg)
+
+
+def invocation() -> str:
+    """The call of this process as typed, without its settings: ``offline-agents train``, ``python my_script.py``."""
+    command, name = sys.argv[0], module_name()
+    if command.startswith("offline-agents "):  # as recipes/__main__.py has it
+        return command
+    return f"python -m {name}" if name else f"python {shlex.quote(command)}"
+
+
+def user_script() -> tuple[str, ...]:
+    """Arguments of Python that start the user's own script, which may know more algorithms; none where a recipe runs."""
+    script, name = Path(sys.argv[0]).resolve(), module_name()
+    if not script.is_file() or script.is_relative_to(Path(CONF).parent):
+        return ()
+    return ("-m", name) if name else (str(script),)
+
+
+def module_name() -> str | None:
+    """The module that ``python -m`` has started; None where a script was."""
+    main = sys.modules["__main__"]
+    if main.__spec__ is None or getattr(main, "__file__", None) != sys.argv[0]:
+        return None
+    return main.__spec__.name.removesuffix(".__main__")
 
 
 def _check_argument(argument: str, recipe: str) -> None:
