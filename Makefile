@@ -2,26 +2,33 @@
 
 PYTHON = python3 python3.13 python3.12 python3.11 python3.10 python
 ARGS =
+comma = ,
 
 usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 14))
 # An editable install points at this folder: a checkout that was moved or copied installs itself again.
 installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 
 .NOTPARALLEL:
-.PHONY: help env train test clean
+.PHONY: help env train check test clean
 
 help:
 	@echo "make train             train IQL on the built-in pen dataset; a table and a plot at the end"
 	@echo "make train ARGS='...'  the same with settings, as in ARGS='dataset=demo/hammer/mixed-v0 seed=1'"
+	@echo "make check             ruff and pyright: style, format and types"
 	@echo "make test              run the tests, a process per core; ARGS='-k iql' goes to pytest"
-	@echo "make env               only make .venv and install the project (train and test do so when needed)"
+	@echo "make env               only make .venv and install the project (the others do so when needed)"
 	@echo "make clean             remove .venv, so that the next command installs afresh"
 	@echo "PYTHON=python3.12      after any of them: the Python that .venv is made with"
 
 env: $(installed)
 
 train: $(installed)
-	.venv/bin/python recipes/train.py $(ARGS)
+	.venv/bin/offline-agents train $(ARGS)
+
+check: $(installed)-test
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/pyright
 
 test: $(installed)-test
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses logical --dist worksteal $(ARGS)
@@ -29,7 +36,7 @@ test: $(installed)-test
 clean:
 	rm -rf .venv
 
-# A stamp is written last, so an install that failed or was stopped is done again. One for tests covers the other.
+# A stamp is written last, so an install that failed or was stopped is done again. That of tests covers check and train.
 $(installed) $(installed)-test: pyproject.toml constraints.txt .venv/bin/python
 	@.venv/bin/python -c 'import pip, sys; assert sys.prefix != sys.base_prefix; $(usable)' 2>/dev/null || { \
 		for python in $(PYTHON); do \
@@ -39,7 +46,7 @@ $(installed) $(installed)-test: pyproject.toml constraints.txt .venv/bin/python
 		exit 1; \
 	}
 	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-		--editable '.$(if $(findstring -test,$@),[test])'
+		--editable '.$(if $(findstring -test,$@),[check$(comma)test])'
 	@touch $(installed) $@
 
 # Does nothing: where this is missing, or a link to a Python that has gone, the stamps above are out of date.
