@@ -5,31 +5,34 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``K`` candidates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
+from tensordict.nn import (
+    InteractionType,
+    ProbabilisticTensorDictModule,
+    ProbabilisticTensorDictSequential,
+    TensorDictModule,
+)
 from torch import Tensor, nn
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Distribution
 from torchrl.modules.distributions import IndependentNormal
 
 from agents.data.specs import Specs
-from agents.networks.bounds import register_bounds, require_bounds, require_discrete
+from agents.networks.bounds import BoundedNetwork, action_bounds, num_discrete_actions, register_bounds, require_bounds
 from agents.networks.distributions import BoundedTanhNormal
-from agents.networks.layers import normalizer
+from agents.networks.layers import observation_layers
 
 if TYPE_CHECKING:
     from agents.networks.configs import ActorConfig, CategoricalActorConfig, DeterministicActorConfig
 
 
-class DeterministicActor(nn.Module):
+class DeterministicActor(BoundedNetwork):
     """``center + half_range * tanh(net(s))``, inside the action bounds."""
 
     def __init__(self, config: DeterministicActorConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *normalizer(specs, normalize), config.layers(specs.observation.shape[-1], specs.action.shape[-1])
-        )
+        self.layers = observation_layers(config, specs, specs.action.shape[-1], normalize)
         register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ class DeterministicActor(nn.Module):
     mean_action = forward
 
 
-class NormalActor(nn.Module):
+class NormalActor(BoundedNetwork):
     """Mean ``center + half_range * tanh(net(s))`` and a log-std that is one free parameter per action dimension.
 
     Source: IQL (arXiv 2110.06169), official code, where the bounds are +-1.
@@ -47,9 +50,7 @@ class NormalActor(nn.Module):
     def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()
         num_actions = specs.action.shape[-1]
-        self.layers = nn.Sequential(
-            *normalizer(specs, normalize), config.layers(specs.observation.shape[-1], num_actions)
-        )
+        self.layers = observation_layers(config, specs, num_actions, normalize)
         self.log_std = nn.Parameter(torch.zeros(num_actions))
         self.log_std_range = (config.log_std_min, config.log_std_max)
         register_bounds(self, specs)
@@ -68,16 +69,14 @@ class NormalActor(nn.Module):
         return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
 
 
-class TanhNormalActor(nn.Module):
+class TanhNormalActor(BoundedNetwork):
     """State-dependent location and scale of a Normal that the distribution squashes into the action bounds."""
 
     def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *normalizer(specs, normalize), config.layers(specs.observation.shape[-1], 2 * specs.action.shape[-1])
-        )
-        self.log_std_range = (config.log_std_min, config.log_std_max)
         self.num_actions = specs.action.shape[-1]
+        self.layers = observation_layers(config, specs, 2 * self.num_actions, normalize)
+        self.log_std_range = (config.log_std_min, config.log_std_max)
         register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,38 +94,36 @@ class TanhNormalActor(nn.Module):
 
 
 def gaussian_actor(config: ActorConfig, specs: Specs, *, normalize: bool) -> ProbabilisticTensorDictSequential:
-    """What :meth:`ActorConfig.build` gives."""
+    """``observation [B, O] -> loc, scale, action [B, A]``; :meth:`ActorConfig.build` calls it."""
     require_bounds(specs)
-    normal = config.distribution == "normal"
-    network = (NormalActor if normal else TanhNormalActor)(config, specs, normalize)
-    low, high = specs.action.space.low, specs.action.space.high
-    return ProbabilisticTensorDictSequential(
-        TensorDictModule(network, in_keys=["observation"], out_keys=["loc", "scale"]),
-        ProbabilisticTensorDictModule(
-            in_keys=["loc", "scale"],
-            out_keys=["action"],
-            distribution_class=IndependentNormal if normal else BoundedTanhNormal,
-            # torch checks every argument of every distribution unless told not to: a tenth of the update
-            distribution_kwargs={"validate_args": False} if normal else {"low": low, "high": high},
-            default_interaction_type="random",
-        ),
-    )
+    if config.distribution == "tanh_normal":
+        low, high = action_bounds(specs.action)
+        network = TanhNormalActor(config, specs, normalize)
+        return _stochastic(network, ["loc", "scale"], BoundedTanhNormal, low=low, high=high)
+    # torch checks every argument of every distribution unless told not to: a tenth of the update
+    return _stochastic(NormalActor(config, specs, normalize), ["loc", "scale"], IndependentNormal, validate_args=False)
 
 
 def categorical_actor(
     config: CategoricalActorConfig, specs: Specs, *, normalize: bool
 ) -> ProbabilisticTensorDictSequential:
-    """What :meth:`CategoricalActorConfig.build` gives."""
-    require_discrete(specs)
-    layers = config.layers(specs.observation.shape[-1], specs.action.n)
-    network = nn.Sequential(*normalizer(specs, normalize), layers)
-    return ProbabilisticTensorDictSequential(
-        TensorDictModule(network, in_keys=["observation"], out_keys=["logits"]),
+    """``observation [B, O] -> logits [B, A], action [B]``; :meth:`CategoricalActorConfig.build` calls it."""
+    network = observation_layers(config, specs, num_discrete_actions(specs), normalize)
+    return _stochastic(network, ["logits"], Categorical, validate_args=False)  # checks would read the logits back
+
+
+def _stochastic(
+    network: nn.Module, parameters: list[str], distribution: type[Distribution], **settings: Any
+) -> ProbabilisticTensorDictSequential:
+    modules = (
+        TensorDictModule(network, in_keys=["observation"], out_keys=[*parameters]),
         ProbabilisticTensorDictModule(
-            in_keys=["logits"],
+            in_keys=[*parameters],
             out_keys=["action"],
-            distribution_class=Categorical,
-            distribution_kwargs={"validate_args": False},  # it would read the logits back
-            default_interaction_type="random",
+            distribution_class=distribution,
+            distribution_kwargs=settings,
+            default_interaction_type=InteractionType("random"),
         ),
     )
+    # its overloads leave out modules one by one
+    return ProbabilisticTensorDictSequential(*modules)  # pyright: ignore[reportCallIssue, reportArgumentType]

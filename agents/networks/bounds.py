@@ -7,10 +7,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchrl.data import Bounded
+from torchrl.data import Bounded, Categorical, TensorSpec
+from torchrl.data.tensor_specs import ContinuousBox
 
 from agents.data.specs import Specs
 from agents.errors import ConfigError
+
+
+class BoundedNetwork(nn.Module):
+    """The fields of a network whose actions ``c + h * x`` lie inside bounds; :func:`register_bounds` fills them."""
+
+    action_center: Tensor  # c, [A]
+    action_half_range: Tensor  # h, [A]
+
+
+def action_bounds(action_spec: TensorSpec) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest action, ``[A]`` each."""
+    space = action_spec.space
+    assert isinstance(space, ContinuousBox), f"{action_spec} has no bounds"
+    return space.low, space.high
 
 
 def default_target_entropy(specs: Specs) -> float:
@@ -18,7 +33,7 @@ def default_target_entropy(specs: Specs) -> float:
 
     Source: arXiv 1812.05905, where actions lie in +-1; for other bounds, the entropy of the same policy there.
     """
-    _, half_range = center_and_half_range(specs.action.space.low, specs.action.space.high)
+    _, half_range = center_and_half_range(*action_bounds(specs.action))
     return (divisor(half_range).log() - 1.0).sum().item()
 
 
@@ -33,18 +48,26 @@ def require_bounds(specs: Specs) -> None:
         )
 
 
-def require_discrete(specs: Specs) -> None:
-    if not specs.discrete:
+def num_discrete_actions(specs: Specs) -> int:
+    if not isinstance(specs.action, Categorical):
         raise ConfigError(
             f"this algorithm needs discrete actions, the data have {type(specs.action).__name__}; choose a dataset "
             "with such actions"
         )
+    return specs.action.n
 
 
-def register_bounds(module: nn.Module, specs: Specs) -> None:
-    center, half_range = center_and_half_range(specs.action.space.low, specs.action.space.high)  # [A]
-    module.register_buffer("action_center", center)
-    module.register_buffer("action_half_range", half_range)
+def register_bounds(network: BoundedNetwork, specs: Specs) -> None:
+    center, half_range = center_and_half_range(*action_bounds(specs.action))
+    network.register_buffer("action_center", center)
+    network.register_buffer("action_half_range", half_range)
+
+
+def register_limits(module: nn.Module, action_spec: TensorSpec) -> None:
+    """The bounds themselves, to clip actions to: ``action_low`` and ``action_high [A]`` where the parameters are."""
+    device = next(module.parameters()).device
+    for name, limit in zip(("action_low", "action_high"), action_bounds(action_spec)):
+        module.register_buffer(name, limit.to(device))
 
 
 def center_and_half_range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

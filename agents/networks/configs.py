@@ -110,12 +110,12 @@ class QValueConfig(MLPConfig):
         return TensorDictModule(network, in_keys=["observation"], out_keys=["action_value"])
 
     def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
-        from agents.networks.bounds import require_discrete
+        from agents.networks.bounds import num_discrete_actions
         from agents.networks.critics import ActionValueEnsemble
         from agents.networks.layers import normalizer
 
-        require_discrete(specs)
-        critics = [self.layers(specs.observation.shape[-1], specs.action.n) for _ in range(self.num_nets)]
+        num_actions = num_discrete_actions(specs)
+        critics = [self.layers(specs.observation.shape[-1], num_actions) for _ in range(self.num_nets)]
         return ActionValueEnsemble(critics, normalizer(specs, normalize))
 
 

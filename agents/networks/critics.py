@@ -5,12 +5,11 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
-from tensordict.nn import (
-    TensorDictModule,
-)
+from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from agents.data.specs import Specs
@@ -29,17 +28,18 @@ def separate_critics(
     return [QValueConfig(**layers, num_nets=1).build(specs, normalize=normalize) for _ in range(num_nets)]
 
 
-class QValueEnsemble(nn.Module):
-    """``N`` independent perceptrons evaluated as one batched product: ``[B, O], [B, A] -> [B, N]``.
+class Ensemble(nn.Module):
+    """``N`` independent perceptrons evaluated as one batched product, behind one scaling of observations."""
 
-    Each may have inputs of its own instead: ``[N, B, O], [N, B, A] -> [B, N]``.
-    """
-
-    def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
+    def __init__(self, critics: Sequence[nn.Sequential], normalizer: Sequence[nn.Module]) -> None:
         super().__init__()
         self.num_nets = len(critics)
         self.normalizer = nn.Sequential(*normalizer)
-        self.layers = nn.Sequential(*(stack_layers(list(same)) for same in zip(*critics)))
+        self.layers = nn.Sequential(*map(stack_layers, zip(*critics)))
+
+
+class QValueEnsemble(Ensemble):
+    """``[B, O], [B, A] -> [B, N]``, or with inputs of each critic's own, ``[N, B, O], [N, B, A] -> [B, N]``."""
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         joint = torch.cat([self.normalizer(observation), action], dim=-1)
@@ -47,14 +47,8 @@ class QValueEnsemble(nn.Module):
         return qvalues.squeeze(-1).transpose(0, 1)  # [B, N]
 
 
-class ActionValueEnsemble(nn.Module):
-    """``N`` independent perceptrons with an output per discrete action: ``[B, O] -> [B, N, A]``."""
-
-    def __init__(self, critics: list[nn.Sequential], normalizer: list[nn.Module]) -> None:
-        super().__init__()
-        self.num_nets = len(critics)
-        self.normalizer = nn.Sequential(*normalizer)
-        self.layers = nn.Sequential(*(stack_layers(list(same)) for same in zip(*critics)))
+class ActionValueEnsemble(Ensemble):
+    """An output per discrete action: ``[B, O] -> [B, N, A]``."""
 
     def forward(self, observation: Tensor) -> Tensor:
         observation = self.normalizer(observation)

@@ -14,7 +14,7 @@ from tensordict.nn import TensorDictModule
 from torch import Generator, Tensor, nn
 
 from agents.data.specs import Specs
-from agents.networks.bounds import divisor, register_bounds
+from agents.networks.bounds import BoundedNetwork, divisor, register_bounds
 from agents.networks.configs import DiffusionActorConfig, MLPConfig
 from agents.networks.layers import normalizer
 from agents.networks.policies import sharing_tensors
@@ -23,7 +23,7 @@ TIME_FEATURES = 16  # that a denoiser sees of t
 BETA_MIN, BETA_MAX = 0.1, 10.0  # of the noise schedule, per unit of diffusion time
 
 
-class DiffusionActor(nn.Module):
+class DiffusionActor(BoundedNetwork):
     r"""Adds noise to actions, and takes it away again.
 
     .. math::
@@ -49,19 +49,25 @@ class DiffusionActor(nn.Module):
     16 with three fixed samples.)
     """
 
+    alphas_cumprod: Tensor  # [T], as the three after it
+    weight_of_clean: Tensor
+    weight_of_noisy: Tensor
+    posterior_std: Tensor
+    noise: Tensor  # [T, A]
+
     def __init__(self, config: DiffusionActorConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()
         self.num_steps = config.num_steps
         self.score_network = Denoiser(config, specs, normalize)
         steps = torch.arange(1, self.num_steps + 1, dtype=torch.float64) / self.num_steps
         alphas = torch.exp(-(BETA_MIN + (BETA_MAX - BETA_MIN) * (steps - 0.5 / self.num_steps)) / self.num_steps)  # [T]
-        kept = alphas.cumprod(0)
-        kept_before, betas = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]]), 1.0 - alphas
+        signal = alphas.cumprod(0)  # its share of the variance
+        signal_before, betas = torch.cat([torch.ones(1, dtype=torch.float64), signal[:-1]]), 1.0 - alphas
         schedule = {
-            "alphas_cumprod": kept,
-            "weight_of_clean": kept_before.sqrt() * betas / (1.0 - kept),
-            "weight_of_noisy": alphas.sqrt() * (1.0 - kept_before) / (1.0 - kept),
-            "posterior_std": ((1.0 - kept_before) / (1.0 - kept) * betas).sqrt(),
+            "alphas_cumprod": signal,
+            "weight_of_clean": signal_before.sqrt() * betas / (1.0 - signal),
+            "weight_of_noisy": alphas.sqrt() * (1.0 - signal_before) / (1.0 - signal),
+            "posterior_std": ((1.0 - signal_before) / (1.0 - signal) * betas).sqrt(),
         }
         for name, values in schedule.items():
             self.register_buffer(name, values.float())
@@ -76,8 +82,8 @@ class DiffusionActor(nn.Module):
             t: diffusion steps, counted from 0.
         """
         clean = (clean_action - self.action_center) / divisor(self.action_half_range)
-        noise, kept = torch.randn_like(clean), self.alphas_cumprod[t].unsqueeze(-1)
-        return kept.sqrt() * clean + (1.0 - kept).sqrt() * noise, noise
+        noise, signal = torch.randn_like(clean), self.alphas_cumprod[t].unsqueeze(-1)
+        return signal.sqrt() * clean + (1.0 - signal).sqrt() * noise, noise
 
     def forward(self, observation: Tensor) -> Tensor:
         """``[B, O] -> [B, A]``, inside the action bounds."""
@@ -90,23 +96,25 @@ class DiffusionActor(nn.Module):
         first, *others = noise.unbind(1)  # [K, A] each
         noisy = first.expand(*size, -1)  # [B, K, A]
         for t in reversed(range(self.num_steps)):
-            clean, kept = self._denoised(noisy, observation, t), self.weight_of_noisy[t]
-            noisy = self.weight_of_clean[t] * clean + kept * noisy
+            clean = self._denoise(noisy, observation, t)
+            noisy = self.weight_of_clean[t] * clean + self.weight_of_noisy[t] * noisy
             if t > 0:
                 noisy = noisy + self.posterior_std[t] * others[t - 1]
         return self.action_center + self.action_half_range * noisy
 
-    def _denoised(self, noisy: Tensor, observation: Tensor, t: int) -> Tensor:
+    def _denoise(self, noisy: Tensor, observation: Tensor, t: int) -> Tensor:
         noise = self.score_network(torch.cat([noisy, observation, noisy.new_full((*noisy.shape[:-1], 1), t)], -1))
-        kept = self.alphas_cumprod[t]
-        return ((noisy - (1.0 - kept).sqrt() * noise) / kept.sqrt()).clamp(-1.0, 1.0)
+        signal = self.alphas_cumprod[t]
+        return ((noisy - (1.0 - signal).sqrt() * noise) / signal.sqrt()).clamp(-1.0, 1.0)
 
 
 class Denoiser(nn.Module):
     """The noise in an action, ``[..., A + O + 1] -> [..., A]``: noisy action, observation and t lie side by side.
 
-    What it is given of t are sines and cosines of it, through a small perceptron, as in Diffusion-QL.
+    t enters as sines and cosines of it, through a small perceptron, as in Diffusion-QL.
     """
+
+    frequencies: Tensor  # [TIME_FEATURES / 2]
 
     def __init__(self, config: MLPConfig, specs: Specs, normalize: bool) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, constraints
+from torch.types import _size
 
 from agents.networks.bounds import center_and_half_range, divisor
 
@@ -31,7 +32,8 @@ class BoundedTanhNormal(Distribution):
         low, high: bounds of a, ``[A]``.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    # torch's own distributions override its property so too
+    arg_constraints: dict[str, constraints.Constraint] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
     has_rsample = True
     action_eps = 1e-5  # share of the half range
 
@@ -45,10 +47,10 @@ class BoundedTanhNormal(Distribution):
     def deterministic_sample(self) -> Tensor:
         return self._squash(self.base_dist.loc)
 
-    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+    def rsample(self, sample_shape: _size = ()) -> Tensor:
         return self._squash(self.base_dist.rsample(sample_shape))
 
-    def rsample_and_log_prob(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, sample_shape: _size = ()) -> tuple[Tensor, Tensor]:
         """An action and the log-likelihood of that very u, which the rounded action no longer tells."""
         raw = self.base_dist.rsample(sample_shape)
         return self._squash(raw), self._log_prob(raw)

@@ -6,6 +6,7 @@ Shapes: ``B`` batch, ``O`` observation, ``H`` hidden, ``N`` critics.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +24,7 @@ NORMALIZATION_EPS = 1e-3
 
 
 def perceptron(config: MLPConfig, in_features: int, out_features: int) -> nn.Sequential:
-    """What :meth:`MLPConfig.layers` gives."""
+    """A multilayer perceptron; :meth:`MLPConfig.layers` calls it."""
     modules: list[nn.Module] = []
     for size in config.hidden_sizes:
         modules.append(_linear(in_features, size, config.init))
@@ -44,12 +45,12 @@ def _linear(in_features: int, out_features: int, init: str) -> nn.Linear:
     return linear
 
 
-def stack_layers(modules: list[nn.Module]) -> nn.Module:
+def stack_layers(modules: Sequence[nn.Module]) -> nn.Module:
     """One module over a leading ensemble dimension for the same layer of several networks."""
-    if isinstance(modules[0], nn.Linear):
-        return EnsembleLinear(modules)
-    if isinstance(modules[0], nn.LayerNorm):
-        return EnsembleLayerNorm(modules)
+    if linears := [module for module in modules if isinstance(module, nn.Linear)]:
+        return EnsembleLinear(linears)
+    if norms := [module for module in modules if isinstance(module, nn.LayerNorm)]:
+        return EnsembleLayerNorm(norms)
     return modules[0]  # activations and dropout have no parameters
 
 
@@ -72,8 +73,8 @@ class Dropout(nn.Module):
             return x
         words = torch.empty(1, dtype=torch.int64, device=x.device).random_().view(torch.int32)
         index = torch.arange(x.numel(), dtype=torch.int32, device=x.device)
-        kept = _hash(index, *words) >= self.num_dropped - 2**31
-        return x * kept.view(x.shape) * (2**32 / (2**32 - self.num_dropped))
+        mask = _hash(index, *words) >= self.num_dropped - 2**31
+        return x * mask.view(x.shape) * (2**32 / (2**32 - self.num_dropped))
 
 
 def _hash(index: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -114,6 +115,9 @@ class EnsembleLayerNorm(nn.Module):
 class Normalizer(nn.Module):
     """``(observation - mean) / (std + 1e-3)`` with the dataset's statistics, ``[..., O]``."""
 
+    mean: Tensor  # [O]
+    scale: Tensor  # [O]
+
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean.clone())
@@ -125,3 +129,8 @@ class Normalizer(nn.Module):
 
 def normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
     return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []
+
+
+def observation_layers(config: MLPConfig, specs: Specs, out_features: int, normalize: bool) -> nn.Sequential:
+    """``[..., O] -> [..., out_features]``, the scaling of observations first."""
+    return nn.Sequential(*normalizer(specs, normalize), config.layers(specs.observation.shape[-1], out_features))

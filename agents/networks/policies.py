@@ -6,21 +6,20 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``N`` critics.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
-from tensordict.nn import (
-    ProbabilisticTensorDictSequential,
-    TensorDictModule,
-    TensorDictSequential,
-)
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 
+from agents.networks.actors import DeterministicActor, NormalActor, TanhNormalActor
 from agents.networks.critics import ActionValueEnsemble
 
 
 class DeterministicPolicy(nn.Module):
     """The policy to evaluate and deploy: the mode of the actor, ``[B, O] -> [B, A]``, inside the action bounds."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: DeterministicActor | NormalActor | TanhNormalActor) -> None:
         super().__init__()
         self.network = network
 
@@ -34,8 +33,8 @@ def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictMo
     The mode is the policy's own: neither does ``policy.eval()`` stop the dropout of later updates, nor an update start
     the policy's.
     """
-    network = (actor[0] if isinstance(actor, TensorDictSequential) else actor).module
-    policy = DeterministicPolicy(sharing_tensors(network))
+    module: Any = actor[0] if isinstance(actor, TensorDictSequential) else actor
+    policy = DeterministicPolicy(sharing_tensors(module.module))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
@@ -67,7 +66,8 @@ def greedy_policy(scores: TensorDictModule) -> TensorDictModule:
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
-def sharing_tensors(network: nn.Module) -> nn.Module:
-    """A copy with the same parameters and buffers, whose mode is its own."""
+def sharing_tensors(network: Callable[..., Any]) -> Any:
+    """A copy of a module with the same parameters and buffers, whose mode is its own."""
+    assert isinstance(network, nn.Module)  # TensorDictModule says no more of its module than that it can be called
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return copy.deepcopy(network, shared)

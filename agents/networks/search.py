@@ -15,6 +15,8 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Generator, Tensor, nn
 from torchrl.data import Bounded
 
+from agents.networks.actors import NormalActor, TanhNormalActor
+from agents.networks.bounds import register_limits
 from agents.networks.policies import sharing_tensors
 
 ELITE_SHARE = 0.1  # of the candidates, at least two: what the cross-entropy method fits its next Gaussian to
@@ -39,7 +41,7 @@ class SearchingPolicy(nn.Module):
     with new numbers at each step; 55 and 43 with the clone's mean action, without a search; each +- 3 to 10.)
 
     Args:
-        actor: a network of :mod:`agents.networks` with ``draw(observation [B, O], noise [B, K, A]) -> [B, K, A]``.
+        actor: a network with ``draw(observation [B, O], noise [B, K, A]) -> [B, K, A]``.
         critics: ``[B, O], [B, A] -> [B, N]``.
         action_spec: bounds, to which candidates are clipped.
         num_candidates: K >= 1.
@@ -48,9 +50,14 @@ class SearchingPolicy(nn.Module):
         seed: of the random numbers.
     """
 
+    action_low: Tensor  # [A]
+    action_high: Tensor  # [A]
+    noise: Tensor  # [R, 1 + iterations, K, A]
+    gumbel: Tensor  # [R, K + E]
+
     def __init__(
         self,
-        actor: nn.Module,
+        actor: NormalActor | TanhNormalActor,
         critics: nn.Module,
         *,
         action_spec: Bounded,
@@ -69,11 +76,9 @@ class SearchingPolicy(nn.Module):
         uniform = torch.rand(NUM_SETS, num_candidates + self.num_elites, generator=generator).clamp(1e-6, 1.0 - 1e-6)
         # one after the other: further refinements go on from the same draws
         noise = [torch.randn(NUM_SETS, num_candidates, *action_spec.shape, generator=generator) for _ in range(rounds)]
-        self.register_buffer("action_low", action_spec.space.low.to(device))
-        self.register_buffer("action_high", action_spec.space.high.to(device))
-        self.register_buffer("noise", torch.stack(noise, 1).to(device))  # [R, 1 + iterations, K, A]
-        # [R, K + E]; argmax of x + gumbel: a softmax draw
-        self.register_buffer("gumbel", -(-uniform.log()).log().to(device))
+        register_limits(self, action_spec)
+        self.register_buffer("noise", torch.stack(noise, 1).to(device))
+        self.register_buffer("gumbel", -(-uniform.log()).log().to(device))  # argmax of x + gumbel: a softmax draw
 
     def forward(self, observation: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The action at an observation ``[B, O]``, and the memory for the step after it.
@@ -97,8 +102,7 @@ class SearchingPolicy(nn.Module):
     def _refine(self, candidates: Tensor, qvalues: Tensor, noise: Tensor) -> Tensor:
         elites = _take(candidates, qvalues.topk(self.num_elites, -1).indices)  # [B, E, A]
         mean, std = elites.mean(-2, keepdim=True), elites.std(-2, correction=0, keepdim=True)
-        drawn = self._clip(mean + std * noise)
-        return torch.cat([elites, drawn], -2)
+        return torch.cat([elites, self._clip(mean + std * noise)], -2)
 
     def _clip(self, candidates: Tensor) -> Tensor:
         return candidates.clamp(self.action_low, self.action_high)
@@ -119,13 +123,13 @@ def searching_policy(
     By :class:`SearchingPolicy`, in eval mode, sharing all tensors.
 
     Args:
-        critic_params: of the critics to ask, for example a loss module's target parameters.
+        critic_params: of the critics that choose, for example a loss module's target parameters.
         settings: those of :class:`SearchingPolicy`.
     """
-    network = actor[0].module
-    asked = copy.deepcopy(critics)
-    critic_params.to_module(asked)
-    policy = SearchingPolicy(sharing_tensors(network), asked.module, **settings)
+    network: Any = actor[0]
+    judges: Any = copy.deepcopy(critics)
+    critic_params.to_module(judges)
+    policy = SearchingPolicy(sharing_tensors(network.module), judges.module, **settings)
     return TensorDictModule(policy, in_keys=["observation", "memory"], out_keys=["action", "memory"]).eval()
 
 

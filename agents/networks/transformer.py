@@ -7,6 +7,7 @@ Shapes: ``B`` batch, ``K`` steps of a window, ``O`` observation, ``A`` action, `
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -14,7 +15,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from agents.data.specs import Specs
-from agents.networks.bounds import divisor, register_bounds, require_bounds
+from agents.networks.bounds import BoundedNetwork, divisor, register_bounds, require_bounds
 from agents.networks.configs import TransformerConfig
 from agents.networks.layers import ACTIVATIONS, Dropout, normalizer
 from agents.networks.policies import sharing_tensors
@@ -23,7 +24,7 @@ INPUTS = ("observation", "action", "return_to_go", "step_count")
 INIT_STD = 0.02  # of every weight, as in GPT-2
 
 
-class DecisionTransformer(nn.Module):
+class DecisionTransformer(BoundedNetwork):
     r"""An action for every step of a window, from that step's return-to-go and observation and all that was before.
 
     .. math:: \ldots, \hat R_t, s_t, a_t, \hat R_{t+1}, s_{t+1}, \ldots \quad \text{are the tokens, and} \quad
@@ -82,7 +83,7 @@ class DecisionTransformer(nn.Module):
 class CausalBlock(nn.Module):
     """Attention to the token itself and those before, then a perceptron, each added to what came in.
 
-    ``[B, L, W] -> [B, L, W]``, or of the wanted tokens alone.
+    ``[B, L, W] -> [B, L, W]``, or of a selection of the tokens alone.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -98,18 +99,18 @@ class CausalBlock(nn.Module):
         )
         self.dropout = _dropout(config)
 
-    def forward(self, tokens: Tensor, wanted: slice = slice(None)) -> Tensor:
-        attended = self._attend(self.norm_attention(tokens), wanted)
-        tokens = tokens[..., wanted, :] + self.dropout(self.join(attended))
+    def forward(self, tokens: Tensor, selection: slice = slice(None)) -> Tensor:
+        context = self._attend(self.norm_attention(tokens), selection)
+        tokens = tokens[..., selection, :] + self.dropout(self.join(context))
         return tokens + self.dropout(self.perceptron(self.norm_perceptron(tokens)))
 
-    def _attend(self, tokens: Tensor, wanted: slice) -> Tensor:
+    def _attend(self, tokens: Tensor, selection: slice) -> Tensor:
         # written out: the dropout of torch's scaled_dot_product_attention cannot be lifted out of a trace
         projections = self.projections(tokens).unflatten(-1, (3, self.num_heads, -1))  # [B, L, 3, H, W / H]
         query, key, value = projections.movedim(-3, 0).transpose(-3, -2)  # [B, H, L, W / H] each
-        scores = query[..., wanted, :] @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # [B, H, L, L]
+        scores = query[..., selection, :] @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # [B, H, L, L]
         positions = torch.arange(scores.shape[-1], device=tokens.device)
-        later = positions > positions[wanted, None]  # [L, L]
+        later = positions > positions[selection, None]  # [L, L]
         attention = self.dropout(scores.masked_fill(later, -math.inf).softmax(-1))
         return (attention @ value).transpose(-3, -2).flatten(-2)  # [B, L, W]
 
@@ -138,7 +139,7 @@ class ReturnConditionedPolicy(nn.Module):
 
         Args:
             reward: of the step before, ``[B, 1]``.
-            memory: what the step before returned: ``INPUTS`` of up to K steps, ``[B, K, ...]``; None: a new episode.
+            memory: of the step before: ``INPUTS`` of up to K steps, ``[B, K, ...]``; None: a new episode.
         """
         window = self._look_back(observation, reward, memory)
         action = self.network(*(window[key] for key in INPUTS))[:, -1]
@@ -148,10 +149,7 @@ class ReturnConditionedPolicy(nn.Module):
     def _look_back(self, observation: Tensor, reward: Tensor | None, memory: TensorDictBase | None) -> TensorDictBase:
         """The window whose last step is this one, its action not known yet."""
         size, center = len(observation), self.network.action_center
-        now = {
-            "observation": observation[:, None],
-            "action": center.expand(size, 1, -1),
-        }  # no action of its own is read
+        now = {"observation": observation[:, None], "action": center.expand(size, 1, -1)}  # this action is not read
         if memory is None:
             now["return_to_go"] = observation.new_full((size, 1, 1), self.target_return)
             now["step_count"] = torch.zeros(size, 1, 1, dtype=torch.int64, device=observation.device)
@@ -164,7 +162,7 @@ class ReturnConditionedPolicy(nn.Module):
         return TensorDict(window, [size, window["action"].shape[1]])
 
 
-def return_conditioned_policy(actor: TensorDictModule, **settings: float) -> TensorDictModule:
+def return_conditioned_policy(actor: TensorDictModule, **settings: Any) -> TensorDictModule:
     """``observation [B, O]``, and after the first step ``reward [B, 1], memory``, to ``action [B, A], memory``.
 
     In eval mode, sharing the actor's tensors.
