@@ -1,16 +1,20 @@
 """Loss modules of our own, with TorchRL's keys and call."""
 
-from agents.faces import lazy_names
+from typing import TYPE_CHECKING
 
-__getattr__, __all__ = lazy_names(
-    __name__,
-    {
-        "awac": "AWACLoss",
-        "cql": "CQLLoss",
-        "dqn": "DQNLoss conservative_gap",
-        "dt": "DTLoss",
-        "edac": "EDACLoss gradient_similarity",
-        "iql": "IQLLoss advantage_weight expectile_loss",
-        "rebrac": "ReBRACLoss",
-    },
-)
+from agents.faces import resolve_lazily
+
+if TYPE_CHECKING:
+    from agents.objectives.awac import AWACLoss as AWACLoss
+    from agents.objectives.cql import CQLLoss as CQLLoss
+    from agents.objectives.dqn import DQNLoss as DQNLoss
+    from agents.objectives.dqn import conservative_gap as conservative_gap
+    from agents.objectives.dt import DTLoss as DTLoss
+    from agents.objectives.edac import EDACLoss as EDACLoss
+    from agents.objectives.edac import gradient_similarity as gradient_similarity
+    from agents.objectives.iql import IQLLoss as IQLLoss
+    from agents.objectives.iql import advantage_weight as advantage_weight
+    from agents.objectives.iql import expectile_loss as expectile_loss
+    from agents.objectives.rebrac import ReBRACLoss as ReBRACLoss
+
+resolve_lazily(__name__)

@@ -5,8 +5,6 @@ Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
@@ -14,14 +12,14 @@ from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.distributions import Distribution
 from torchrl.data import Bounded
-from torchrl.objectives import LossModule
 
-from agents.objectives.calls import bellman_target, distribution, output
-from agents.objectives.iql import advantage_weight
+from agents.networks.bounds import register_limits
+from agents.objectives.common import CriticLoss, bellman_target, critic_values, distribution, transition_keys
+from agents.objectives.iql import weighted_regression
 from agents.objectives.settings import check_awac
 
 
-class AWACLoss(LossModule):
+class AWACLoss(CriticLoss):
     r"""AWAC's two losses from one evaluation of each network at each action.
 
     With :math:`\tilde a \sim \pi(s)`, :math:`\tilde a' \sim \pi(s')`, clipped to the action bounds, and :math:`\bar Q`
@@ -51,32 +49,11 @@ class AWACLoss(LossModule):
         ConfigError: if a setting is out of range.
     """
 
-    @dataclass
-    class _AcceptedKeys:
-        action: NestedKey = "action"
-        state_action_value: NestedKey = "state_action_value"
-        reward: NestedKey = "reward"
-        terminated: NestedKey = "terminated"
-
-    tensor_keys: _AcceptedKeys
-    default_keys = _AcceptedKeys
-    out_keys = [
-        "loss_actor",
-        "loss_qvalue",
-        "log_prob",
-        "qvalue",
-        "state_value",
-        "advantage",
-        "weight",
-        "clip_fraction",
-    ]
-
     actor_network: ProbabilisticTensorDictSequential
     actor_network_params: TensorDictParams
     target_actor_network_params: TensorDictParams
-    qvalue_network: TensorDictModule
-    qvalue_network_params: TensorDictParams
-    target_qvalue_network_params: TensorDictParams
+    action_low: Tensor  # [A]
+    action_high: Tensor  # [A]
 
     def __init__(
         self,
@@ -95,48 +72,40 @@ class AWACLoss(LossModule):
         self.advantage_clip = advantage_clip
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
-        device = next(self.parameters()).device
-        self.register_buffer("action_low", action_spec.space.low.to(device))
-        self.register_buffer("action_high", action_spec.space.high.to(device))
+        register_limits(self, action_spec)
+        statistics = ["log_prob", "qvalue", "state_value", "advantage", "weight", "clip_fraction"]
+        self.out_keys = ["loss_actor", "loss_qvalue", *statistics]
 
     @property
-    def in_keys(self) -> list[NestedKey]:
-        keys = self.tensor_keys
-        networks = (*self.actor_network.in_keys, *self.qvalue_network.in_keys)
-        observations = [key for key in dict.fromkeys(networks) if key != keys.action]
-        following = [("next", key) for key in (*observations, keys.reward, keys.terminated)]
-        return [*observations, keys.action, *following]
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        networks = (self.actor_network, self.qvalue_network)
+        return transition_keys(self.tensor_keys, networks, networks)
 
-    @dispatch
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        keys = self.tensor_keys
         policy = self._policy(tensordict)
-        qvalues = self._qvalues(tensordict, tensordict.get(keys.action), self.qvalue_network_params)  # [B, N]
+        qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
         with torch.no_grad():
-            value = self._qvalues(tensordict, self._sample(policy), self.qvalue_network_params).amin(-1)  # [B]
-            target = bellman_target(
-                tensordict, self._next_value(tensordict), self.gamma, reward=keys.reward, terminated=keys.terminated
-            )  # [B]
+            action = self._sample(policy)
+            value = critic_values(self, self.qvalue_network_params, tensordict, action).amin(-1)  # [B]
+            target = bellman_target(tensordict, self._next_value(tensordict), self.gamma, self.tensor_keys)  # [B]
         advantage = qvalues.detach().amin(-1) - value
-        weight = advantage_weight(advantage, self.temperature, self.advantage_clip)
-        log_prob = policy.log_prob(tensordict.get(keys.action))  # [B]
-        clipped = torch.zeros_like(weight) if self.advantage_clip is None else weight >= self.advantage_clip
+        log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
+        loss_actor, weights = weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
         return TensorDict(
             {
-                "loss_actor": -(weight * log_prob).mean(),
+                "loss_actor": loss_actor,
                 "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
                 "log_prob": log_prob.detach().mean(),
                 "qvalue": qvalues.detach().mean(),
                 "state_value": value.mean(),
                 "advantage": advantage.mean(),
-                "weight": weight.mean(),
-                "clip_fraction": clipped.float().mean(),
+                **weights,
             }
         )
 
     def _policy(self, tensordict: TensorDictBase) -> Distribution:
-        with self.actor_network_params.to_module(self.actor_network):
-            return distribution(self.actor_network, tensordict)
+        return distribution(self.actor_network, self.actor_network_params, tensordict)
 
     def _sample(self, policy: Distribution) -> Tensor:
         # an unsquashed Normal knows no bounds, and the critics know nothing beyond them
@@ -145,9 +114,4 @@ class AWACLoss(LossModule):
     def _next_value(self, tensordict: TensorDictBase) -> Tensor:
         following = tensordict.get("next")
         action = self._sample(self._policy(following))
-        return self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
-
-    def _qvalues(self, tensordict: TensorDictBase, action: Tensor, params: TensorDictParams) -> Tensor:
-        keys = self.tensor_keys
-        with params.to_module(self.qvalue_network):
-            return output(self.qvalue_network, tensordict, keys.state_action_value, {keys.action: action})
+        return critic_values(self, self.target_qvalue_network_params, following, action).amin(-1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchrl.data import Bounded
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
-from agents.networks.bounds import divisor
+from agents.networks.bounds import divisor, register_limits
 
 
 class CQLLoss(TorchRLCQLLoss):
@@ -44,15 +44,17 @@ class CQLLoss(TorchRLCQLLoss):
     Lagrange ``loss_alpha_prime``, and, detached, ``alpha``, ``entropy``, ``qvalue``, with Lagrange ``alpha_prime``.
     """
 
+    action_low: Tensor  # [A]
+    action_high: Tensor  # [A]
+    log_alpha_prime: Tensor  # []
+
     def __init__(self, *args: Any, action_spec: Bounded, **kwargs: Any) -> None:
         super().__init__(*args, action_spec=action_spec, **kwargs)
-        device = self.alpha_init.device
-        self.register_buffer("action_low", action_spec.space.low.to(device))
-        self.register_buffer("action_high", action_spec.space.high.to(device))
-        kept = [key for key in self.out_keys if key != "loss_actor_bc"]
-        self.out_keys = [*kept, "qvalue", *(["alpha_prime"] if self.with_lagrange else [])]
+        register_limits(self, action_spec)
+        losses = [key for key in self.out_keys if key != "loss_actor_bc"]
+        self.out_keys = [*losses, "qvalue", *(["alpha_prime"] if self.with_lagrange else [])]
 
-    @dispatch
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         losses = super().forward(tensordict)
         del losses["loss_actor_bc"]
@@ -100,7 +102,8 @@ class CQLLoss(TorchRLCQLLoss):
             lambda x: torch.cat([x.repeat_interleave(self.num_random, 0)] * 3), batch_size=actions.shape[:1]
         )
         pairs.set(self.tensor_keys.action, actions)
-        qvalues = self._vmap_qvalue_networkN0(pairs, self.qvalue_network_params)
+        critics: Any = self._vmap_qvalue_networkN0
+        qvalues = critics(pairs, self.qvalue_network_params)
         return qvalues.get(self.tensor_keys.state_action_value).squeeze(-1)
 
     def _data_qvalues(self, tensordict: TensorDictBase) -> Tensor:

@@ -17,7 +17,7 @@ from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
 from agents.networks.critics import chosen_action_value
-from agents.objectives.calls import bellman_target, output
+from agents.objectives.common import TransitionKeys, bellman_target, output, transition_keys
 from agents.objectives.settings import check_dqn
 
 
@@ -68,13 +68,10 @@ class DQNLoss(LossModule):
     """
 
     @dataclass
-    class _AcceptedKeys:
-        action: NestedKey = "action"
+    class _AcceptedKeys(TransitionKeys):
         action_value: NestedKey = "action_value"
-        reward: NestedKey = "reward"
-        terminated: NestedKey = "terminated"
 
-    tensor_keys: _AcceptedKeys
+    tensor_keys: _AcceptedKeys  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of this type
     default_keys = _AcceptedKeys
 
     qvalue_network: TensorDictModule
@@ -95,19 +92,14 @@ class DQNLoss(LossModule):
         self.gamma = gamma
         self.cql_alpha = cql_alpha
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
+        losses = ["loss_qvalue"] if cql_alpha is None else ["loss_qvalue", "loss_cql"]
+        self.out_keys = [*losses, "qvalue", "qvalue_greedy", "greedy_share"]
 
     @property
-    def in_keys(self) -> list[NestedKey]:
-        keys, observations = self.tensor_keys, self.qvalue_network.in_keys
-        following = [("next", key) for key in (*observations, keys.reward, keys.terminated)]
-        return [*observations, keys.action, *following]
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        return transition_keys(self.tensor_keys, [self.qvalue_network], [self.qvalue_network])
 
-    @property
-    def out_keys(self) -> list[str]:
-        losses = ["loss_qvalue"] if self.cql_alpha is None else ["loss_qvalue", "loss_cql"]
-        return [*losses, "qvalue", "qvalue_greedy", "greedy_share"]
-
-    @dispatch
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         action = tensordict.get(self.tensor_keys.action)  # [B]
         action_value = self._action_value(tensordict, self.qvalue_network_params)  # [B, N, A]
@@ -131,8 +123,7 @@ class DQNLoss(LossModule):
         best = self._action_value(following, self.qvalue_network_params).mean(1).argmax(-1)  # [B, N, A] -> [B]
         values = self._action_value(following, self.target_qvalue_network_params)  # [B, N, A]
         next_value = chosen_action_value(values, best).amin(-1)  # [B, N, A] -> [B]
-        keys = self.tensor_keys
-        return bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
+        return bellman_target(tensordict, next_value, self.gamma, self.tensor_keys)
 
 
 def _statistics(action_value: Tensor, qvalues: Tensor, action: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from tensordict.utils import NestedKey
 from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError
-from agents.objectives.calls import output
+from agents.objectives.common import output
 
 
 class DTLoss(LossModule):
@@ -38,13 +38,12 @@ class DTLoss(LossModule):
     """
 
     @dataclass
-    class _AcceptedKeys:
+    class _AcceptedKeys(LossModule._AcceptedKeys):
         action: NestedKey = "action"
         mask: NestedKey = "mask"
 
-    tensor_keys: _AcceptedKeys
+    tensor_keys: _AcceptedKeys  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of this type
     default_keys = _AcceptedKeys
-    out_keys = ["loss_actor"]
 
     actor_network: TensorDictModule
     actor_network_params: TensorDictParams
@@ -53,12 +52,13 @@ class DTLoss(LossModule):
     def __init__(self, actor_network: TensorDictModule) -> None:
         super().__init__()
         self.convert_to_functional(actor_network, "actor_network")
+        self.out_keys = ["loss_actor"]
 
     @property
-    def in_keys(self) -> list[NestedKey]:
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
         return list(dict.fromkeys([*self.actor_network.in_keys, self.tensor_keys.action, self.tensor_keys.mask]))
 
-    @dispatch
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         keys = self.tensor_keys
         mask, data_action = tensordict.get(keys.mask, None), tensordict.get(keys.action)

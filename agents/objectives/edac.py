@@ -6,7 +6,7 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``N`` critics. Values are 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
@@ -14,8 +14,8 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, d
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.modules.distributions.utils import rsample_and_log_prob
-from torchrl.objectives import LossModule
 
+from agents.objectives.common import CriticLoss, bellman_target, distribution, transition_keys
 from agents.objectives.settings import check_edac
 
 
@@ -36,7 +36,7 @@ def gradient_similarity(gradients: Tensor) -> Tensor:
     return pairs / (len(gradients) - 1)
 
 
-class EDACLoss(LossModule):
+class EDACLoss(CriticLoss):
     r"""SAC with the smallest of N target critics, and critics whose gradients are driven apart.
 
     With :math:`a \sim \pi(s)`, :math:`a' \sim \pi(s')` and :math:`\bar Q` the target critics,
@@ -66,22 +66,9 @@ class EDACLoss(LossModule):
         ConfigError: if a setting is out of range.
     """
 
-    @dataclass
-    class _AcceptedKeys:
-        action: NestedKey = "action"
-        state_action_value: NestedKey = "state_action_value"
-        reward: NestedKey = "reward"
-        terminated: NestedKey = "terminated"
-
-    tensor_keys: _AcceptedKeys
-    default_keys = _AcceptedKeys
-
     actor_network: ProbabilisticTensorDictSequential
     actor_network_params: TensorDictParams
     target_actor_network_params: TensorDictParams
-    qvalue_network: TensorDictModule
-    qvalue_network_params: TensorDictParams
-    target_qvalue_network_params: TensorDictParams
 
     def __init__(
         self,
@@ -102,19 +89,14 @@ class EDACLoss(LossModule):
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         device = next(self.parameters()).device
         self.log_alpha = nn.Parameter(torch.tensor(math.log(alpha_init), device=device))
+        losses = ["loss_actor", "loss_qvalue", *(["loss_diversity"] if eta > 0.0 else []), "loss_alpha"]
+        self.out_keys = [*losses, "alpha", "entropy", "qvalue", "qvalue_std"]
 
     @property
-    def in_keys(self) -> list[NestedKey]:
-        keys = self.tensor_keys
-        following = [("next", key) for key in (*self.actor_network.in_keys, keys.reward, keys.terminated)]
-        return [*self.actor_network.in_keys, keys.action, *following]
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        return transition_keys(self.tensor_keys, [self.actor_network], [self.actor_network])
 
-    @property
-    def out_keys(self) -> list[str]:
-        diversity = ["loss_diversity"] if self.eta > 0.0 else []
-        return ["loss_actor", "loss_qvalue", *diversity, "loss_alpha", "alpha", "entropy", "qvalue", "qvalue_std"]
-
-    @dispatch
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         alpha = self.log_alpha.detach().exp()
         target = self._bellman_target(tensordict, alpha)  # [B]
@@ -141,8 +123,7 @@ class EDACLoss(LossModule):
         return TensorDict({**losses, **statistics})
 
     def _sample(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
-        with self.actor_network_params.to_module(self.actor_network):
-            return rsample_and_log_prob(self.actor_network.get_dist(tensordict.copy()))
+        return rsample_and_log_prob(distribution(self.actor_network, self.actor_network_params, tensordict))
 
     def _qvalues(self, tensordict: TensorDictBase, action: Tensor, params: TensorDictBase) -> Tensor:
         network = self.qvalue_network
@@ -157,16 +138,12 @@ class EDACLoss(LossModule):
         action = tensordict.get(self.tensor_keys.action)
         if self.eta == 0.0:
             return action
-        num_nets = self.qvalue_network.module.num_nets
-        return action.expand(num_nets, *action.shape).detach().requires_grad_()
+        critics: Any = self.qvalue_network.module
+        return action.expand(critics.num_nets, *action.shape).detach().requires_grad_()
 
     def _bellman_target(self, tensordict: TensorDictBase, alpha: Tensor) -> Tensor:
         following = tensordict.get("next")
         with torch.no_grad():
             action, log_prob = self._sample(following)
             next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
-            next_value = next_value - alpha * log_prob
-        reward = following.get(self.tensor_keys.reward).squeeze(-1)
-        # a truncated episode goes on in truth: only termination ends the sum of rewards
-        bootstrap = ~following.get(self.tensor_keys.terminated).bool().squeeze(-1)
-        return reward + self.gamma * bootstrap * next_value
+            return bellman_target(tensordict, next_value - alpha * log_prob, self.gamma, self.tensor_keys)

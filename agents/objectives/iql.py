@@ -6,18 +6,25 @@ Shapes: ``B`` batch, ``N`` critics. Values are in units of (scaled) discounted r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
-from torch.distributions import Distribution
-from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
 from agents.errors import require
-from agents.objectives.calls import bellman_target, distribution, output
+from agents.objectives.common import (
+    CriticKeys,
+    CriticLoss,
+    bellman_target,
+    critic_values,
+    distribution,
+    output,
+    transition_keys,
+)
 from agents.objectives.settings import check_iql
 
 
@@ -59,6 +66,18 @@ def advantage_weight(advantage: Tensor, temperature: float, advantage_clip: floa
     return weight if advantage_clip is None else weight.clamp_max(advantage_clip)
 
 
+def weighted_regression(
+    log_prob: Tensor, advantage: Tensor, temperature: float, advantage_clip: float | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    r"""Policy extraction by weighting the data, ``[B], [B] -> []``; with the mean weight and the share of clipped ones.
+
+    .. math:: L_\pi = -E[\, w \log \pi(a|s) \,]
+    """
+    weight = advantage_weight(advantage, temperature, advantage_clip)
+    clipped = torch.zeros_like(weight) if advantage_clip is None else weight >= advantage_clip
+    return -(weight * log_prob).mean(), {"weight": weight.mean(), "clip_fraction": clipped.float().mean()}
+
+
 def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
     r"""Policy extraction by ascending Q, held near the data by behaviour cloning.
 
@@ -79,7 +98,7 @@ def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
     return -(scale * qvalue + bc_weight * log_prob).mean()
 
 
-class IQLLoss(LossModule):
+class IQLLoss(CriticLoss):
     r"""IQL's three losses from one evaluation of each network.
 
     With :math:`u = \min_i \bar Q_i(s, a) - V(s)` and :math:`\bar Q` the target critics,
@@ -115,22 +134,15 @@ class IQLLoss(LossModule):
     """
 
     @dataclass
-    class _AcceptedKeys:
+    class _AcceptedKeys(CriticKeys):
         value: NestedKey = "state_value"
-        action: NestedKey = "action"
-        state_action_value: NestedKey = "state_action_value"
-        reward: NestedKey = "reward"
-        terminated: NestedKey = "terminated"
 
-    tensor_keys: _AcceptedKeys
+    tensor_keys: _AcceptedKeys  # pyright: ignore[reportIncompatibleVariableOverride]  # the critics' keys, and one more
     default_keys = _AcceptedKeys
 
     actor_network: ProbabilisticTensorDictSequential
     actor_network_params: TensorDictParams
     target_actor_network_params: TensorDictParams
-    qvalue_network: TensorDictModule
-    qvalue_network_params: TensorDictParams
-    target_qvalue_network_params: TensorDictParams
     value_network: TensorDictModule
     value_network_params: TensorDictParams
     target_value_network_params: TensorDictParams
@@ -166,59 +178,50 @@ class IQLLoss(LossModule):
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(value_network, "value_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
-
-    @property
-    def in_keys(self) -> list[NestedKey]:
-        keys = self.tensor_keys
-        observations = list(dict.fromkeys([*self.actor_network.in_keys, *self.value_network.in_keys]))
-        following = [("next", key) for key in (*self.value_network.in_keys, keys.reward, keys.terminated)]
-        return [*observations, keys.action, *following]
-
-    @property
-    def out_keys(self) -> list[str]:
         losses = ["loss_actor", "loss_qvalue", "loss_value"]
-        weights = ["weight", "clip_fraction"] if self.bc_weight is None else []
-        scheduled = ["expectile"] if isinstance(self.expectile, nn.Module) else []
-        return [*losses, "entropy", "log_prob", "qvalue", "state_value", "advantage", *weights, *scheduled]
+        weights = ["weight", "clip_fraction"] if bc_weight is None else []
+        schedule = ["expectile"] if isinstance(expectile, nn.Module) else []
+        self.out_keys = [*losses, "entropy", "log_prob", "qvalue", "state_value", "advantage", *weights, *schedule]
 
-    @dispatch
+    @property
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        networks = (self.actor_network, self.value_network)
+        return transition_keys(self.tensor_keys, networks, [self.value_network])
+
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        target_qvalue = self._target_qvalue(tensordict)  # [B]
+        with torch.no_grad():
+            target_qvalue = critic_values(self, self.target_qvalue_network_params, tensordict).amin(-1)  # [B]
         value, next_value = self._values(tensordict)  # [B], [B]
         advantage = (target_qvalue - value).detach()
-        policy = self._policy(tensordict)
+        policy = distribution(self.actor_network, self.actor_network_params, tensordict)
         log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
-        extract = self._weight_data if self.bc_weight is None else self._ascend_qvalue
-        loss_actor, of_actor = extract(tensordict, policy, log_prob, advantage)
-        qvalues = self._qvalues(tensordict)  # [B, N]
-        target = self._bellman_target(tensordict, next_value)  # [B]
-        expectile, of_expectile = self._expectile(advantage)
+        loss_actor, actor_statistics = self._extract_policy(tensordict, policy, log_prob, advantage)
+        qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
+        target = bellman_target(tensordict, next_value, self.gamma, self.tensor_keys)[:, None].expand_as(qvalues)
+        expectile, schedule = self._expectile(advantage)
+        return TensorDict(
+            {
+                "loss_actor": loss_actor,
+                "loss_qvalue": distance_loss(qvalues, target, self.loss_function).sum(-1).mean(),
+                "loss_value": expectile_loss(target_qvalue - value, expectile).mean(),
+                "entropy": -log_prob.detach().mean(),
+                "log_prob": log_prob.detach().mean(),
+                "qvalue": qvalues.detach().mean(),
+                "state_value": value.detach().mean(),
+                "advantage": advantage.mean(),
+                **actor_statistics,
+                **schedule,
+            }
+        )
 
-        losses = {
-            "loss_actor": loss_actor,
-            "loss_qvalue": distance_loss(qvalues, target[:, None].expand_as(qvalues), self.loss_function)
-            .sum(-1)
-            .mean(),
-            "loss_value": expectile_loss(target_qvalue - value, expectile).mean(),
-        }
-        statistics = self._statistics(log_prob, qvalues, value, advantage)
-        return TensorDict({**losses, **statistics, **of_actor, **of_expectile})
-
-    def _weight_data(
-        self, tensordict: TensorDictBase, policy: Distribution, log_prob: Tensor, advantage: Tensor
+    def _extract_policy(
+        self, tensordict: TensorDictBase, policy: Any, log_prob: Tensor, advantage: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        weight = advantage_weight(advantage, self.temperature, self.advantage_clip)
-        clipped = torch.zeros_like(weight) if self.advantage_clip is None else weight >= self.advantage_clip
-        statistics = {"weight": weight.mean(), "clip_fraction": clipped.float().mean()}
-        return -(weight * log_prob).mean(), statistics
-
-    def _ascend_qvalue(
-        self, tensordict: TensorDictBase, policy: Distribution, log_prob: Tensor, advantage: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        keys = self.tensor_keys
-        action = {keys.action: policy.deterministic_sample}
-        with self.qvalue_network_params.detach().to_module(self.qvalue_network):  # no gradient for the critics here
-            qvalue = output(self.qvalue_network, tensordict, keys.state_action_value, action).amin(-1)
+        if self.bc_weight is None:
+            return weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
+        action, params = policy.deterministic_sample, self.qvalue_network_params.detach()  # no gradient for the critics
+        qvalue = critic_values(self, params, tensordict, action).amin(-1)
         return ddpg_bc_loss(qvalue, log_prob, self.bc_weight), {}
 
     def _expectile(self, advantage: Tensor) -> tuple[float | Tensor, dict[str, Tensor]]:
@@ -226,17 +229,6 @@ class IQLLoss(LossModule):
             return self.expectile, {}
         expectile = self.expectile(advantage)
         return expectile, {"expectile": expectile}
-
-    def _target_qvalue(self, tensordict: TensorDictBase) -> Tensor:
-        with torch.no_grad(), self.target_qvalue_network_params.to_module(self.qvalue_network):
-            return self._read_qvalues(tensordict).amin(-1)
-
-    def _qvalues(self, tensordict: TensorDictBase) -> Tensor:
-        with self.qvalue_network_params.to_module(self.qvalue_network):
-            return self._read_qvalues(tensordict)
-
-    def _read_qvalues(self, tensordict: TensorDictBase) -> Tensor:
-        return output(self.qvalue_network, tensordict, self.tensor_keys.state_action_value)
 
     def _values(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         with self.value_network_params.to_module(self.value_network):
@@ -246,21 +238,3 @@ class IQLLoss(LossModule):
 
     def _read_value(self, tensordict: TensorDictBase) -> Tensor:
         return output(self.value_network, tensordict, self.tensor_keys.value).squeeze(-1)
-
-    def _policy(self, tensordict: TensorDictBase) -> Distribution:
-        with self.actor_network_params.to_module(self.actor_network):
-            return distribution(self.actor_network, tensordict)
-
-    def _bellman_target(self, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
-        keys = self.tensor_keys
-        return bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
-
-    def _statistics(self, log_prob: Tensor, qvalues: Tensor, value: Tensor, advantage: Tensor) -> dict[str, Tensor]:
-        mean_log_prob = log_prob.detach().mean()
-        return {
-            "entropy": -mean_log_prob,
-            "log_prob": mean_log_prob,
-            "qvalue": qvalues.detach().mean(),
-            "state_value": value.detach().mean(),
-            "advantage": advantage.mean(),
-        }

@@ -5,23 +5,20 @@ Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
 from torchrl.data import Bounded
-from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError
-from agents.networks.bounds import center_and_half_range, divisor
-from agents.objectives.calls import bellman_target, output
+from agents.networks.bounds import center_and_half_range, divisor, register_limits
+from agents.objectives.common import CriticLoss, bellman_target, critic_values, output, transition_keys
 from agents.objectives.settings import check_rebrac
 
 
-class ReBRACLoss(LossModule):
+class ReBRACLoss(CriticLoss):
     r"""ReBRAC's two losses.
 
     With :math:`a'` the data's next action, :math:`\bar\pi` and :math:`\bar Q` the target actor and critics, and
@@ -56,23 +53,12 @@ class ReBRACLoss(LossModule):
         ConfigError: if a setting is out of range; at a call, if the batch has no next action.
     """
 
-    @dataclass
-    class _AcceptedKeys:
-        action: NestedKey = "action"
-        state_action_value: NestedKey = "state_action_value"
-        reward: NestedKey = "reward"
-        terminated: NestedKey = "terminated"
-
-    tensor_keys: _AcceptedKeys
-    default_keys = _AcceptedKeys
-    out_keys = ["loss_actor", "loss_qvalue", "qvalue", "action_distance", "next_action_distance"]
-
     actor_network: TensorDictModule
     actor_network_params: TensorDictParams
     target_actor_network_params: TensorDictParams
-    qvalue_network: TensorDictModule
-    qvalue_network_params: TensorDictParams
-    target_qvalue_network_params: TensorDictParams
+    action_low: Tensor  # [A], as the two after it
+    action_high: Tensor
+    action_half_range: Tensor
 
     def __init__(
         self,
@@ -101,28 +87,23 @@ class ReBRACLoss(LossModule):
         self.gamma = gamma
         self.convert_to_functional(actor_network, "actor_network", create_target_params=True)
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
-        device = next(self.parameters()).device
-        low, high = action_spec.space.low.to(device), action_spec.space.high.to(device)
-        self.register_buffer("action_low", low)
-        self.register_buffer("action_high", high)
-        self.register_buffer("action_half_range", center_and_half_range(low, high)[1])
+        register_limits(self, action_spec)
+        self.register_buffer("action_half_range", center_and_half_range(self.action_low, self.action_high)[1])
+        self.out_keys = ["loss_actor", "loss_qvalue", "qvalue", "action_distance", "next_action_distance"]
 
     @property
-    def in_keys(self) -> list[NestedKey]:
-        keys = self.tensor_keys
-        networks = (*self.actor_network.in_keys, *self.qvalue_network.in_keys)
-        observations = [key for key in dict.fromkeys(networks) if key != keys.action]
-        following = [("next", key) for key in (*observations, keys.action, keys.reward, keys.terminated)]
-        return [*observations, keys.action, *following]
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        networks = (self.actor_network, self.qvalue_network)
+        return transition_keys(self.tensor_keys, networks, networks, self.tensor_keys.action)
 
-    @dispatch
+    @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         data_action = tensordict.get(self.tensor_keys.action)
         target, next_distance = self._target(tensordict)  # [B], [B]
-        qvalues = self._qvalues(tensordict, data_action, self.qvalue_network_params)  # [B, N]
+        qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
         action = self._act(tensordict, self.actor_network_params)
         # no gradient for the critics here
-        value = self._qvalues(tensordict, action, self.qvalue_network_params.detach()).amin(-1)  # [B]
+        value = critic_values(self, self.qvalue_network_params.detach(), tensordict, action).amin(-1)  # [B]
         distance = self._distance(action, data_action)  # [B]
         scale = 1.0 / value.detach().abs().mean()
         return TensorDict(
@@ -148,10 +129,9 @@ class ReBRACLoss(LossModule):
         noise = (self.policy_noise * torch.randn_like(action)).clamp(-self.noise_clip, self.noise_clip)
         action = (action + self.action_half_range * noise).clamp(self.action_low, self.action_high)
         distance = self._distance(action, data_action)
-        next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
+        next_value = critic_values(self, self.target_qvalue_network_params, following, action).amin(-1)
         next_value = next_value - self.critic_penalty * distance
-        target = bellman_target(tensordict, next_value, self.gamma, reward=keys.reward, terminated=keys.terminated)
-        return target, distance
+        return bellman_target(tensordict, next_value, self.gamma, keys), distance
 
     def _distance(self, action: Tensor, data_action: Tensor) -> Tensor:
         return ((action - data_action) / divisor(self.action_half_range)).square().sum(-1)
@@ -159,8 +139,3 @@ class ReBRACLoss(LossModule):
     def _act(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
         with params.to_module(self.actor_network):
             return output(self.actor_network, tensordict, self.tensor_keys.action)
-
-    def _qvalues(self, tensordict: TensorDictBase, action: Tensor, params: TensorDictBase) -> Tensor:
-        keys = self.tensor_keys
-        with params.to_module(self.qvalue_network):
-            return output(self.qvalue_network, tensordict, keys.state_action_value, {keys.action: action})

@@ -23,6 +23,8 @@ class LinearExpectile(nn.Module):
         ConfigError: if ``final`` is outside (0, 1) or ``num_steps`` below 1.
     """
 
+    num_updates: Tensor  # [] int64
+
     def __init__(self, initial: float, final: float, num_steps: int) -> None:
         super().__init__()
         check_linear_expectile(final, num_steps)
@@ -52,6 +54,8 @@ class AdaptiveExpectile(nn.Module):
     Raises:
         ConfigError: if a setting is out of range.
     """
+
+    expectile: Tensor  # []
 
     def __init__(self, initial: float, positive_share: float, rate: float) -> None:
         super().__init__()
