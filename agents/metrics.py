@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 from tensordict import TensorDictBase
 
 from agents.data.dataset import OfflineDataset
+from agents.environments.protocols import PROTOCOLS
 from agents.evaluation.result import EvalResult
-
-OF_EPISODES = (
-    "return", "length", "success", "success_held", "success_last", "minari_score", "d4rl_return", "d4rl_score",
-)  # fmt: skip
-EVALUATION_KEYS = (*(f"eval/{name}" for name in OF_EPISODES), "eval/return_std")  # those that an evaluation can have
 
 
 def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) -> dict[str, float]:
@@ -32,18 +28,24 @@ def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) ->
 
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
-    """What is known of each episode of an evaluation, ``[E]`` by name, as far as the environment defines it."""
-    columns = (
-        result.returns,
-        result.lengths,
-        result.success,
-        result.success_held,
-        result.success_last,
-        result.minari_scores,
-        result.d4rl_returns,
-        result.d4rl_scores,
-    )
-    return {name: values for name, values in zip(OF_EPISODES, columns) if values is not None}
+    """All that is known of each episode of an evaluation, ``[E]`` by name, as far as the environment defines it."""
+    columns: dict[str | None, NDArray[Any] | None] = {"return": result.returns, "length": result.lengths}
+    columns["success"] = result.success
+    for protocol in PROTOCOLS:
+        columns[protocol.success_key] = result.protocol_success.get(protocol.name)
+    columns["success_last"] = result.success_last
+    for protocol in reversed(PROTOCOLS):
+        columns[protocol.return_key] = result.protocol_returns.get(protocol.name)
+        columns[protocol.score_key] = result.scores.get(protocol.name)
+    return {name: values for name, values in columns.items() if name is not None and values is not None}
+
+
+def evaluation_keys() -> list[str]:
+    """The keys that evaluations can have, whatever the environment."""
+    held = [protocol.success_key for protocol in PROTOCOLS]
+    scores = [name for protocol in reversed(PROTOCOLS) for name in (protocol.return_key, protocol.score_key)]
+    names = ("return", "length", "success", *held, "success_last", *scores, "return_std")
+    return [f"eval/{name}" for name in names if name is not None]
 
 
 def evaluation(result: EvalResult) -> dict[str, float]:
@@ -84,17 +86,14 @@ def data(dataset: OfflineDataset) -> dict[str, float]:
 
     Of an episode that is longer than an evaluation, the means take the steps that an evaluation would have made.
     """
-    statistics, reference, task, spec = dataset.statistics, dataset.reference, dataset.task, dataset.env_spec
+    statistics, spec = dataset.statistics, dataset.env_spec
     horizon = (spec and spec.max_episode_steps) or statistics.lengths.max()
     means = {
         "return": statistics.horizon_returns,
         "length": np.minimum(statistics.lengths, horizon),
         "success": statistics.success,
-        "minari_score": reference and reference.score(statistics.horizon_returns),
-        "d4rl_score": None,
+        **{protocol.score_key: statistics.scores.get(protocol.name) for protocol in reversed(PROTOCOLS)},
     }
-    if task is not None and statistics.d4rl_returns is not None:
-        means["d4rl_score"] = task.d4rl_reference.score(statistics.d4rl_returns)
     return {
         **{f"data/{name}": float(np.mean(values)) for name, values in means.items() if values is not None},
         "data/saturated_actions": float(statistics.saturated_actions),

@@ -30,8 +30,9 @@ from agents.data.layout import Layout
 from agents.data.source import Source
 from agents.data.store import flat, locked, work_folder
 from agents.errors import DataError, one_line
+from agents.files import flatten, unflatten
 
-CACHE_VERSION = 3  # raise it when rows or statistics change their meaning
+CACHE_VERSION = 4  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
 BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
@@ -64,26 +65,26 @@ def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
     Raises:
         DataError: an episode is damaged or holds what cannot be trained on, or the cache cannot be written.
     """
-    layout, key = Layout.of(source), _source_key(source.path)
+    key = _source_key(source.path)
     name = f"{key}-clipped" if clip_actions else key
     homes = _homes(flat(source.id))
-    if whole := next(filter(None, (_read_cache(home / name, layout) for home in homes)), None):
+    if whole := next(filter(None, (_read_cache(home / name, source) for home in homes)), None):
         return whole
     home = _first_writable(homes)
     with locked(home / ".lock", f"converting {source.id}"):  # of runs that start together, one converts
-        cache = _read_cache(home / name, layout)
+        cache = _read_cache(home / name, source)
         if cache is None:
             _remove_stale(home, keep=key)
             try:
                 _write_cache(source, home / name, clip_actions=clip_actions, progress=progress)
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                size = f" (needs {4e-9 * source.num_steps * layout.num_columns:.2f} GB)" if full else ""
+                size = f" (needs {4e-9 * source.num_steps * Layout.of(source).num_columns:.2f} GB)" if full else ""
                 raise DataError(
                     f"cannot write the converted dataset {source.id!r} to {home}: {one_line(error)}{size}; make room "
                     "there, or set MINARI_DATASETS_PATH to another disk"
                 ) from error
-            cache = _read_cache(home / name, layout)
+            cache = _read_cache(home / name, source)
     assert cache is not None, f"the cache in {home / name} vanished"
     return cache
 
@@ -240,7 +241,8 @@ def _write_cache(source: Source, target: Path, *, clip_actions: bool, progress: 
         with open(part / ROWS, "wb") as file:
             scan = _write_rows(source, file, clip_actions=clip_actions, progress=progress)
             _flush(file)
-        arrays = {name: value for name, value in vars(scan.statistics()).items() if value is not None}
+        statistics = flatten(vars(scan.statistics()), sep="/")
+        arrays = {name: value for name, value in statistics.items() if value is not None}
         arrays["observation_mean"] = scan.observation.mean.astype(np.float32)
         arrays["observation_std"] = scan.observation.std.astype(np.float32)
         with open(part / STATISTICS, "wb") as file:
@@ -255,17 +257,19 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _read_cache(folder: Path, layout: Layout) -> Cache | None:
-    """The cache in a folder; None if it is missing, incomplete or damaged."""
+def _read_cache(folder: Path, source: Source) -> Cache | None:
+    """The cache in a folder; None if it is missing, incomplete, damaged, or knows other score protocols."""
     try:
+        layout = Layout.of(source)
         with np.load(folder / STATISTICS) as file:
-            arrays = dict(file)
-        values = {f.name: arrays.get(f.name) for f in fields(DatasetStatistics)}
-        scalars = {name: value.item() for name, value in values.items() if value is not None and value.ndim == 0}
-        statistics = DatasetStatistics(**{**values, **scalars})
+            arrays = {name: array.item() if array.ndim == 0 else array for name, array in file.items()}
+        names = {field.name for field in fields(DatasetStatistics)}
+        statistics = DatasetStatistics(**{name: values for name, values in unflatten(arrays).items() if name in names})
         if (folder / ROWS).stat().st_size != 4 * statistics.num_steps * layout.num_columns:
             return None
+        if statistics.scores.keys() != source.scorings.keys():
+            return None
         moments = arrays["observation_mean"], arrays["observation_std"]
-        return Cache(folder, layout, statistics, *moments, arrays["fingerprint"].item())
+        return Cache(folder, layout, statistics, *moments, arrays["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None

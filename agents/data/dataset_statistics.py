@@ -1,11 +1,12 @@
-"""What a dataset's episodes add up to.
+"""The statistics of a dataset's rows and episodes.
 
 Legend: ``T`` steps of an episode, ``E`` episodes, ``A`` action.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,17 @@ from numpy.typing import NDArray
 
 from agents.data.episodes import Episode
 from agents.data.source import Source
-from agents.environments.adroit import d4rl_return, success_held
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetStatistics:
-    """What the rows hold, and what the episodes they were made of add up to; returns are undiscounted."""
+    """Statistics of the rows, and of the episodes that they come from; returns are undiscounted."""
 
     num_episodes: int
     num_steps: int
     returns: NDArray[np.float64]  # [E]
     lengths: NDArray[np.int64]  # [E] steps
     horizon_returns: NDArray[np.float64]  # [E] of the steps that an evaluation would have made
-    d4rl_returns: NDArray[np.float64] | None  # [E]; None unless the environment is Adroit's
-    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"]
-    success_held: NDArray[np.bool_] | None  # [E] as DAPG defines it; None unless Adroit's
-    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
     action_min: NDArray[np.float32]  # [A]
     action_max: NDArray[np.float32]  # [A]
     saturated_actions: float  # share of action components within 0.1 % of the range from a bound; no locked one is
@@ -38,6 +34,11 @@ class DatasetStatistics:
     reward_max: float
     terminations: int  # steps flagged as terminated: nothing is bootstrapped there
     truncations: int  # steps that cut it off
+    success: NDArray[np.bool_] | None = None  # [E] at any of the steps of an evaluation; None without infos["success"]
+    success_last: NDArray[np.bool_] | None = None  # [E] at the last of those steps
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # [E] by protocol
+    protocol_returns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # [E] by protocol
+    protocol_success: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # [E], where it has a criterion
 
 
 class Moments:
@@ -61,25 +62,34 @@ class Moments:
 
 
 def summarise(episode: Episode, source: Source) -> dict[str, Any]:
-    """What an episode of at least one step adds up to: its entries of the arrays ``[E]`` of ``DatasetStatistics``.
+    """An episode's entries, of at least one step, of the arrays ``[E]`` of ``DatasetStatistics``.
 
     Recordings may be longer than an evaluation; what is set beside evaluations is of as many steps.
     """
-    task, horizon = source.task, source.horizon
+    horizon, scorings = source.horizon, source.scorings
     rewards, success = episode.rewards.astype(np.float64), episode.step_success()
     success = None if success is None else success[:horizon]
+    returns = {name: scoring.episode_return(episode.observations, rewards) for name, scoring in scorings.items()}
+    criteria = {name: scoring.success for name, scoring in scorings.items() if scoring.success}
     return {
         "returns": rewards.sum(),
         "lengths": len(rewards),
         "horizon_returns": rewards[:horizon].sum(),
-        "d4rl_returns": None if task is None else d4rl_return(task, episode.observations, rewards),
         "success": None if success is None else success.any(),
-        "success_held": None if task is None or success is None else success_held(task, success),
         "success_last": None if success is None else success[-1],
+        "scores": {name: float(scorings[name].reference.score(value)) for name, value in returns.items()},
+        "protocol_returns": returns,
+        "protocol_success": {name: None if success is None else held(success) for name, held in criteria.items()},
     }
 
 
-def collect(episodes: list[dict[str, Any]]) -> dict[str, NDArray[Any] | None]:
-    """Such entries as arrays ``[E]``; None for what is not known of every episode."""
-    columns = {name: [episode[name] for episode in episodes] for name in episodes[0]}
-    return {name: None if None in values else np.array(values) for name, values in columns.items()}
+def collect(episodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Such entries as arrays ``[E]``; for what is not known of every episode None, and in a mapping nothing."""
+    return {name: _column([episode[name] for episode in episodes]) for name in episodes[0]}
+
+
+def _column(values: list[Any]) -> Any:
+    if isinstance(values[0], Mapping):
+        columns = {name: _column([value[name] for value in values]) for name in values[0]}
+        return {name: column for name, column in columns.items() if column is not None}
+    return None if any(value is None for value in values) else np.array(values)

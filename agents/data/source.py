@@ -1,10 +1,11 @@
-"""Where a dataset comes from, what its metadata say, and its episodes: Minari id -> ``Source`` -> ``Episode``.
+"""A dataset in the local store and what its metadata say: Minari id -> ``Source``.
 
-Legend: ``T`` steps of an episode, ``O`` observation, ``A`` action.
+Legend: ``O`` observation, ``A`` action.
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,8 @@ from numpy.typing import NDArray
 
 from agents.data import demos
 from agents.data.store import download, is_here, minari_root, refuse_if_open_elsewhere, remedy
-from agents.environments.adroit import AdroitTask
-from agents.environments.environment import EvaluationEnv
-from agents.environments.protocols import Reference
+from agents.environments.protocols import scorings
+from agents.environments.scoring import Reference, Scoring
 from agents.environments.spec import read_spec
 from agents.errors import DataError, one_line
 
@@ -43,10 +43,10 @@ class Source:
     reference: Reference | None
     env_spec: EnvSpec | None
 
-    @property
-    def task(self) -> AdroitTask | None:
-        task = EvaluationEnv(self.env_spec).task if self.env_spec is not None else None
-        return task if task is not None and task.num_observations == self.num_observations else None
+    @functools.cached_property
+    def scorings(self) -> dict[str, Scoring]:
+        """How its episodes are scored, by protocol."""
+        return scorings(self.env_spec, self.reference, self.num_observations)
 
     @property
     def horizon(self) -> int | None:

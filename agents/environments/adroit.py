@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agents.environments.protocols import Reference
+from agents.environments.scoring import Reference
 
 PEN_HEIGHT = 26  # column of the pen's height in the pen observation, metres
 PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
@@ -19,7 +19,7 @@ PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
 
 @dataclass(frozen=True)
 class AdroitTask:
-    """What D4RL and DAPG (arXiv 1709.10087) fix about one Adroit task; facts of ``AdroitHand*-v1``, dense reward."""
+    """Facts of ``AdroitHand*-v1`` with dense reward, and of how D4RL and DAPG (arXiv 1709.10087) use it."""
 
     name: str
     env_id: str

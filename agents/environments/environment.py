@@ -1,13 +1,4 @@
-"""The Adroit tasks with their two score protocols, and the environment that a policy is evaluated in.
-
-Gymnasium-Robotics and D4RL score the same simulation differently; both are computed from one rollout:
-
-* ``minari``: the environment's own return over the whole episode (200 steps, nothing ends it early), against the
-  reference scores in the dataset's metadata.
-* ``d4rl``: ``d4rl_return`` below, against the reference returns of the D4RL paper (arXiv 2004.07219).
-
-Shapes: ``T`` steps of an episode, ``O`` observation, ``E`` episodes.
-"""
+"""The environment that a policy is evaluated in."""
 
 from __future__ import annotations
 
@@ -18,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from agents.environments.adroit import AdroitTask, adroit_task
-from agents.environments.protocols import Reference
+from agents.environments.protocols import scorings
+from agents.environments.scoring import Reference, Scoring
 from agents.environments.spec import find_spec, register_robotics
 from agents.errors import ConfigError, DataError, one_line
 
@@ -46,9 +37,9 @@ class EvaluationEnv:
         self._idle: list[gym.Env] = []
 
     @property
-    def task(self) -> AdroitTask | None:
-        dense = self.spec.kwargs.get("reward_type", "dense") == "dense"
-        return adroit_task(self.spec.id) if dense else None
+    def scorings(self) -> dict[str, Scoring]:
+        """How its episodes are scored, by protocol; all of them from the same rollout."""
+        return scorings(self.spec, self.reference)
 
     def make(self, **kwargs: Any) -> gym.Env:
         """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``."""

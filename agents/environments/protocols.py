@@ -1,26 +1,47 @@
-"""Score protocols: what turns the record of an episode into a return, a score and a success."""
+"""The score protocols that there are, of which an environment may have several: to add one, add it to the list here."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import functools
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
 
-from agents.errors import DataError
+from agents.environments.d4rl import D4RL
+from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Two returns that fix a normalised scale: ``min`` scores 0, ``max`` scores 100."""
+def _minari_scoring(spec: EnvSpec | None, reference: Reference | None, num_observations: int | None) -> Scoring | None:
+    limit = None if spec is None else spec.max_episode_steps
+    return reference and Scoring(reference, functools.partial(_first_rewards, limit))
 
-    min: float
-    max: float
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.min) and math.isfinite(self.max) and self.min < self.max):
-            raise DataError(f"reference returns must be finite with min < max, got {self.min} and {self.max}")
+def _first_rewards(limit: int | None, observations: NDArray[Any], rewards: NDArray[Any]) -> float:
+    """Sum of the rewards of as many steps as an evaluation makes: a recording may be longer."""
+    return float(np.asarray(rewards, dtype=np.float64)[:limit].sum())
 
-    def score(self, returns: ArrayLike) -> NDArray[np.float64]:
-        return 100.0 * (np.asarray(returns, dtype=np.float64) - self.min) / (self.max - self.min)
+
+MINARI = ScoreProtocol(
+    name="minari",
+    label="Minari",
+    definition="the environment's own protocol",
+    meaning="The environment's own return over its whole episode, between the reference scores in the dataset's "
+    "metadata. It is another scale than D4RL's: numbers of the two sections cannot be compared.",
+    scoring=_minari_scoring,
+)
+PROTOCOLS: list[ScoreProtocol] = [D4RL, MINARI]  # where one number stands for a policy, it is that of the first known
+
+
+def scorings(
+    spec: EnvSpec | None, reference: Reference | None, num_observations: int | None = None
+) -> dict[str, Scoring]:
+    """The rules of all protocols that score an environment, by protocol.
+
+    Args:
+        reference: reference returns in the metadata of a dataset of this environment.
+        num_observations: size of an observation, where it is known.
+    """
+    bound = {protocol.name: protocol.scoring(spec, reference, num_observations) for protocol in PROTOCOLS}
+    return {name: scoring for name, scoring in bound.items() if scoring is not None}

@@ -1,12 +1,15 @@
 """Rollouts of a policy and what they measured: scores, films, statistics over runs."""
 
-from agents.faces import lazy_names
+from typing import TYPE_CHECKING
 
-__getattr__, __all__ = lazy_names(
-    __name__,
-    {
-        "rollouts": "evaluate random_policy",
-        "result": "EvalResult",
-        "video": "check_rendering film record_video",
-    },
-)
+from agents.faces import resolve_lazily
+
+if TYPE_CHECKING:
+    from agents.evaluation.result import EvalResult as EvalResult
+    from agents.evaluation.rollouts import evaluate as evaluate
+    from agents.evaluation.rollouts import random_policy as random_policy
+    from agents.evaluation.video import check_rendering as check_rendering
+    from agents.evaluation.video import film as film
+    from agents.evaluation.video import record_video as record_video
+
+resolve_lazily(__name__)

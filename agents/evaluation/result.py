@@ -1,18 +1,18 @@
-"""What an evaluation measured.
+"""The result of an evaluation.
 
 Shapes: ``E`` episodes, ``T`` steps of an episode, ``O`` observation, ``A`` action.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.environments.adroit import AdroitTask
-from agents.environments.protocols import Reference
+from agents.environments.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -27,33 +27,27 @@ class Episode:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What an evaluation measured; every array is ``[E]``, in the order of the seeds."""
+    """Returns, scores and successes; every array is ``[E]``, in the order of the seeds.
+
+    A protocol that the environment does not have, or that asks for longer episodes, is in none of the mappings.
+    """
 
     returns: NDArray[np.float64]  # the environment's own, undiscounted
     lengths: NDArray[np.int64]  # steps
-    success: NDArray[np.bool_] | None  # at the goal at any step; None without info["success"], as the next two
-    success_held: NDArray[np.bool_] | None  # DAPG's criterion; None when not Adroit
+    success: NDArray[np.bool_] | None  # at the goal at any step; None without info["success"], as the next one
     success_last: NDArray[np.bool_] | None  # at the goal at the last step
-    d4rl_returns: NDArray[np.float64] | None  # None when not Adroit, or cut before D4RL's horizon
-    task: AdroitTask | None
-    reference: Reference | None  # the dataset's, for minari_scores
-    episodes: tuple[Episode, ...] | None  # only when asked to record
-
-    @property
-    def minari_scores(self) -> NDArray[np.float64] | None:
-        return None if self.reference is None else self.reference.score(self.returns)
-
-    @property
-    def d4rl_scores(self) -> NDArray[np.float64] | None:
-        return None if self.d4rl_returns is None else self.task.d4rl_reference.score(self.d4rl_returns)
+    scores: Mapping[str, NDArray[np.float64]]  # by protocol
+    protocol_returns: Mapping[str, NDArray[np.float64]]  # by protocol, undiscounted
+    protocol_success: Mapping[str, NDArray[np.bool_]]  # by the protocols that have a criterion, if success is known
+    episodes: tuple[Episode, ...] | None = None  # only if they were to be recorded
 
     def summary(self) -> str:
         """Two lines for a person: mean and standard deviation over episodes."""
         parts = [f"return {_spread(self.returns)}", f"length {_spread(self.lengths)}"]
-        shares = {"any step": self.success, "held": self.success_held, "last step": self.success_last}
+        parts += [f"{name} score {_spread(scores)}" for name, scores in self.scores.items()]
+        held = {protocol.success: self.protocol_success.get(protocol.name) for protocol in PROTOCOLS}
+        shares = {"any step": self.success, **held, "last step": self.success_last}
         known = [f"{name} {100 * share.mean():.0f} %" for name, share in shares.items() if share is not None]
-        scores = {"d4rl": self.d4rl_scores, "minari": self.minari_scores}
-        parts += [f"{name} score {_spread(score)}" for name, score in scores.items() if score is not None]
         first = f"{len(self.returns)} episodes: {', '.join(parts)}"
         return f"{first}\nsuccess: {', '.join(known)}" if known else first
 

@@ -1,4 +1,4 @@
-"""Rollouts of a policy: exactly ``num_episodes`` episodes with fixed seeds, scored under both protocols, or as a video.
+"""Rollouts of a policy: exactly ``num_episodes`` episodes with fixed seeds, scored under every protocol, or as a video.
 
 Each worker thread runs whole episodes in an environment of its own; MuJoCo releases the interpreter lock while it
 steps. The policy only ever sees one observation at a time: products of different batch sizes differ in the last bit,
@@ -30,7 +30,6 @@ from tensordict import TensorDict
 from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from agents.environments.adroit import d4rl_return, success_held
 from agents.environments.environment import EvaluationEnv
 from agents.errors import AgentsError, ConfigError, DataError
 from agents.evaluation.numpy_forward import as_numpy
@@ -63,15 +62,21 @@ def evaluate(
         raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
     with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, one_deterministic_thread():
         episodes = _run_episodes([(gym_env, prepare(policy, gym_env)) for gym_env in gym_envs], num_episodes, seed)
+    scorings = env.scorings
+    returns = {
+        name: np.array([scoring.episode_return(episode.observations, episode.rewards) for episode in episodes])
+        for name, scoring in scorings.items()
+        if scoring.covers(env.spec.max_episode_steps)
+    }
+    held = {name: _goals(episodes, scoring.success) for name, scoring in scorings.items() if scoring.success}
     return EvalResult(
         returns=np.array([episode.rewards.sum() for episode in episodes]),
         lengths=np.array([len(episode.rewards) for episode in episodes]),
         success=_goals(episodes, np.any),
-        success_held=_goals(episodes, functools.partial(success_held, env.task)) if env.task else None,
         success_last=_goals(episodes, operator.itemgetter(-1)),
-        d4rl_returns=_d4rl_returns(env, episodes),
-        task=env.task,
-        reference=env.reference,
+        scores={name: scorings[name].reference.score(values) for name, values in returns.items()},
+        protocol_returns=returns,
+        protocol_success={name: goals for name, goals in held.items() if goals is not None},
         episodes=tuple(episodes) if record else None,
     )
 
@@ -189,10 +194,3 @@ def _goals(episodes: list[Episode], measure: Callable[[NDArray[np.bool_]], bool]
     if all(episode.success is None for episode in episodes):
         return None
     return np.array([episode.success is not None and bool(measure(episode.success)) for episode in episodes])
-
-
-def _d4rl_returns(env: EvaluationEnv, episodes: list[Episode]) -> NDArray[np.float64] | None:
-    limit = env.spec.max_episode_steps
-    if env.task is None or (limit is not None and limit < env.task.d4rl_horizon):
-        return None
-    return np.array([d4rl_return(env.task, episode.observations, episode.rewards) for episode in episodes])

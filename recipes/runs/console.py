@@ -1,4 +1,4 @@
-"""What a run prints: a line for an evaluation, the table at its end, and where its files are."""
+"""Lines of a run for a terminal: one for an evaluation, the table at its end, and where its files are."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from agents.data.dataset import OfflineDataset
+from agents.data.dataset_statistics import DatasetStatistics
+from agents.environments.protocols import PROTOCOLS
 from agents.evaluation.result import EvalResult
 from recipes.runs.folder import RunFolder
 
-COLUMNS = ("policy", "episodes", "return", "d4rl score", "minari score", "success")
-
 
 def score(result: EvalResult) -> str:
-    """The shortest word on how good a policy is: its D4RL score, else Minari's, else its return."""
+    """The shortest word on how good a policy is: the score of its first protocol, else its return."""
     return _known_score(result) or f"return {result.returns.mean():.1f}"
 
 
@@ -28,8 +28,11 @@ def headline(result: EvalResult) -> str:
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
     """A row per evaluated policy and one for the dataset."""
-    rows = [_evaluation_row(name, result) for name, result in evaluations.items() if result is not None]
-    return aligned([list(COLUMNS), *rows, *([_dataset_row(dataset)] if dataset else [])])
+    rows = [_row(name, result.returns, result) for name, result in evaluations.items() if result is not None]
+    if dataset is not None:
+        rows.append(_row("mean of the dataset", dataset.statistics.horizon_returns, dataset.statistics))
+    scores = (f"{protocol.name} score" for protocol in PROTOCOLS)
+    return aligned([["policy", "episodes", "return", *scores, "success"], *rows])
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
@@ -57,22 +60,13 @@ def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
 
 
 def _known_score(result: EvalResult) -> str | None:
-    known = {"d4rl score": result.d4rl_scores, "minari score": result.minari_scores}
-    return next((f"{name} {values.mean():.1f}" for name, values in known.items() if values is not None), None)
+    return next((f"{name} score {values.mean():.1f}" for name, values in result.scores.items()), None)
 
 
-def _evaluation_row(name: str, result: EvalResult) -> list[str]:
-    scores = (_mean(result.d4rl_scores), _mean(result.minari_scores), _percent(result.success))
-    return [name, str(len(result.returns)), spread(result.returns), *scores]
-
-
-def _dataset_row(dataset: OfflineDataset) -> list[str]:
-    statistics, task, reference = dataset.statistics, dataset.task, dataset.reference
-    d4rl_returns = statistics.d4rl_returns
-    d4rl = None if task is None or d4rl_returns is None else task.d4rl_reference.score(d4rl_returns)
-    minari = None if reference is None else reference.score(statistics.horizon_returns)
-    scores = (_mean(d4rl), _mean(minari), _percent(statistics.success))
-    return ["mean of the dataset", str(statistics.num_episodes), spread(statistics.horizon_returns), *scores]
+def _row(name: str, returns: NDArray[np.float64], measures: EvalResult | DatasetStatistics) -> list[str]:
+    scores = (measures.scores.get(protocol.name) for protocol in PROTOCOLS)
+    means = ("-" if values is None else f"{values.mean():.1f}" for values in scores)
+    return [name, str(len(returns)), spread(returns), *means, _percent(measures.success)]
 
 
 def spread(values: ArrayLike) -> str:
@@ -81,10 +75,6 @@ def spread(values: ArrayLike) -> str:
     size = max(abs(mean), std)
     digits = max(0, 2 - math.floor(math.log10(size))) if 0.0 < size < 100.0 else 0
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
-
-
-def _mean(values: ArrayLike | None) -> str:
-    return "-" if values is None else f"{np.mean(values):.1f}"
 
 
 def _percent(values: ArrayLike | None) -> str:

@@ -22,18 +22,20 @@ STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")
 
 def result(**known) -> agents.EvalResult:
     """Three episodes of an environment that says nothing about success and has no reference."""
-    known = {"returns": np.array([1.0, 2.0, 6.0]), "lengths": np.array([5, 10, 15]), **known}
-    return agents.EvalResult(**{field.name: known.get(field.name) for field in dataclasses.fields(agents.EvalResult)})
+    nothing = {"success": None, "success_last": None, "scores": {}, "protocol_returns": {}, "protocol_success": {}}
+    returns = {"returns": np.array([1.0, 2.0, 6.0]), "lengths": np.array([5, 10, 15])}
+    return agents.EvalResult(**{**nothing, **returns, **known})
 
 
 def adroit_result() -> agents.EvalResult:
+    returns = np.array([96.262799, 3076.8331017826877, 96.262799])
+    minari = Reference(1.0, 6.0).score([1.0, 2.0, 6.0])
     return result(
         success=np.array([True, True, False]),
-        success_held=np.array([True, False, False]),
+        protocol_success={"d4rl": np.array([True, False, False])},
         success_last=np.array([False, False, False]),
-        d4rl_returns=np.array([96.262799, 3076.8331017826877, 96.262799]),
-        task=ADROIT_TASKS["pen"],
-        reference=Reference(1.0, 6.0),
+        protocol_returns={"d4rl": returns, "minari": np.array([1.0, 2.0, 6.0])},
+        scores={"d4rl": ADROIT_TASKS["pen"].d4rl_reference.score(returns), "minari": minari},
     )
 
 
@@ -92,7 +94,7 @@ def test_evaluation_means_over_the_episodes() -> None:
 def test_what_the_environment_does_not_define_has_no_key() -> None:
     assert metrics.evaluation(result()).keys() == {"eval/return", "eval/return_std", "eval/length"}
     assert metrics.episodes(result()).keys() == {"return", "length"}
-    assert "eval/minari_score" in metrics.evaluation(result(reference=Reference(0.0, 1.0)))
+    assert "eval/minari_score" in metrics.evaluation(result(scores={"minari": np.zeros(3)}))
 
 
 def test_every_evaluation_key_but_the_spread_is_known_per_episode() -> None:
@@ -140,7 +142,8 @@ def dataset(**known) -> agents.OfflineDataset:
         **known.pop("statistics", {}),
     }
     names = [field.name for field in dataclasses.fields(DatasetStatistics)]
-    known["statistics"] = DatasetStatistics(**{name: statistics.get(name) for name in names})
+    nothing = {"scores": {}, "protocol_returns": {}, "protocol_success": {}}
+    known["statistics"] = DatasetStatistics(**{name: {**nothing, **statistics}.get(name) for name in names})
     return agents.OfflineDataset(
         **{field.name: known.get(field.name) for field in dataclasses.fields(agents.OfflineDataset)}
     )
@@ -150,9 +153,10 @@ def test_data_has_the_names_of_the_evaluation_and_the_size() -> None:
     size = {"data/saturated_actions": 0.25, "data/num_episodes": 2.0, "data/num_steps": 15.0}
     assert metrics.data(dataset()) == {"data/return": 2.0, "data/length": 7.5, **size}
     adroit = dataset(
-        task=ADROIT_TASKS["pen"],
-        reference=Reference(1.0, 5.0),
-        statistics={"success": np.array([True, False]), "d4rl_returns": np.full(2, 3076.8331017826877)},
+        statistics={
+            "success": np.array([True, False]),
+            "scores": {"d4rl": np.full(2, 100.0), "minari": Reference(1.0, 5.0).score([1.0, 3.0])},
+        },
     )
     scores = {"data/success": 0.5, "data/minari_score": 25.0, "data/d4rl_score": 100.0}
     assert metrics.data(adroit) == pytest.approx({"data/return": 2.0, "data/length": 7.5, **scores, **size})
@@ -173,4 +177,4 @@ def test_no_key_means_two_things(specs, batch) -> None:
 
 
 def test_the_keys_that_an_evaluation_can_have_are_those_of_adroit() -> None:
-    assert set(metrics.evaluation(adroit_result())) == set(metrics.EVALUATION_KEYS)
+    assert set(metrics.evaluation(adroit_result())) == set(metrics.evaluation_keys())

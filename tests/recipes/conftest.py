@@ -91,8 +91,10 @@ evaluate = agents.evaluate
 def as_adroit(policy, env, num_episodes=20, **options):
     result = evaluate(policy, env, num_episodes, **options)
     solved = result.returns > result.returns.mean()
-    goals = {"success": solved, "success_held": solved, "success_last": ~solved}
-    return dataclasses.replace(result, task=ADROIT_TASKS["pen"], d4rl_returns=2 * result.returns, **goals)
+    goals = {"success": solved, "protocol_success": {"d4rl": solved}, "success_last": ~solved}
+    returns = {"d4rl": 2 * result.returns, **result.protocol_returns}
+    scores = {"d4rl": ADROIT_TASKS["pen"].d4rl_reference.score(returns["d4rl"]), **result.scores}
+    return dataclasses.replace(result, scores=scores, protocol_returns=returns, **goals)
 agents.evaluate = as_adroit
 """
 

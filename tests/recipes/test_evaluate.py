@@ -148,7 +148,7 @@ def test_the_numbers_are_those_of_evaluate_called_directly(usual_trial) -> None:
     with agents.load_dataset("test/pendulum-v0").make_env() as env:
         result = agents.evaluate(policy, env, 3)
     assert usual_trial.column("return") == [str(value) for value in result.returns]
-    assert usual_trial.column("minari_score") == [str(value) for value in result.minari_scores]
+    assert usual_trial.column("minari_score") == [str(value) for value in result.scores["minari"]]
     assert usual_trial.column("length") == ["25"] * 3
 
 

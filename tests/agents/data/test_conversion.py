@@ -180,7 +180,8 @@ def test_statistics_describe_the_source() -> None:
     assert (statistics.terminations, statistics.truncations) == (3, 3)
     share = (actions - ACTION_SPACE.low) / (ACTION_SPACE.high - ACTION_SPACE.low)
     assert statistics.saturated_actions == ((share < 1e-3) | (share > 1 - 1e-3)).mean() >= 4 / 32
-    assert statistics.success is statistics.success_held is statistics.success_last is statistics.d4rl_returns is None
+    assert statistics.success is statistics.success_last is None
+    assert statistics.scores == statistics.protocol_returns == statistics.protocol_success == {}
 
 
 @pytest.mark.parametrize("entries_at_reset", [0, 1])
@@ -191,7 +192,7 @@ def test_success_is_that_of_the_steps(entries_at_reset: int) -> None:
     statistics = load().statistics
     assert statistics.success.tolist() == [True, False, True]
     assert statistics.success_last.tolist() == [False, False, True]
-    assert statistics.success_held is None  # a criterion of the Adroit tasks
+    assert statistics.protocol_success == {}  # held is a criterion of the Adroit tasks
 
 
 def test_what_is_set_beside_evaluations_is_of_as_many_steps() -> None:
@@ -231,11 +232,11 @@ def test_adroit_statistics_follow_both_protocols() -> None:
     edit_metadata(path, env_spec=adroit_env_spec(), ref_min_score=-10.0, ref_max_score=90.0)
     dataset = load()
     task = adroit_task("AdroitHandPen-v1")
-    assert dataset.task is task
+    assert [*dataset.statistics.scores] == ["d4rl", "minari"]
     returns = [d4rl_return(task, arrays["observations"], arrays["rewards"]) for arrays in episodes]
-    np.testing.assert_allclose(dataset.statistics.d4rl_returns, returns)
+    np.testing.assert_allclose(dataset.statistics.protocol_returns["d4rl"], returns)
     held = [success_held(task, arrays["infos"]["success"][1:]) for arrays in episodes]
-    assert dataset.statistics.success_held.tolist() == held == [False, False, True]
+    assert dataset.statistics.protocol_success["d4rl"].tolist() == held == [False, False, True]
     assert dataset.reference.score(40.0) == 50.0
     assert dataset.make_env(num_envs=2).reference is dataset.reference
 

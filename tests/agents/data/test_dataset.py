@@ -14,9 +14,7 @@ from tensordict import TensorDict
 from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
 from torchrl.data.datasets import MinariExperienceReplay
 
-from agents.data.layout import DEFAULT_KEYS
-from agents.data.storage import ENDS as END_KEYS
-from agents.data.storage import NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS
+from agents.data.layout import DEFAULT_KEYS, END_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS
 from agents.errors import ConfigError, DataError
 from tests.agents.handmade import (
     ACTION_SPACE,
@@ -325,7 +323,7 @@ def test_an_environment_of_other_bounds_is_warned_of() -> None:
 def test_without_environment_metadata_only_evaluation_is_refused() -> None:
     create(*pendulum_episodes(), **PENDULUM)
     dataset = load()
-    assert dataset.env_spec is dataset.task is dataset.reference is None
+    assert dataset.env_spec is dataset.reference is None and dataset.statistics.scores == {}
     with pytest.raises(DataError, match=r"no environment metadata; pass eval_env=ID"):
         dataset.make_env()
     assert dataset.make_env(env_id="Pendulum-v1").spec.id == "Pendulum-v1"

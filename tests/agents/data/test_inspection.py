@@ -22,7 +22,7 @@ def inspected(*episodes: dict, dataset_id: str = DATASET, **options) -> agents.I
 def test_what_conversion_counts_too_is_the_same(root) -> None:
     found = inspected(*ENDS)
     statistics = load().statistics
-    for name in ("returns", "lengths", "d4rl_returns", "success", "success_held", "success_last"):
+    for name in ("returns", "lengths", "scores", "protocol_returns", "success", "protocol_success", "success_last"):
         np.testing.assert_array_equal(getattr(found, name), getattr(statistics, name), err_msg=name)
     assert (found.num_episodes, found.num_steps) == (statistics.num_episodes, statistics.num_steps)
     np.testing.assert_allclose(found.actions.columns.min, statistics.action_min)
@@ -126,7 +126,7 @@ def test_returns_within_the_horizon_of_an_evaluation(root) -> None:
 
 def test_without_an_environment_there_is_no_horizon(root) -> None:
     found = inspected(episode(9))
-    assert found.horizon is None and found.d4rl_returns is None and found.distance_coefficient is None
+    assert found.horizon is None and found.scores == {} and found.distance_coefficient is None
     np.testing.assert_array_equal(found.horizon_returns, found.returns)
 
 
@@ -166,4 +166,4 @@ def test_an_adroit_dataset_has_a_fit_only_where_the_reward_has_the_distance(root
     path = create({**episode(5), "observations": np.ones((6, 45))}, observation_space=space)
     edit_metadata(path, env_spec=adroit_env_spec())
     found = inspect_dataset(DATASET, progress=False)
-    assert found.source.task.name == "pen" and found.distance_coefficient is None and found.d4rl_returns is not None
+    assert "d4rl" in found.source.scorings and found.distance_coefficient is None and "d4rl" in found.scores

@@ -180,10 +180,10 @@ def test_only_the_dense_v1_environments_are_adroit_tasks() -> None:
         f"AdroitHand{name.capitalize()}-v1": ADROIT_TASKS[name] for name in ("pen", "hammer", "door", "relocate")
     }
     assert adroit_task(None) is adroit_task("CartPole-v1") is adroit_task("AdroitHandPen-v2") is None
-    assert EvaluationEnv("AdroitHandPenSparse-v1").task is None
+    assert EvaluationEnv("AdroitHandPenSparse-v1").scorings == {}
     dense = EvaluationEnv("AdroitHandPen-v1").spec
-    assert EvaluationEnv(dense).task is PEN
-    assert EvaluationEnv(dataclasses.replace(dense, kwargs={"reward_type": "sparse"})).task is None
+    assert EvaluationEnv(dense).scorings["d4rl"].reference == PEN.d4rl_reference
+    assert EvaluationEnv(dataclasses.replace(dense, kwargs={"reward_type": "sparse"})).scorings == {}
 
 
 @pytest.mark.parametrize("env_id", ["Nope-v1", "AdroitHandPen-v99", "AdroitHandPen-v0", "no_module:X-v0", "a b", ""])

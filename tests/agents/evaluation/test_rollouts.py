@@ -206,8 +206,8 @@ def test_exactly_num_episodes_run_and_end_where_the_environment_ends_them(num_en
 def test_what_the_environment_cannot_tell_is_none() -> None:
     with small(Countdown) as env:
         result = evaluate(zeros, env, 3)
-    assert result.success is result.success_held is result.success_last is None
-    assert result.d4rl_returns is result.d4rl_scores is result.minari_scores is result.task is result.episodes is None
+    assert result.success is result.success_last is result.episodes is None
+    assert result.scores == result.protocol_returns == result.protocol_success == {}
     assert result.summary().startswith("3 episodes: return 3.0 ± 0.8") and "success" not in result.summary()
 
 
@@ -217,11 +217,11 @@ def test_success_at_any_step_held_and_at_the_last_step(scripted) -> None:
     with EvaluationEnv(spec, num_envs=2) as env:
         result = evaluate(zeros, env, 5)
     assert result.success.tolist() == [True, False, True, True, True]
-    assert result.success_held.tolist() == [False, False, False, True, False]
+    assert result.protocol_success["d4rl"].tolist() == [False, False, False, True, False]
     assert result.success_last.tolist() == [False, False, False, False, True]
     assert result.summary().endswith("success: any step 80 %, held 20 %, last step 20 %")
     with small(Scripted) as env:
-        assert evaluate(zeros, env, 5).success_held is None  # DAPG defines it for its own four tasks
+        assert evaluate(zeros, env, 5).protocol_success == {}  # DAPG defines it for its own four tasks
 
 
 def test_both_scores_are_those_of_the_recorded_rollout() -> None:
@@ -229,27 +229,27 @@ def test_both_scores_are_those_of_the_recorded_rollout() -> None:
         result = evaluate(random_policy(env), env, 2, seed=1, record=True)
     for i, episode in enumerate(result.episodes):
         assert len(episode.rewards) == result.lengths[i] == 200
-        assert result.minari_scores[i] == pytest.approx(100 * (sum(episode.rewards) + 500.0) / 8500.0)
+        assert result.scores["minari"][i] == pytest.approx(100 * (sum(episode.rewards) + 500.0) / 8500.0)
         total = 0.0
         for reward, after in zip(episode.rewards[:100], episode.observations[1:101], strict=True):
             total += reward
             if after[26] < 0.075:
                 break
-        assert result.d4rl_scores[i] == pytest.approx(100 * (total - 96.262799) / (3076.8331017826877 - 96.262799))
+        assert result.scores["d4rl"][i] == pytest.approx(100 * (total - 96.262799) / (3076.8331017826877 - 96.262799))
     with adroit("hammer", reference=Reference(-300.0, 12000.0)) as env:
         result = evaluate(random_policy(env), env, 1, seed=1, record=True)
     (episode,) = result.episodes
     off = [np.linalg.norm(after[33:36] - after[36:39]) for after in episode.observations[1:]]
     total = sum(episode.rewards) - 0.2 * sum(off)
-    assert result.minari_scores[0] == pytest.approx(100 * (sum(episode.rewards) + 300.0) / 12300.0)
-    assert result.d4rl_scores[0] == pytest.approx(100 * (total + 274.856578) / (12794.134825156867 + 274.856578))
+    assert result.scores["minari"][0] == pytest.approx(100 * (sum(episode.rewards) + 300.0) / 12300.0)
+    assert result.scores["d4rl"][0] == pytest.approx(100 * (total + 274.856578) / (12794.134825156867 + 274.856578))
 
 
 def test_episodes_cut_before_d4rls_horizon_have_no_d4rl_score() -> None:
     with adroit("pen", max_episode_steps=99) as env:
-        assert evaluate(random_policy(env), env, 1).d4rl_returns is None
+        assert "d4rl" not in evaluate(random_policy(env), env, 1).scores
     with adroit("pen", max_episode_steps=100) as env:
-        assert evaluate(random_policy(env), env, 1).d4rl_returns is not None
+        assert "d4rl" in evaluate(random_policy(env), env, 1).scores
 
 
 def test_policy_is_called_with_one_observation_on_one_thread_in_eval_mode(threads: int) -> None:

@@ -21,16 +21,15 @@ def result(
 ) -> agents.EvalResult:
     values = np.array(returns)
     solved = np.arange(len(values)) % 2 == 0
+    scores = {"d4rl": ADROIT_TASKS["pen"].d4rl_reference.score(values / 2)} if adroit else {}
     return agents.EvalResult(
         returns=values,
         lengths=np.full(len(values), 200),
         success=solved if adroit else None,
-        success_held=solved if adroit else None,
         success_last=solved if adroit else None,
-        d4rl_returns=values / 2 if adroit else None,
-        task=ADROIT_TASKS["pen"] if adroit else None,
-        reference=reference,
-        episodes=None,
+        scores={**scores, **({"minari": reference.score(values)} if reference else {})},
+        protocol_returns={"d4rl": values / 2} if adroit else {},
+        protocol_success={"d4rl": solved} if adroit else {},
     )
 
 
@@ -39,7 +38,7 @@ PLAIN = result([-100.0, -300.0])
 
 
 def test_the_shortest_word_is_the_d4rl_score_else_minaris_else_the_return() -> None:
-    assert console.score(PEN) == f"d4rl score {PEN.d4rl_scores.mean():.1f}"
+    assert console.score(PEN) == f"d4rl score {PEN.scores['d4rl'].mean():.1f}"
     assert console.score(result([50.0], reference=agents.Reference(0.0, 100.0))) == "minari score 50.0"
     assert console.score(PLAIN) == "return -200.0"
 
@@ -56,9 +55,9 @@ def test_the_table_is_aligned_and_has_a_row_for_the_dataset() -> None:
     lines = console.table({"iql": PEN, "absent": None, "random policy": PLAIN}, dataset).splitlines()
     assert len({len(line) for line in lines}) == 1
     header, rule, iql, random, data = (line.split("  ") for line in lines)
-    assert [cell.strip() for cell in header if cell.strip()] == [*console.COLUMNS]
+    assert [cell.strip() for cell in header if cell.strip()] == ["policy", "episodes", "return", "d4rl score", "minari score", "success"]
     assert set("".join(rule)) == {"-"}
-    score = f"{PEN.d4rl_scores.mean():.1f}"
+    score = f"{PEN.scores['d4rl'].mean():.1f}"
     assert [cell.strip() for cell in iql if cell.strip()] == ["iql", "2", "5000 ± 1000", score, "50.0", "50 %"]
     assert [cell.strip() for cell in random if cell.strip()] == ["random policy", "2", "-200 ± 100", "-", "-", "-"]
     returns = dataset.statistics.horizon_returns

@@ -1,0 +1,88 @@
+"""The parts of a score protocol: its reference returns, its rule for the episodes of an environment, its words.
+
+Shapes: ``T`` steps of an episode, ``O`` observation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import ArrayLike, NDArray
+
+from agents.errors import DataError
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Two returns that fix a normalised scale: ``min`` scores 0, ``max`` scores 100."""
+
+    min: float
+    max: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.min) and math.isfinite(self.max) and self.min < self.max):
+            raise DataError(f"reference returns must be finite with min < max, got {self.min} and {self.max}")
+
+    def score(self, returns: ArrayLike) -> NDArray[np.float64]:
+        return 100.0 * (np.asarray(returns, dtype=np.float64) - self.min) / (self.max - self.min)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A protocol bound to one environment: how the record of an episode becomes a return, a score and a success."""
+
+    reference: Reference
+    episode_return: Callable[[NDArray[Any], NDArray[Any]], float]  # of observations [T + 1, O] and rewards [T]
+    success: Callable[[NDArray[np.bool_]], bool] | None = None  # of info["success"] [T]; None: no criterion of its own
+    horizon: int = 0  # steps: evaluations that are cut off before have no return under this protocol
+
+    def covers(self, limit: int | None) -> bool:
+        """Whether episodes of at most ``limit`` steps, None: of any length, are as long as the protocol's."""
+        return limit is None or limit >= self.horizon
+
+
+@dataclass(frozen=True)
+class ScoreProtocol:
+    """A way to score the episodes of some environments, with the words for it; its scores are on a scale of their own.
+
+    Attributes:
+        name: in files and in keys: ``d4rl_score``, ``d4rl_return``, ``success_held``.
+        label: in titles.
+        definition: whose rule it is, in the units of panels.
+        meaning: what a report says of its scores.
+        scoring: its rule for an environment and the reference returns of a dataset, for observations of this size where
+            that is known; None: it does not score there.
+        own_return: whether its return is another one than the environment's.
+        success: of the criterion that it has for an episode's success; None: none.
+        dataset_ids: datasets that it is used for and Minari hosts.
+    """
+
+    name: str
+    label: str
+    definition: str
+    meaning: str
+    scoring: Callable[[EnvSpec | None, Reference | None, int | None], Scoring | None]
+    own_return: bool = False
+    success: str | None = None
+    dataset_ids: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} score"
+
+    @property
+    def score_key(self) -> str:
+        return f"{self.name}_score"
+
+    @property
+    def return_key(self) -> str | None:
+        return f"{self.name}_return" if self.own_return else None
+
+    @property
+    def success_key(self) -> str | None:
+        return f"success_{self.success}" if self.success else None
