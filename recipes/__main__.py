@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 
-COMMANDS = {
+from recipes.settings import command_line
+from recipes.settings.help_text import show
+from recipes.settings.messages import closest
+
+# a recipe's function bears the name of its command
+RECIPES = {
     "train": "train",
     "evaluate": "evaluate",
     "compare": "compare",
@@ -27,18 +31,17 @@ offline-agents COMMAND --help lists the settings of each."""
 
 
 def main() -> None:
-    """Run the recipe that the first word names; without one, say which there are."""
-    command, *arguments = sys.argv[1:] or ["--help"]
-    if command in ("--help", "-h"):
-        print(USAGE)
-        return
-    if command not in COMMANDS:
-        close = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        print(f"error: unknown command {command!r}{hint}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+    """Run the recipe that the first word names; it is imported, and torch with it, once its settings are read."""
+    command, *arguments = sys.argv[1:] or [""]
+    if not command or command in command_line.HELP:
+        show(USAGE)
+        sys.exit(0 if command else 2)
+    if command not in RECIPES:
+        text = f"unknown command {command!r}{closest(command, [*RECIPES])}; choose from {', '.join(RECIPES)}"
+        sys.exit(command_line.refuse(text))
     sys.argv = [f"offline-agents {command}", *arguments]
-    importlib.import_module(f"recipes.{COMMANDS[command]}").main()
+    recipe = RECIPES[command]
+    command_line.main(recipe, lambda *given: getattr(importlib.import_module(f"recipes.{recipe}"), command)(*given))
 
 
 if __name__ == "__main__":

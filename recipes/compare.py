@@ -2,9 +2,9 @@
 
 For example:
 
-    python recipes/compare.py algorithms=iql,bc datasets=demo/pen/mixed-v0,demo/hammer/mixed-v0 seeds=0,1,2
-    python recipes/compare.py algorithms=iql,iql_corl gradient_steps=5000 batch_size=512
-    python recipes/compare.py algorithms=iql,bc executor=slurm slurm.partition=cpu
+    offline-agents compare algorithms=iql,bc datasets=demo/pen/mixed-v0,demo/hammer/mixed-v0 seeds=0,1,2
+    offline-agents compare algorithms=iql,iql_corl gradient_steps=5000 batch_size=512
+    offline-agents compare algorithms=iql,bc executor=slurm slurm.partition=cpu
 
 Any other setting of recipes/train.py is handed on to every run. Interrupt it and call it again: it goes on.
 """
@@ -29,11 +29,11 @@ from recipes.reporting.results import Curves, Section
 from recipes.runs import console
 from recipes.runs.metrics_log import read_csv
 from recipes.settings import command_line, schema
-from recipes.settings.overrides import split
 from recipes.settings.schema import CompareConfig
 
 
-def compare(config: CompareConfig, overrides: Sequence[str]) -> None:
+def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    config: CompareConfig = command_line.build(cfg, "compare")
     schema.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run for run in runs if not is_finished(run)]
@@ -129,12 +129,7 @@ def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, 
 
 
 def main() -> None:
-    sys.argv[1:], overrides = split(sys.argv[1:], "compare")
-
-    def run(cfg: DictConfig) -> None:
-        compare(command_line.build(cfg, "compare"), overrides)
-
-    command_line.main("compare", run)
+    command_line.main("compare", compare)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 For example:
 
-    python recipes/dashboard.py project=offline-agents entity=my-team
-    python recipes/dashboard.py runs=runs             without an account: from the files of offline runs
+    offline-agents dashboard project=offline-agents entity=my-team
+    offline-agents dashboard runs=runs             without an account: from the files of offline runs
 
 With an account the workspace and the report are saved to the project; called again, they are replaced. Without one,
 what would be saved is written to a file. Either way an outline of both is printed.

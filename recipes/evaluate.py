@@ -2,9 +2,9 @@
 
 For example:
 
-    python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0 num_episodes=100 video=true
-    python recipes/evaluate.py checkpoint=runs/iql/demo/pen/mixed-v0/seed0/checkpoints/best.safetensors
-    python recipes/evaluate.py checkpoint=wandb:my-team/offline-agents/iql-demo-pen-mixed-v0-seed0-90f1cc4b:best
+    offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v0/seed0 num_episodes=100 video=true
+    offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v0/seed0/checkpoints/best.safetensors
+    offline-agents evaluate checkpoint=wandb:my-team/offline-agents/iql-demo-pen-mixed-v0-seed0-90f1cc4b:best
 """
 
 from __future__ import annotations

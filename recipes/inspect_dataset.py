@@ -2,8 +2,8 @@
 
 For example:
 
-    python recipes/inspect_dataset.py dataset=D4RL/pen/human-v2
-    python recipes/inspect_dataset.py dataset=demo/pen/mixed-v0 --json > card.json
+    offline-agents inspect dataset=D4RL/pen/human-v2
+    offline-agents inspect dataset=demo/pen/mixed-v0 --json > card.json
 """
 
 from __future__ import annotations
@@ -68,7 +68,6 @@ def log(config: InspectConfig, output: Path, tables: dict[str, list[list[str]]])
 
 
 def main() -> None:
-    sys.argv[1:] = ["json=true" if argument == "--json" else argument for argument in sys.argv[1:]]
     command_line.main("inspect_dataset", inspect)
 
 

@@ -2,9 +2,9 @@
 
 For example:
 
-    python recipes/sweep.py sweep=recipes/sweeps/iql.yaml dataset=demo/pen/mixed-v0
-    python recipes/sweep.py sweep=recipes/sweeps/iql.yaml method=tpe num_trials=20 seeds=0,1 gradient_steps=5000
-    python recipes/sweep.py sweep=recipes/sweeps/rebrac.yaml executor=slurm slurm.partition=cpu
+    offline-agents sweep sweep=recipes/sweeps/iql.yaml dataset=demo/pen/mixed-v0
+    offline-agents sweep sweep=recipes/sweeps/iql.yaml method=tpe num_trials=20 seeds=0,1 gradient_steps=5000
+    offline-agents sweep sweep=recipes/sweeps/rebrac.yaml executor=slurm slurm.partition=cpu
 
 Any other setting of recipes/train.py is handed on to every run, in place of the file's. Interrupt it and call it again:
 it goes on, and does not make again what is finished.
@@ -31,14 +31,14 @@ from agents.metrics import EVALUATION_KEYS
 from recipes.many import provenance
 from recipes.many.executors import executor
 from recipes.many.plan import Run, changed_data, compose_settings, is_finished, make_run, on_cpu, prepare
-from recipes.many.pool import Outcome, Outcomes, quoted, run_jobs
+from recipes.many.pool import Outcome, Outcomes, run_jobs
 from recipes.many.search_space import Search, Settings, Sweep, extremes, make_search, read_sweep
 from recipes.reporting import figures, html_report, tables
 from recipes.reporting.results import D4RL, MINARI, RETURN
 from recipes.runs import console
 from recipes.runs.metrics_log import read_csv
 from recipes.settings import command_line, schema
-from recipes.settings.overrides import KEPT, split
+from recipes.settings.overrides import KEPT, as_typed, quoted
 from recipes.settings.schema import SweepConfig
 
 NUM_FRESH = 3  # seeds on which the best trial is to be made again
@@ -78,7 +78,8 @@ class Trial:
         return [float(row[key]) for row in rows]
 
 
-def sweep(config: SweepConfig, overrides: Sequence[str]) -> None:
+def sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    config: SweepConfig = command_line.build(cfg, "sweep")
     given = {name: value for name, _, value in (override.partition("=") for override in overrides)}
     asked = read_sweep(config.sweep)
     asked = replace(asked, method=config.method or asked.method, metric=config.metric or asked.metric).without(given)
@@ -300,22 +301,8 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else as_typed(value)
 
 
-def as_typed(value: Any) -> str:
-    """A value as Hydra's command line takes it."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, list):
-        return f"[{','.join(map(as_typed, value))}]"
-    return quoted(value)
-
-
 def main() -> None:
-    sys.argv[1:], overrides = split(sys.argv[1:], "sweep")
-
-    def run(cfg: DictConfig) -> None:
-        sweep(command_line.build(cfg, "sweep"), overrides)
-
-    command_line.main("sweep", run)
+    command_line.main("sweep", sweep)
 
 
 if __name__ == "__main__":

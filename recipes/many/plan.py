@@ -14,16 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import agents
-from agents.algorithms.registry import check_actions
+from agents.algorithms.registry import as_formerly, check_actions
 from agents.checkpoint import load
 from agents.data.source import Source, open_source
 from agents.data.store import is_here
 from agents.errors import AgentsError, CheckpointError, ConfigError
-from recipes.many.pool import Job, quoted
+from recipes.many.pool import Job
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import FREE_ON_RESUME, read_settings
 from recipes.runs.metrics_log import read_csv
 from recipes.settings import command_line, messages, schema
+from recipes.settings.overrides import quoted
 from recipes.settings.schema import CompareConfig, SweepConfig, TrainConfig
 
 # what a result does not depend on, or what only says which run it is and where
@@ -112,7 +113,7 @@ def fingerprint(cfg: DictConfig) -> str:
         for name in cfg
         if name not in NOT_OF_THE_RESULT
     }
-    kind = OmegaConf.get_type(cfg, "algorithm").__name__
+    kind, values["algorithm"] = as_formerly(OmegaConf.get_type(cfg, "algorithm").__name__, values["algorithm"])
     return hashlib.sha256(json.dumps([kind, values], sort_keys=True).encode()).hexdigest()
 
 

@@ -23,13 +23,13 @@ from recipes.many.progress import Board
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import FREE_ON_RESUME
 from recipes.runs.process import Interrupt
+from recipes.settings.overrides import quoted
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 OUTPUT = "output.log"  # in the run's folder: what it printed
 LOOK_EVERY = 0.2  # seconds between two looks at the processes
 ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)(: |$)")  # how a line that names one begins
-SAFE = re.compile(r"[\w./:+-]+")  # what Hydra reads as it stands
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Process(Protocol):
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""
 
-    def send_signal(self, number: int) -> None:
+    def send_signal(self, number: int, /) -> None:
         """Ask it to save and stop."""
 
 
@@ -184,15 +184,6 @@ def keep_output(job: Job) -> Path:
 def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def quoted(value: object) -> str:
-    """A value as Hydra's command line takes it, whatever characters it has."""
-    text = str(value)
-    if SAFE.fullmatch(text):
-        return text
-    # there a backslash is itself, except before a quotation mark
-    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + (match[2] and "\\'"), text) + "'"
 
 
 def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:

@@ -7,10 +7,9 @@ import errno
 import functools
 import os
 import shlex
-import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.algorithms.registry import ALGORITHMS, tuned
 from agents.errors import AgentsError, ConfigError
-from recipes.settings.help_text import help_text
+from recipes.settings.help_text import help_text, show
 from recipes.settings.messages import explain, unknown_key
-from recipes.settings.overrides import RECIPES, key_names
+from recipes.settings.overrides import KEPT, key_names, split
 from recipes.settings.presets import CONF, preset_files
+from recipes.settings.schema import RECIPES
 
 SHOWN = ("job", "hydra", "all")  # by --cfg
+HELP = {"--help", "-h"}
+ERRORS = (HydraException, OmegaConfBaseException, AgentsError)
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
 NO_PLACE_TO_WRITE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
@@ -54,38 +56,28 @@ def _store(name: str, config: type, *, group: str | None = None) -> None:
     ConfigStore.instance().store(group=group, name=name, node=config)
 
 
-def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
-    """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2."""
+def main(recipe: str, run: Callable[..., None]) -> None:
+    """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2.
+
+    Args:
+        run: takes the settings and, of a comparison or a sweep, those that are handed on to its runs, as typed.
+    """
     register()
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        if hasattr(signal, "SIGPIPE"):
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in --help | head
-        print(help_text(recipe, sys.modules[run.__module__].__doc__ or ""))
+    if HELP & {*sys.argv[1:]}:
+        show(help_text(recipe))
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing several lines and exiting with 1
-    errors = (HydraException, OmegaConfBaseException, AgentsError)
+    own, handed_on = split(sys.argv[1:], recipe)
     started = False
 
     def guarded(cfg: DictConfig) -> None:
         nonlocal started
         started = True
-        try:
-            run(cfg)
-        except errors as error:  # here and not only below: Hydra would print a line of its own first
-            sys.exit(_refuse(explain(error, recipe)))
-        except OSError as error:
-            if error.errno not in NO_PLACE_TO_WRITE:
-                raise
-            where = f" ({error.filename})" if error.filename else ""
-            way_out = "make room, mend its rights or name another place"
-            sys.exit(_refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole"))
+        _guard(functools.partial(run, cfg, *([handed_on] if recipe in KEPT else [])), recipe)
 
     try:
-        for argument, following in zip(sys.argv[1:], [*sys.argv[2:], ""]):
-            _check_argument(argument, recipe)
-            if argument == "--cfg" and following not in SHOWN:
-                raise ConfigError(f"--cfg shows {', '.join(SHOWN)}: write --cfg job for the settings of a run")
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: "=" in argument)  # Hydra wants options before settings
+        _check(own, recipe)
+        sys.argv[1:] = sorted(own, key=lambda argument: "=" in argument)  # Hydra wants options before settings
         with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
             folder = tempfile.TemporaryDirectory
             OmegaConf.register_new_resolver("scratch", lambda: scratch.enter_context(folder()), replace=True)
@@ -95,12 +87,26 @@ def main(recipe: str, run: Callable[[DictConfig], None]) -> None:
     except Exception as error:
         if started:
             raise
-        sys.exit(_refuse(explain(error, recipe)))  # Hydra finds mistakes with every type of exception
+        sys.exit(refuse(explain(error, recipe)))  # Hydra finds mistakes with every type of exception
+
+
+def _guard(run: Callable[[], None], recipe: str) -> None:
+    """Run, inside Hydra: of an exception that leaves it, Hydra would print a line of its own first."""
+    try:
+        run()
+    except ERRORS as error:
+        sys.exit(refuse(explain(error, recipe)))
+    except OSError as error:
+        if error.errno not in NO_PLACE_TO_WRITE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        way_out = "make room, mend its rights or name another place"
+        sys.exit(refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole"))
 
 
 def build(cfg: DictConfig, recipe: str) -> Any:
     """The recipe's config dataclass, checked: first the run's settings, from which the algorithm's may be derived."""
-    RECIPES[recipe](**{name: cfg[name] for name in cfg if name != "algorithm"})
+    RECIPES[recipe](**{str(name): cfg[name] for name in cfg if name != "algorithm"})
     return OmegaConf.to_object(cfg)
 
 
@@ -113,7 +119,7 @@ def invocation() -> str:
 
 
 def user_script() -> tuple[str, ...]:
-    """Arguments of Python that start the user's own script, which may know more algorithms; none where a recipe runs."""
+    """Arguments of Python that start the user's own script, which may know more algorithms; none for a recipe."""
     script, name = Path(sys.argv[0]).resolve(), module_name()
     if not script.is_file() or script.is_relative_to(Path(CONF).parent):
         return ()
@@ -128,19 +134,26 @@ def module_name() -> str | None:
     return main.__spec__.name.removesuffix(".__main__")
 
 
-def _check_argument(argument: str, recipe: str) -> None:
-    """Refuse what Hydra would accept without an effect, or refuse with a page of text."""
-    key, equals, value = argument.lstrip("+~-").partition("=")
-    if argument[:1] in ("+", "~") and not key.startswith("hydra"):
-        known = key in key_names(RECIPES[recipe]()) or key.startswith("algorithm.")
-        way_out = f"write {key}={value or '<value>'}" if known else unknown_key(key, recipe)
-        raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
-    if argument.startswith("-") and argument not in OPTIONS:
-        raise ConfigError(
-            f"unknown option {argument!r}; settings are written without dashes; options: {', '.join(OPTIONS)}"
-        )
+def _check(arguments: Sequence[str], recipe: str) -> None:
+    """Refuse what Hydra would accept without an effect, or refuse with a page of text.
+
+    Raises:
+        ConfigError: naming the argument.
+    """
+    for argument, following in zip(arguments, [*arguments[1:], ""]):
+        key, _, value = argument.lstrip("+~-").partition("=")
+        if argument[:1] in ("+", "~") and not key.startswith("hydra"):
+            known = key in key_names(RECIPES[recipe]()) or key.startswith("algorithm.")
+            way_out = f"write {key}={value or '<value>'}" if known else unknown_key(key, recipe)
+            raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
+        if argument.startswith("-") and argument not in OPTIONS:
+            way_out = f"settings are written without dashes; options: {', '.join(OPTIONS)}"
+            raise ConfigError(f"unknown option {argument!r}; {way_out}")
+        if argument == "--cfg" and following not in SHOWN:
+            raise ConfigError(f"--cfg shows {', '.join(SHOWN)}: write --cfg job for the settings of a run")
 
 
-def _refuse(message: str) -> int:
+def refuse(message: str) -> int:
+    """Print a mistake of the user's; returns the exit code that says so."""
     print(f"error: {message}", file=sys.stderr)
     return 2

@@ -1,23 +1,34 @@
-"""What ``--help`` prints."""
+"""The text of ``--help``; no recipe has to be imported for it."""
 
 from __future__ import annotations
 
+import ast
 import inspect
-import json
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
-from recipes.settings.overrides import RECIPES
+from recipes.settings.overrides import as_typed
+from recipes.settings.schema import RECIPES
 
 
-def help_text(recipe: str, doc: str) -> str:
-    """What ``--help`` prints: the recipe's docstring, then every setting with its default and the comment beside it."""
-    parts = [doc.strip(), "\nSettings:", *_settings(RECIPES[recipe]())]
+def show(text: str) -> None:
+    """Print a text of which not all may be read, as in ``--help | head``."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
+
+
+def help_text(recipe: str) -> str:
+    """The recipe's docstring, then every setting with its default and the comment beside it."""
+    script = Path(__file__).parents[1] / f"{recipe}.py"
+    parts = [ast.get_docstring(ast.parse(script.read_text())) or "", "\nSettings:", *_settings(RECIPES[recipe]())]
     if recipe == "train":
         for name, config in ALGORITHMS.items():
             parts += [f"\nSettings of algorithm={name}:", *_settings(config(), "algorithm.")]
@@ -33,13 +44,6 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
         if is_dataclass(value):
             yield from _settings(value, f"{prefix}{entry.name}.")
             continue
-        default = "" if value == MISSING else f"={_as_typed(value)}"
+        default = "" if value == MISSING else f"={as_typed(value)}"
         comment = comments.get(entry.name, "").replace("None", "null")
         yield f"  {prefix}{entry.name}{default}".ljust(46) + f"  {comment}".rstrip()
-
-
-def _as_typed(value: Any) -> str:
-    """A value as it is written on the command line."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)

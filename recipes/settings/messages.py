@@ -10,9 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.algorithms.registry import ALGORITHMS
 from agents.errors import AgentsError
-from recipes.settings.overrides import KEPT, RECIPES, handed_on, key_names
+from recipes.settings.overrides import handed_on, key_names
 from recipes.settings.presets import presets
-from recipes.settings.schema import TrainConfig
+from recipes.settings.schema import RECIPES, TrainConfig
 
 PLAIN_WORDS = {  # of what OmegaConf says about a value
     r"Value '(.*)' of type '.*' could not be converted to Integer": r"'\1' is not a whole number",
@@ -50,15 +50,13 @@ def explain(error: BaseException, recipe: str) -> str:
 
 
 def unknown_key(key: str, recipe: str) -> str:
-    names = [*key_names(RECIPES[recipe]())]
-    if recipe in KEPT:
-        names += [name for name in key_names(TrainConfig()) if handed_on(name, recipe)]
+    """One line for a name that no setting has, with the valid ones."""
+    names = [*key_names(RECIPES[recipe]()), *(name for name in key_names(TrainConfig()) if handed_on(name, recipe))]
     if recipe == "train" and key.startswith("algorithm."):
         owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
         if others := [name for name, keys in owners.items() if key in keys]:
-            return (
-                f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen; --help lists those of each"
-            )
+            text = f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen"
+            return f"{text}; --help lists those of each"
         names = sorted({name for keys in owners.values() for name in keys})
         return f"unknown setting {key!r}{closest(key, names)}; --help lists those of each algorithm"
     return f"unknown setting {key!r}{closest(key, names)}; valid are {', '.join(names)}"

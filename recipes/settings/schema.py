@@ -1,8 +1,4 @@
-"""The recipes' settings as registered dataclasses, and Hydra's errors as one line.
-
-Every key that a recipe accepts is a field here or in an algorithm's own config; YAML holds only what differs from the
-default.
-"""
+"""The recipes' settings: every key is a field here or in an algorithm's own config; YAML holds what differs."""
 
 from __future__ import annotations
 
@@ -39,8 +35,7 @@ class WandbConfig:
     artifacts: bool = False  # log dataset (its description) and checkpoints (uploaded) as artifacts
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "upload_timeout"):
-            require(getattr(self, name) >= 1, f"wandb.{name}", "be at least 1", getattr(self, name))
+        require_counts(self, "timeout", "upload_timeout", prefix="wandb.")
         require_choice("wandb.mode", self.mode, WANDB_MODES)
 
 
@@ -81,10 +76,8 @@ class TrainConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        counts = ("gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
-        for name in (*counts, "num_eval_envs", "checkpoint_every"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, "be at least 1", value)
+        require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
+        require_counts(self, "num_eval_envs", "checkpoint_every")
         require_seed("seed", self.seed)
         require_choice("storage", self.storage, STORAGES)
         require_choice("compile", self.compile, MODES)
@@ -114,24 +107,21 @@ class EvaluateConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_episodes", "num_envs"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, "be at least 1", value)
+        require_counts(self, "num_episodes", "num_envs")
         require_seed("seed", self.seed)
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
 @dataclass
 class SlurmConfig:
-    """What ``executor=slurm`` asks the scheduler for, for each run."""
+    """Demands of ``executor=slurm`` on the scheduler, for each run."""
 
     partition: str | None = None  # None: the cluster's default
     minutes: int = 24 * 60  # after which a run is stopped, >= 1; the same call goes on with it
     memory_gb: int = 4  # >= 1
 
     def __post_init__(self) -> None:
-        for name in ("minutes", "memory_gb"):
-            require(getattr(self, name) >= 1, f"slurm.{name}", "be at least 1", getattr(self, name))
+        require_counts(self, "minutes", "memory_gb", prefix="slurm.")
 
 
 @dataclass
@@ -160,9 +150,7 @@ class CompareConfig:
         for name in ("algorithms", "datasets"):
             require_different(name, getattr(self, name))
         require_seeds(self.seeds)
-        for name in ("workers", "num_resamples"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, "be at least 1", value)
+        require_counts(self, "workers", "num_resamples")
         if self.baseline is not None:
             require_choice("baseline", self.baseline, self.algorithms)
         require_choice("executor", self.executor, EXECUTORS)
@@ -194,9 +182,7 @@ class SweepConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_trials", "batch", "workers"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, name, "be at least 1", value)
+        require_counts(self, "num_trials", "batch", "workers")
         require_seed("search_seed", self.search_seed, limit=2**32)  # NumPy's
         require_seeds(self.seeds)
         if self.method is not None:
@@ -233,6 +219,27 @@ class DashboardConfig:
     entity: str | None = None  # user or team; None: the account's default
     runs: str = "runs"  # without an account: folder with the W&B files of offline runs
     output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
+
+
+RECIPES: dict[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "sweep": SweepConfig,
+    "inspect_dataset": InspectConfig,
+    "dashboard": DashboardConfig,
+}
+
+
+def require_counts(config: object, *names: str, prefix: str = "") -> None:
+    """Refuse counts below 1; None, where it is allowed, is none.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or value >= 1, f"{prefix}{name}", "be at least 1", value)
 
 
 def require_different(name: str, values: Sequence[Any]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from recipes.many import pool
-from recipes.many.pool import Job, quoted, run_jobs
+from recipes.many.pool import Job, run_jobs
+from recipes.settings.overrides import quoted
 
 # ten updates of `pace` seconds each, one checkpoint per update; seed 13 fails, seed 14 before it has a folder
 SCRIPT = """

@@ -114,13 +114,13 @@ def leaves(settings: object, prefix: str = "") -> set[str]:
     return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
 
-@pytest.mark.parametrize("recipe", [*overrides.RECIPES])
+@pytest.mark.parametrize("recipe", [*schema.RECIPES])
 def test_help_lists_every_setting_with_its_default_and_a_comment(recipe, run_recipe, tmp_path) -> None:
     shown = run_recipe(recipe, "--help", cwd=tmp_path)
     assert shown.code == 0
-    assert f"python recipes/{recipe}.py" in shown.out
+    assert f"    offline-agents {recipe.removesuffix('_dataset')} " in shown.out
     lines = re.findall(r"^  ([\w.]+)(=\S*)?  +(\S.+)$", shown.out, re.MULTILINE)
-    keys = leaves(overrides.RECIPES[recipe]())
+    keys = leaves(schema.RECIPES[recipe]())
     if recipe == "train":
         keys = keys.union(*(leaves(algorithm(), "algorithm.") for algorithm in agents.ALGORITHMS.values()))
     assert {name for name, _, _ in lines} == keys
