@@ -1,94 +1,59 @@
 """Offline reinforcement learning on Minari datasets, built from TorchRL's primitives."""
 
-from agents.environments.headless import (
-    gl_backend,  # first: TorchRL imports MuJoCo, which this makes possible in any case
-)
+import os
+from typing import TYPE_CHECKING
 
-# isort: split
-from agents.algorithms.awac import AWACConfig
-from agents.algorithms.bc import BCConfig
-from agents.algorithms.bc_top import BCTopConfig
-from agents.algorithms.cql import CQLConfig
-from agents.algorithms.diffusion_bc import DiffusionBCConfig
-from agents.algorithms.discrete_cql import DiscreteCQLConfig
-from agents.algorithms.discrete_iql import DiscreteIQLConfig
-from agents.algorithms.dqn import DQNConfig
-from agents.algorithms.dt import DTConfig
-from agents.algorithms.edac import EDACConfig
-from agents.algorithms.iql import ExpectileScheduleConfig, ExtractionConfig, IQLConfig
-from agents.algorithms.rebrac import ReBRACConfig
-from agents.algorithms.registry import ALGORITHMS
-from agents.algorithms.sac import SACConfig
-from agents.algorithms.td3_bc import TD3BCConfig
-from agents.checkpoint import load_policy
-from agents.data.dataset import DatasetStatistics, OfflineDataset, load_dataset
-from agents.data.inspection import Inspection, inspect_dataset
-from agents.data.specs import Specs
-from agents.environments.environment import EvaluationEnv
-from agents.environments.protocols import Reference
-from agents.errors import AgentsError, CheckpointError, ConfigError, DataError, NonFiniteLossError
-from agents.evaluation.result import EvalResult
-from agents.evaluation.rollouts import evaluate, random_policy
-from agents.evaluation.video import record_video
-from agents.networks.configs import (
-    ActorConfig,
-    CategoricalActorConfig,
-    DeterministicActorConfig,
-    DiffusionActorConfig,
-    MLPConfig,
-    QValueConfig,
-    TransformerConfig,
-    ValueConfig,
-)
-from agents.training.adam import AdamConfig, WarmUpAdamConfig
-from agents.training.agent import Agent
+if "MUJOCO_GL" in os.environ:  # TorchRL imports MuJoCo, which would fail where that names a backend that is broken
+    from agents.environments.headless import gl_backend as gl_backend
 
-__all__ = [
-    "ALGORITHMS",
-    "AWACConfig",
-    "ActorConfig",
-    "AdamConfig",
-    "Agent",
-    "AgentsError",
-    "BCConfig",
-    "BCTopConfig",
-    "CQLConfig",
-    "CategoricalActorConfig",
-    "CheckpointError",
-    "ConfigError",
-    "DQNConfig",
-    "DTConfig",
-    "DataError",
-    "DatasetStatistics",
-    "DeterministicActorConfig",
-    "DiffusionActorConfig",
-    "DiffusionBCConfig",
-    "DiscreteCQLConfig",
-    "DiscreteIQLConfig",
-    "EDACConfig",
-    "EvalResult",
-    "EvaluationEnv",
-    "ExpectileScheduleConfig",
-    "ExtractionConfig",
-    "IQLConfig",
-    "Inspection",
-    "MLPConfig",
-    "NonFiniteLossError",
-    "OfflineDataset",
-    "QValueConfig",
-    "ReBRACConfig",
-    "Reference",
-    "SACConfig",
-    "Specs",
-    "TD3BCConfig",
-    "TransformerConfig",
-    "ValueConfig",
-    "WarmUpAdamConfig",
-    "evaluate",
-    "gl_backend",
-    "inspect_dataset",
-    "load_dataset",
-    "load_policy",
-    "random_policy",
-    "record_video",
-]
+from agents.faces import resolve_lazily
+
+if TYPE_CHECKING:
+    from agents.algorithms.awac import AWACConfig as AWACConfig
+    from agents.algorithms.bc import BCConfig as BCConfig
+    from agents.algorithms.cql import CQLConfig as CQLConfig
+    from agents.algorithms.diffusion_bc import DiffusionBCConfig as DiffusionBCConfig
+    from agents.algorithms.discrete_cql import DiscreteCQLConfig as DiscreteCQLConfig
+    from agents.algorithms.discrete_iql import DiscreteIQLConfig as DiscreteIQLConfig
+    from agents.algorithms.dt import DTConfig as DTConfig
+    from agents.algorithms.edac import EDACConfig as EDACConfig
+    from agents.algorithms.iql import ExpectileScheduleConfig as ExpectileScheduleConfig
+    from agents.algorithms.iql import ExtractionConfig as ExtractionConfig
+    from agents.algorithms.iql import IQLConfig as IQLConfig
+    from agents.algorithms.rebrac import ReBRACConfig as ReBRACConfig
+    from agents.algorithms.registry import ALGORITHMS as ALGORITHMS
+    from agents.algorithms.sac import SACConfig as SACConfig
+    from agents.algorithms.td3_bc import TD3BCConfig as TD3BCConfig
+    from agents.checkpoint import load_policy as load_policy
+    from agents.data.dataset import OfflineDataset as OfflineDataset
+    from agents.data.dataset import load_dataset as load_dataset
+    from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
+    from agents.data.inspection import Inspection as Inspection
+    from agents.data.inspection import inspect_dataset as inspect_dataset
+    from agents.data.specs import Specs as Specs
+    from agents.environments.environment import EvaluationEnv as EvaluationEnv
+    from agents.environments.headless import gl_backend as gl_backend
+    from agents.environments.protocols import Reference as Reference
+    from agents.errors import AgentsError as AgentsError
+    from agents.errors import CheckpointError as CheckpointError
+    from agents.errors import ConfigError as ConfigError
+    from agents.errors import DataError as DataError
+    from agents.errors import NonFiniteLossError as NonFiniteLossError
+    from agents.errors import WriteError as WriteError
+    from agents.evaluation.result import EvalResult as EvalResult
+    from agents.evaluation.rollouts import evaluate as evaluate
+    from agents.evaluation.rollouts import random_policy as random_policy
+    from agents.evaluation.video import record_video as record_video
+    from agents.networks.configs import ActorConfig as ActorConfig
+    from agents.networks.configs import CategoricalActorConfig as CategoricalActorConfig
+    from agents.networks.configs import DeterministicActorConfig as DeterministicActorConfig
+    from agents.networks.configs import DiffusionActorConfig as DiffusionActorConfig
+    from agents.networks.configs import MLPConfig as MLPConfig
+    from agents.networks.configs import QValueConfig as QValueConfig
+    from agents.networks.configs import TransformerConfig as TransformerConfig
+    from agents.networks.configs import ValueConfig as ValueConfig
+    from agents.training.adam import AdamConfig as AdamConfig
+    from agents.training.adam import WarmUpAdamConfig as WarmUpAdamConfig
+    from agents.training.agent import Agent as Agent
+
+resolve_lazily(__name__)

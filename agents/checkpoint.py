@@ -21,10 +21,11 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, TensorSpec, Unbounded
 
-from agents.algorithms.registry import ALGORITHMS
+from agents.algorithms.registry import ALGORITHMS, config_of
 from agents.data.specs import Specs
 from agents.errors import CheckpointError
 from agents.files import flatten, link, unflatten, write_atomically
+from agents.networks.bounds import action_bounds
 from agents.training.agent import Agent
 
 FORMAT = "offline-agents/1"
@@ -97,14 +98,15 @@ class Checkpoint:
 
     def _config(self) -> Any:
         algorithm = self.metadata["algorithm"]
-        known = {config.__name__: config for config in ALGORITHMS.values()}
-        if algorithm["config"] not in known:
+        defaults = config_of(algorithm["config"])
+        if defaults is None:
+            known = ", ".join(config.__name__ for config in ALGORITHMS.values())
             raise CheckpointError(
-                f"{self.path} was written by {algorithm['config']!r}, which is not among the registered "
-                f"{', '.join(known)}: register it in agents.ALGORITHMS first, or pass its config to build_agent"
+                f"{self.path} was written by {algorithm['config']!r}, which is not among the registered {known}: "
+                "register it in agents.ALGORITHMS first, or pass its config to build_agent"
             )
         try:
-            return _from_dict(known[algorithm["config"]], algorithm["fields"])
+            return _replaced(defaults, algorithm["fields"])
         except (AttributeError, TypeError) as error:
             raise CheckpointError(f"{self.path} was written by another version of this project: {error}") from error
 
@@ -127,7 +129,7 @@ def save(
         extra: JSON-compatible values to keep beside it.
 
     Raises:
-        CheckpointError: if the file cannot be written; what was there before is untouched.
+        WriteError: if the file cannot be written; what was there before is untouched.
     """
     state = agent.state_dict()
     tensors = flatten(
@@ -197,7 +199,11 @@ class CheckpointFolder:
         self.best = self.folder / "best.safetensors"
 
     def save(self, agent: Agent, *, is_best: bool, extra: Mapping[str, Any], **kwargs: Any) -> None:
-        """Write ``last``, keep the one before as ``previous``, and make it ``best`` where it is the best so far."""
+        """Write ``last``, keep the one before as ``previous``, and make it ``best`` where it is the best so far.
+
+        Raises:
+            WriteError: as :func:`save`.
+        """
         for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed while it saved
             leftover.unlink(missing_ok=True)
         staged = self.folder / "last.staged"
@@ -233,9 +239,10 @@ def _network_tensors(agent: Agent) -> dict[str, Tensor]:
 
 
 def _action_tensors(specs: Specs) -> dict[str, Tensor]:
-    if specs.discrete:
+    if isinstance(specs.action, Categorical):
         return {"num_actions": torch.tensor(specs.action.n)}
-    return {"action_low": specs.action.space.low, "action_high": specs.action.space.high}
+    low, high = action_bounds(specs.action)
+    return {"action_low": low, "action_high": high}
 
 
 def _return_tensors(specs: Specs) -> dict[str, Tensor]:
@@ -250,11 +257,10 @@ def _action_spec(stored: Mapping[str, Tensor]) -> TensorSpec:
     return Bounded(low, high, low.shape)
 
 
-def _from_dict(cls: type, fields: Mapping[str, Any]) -> Any:
-    """A config dataclass, nested ones included, from what ``dataclasses.asdict`` made of it."""
-    defaults = cls()
+def _replaced(defaults: Any, fields: Mapping[str, Any]) -> Any:
+    """The config, nested ones included, that ``dataclasses.asdict`` made these fields of; others have their defaults."""
     values = {}
     for name, value in fields.items():
         default = getattr(defaults, name)
-        values[name] = _from_dict(type(default), value) if dataclasses.is_dataclass(default) else value
-    return cls(**values)
+        values[name] = _replaced(type(default)(), value) if dataclasses.is_dataclass(default) else value
+    return dataclasses.replace(defaults, **values)

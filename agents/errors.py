@@ -24,6 +24,10 @@ class CheckpointError(AgentsError):
     """A checkpoint file is missing, truncated, foreign or of another run."""
 
 
+class WriteError(AgentsError):
+    """A file could not be written; what was there before is untouched."""
+
+
 class NonFiniteLossError(AgentsError):
     """A loss became NaN or infinite; the parameters were left as they were before the update."""
 

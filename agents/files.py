@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.errors import CheckpointError
+from agents.errors import WriteError
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
 
     Raises:
-        CheckpointError: if the disk is full or the folder cannot be written.
+        WriteError: if the disk is full or the folder cannot be written.
     """
     temporary = temporary_path(path)
     try:
@@ -30,7 +30,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
         with contextlib.suppress(OSError):  # where the folder is a file, there is nothing to remove either
             temporary.unlink()
         advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the folder"
-        raise CheckpointError(
+        raise WriteError(
             f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}"
         ) from error
 

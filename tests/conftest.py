@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable
 
@@ -19,6 +20,11 @@ from torchrl.data import Bounded, Categorical, Unbounded
 import agents
 
 NUM_OBSERVATIONS, NUM_ACTIONS = 5, 3
+# presets that were algorithms of their own in version 0.1, without their YAML's learning rates
+PRESETS = {
+    "bc_top": functools.partial(agents.BCConfig, best_episodes=0.1),
+    "dqn": functools.partial(agents.DiscreteCQLConfig, alpha=None),
+}
 ACTION_LOW, ACTION_HIGH = (-1.0, -2.0, 0.0), (1.0, 0.5, 4.0)
 
 
@@ -100,8 +106,8 @@ def batches_for() -> Callable[[agents.Specs, agents.Agent], Callable[..., Tensor
     """A different batch for every seed, of the kind that an agent trains on."""
 
     def choose(specs: agents.Specs, agent: agents.Agent) -> Callable[..., TensorDict]:
-        if agent.context_length is not None:
-            return lambda seed, size=16: make_windows(size, seed, agent.context_length)
+        if agent.sampling.context_length is not None:
+            return lambda seed, size=16: make_windows(size, seed, agent.sampling.context_length)
         return lambda seed, size=16: make_batch(size, seed, discrete=specs.discrete)
 
     return choose

@@ -21,19 +21,21 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical
 
 import agents
+from agents.algorithms.registry import check_actions
 from agents.checkpoint import load, load_policy, save
-from agents.data.dataset import DEFAULT_KEYS
-from agents.data.storage import OPTIONAL_KEYS
+from agents.data.layout import DEFAULT_KEYS, OPTIONAL_KEYS
 from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
+from tests.conftest import PRESETS
 
 Batches = Callable[..., TensorDict]  # seed and, unless it is 16, the number of transitions
 Path = tuple[str, ...]
 # what makes an update quick, and three of them enough to see a difference
 SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
+CONFIGS = {**agents.ALGORITHMS, **PRESETS}
 
 
-@pytest.fixture(params=agents.ALGORITHMS)
+@pytest.fixture(params=CONFIGS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -41,7 +43,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def config(name: str) -> Any:
     """The algorithm's defaults with small networks."""
-    config = agents.ALGORITHMS[name]()
+    config = CONFIGS[name]()
     for path in settings(config):
         if path[-1] in SMALL:
             config = changed(config, path, SMALL[path[-1]])
@@ -49,9 +51,9 @@ def config(name: str) -> Any:
 
 
 @pytest.fixture
-def specs(name: str, specs: agents.Specs, discrete_specs: agents.Specs) -> agents.Specs:
+def specs(config: Any, specs: agents.Specs, discrete_specs: agents.Specs) -> agents.Specs:
     """Of the kind of data that the algorithm learns from."""
-    return {"continuous": specs, "discrete": discrete_specs}[agents.ALGORITHMS[name].actions]
+    return {"continuous": specs, "discrete": discrete_specs}[config.actions]
 
 
 @pytest.fixture
@@ -123,10 +125,10 @@ def act(policy: Any, observation: Tensor) -> Tensor:
 
 
 def test_the_config_is_a_dataclass_whose_defaults_are_plain_values(name) -> None:
-    config = agents.ALGORITHMS[name]()
+    config = CONFIGS[name]()
     plain = dataclasses.asdict(config)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert config == agents.ALGORITHMS[name]()
+    assert config == CONFIGS[name]()
 
 
 def test_building_leaves_the_config_as_it_was(config, specs, batches) -> None:
@@ -201,15 +203,19 @@ def differ(first: agents.Agent, second: agents.Agent, observation: Tensor) -> bo
     )
 
 
-def test_data_with_the_other_kind_of_actions_are_refused_with_the_algorithms_for_them(
-    name, config, unsuited_specs
-) -> None:
+def test_data_with_the_other_kind_of_actions_are_refused_with_the_algorithms_for_them(config, unsuited_specs) -> None:
     suited = [other for other, known in agents.ALGORITHMS.items() if known.actions != config.actions]
+    (name,) = (name for name, known in agents.ALGORITHMS.items() if known is type(config))
     with pytest.raises(agents.ConfigError) as caught:
-        config.build(unsuited_specs)
+        check_actions(config, unsuited_specs)
     message = str(caught.value)
     assert "\n" not in message and message.startswith(f"{name} learns from {config.actions} actions")
     assert message.endswith(f"; choose from {', '.join(suited)}")
+
+
+def test_networks_refuse_the_other_kind_of_actions_in_one_line(config, unsuited_specs) -> None:
+    with pytest.raises(agents.ConfigError, match=f"^this algorithm needs {config.actions} actions.*$"):
+        config.build(unsuited_specs)
 
 
 # Update --------------------------------------------------------------------------------------------------------------
@@ -246,13 +252,13 @@ def test_an_update_changes_the_trained_parameters_and_targets_and_nothing_else(c
 
 def test_an_update_is_a_plain_step_of_adam_on_the_sum_of_the_losses(config, specs, batches) -> None:
     agent, twin = trained(config, specs, batches, 0), trained(config, specs, batches, 0)
-    due = [(parameters, adam) for parameters, adam in twin._groups.values() if adam.due(1)]
+    due = [(parameters, adam) for parameters, adam in twin.rule.groups.values() if adam.due(1)]
     groups = [{"params": params, "lr": adam.lr_at(0), "weight_decay": adam.weight_decay} for params, adam in due]
     torch.manual_seed(1)
     losses = twin.loss_module(batches(0))
     sum(loss for name, loss in losses.items() if name.startswith("loss_")).backward()
-    if twin.max_grad_norm is not None:
-        torch.nn.utils.clip_grad_norm_(twin.loss_module.parameters(), twin.max_grad_norm)
+    if twin.rule.max_grad_norm is not None:
+        torch.nn.utils.clip_grad_norm_(twin.loss_module.parameters(), twin.rule.max_grad_norm)
     torch.optim.Adam(groups, foreach=False, fused=False).step()
     torch.manual_seed(1)
     agent.update(batches(0))
@@ -344,7 +350,7 @@ def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path,
 
 def test_the_number_of_threads_changes_nothing_that_matters(name, specs, batches) -> None:
     """Of the losses, that is: Adam turns a gradient's rounding error around zero into a step of full length."""
-    config = agents.ALGORITHMS[name]()  # networks of the real size, so that torch does split the work
+    config = CONFIGS[name]()  # networks of the real size, so that torch does split the work
     results, before = [], torch.get_num_threads()
     try:
         for num_threads in (1, 2):

@@ -13,24 +13,28 @@ import pytest
 import torch
 
 import agents
-from tests.conftest import make_batch, make_windows
+from tests.conftest import PRESETS, make_batch, make_windows
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 
 
 def test_every_algorithm_has_a_trace() -> None:
-    assert GOLDEN.keys() >= agents.ALGORITHMS.keys()
+    assert GOLDEN.keys() == agents.ALGORITHMS.keys() | PRESETS.keys()
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_first_updates_are_as_they_were(name, specs, discrete_specs) -> None:
-    config = agents.ALGORITHMS[name]()
+    config = {**agents.ALGORITHMS, **PRESETS}[name]()
     discrete = config.actions == "discrete"
     torch.manual_seed(0)
     agent = config.build(discrete_specs if discrete else specs)
     for step, expected in enumerate(GOLDEN[name]["updates"]):
-        windows = agent.context_length is not None
-        batch = make_windows(16, step, agent.context_length) if windows else make_batch(16, step, discrete=discrete)
+        windows = agent.sampling.context_length is not None
+        batch = (
+            make_windows(16, step, agent.sampling.context_length)
+            if windows
+            else make_batch(16, step, discrete=discrete)
+        )
         statistics = {key: value.item() for key, value in agent.update(batch).items()}
         assert statistics == pytest.approx(expected, rel=5e-5, abs=5e-6), f"update {step + 1}"
     parameters = [parameter.detach().double() for parameter in agent.loss_module.parameters()]

@@ -1,10 +1,15 @@
 """The algorithms, one file each, and the registry of their names."""
 
-from agents.faces import lazy_names
+from typing import TYPE_CHECKING
 
-__getattr__, __all__ = lazy_names(
-    __name__,
-    {
-        "registry": "ALGORITHMS check_actions tuned",
-    },
-)
+from agents.faces import resolve_lazily
+
+if TYPE_CHECKING:
+    from agents.algorithms.common import AlgorithmConfig as AlgorithmConfig
+    from agents.algorithms.common import MaxEntropyConfig as MaxEntropyConfig
+    from agents.algorithms.common import TDConfig as TDConfig
+    from agents.algorithms.registry import ALGORITHMS as ALGORITHMS
+    from agents.algorithms.registry import check_actions as check_actions
+    from agents.algorithms.registry import tuned as tuned
+
+resolve_lazily(__name__)

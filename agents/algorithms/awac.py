@@ -11,22 +11,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-
-from agents.data.specs import Specs
+from agents.algorithms.common import TDConfig
 from agents.networks.configs import ActorConfig, QValueConfig
-from agents.networks.policies import deterministic_policy
-from agents.objectives import AWACLoss
-from agents.objectives.settings import check_awac as check_loss_settings
+from agents.objectives.settings import check_awac
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_agent_settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
 
 
 @dataclass
-class AWACConfig:
+class AWACConfig(TDConfig):
     """AWAC with CORL's settings on Adroit, whose lambda of 0.1 is an inverse temperature of 10.
 
     The authors' own are for tasks with a reward of -1 or 0: there weights are a softmax over the batch, which is 1024,
@@ -34,19 +34,13 @@ class AWACConfig:
 
     It differs from CORL's code in two ways: actor and critics are updated at the same time, the actor's weights from
     the critics before the update; and the actor's mean is a tanh in the action bounds.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
     temperature: float = 10.0  # beta = 1 / lambda, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
-    gamma: float = 0.99  # discount in [0, 1]
-    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
-    normalize_observations: bool = True  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    normalize_observations: bool = field(default=True, kw_only=True)
     actor: ActorConfig = field(
         default_factory=lambda: ActorConfig(hidden_sizes=[256, 256, 256], init="default", log_std_min=-20.0)
     )
@@ -55,11 +49,14 @@ class AWACConfig:
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def __post_init__(self) -> None:
-        check_loss_settings(temperature=self.temperature, gamma=self.gamma, advantage_clip=self.advantage_clip)
-        check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
+        super().__post_init__()
+        check_awac(temperature=self.temperature, gamma=self.gamma, advantage_clip=self.advantage_clip)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        from agents.networks.policies import deterministic_policy
+        from agents.objectives.awac import AWACLoss
+        from agents.training.agent import Agent
+
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         loss = AWACLoss(
@@ -74,8 +71,8 @@ class AWACConfig:
             loss,
             deterministic_policy(actor),
             optimizers={
-                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
-                "critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer),
+                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
+                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
             },
             target_tau=self.target_tau,
             max_grad_norm=self.max_grad_norm,

@@ -14,44 +14,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-
-from agents.data.specs import Specs
+from agents.algorithms.common import MaxEntropyConfig
 from agents.errors import require
-from agents.networks.bounds import default_target_entropy
 from agents.networks.configs import ActorConfig, MLPConfig
-from agents.networks.critics import separate_critics
-from agents.networks.policies import deterministic_policy
-from agents.objectives import CQLLoss
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_agent_settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
 
 
 @dataclass
-class CQLConfig:
+class CQLConfig(MaxEntropyConfig):
     """CQL with CORL's settings on Adroit, which has Lagrange on.
 
     It differs from that code in that the losses are evaluated from the parameters before the update, in that the
     networks' last layers are not drawn smaller, and in that alpha' starts at 1 and the policy's log-std around 0.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
     min_q_weight: float = 1.0  # w, weight of the conservative term, >= 0
     lagrange_threshold: float | None = 5.0  # tau, the gap in return that alpha' steers to; None: alpha' is fixed at 1
     num_random: int = 10  # sampled actions of each of the three kinds per state, >= 1
-    alpha_init: float = 1.0  # weight of the entropy at the start, > 0
-    target_entropy: float | None = None  # in nats; None: minus one per action dimension, for actions in +-1
-    gamma: float = 0.99  # discount in [0, 1]
-    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
-    normalize_observations: bool = True  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    normalize_observations: bool = field(default=True, kw_only=True)
     actor: ActorConfig = field(
         default_factory=lambda: ActorConfig(
             [256, 256, 256], distribution="tanh_normal", init="default", log_std_min=-20.0
@@ -64,18 +54,19 @@ class CQLConfig:
     alpha_prime_optimizer: AdamConfig = field(default_factory=AdamConfig)  # with lagrange_threshold alone
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0.0 <= self.min_q_weight < math.inf, "min_q_weight", "be at least 0", self.min_q_weight)
         require(self.num_random >= 1, "num_random", "be at least 1", self.num_random)
-        require(0.0 < self.alpha_init < math.inf, "alpha_init", "be positive", self.alpha_init)
-        for name in ("lagrange_threshold", "target_entropy"):
-            value = getattr(self, name)
-            require(value is None or math.isfinite(value), name, "be finite or null", value)
-        require(0.0 <= self.gamma <= 1.0, "gamma", "lie in [0, 1]", self.gamma)
-        check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
+        finite = self.lagrange_threshold is None or math.isfinite(self.lagrange_threshold)
+        require(finite, "lagrange_threshold", "be finite or null", self.lagrange_threshold)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
-        normalize, lagrange = self.normalize_observations, self.lagrange_threshold is not None
+        from agents.networks.critics import separate_critics
+        from agents.networks.policies import deterministic_policy
+        from agents.objectives.cql import CQLLoss
+        from agents.training.agent import Agent
+
+        normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=2, normalize=normalize)
         loss = CQLLoss(
@@ -84,21 +75,21 @@ class CQLConfig:
             action_spec=specs.action,
             loss_function="l2",
             alpha_init=self.alpha_init,
-            target_entropy=default_target_entropy(specs) if self.target_entropy is None else self.target_entropy,
+            target_entropy=self.entropy_target(specs),
             min_q_weight=self.min_q_weight,
             num_random=self.num_random,
-            with_lagrange=lagrange,
-            lagrange_thresh=self.lagrange_threshold if lagrange else 0.0,
+            with_lagrange=self.lagrange_threshold is not None,
+            lagrange_thresh=self.lagrange_threshold or 0.0,
             deactivate_vmap=True,  # as fast for two critics, and dropout draws for each
         )
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
         optimizers = {
-            "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
-            "critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer),
+            "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
+            "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
             "alpha": ([loss.log_alpha], self.alpha_optimizer),
         }
-        if lagrange:
+        if self.lagrange_threshold is not None:
             optimizers["alpha_prime"] = ([loss.log_alpha_prime], self.alpha_prime_optimizer)
         return Agent(
             loss,

@@ -9,45 +9,42 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-from torchrl.objectives import DiffusionBCLoss
-
-from agents.data.specs import Specs
+from agents.algorithms.common import AlgorithmConfig
 from agents.networks.configs import DiffusionActorConfig
-from agents.networks.diffusion import diffusion_policy
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
 
 
 @dataclass
-class DiffusionBCConfig:
+class DiffusionBCConfig(AlgorithmConfig):
     """Behaviour cloning with the diffusion model of Diffusion-QL (Wang et al. 2022, arXiv 2208.06193).
 
     Unlike a Gaussian, the model clones data in which people did one thing or another, and nothing in between, as such.
-    The policy is deterministic; :class:`agents.diffusion.DiffusionActor` says how, and what a ``noise_scale`` does.
+    The policy is deterministic; :class:`agents.networks.DiffusionActor` says how, and what a ``noise_scale`` does.
 
     It differs from Diffusion Policy in three ways: one action instead of a sequence of them, no running average of the
     parameters, and 5 diffusion steps instead of 100, with the schedule of Diffusion-QL, made for so few.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
-    normalize_observations: bool = True  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    normalize_observations: bool = field(default=True, kw_only=True)
     actor: DiffusionActorConfig = field(default_factory=DiffusionActorConfig)
     actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
-    def __post_init__(self) -> None:
-        check_settings(max_grad_norm=self.max_grad_norm)
-
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        from torchrl.objectives import DiffusionBCLoss
+
+        from agents.networks.diffusion import diffusion_policy
+        from agents.training.agent import Agent
+
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
         with warnings.catch_warnings():  # as TorchRL's BCLoss does
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")
@@ -55,6 +52,6 @@ class DiffusionBCConfig:
         return Agent(
             loss,
             diffusion_policy(actor),
-            optimizers={"actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer)},
+            optimizers={"actor": (loss.parameters(), self.actor_optimizer)},
             max_grad_norm=self.max_grad_norm,
         )

@@ -9,44 +9,33 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-
-from agents.data.specs import Specs
+from agents.algorithms.common import MaxEntropyConfig
 from agents.errors import require
-from agents.networks.bounds import default_target_entropy
 from agents.networks.configs import ActorConfig, QValueConfig
-from agents.networks.policies import deterministic_policy
-from agents.objectives import EDACLoss
-from agents.objectives.settings import check_edac as check_loss_settings
+from agents.objectives.settings import check_edac
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_agent_settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
 
 
 @dataclass
-class EDACConfig:
+class EDACConfig(MaxEntropyConfig):
     """EDAC with the settings of the authors' code on Adroit, N and eta those for pen-cloned.
 
     It differs from that code in that rewards stay as they are, where that code shifts and scales them to mean 0 and
     standard deviation 1 on Adroit, and in that the last layers are not drawn smaller.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
     eta: float = 10.0  # weight of the diversification of the critics' gradients, >= 0; 0 is SAC-N
-    alpha_init: float = 1.0  # weight of the entropy at the start, > 0
-    target_entropy: float | None = None  # in nats; None: minus one per action dimension, for actions in +-1
-    gamma: float = 0.99  # discount in [0, 1]
-    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
-    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
     actor: ActorConfig = field(
         default_factory=lambda: ActorConfig([256, 256, 256], distribution="tanh_normal", init="default")
     )
@@ -58,33 +47,33 @@ class EDACConfig:
     alpha_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))
 
     def __post_init__(self) -> None:
-        check_loss_settings(**self._loss_settings())
-        finite = self.target_entropy is None or math.isfinite(self.target_entropy)
-        require(finite, "target_entropy", "be finite or null", self.target_entropy)
+        super().__post_init__()
+        check_edac(eta=self.eta, gamma=self.gamma, alpha_init=self.alpha_init)
         require(self.qvalue.num_nets >= 2, "qvalue.num_nets", "be at least 2", self.qvalue.num_nets)
-        check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        from agents.networks.policies import deterministic_policy
+        from agents.objectives.edac import EDACLoss
+        from agents.training.agent import Agent
+
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         loss = EDACLoss(
             actor,
             self.qvalue.build(specs, normalize=normalize).to(device),
-            target_entropy=default_target_entropy(specs) if self.target_entropy is None else self.target_entropy,
-            **self._loss_settings(),
+            target_entropy=self.entropy_target(specs),
+            eta=self.eta,
+            gamma=self.gamma,
+            alpha_init=self.alpha_init,
         )
         return Agent(
             loss,
             deterministic_policy(actor),
             optimizers={
-                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
-                "critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer),
+                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
+                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
                 "alpha": ([loss.log_alpha], self.alpha_optimizer),
             },
             target_tau=self.target_tau,
             max_grad_norm=self.max_grad_norm,
         )
-
-    def _loss_settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("eta", "gamma", "alpha_init")}

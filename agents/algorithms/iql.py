@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import torch
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
-from torch import nn
-
-from agents.data.specs import Specs
+from agents.algorithms.common import TDConfig
 from agents.errors import require, require_choice
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
-from agents.networks.policies import deterministic_policy
-from agents.networks.search import searching_policy
-from agents.objectives import IQLLoss
-from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
-from agents.objectives.settings import check_iql as check_loss_settings
+from agents.objectives.settings import check_adaptive_expectile, check_iql, check_linear_expectile
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_agent_settings
+
+if TYPE_CHECKING:
+    import torch
+    from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+    from torch import nn
+
+    from agents.data.specs import Specs
+    from agents.objectives.iql import IQLLoss
+    from agents.training.agent import Agent
 
 EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")
 SCHEDULES = ("constant", "linear", "adaptive")
@@ -82,11 +81,13 @@ class ExpectileScheduleConfig:
 
     def __post_init__(self) -> None:
         require_choice("kind", self.kind, SCHEDULES)
-        LinearExpectile(0.5, self.final, self.num_steps)  # check their settings
-        AdaptiveExpectile(0.5, self.positive_share, self.rate)
+        check_linear_expectile(self.final, self.num_steps)
+        check_adaptive_expectile(self.positive_share, self.rate)
 
     def start(self, expectile: float) -> float | nn.Module:
-        """What IQLLoss takes for its expectile."""
+        """IQLLoss's expectile: a number, or a module that changes it from update to update."""
+        from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
+
         if self.kind == "linear":
             return LinearExpectile(expectile, self.final, self.num_steps)
         if self.kind == "adaptive":
@@ -95,7 +96,7 @@ class ExpectileScheduleConfig:
 
 
 @dataclass
-class IQLConfig:
+class IQLConfig(TDConfig):
     """IQL with the settings of the official code on Adroit.
 
     It differs from that code in three ways: V, Q and the actor are updated at the same time, each from the parameters
@@ -103,21 +104,14 @@ class IQLConfig:
     actor only, since an unsquashed Normal cannot notice; and no learning rate decays unless
     ``actor_optimizer.decay_steps`` says so (the recipe's presets decay the actor's over the run). ``value_warm_up``,
     ``expectile_schedule`` and ``extraction`` are off.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
     expectile: float = 0.7  # tau in (0, 1): 0.5 is the mean of Q over the data's actions, towards 1 its maximum
     temperature: float = 0.5  # beta, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
-    gamma: float = 0.99  # discount in [0, 1]
     loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1
-    target_tau: float = 0.005  # Polyak step of the target critics in (0, 1]
-    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
     value_warm_up: int | None = None  # updates, >= 1, before the first of Q; not in the paper; None: none
     expectile_schedule: ExpectileScheduleConfig = field(default_factory=ExpectileScheduleConfig)
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
@@ -128,13 +122,18 @@ class IQLConfig:
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def __post_init__(self) -> None:
-        check_loss_settings(expectile=self.expectile, **self._loss_settings())
-        check_agent_settings(target_tau=self.target_tau, max_grad_norm=self.max_grad_norm)
+        super().__post_init__()
+        check_iql(expectile=self.expectile, **self._loss_settings())
         positive = self.value_warm_up is None or self.value_warm_up >= 1
         require(positive, "value_warm_up", "be at least 1 or null", self.value_warm_up)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        from torch import nn
+
+        from agents.networks.policies import deterministic_policy
+        from agents.objectives.iql import IQLLoss
+        from agents.training.agent import Agent
+
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)
@@ -180,6 +179,8 @@ class IQLConfig:
     def _search(
         self, specs: Specs, actor: ProbabilisticTensorDictSequential, critics: TensorDictModule, loss: IQLLoss
     ) -> TensorDictModule:
+        from agents.networks.search import searching_policy
+
         return searching_policy(
             actor,
             critics,

@@ -11,22 +11,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from agents.data.specs import Specs
+from agents.algorithms.common import TDConfig
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
-from agents.networks.policies import deterministic_policy
-from agents.objectives import ReBRACLoss
-from agents.objectives.settings import check_rebrac as check_loss_settings
+from agents.objectives.settings import check_rebrac
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_agent_settings
+from agents.training.settings import check_update
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
 
 
 @dataclass
-class ReBRACConfig:
+class ReBRACConfig(TDConfig):
     """ReBRAC with the settings of the paper's code on Adroit.
 
     The paper tunes the two penalties for each dataset; the defaults are those that it takes most often on the human and
@@ -39,22 +40,15 @@ class ReBRACConfig:
     before the update; it is the second of every two updates that moves actor and targets, not the first; LayerNorm
     comes before the activation; and initialisation is torch's, where the code has hidden biases of 0.1 and smaller
     output layers.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
     actor_penalty: float = 0.1  # beta_1 >= 0: squared distance to the data's action beside Q, scaled to a mean of 1
     critic_penalty: float = 0.5  # beta_2 >= 0: what the squared distance to the data's next action costs, in return
     policy_noise: float = 0.2  # standard deviation of the noise on the target action, in half action ranges, >= 0
     noise_clip: float = 0.5  # largest such noise, in half action ranges, >= 0
-    gamma: float = 0.99  # discount in [0, 1]
-    target_tau: float = 0.005  # Polyak step of the target networks, actor and critics, in (0, 1]
     target_every: int = 2  # the target networks move at every n-th update, >= 1
-    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
     actor: DeterministicActorConfig = field(
         default_factory=lambda: DeterministicActorConfig(hidden_sizes=[256, 256, 256], init="default")
     )
@@ -65,13 +59,15 @@ class ReBRACConfig:
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def __post_init__(self) -> None:
-        check_loss_settings(**self._loss_settings())
-        check_agent_settings(
-            target_tau=self.target_tau, target_every=self.target_every, max_grad_norm=self.max_grad_norm
-        )
+        super().__post_init__()
+        check_rebrac(**self._loss_settings())
+        check_update(target_every=self.target_every)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        from agents.networks.policies import deterministic_policy
+        from agents.objectives.rebrac import ReBRACLoss
+        from agents.training.agent import Agent
+
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)
@@ -80,8 +76,8 @@ class ReBRACConfig:
             loss,
             deterministic_policy(actor),
             optimizers={
-                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
-                "critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer),
+                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
+                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
             },
             target_tau=self.target_tau,
             target_every=self.target_every,

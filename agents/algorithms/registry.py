@@ -1,46 +1,54 @@
 """The registry, a line per algorithm: a config class with ``build(specs, *, device) -> Agent`` that knows no run.
 
-Its class attribute ``actions`` says what it learns from: ``continuous`` or ``discrete`` actions.
+Its class attribute ``actions`` says what it learns from: ``continuous`` or ``discrete`` actions. An installed package
+brings algorithms by entry points of the group ``offline_agents.algorithms``: ``name = package.module:ConfigClass``.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
-from agents.algorithms.bc_top import BCTopConfig
 from agents.algorithms.cql import CQLConfig
 from agents.algorithms.diffusion_bc import DiffusionBCConfig
 from agents.algorithms.discrete_cql import DiscreteCQLConfig
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
-from agents.algorithms.dqn import DQNConfig
 from agents.algorithms.dt import DTConfig
 from agents.algorithms.edac import EDACConfig
 from agents.algorithms.iql import IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
 from agents.algorithms.sac import SACConfig
 from agents.algorithms.td3_bc import TD3BCConfig
-from agents.data.source import Source
-from agents.data.specs import Specs
-from agents.errors import ConfigError
+from agents.errors import ConfigError, one_line, require
 
-ALGORITHMS: dict[str, type] = {
+if TYPE_CHECKING:
+    from agents.data.source import Source
+    from agents.data.specs import Specs
+
+ENTRY_POINTS = "offline_agents.algorithms"
+ALGORITHMS: dict[str, type[Any]] = {
     "awac": AWACConfig,
     "bc": BCConfig,
-    "bc_top": BCTopConfig,
     "cql": CQLConfig,
     "diffusion_bc": DiffusionBCConfig,
     "discrete_cql": DiscreteCQLConfig,
     "discrete_iql": DiscreteIQLConfig,
-    "dqn": DQNConfig,
     "dt": DTConfig,
     "edac": EDACConfig,
     "iql": IQLConfig,
     "rebrac": ReBRACConfig,
     "sac": SACConfig,
     "td3_bc": TD3BCConfig,
+}
+# classes of version 0.1, which its files name, and the setting of another class that each of them is now
+FORMER: dict[str, tuple[type[Any], str, Any]] = {
+    "DQNConfig": (DiscreteCQLConfig, "alpha", None),
+    "BCTopConfig": (BCConfig, "best_episodes", 0.1),
 }
 
 
@@ -65,8 +73,60 @@ def check_actions(config: Any, data: Specs | Source) -> None:
     kind = "discrete" if data.discrete else "continuous"
     if config.actions == kind:
         return
-    chosen = next((name for name, known in ALGORITHMS.items() if known is type(config)), type(config).__name__)
+    name = next((name for name, known in ALGORITHMS.items() if known is type(config)), type(config).__name__)
     suited = [name for name, known in ALGORITHMS.items() if known.actions == kind]
     raise ConfigError(
-        f"{chosen} learns from {config.actions} actions, the data have {kind} ones; choose from {', '.join(suited)}"
+        f"{name} learns from {config.actions} actions, the data have {kind} ones; choose from {', '.join(suited)}"
     )
+
+
+def config_of(class_name: str) -> Any | None:
+    """The defaults of the config class that a checkpoint or a run folder names; None: it is not registered."""
+    if class_name in FORMER:
+        config, setting, value = FORMER[class_name]
+        return config(**{setting: value})
+    known = {config.__name__: config for config in ALGORITHMS.values()}
+    return known[class_name]() if class_name in known else None
+
+
+def as_formerly(class_name: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A config's class and fields as version 0.1 had them, from which names of run folders are computed."""
+    for former, (config, setting, value) in FORMER.items():
+        if class_name == config.__name__:
+            fields_then = {name: field for name, field in fields.items() if (name, field) != (setting, None)}
+            return (former if (fields[setting] is None) == (value is None) else class_name), fields_then
+    return class_name, dict(fields)
+
+
+def register(name: str, config: Any) -> None:
+    """Add an algorithm that may be of any quality to the registry.
+
+    Raises:
+        ConfigError: if its name, or its class's name, by which checkpoints know it, is taken; or if it is no algorithm.
+    """
+    if ALGORITHMS.get(name) is config:
+        return
+    require(name not in ALGORITHMS, "its name", "not be taken", name)
+    require(isinstance(config, type) and is_dataclass(config), "it", "be a dataclass", config)
+    require(config_of(config.__name__) is None, "the name of its class", "not be taken", config.__name__)
+    require(callable(getattr(config, "build", None)), "its class", "have build(specs, *, device)", config.__name__)
+    kinds = ("continuous", "discrete")
+    require(getattr(config, "actions", None) in kinds, "its class", f"have actions, of {kinds}", config.__name__)
+    config()  # every recipe shows its defaults
+    ALGORITHMS[name] = config
+
+
+def register_installed() -> None:
+    """Add the algorithms of installed packages; one that cannot be had is a line on stderr, and the others stay."""
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            register(entry.name, entry.load())
+        except Exception as error:  # of whatever kind: the module is a stranger's
+            package = entry.dist.name if entry.dist is not None else entry.module
+            print(
+                f"warning: {package}'s algorithm {entry.name!r} ({entry.value}) is left out: {one_line(error)}",
+                file=sys.stderr,
+            )
+
+
+register_installed()

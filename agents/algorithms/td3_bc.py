@@ -11,62 +11,61 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-from torchrl.objectives import TD3BCLoss
-
-from agents.data.specs import Specs
+from agents.algorithms.common import TDConfig
 from agents.errors import require
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
-from agents.networks.critics import separate_critics
-from agents.networks.policies import deterministic_policy
 from agents.training.adam import AdamConfig
-from agents.training.agent import Agent
-from agents.training.settings import check_update as check_agent_settings
+from agents.training.settings import check_update
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
 
 
 @dataclass
-class TD3BCConfig:
+class TD3BCConfig(TDConfig):
     """TD3+BC with the settings of the authors' code, which are CORL's on Adroit.
 
     It differs from that code in one way: actor and critics are updated at the same time, the actor from the critics
     before the update.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
-    actions: ClassVar[str] = "continuous"
+    actions = "continuous"
 
     alpha: float = 2.5  # weight of Q, scaled to a mean size of 1, beside the squared error to the data, >= 0
     policy_noise: float = 0.2  # standard deviation of the noise on the target action, in half action ranges, >= 0
     noise_clip: float = 0.5  # largest such noise, in half action ranges, >= 0
-    gamma: float = 0.99  # discount in [0, 1]
-    target_tau: float = 0.005  # Polyak step of the target networks, actor and critics, in (0, 1]
     target_every: int = 2  # the target networks move at every n-th update, >= 1
-    normalize_observations: bool = True  # scale observations by the dataset's mean and standard deviation
-    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+    normalize_observations: bool = field(default=True, kw_only=True)
     actor: DeterministicActorConfig = field(default_factory=lambda: DeterministicActorConfig(init="default"))
     qvalue: QValueConfig = field(default_factory=lambda: QValueConfig(init="default"))
     actor_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(every=2))
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("alpha", "policy_noise", "noise_clip"):
             value = getattr(self, name)
             require(0.0 <= value < math.inf, name, "be at least 0", value)
-        require(0.0 <= self.gamma <= 1.0, "gamma", "lie in [0, 1]", self.gamma)
-        check_agent_settings(
-            target_tau=self.target_tau, target_every=self.target_every, max_grad_norm=self.max_grad_norm
-        )
+        check_update(target_every=self.target_every)
 
     def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
-        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator."""
+        from torchrl.objectives import TD3BCLoss
+
+        from agents.networks.bounds import action_bounds, center_and_half_range
+        from agents.networks.critics import separate_critics
+        from agents.networks.policies import deterministic_policy
+        from agents.training.agent import Agent
+
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=self.qvalue.num_nets, normalize=normalize)
-        half_range = actor.module.action_half_range  # TorchRL takes the noise in units of the action: per dimension
+        # TorchRL takes the noise in units of the action: per dimension
+        half_range = center_and_half_range(*action_bounds(specs.action))[1].to(device)
         loss = TD3BCLoss(
             actor,
             [critic.to(device) for critic in critics],
@@ -84,8 +83,8 @@ class TD3BCConfig:
             loss,
             deterministic_policy(actor),
             optimizers={
-                "actor": (list(loss.actor_network_params.parameters()), self.actor_optimizer),
-                "critic": (list(loss.qvalue_network_params.parameters()), self.critic_optimizer),
+                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
+                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
             },
             target_tau=self.target_tau,
             target_every=self.target_every,

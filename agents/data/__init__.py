@@ -1,16 +1,20 @@
 """Datasets: from a Minari id to batches of transitions, and what is in them."""
 
-from agents.faces import lazy_names
+from typing import TYPE_CHECKING
 
-__getattr__, __all__ = lazy_names(
-    __name__,
-    {
-        "dataset": "OfflineDataset load_dataset",
-        "dataset_statistics": "DatasetStatistics",
-        "specs": "Specs",
-        "layout": "DEFAULT_KEYS Layout",
-        "source": "Source open_source",
-        "store": "is_here",
-        "inspection": "Inspection inspect_dataset",
-    },
-)
+from agents.faces import resolve_lazily
+
+if TYPE_CHECKING:
+    from agents.data.dataset import OfflineDataset as OfflineDataset
+    from agents.data.dataset import load_dataset as load_dataset
+    from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
+    from agents.data.inspection import Inspection as Inspection
+    from agents.data.inspection import inspect_dataset as inspect_dataset
+    from agents.data.layout import DEFAULT_KEYS as DEFAULT_KEYS
+    from agents.data.layout import Layout as Layout
+    from agents.data.source import Source as Source
+    from agents.data.source import open_source as open_source
+    from agents.data.specs import Specs as Specs
+    from agents.data.store import is_here as is_here
+
+resolve_lazily(__name__)

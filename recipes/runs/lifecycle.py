@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from agents import metrics
-from agents.algorithms.registry import ALGORITHMS
+from agents.algorithms.registry import config_of
 from agents.data.dataset import OfflineDataset
 from agents.errors import ConfigError
 from agents.files import write_atomically
@@ -204,13 +204,12 @@ def read_settings(folder: RunFolder) -> DictConfig:
     Raises:
         ConfigError: if they cannot be read.
     """
-    classes = {config.__name__: config for config in ALGORITHMS.values()}
     try:
         info = folder.info
         _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
-        if name in classes:
+        if (defaults := config_of(name)) is not None:
             saved = OmegaConf.structured(TrainConfig)
-            saved.algorithm = OmegaConf.structured(classes[name])
+            saved.algorithm = OmegaConf.structured(defaults)
             return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())

@@ -25,7 +25,7 @@ from torch import Tensor
 import agents
 from agents import files
 from agents.checkpoint import CheckpointFolder, load, load_policy, save
-from agents.errors import CheckpointError
+from agents.errors import AgentsError, CheckpointError, WriteError
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.networks.layers import Dropout
 from agents.training.adam import AdamConfig
@@ -68,10 +68,10 @@ def assert_same_state(first: agents.Agent, second: agents.Agent) -> None:
         torch.testing.assert_close(value, theirs[name], rtol=0.0, atol=0.0, msg=name)
 
 
-def refusal(read: Callable[[], object]) -> str:
-    """The message of the CheckpointError that a call ends in, which is one line."""
-    with pytest.raises(CheckpointError) as caught:
-        read()
+def refusal(call: Callable[[], object], error: type[AgentsError] = CheckpointError) -> str:
+    """The message of the error that a call ends in, which is one line."""
+    with pytest.raises(error) as caught:
+        call()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -120,7 +120,7 @@ def test_specs_come_back_with_asymmetric_bounds(agent, config, specs, tmp_path) 
 
 
 def test_specs_come_back_with_the_number_of_discrete_actions(discrete_specs, tmp_path) -> None:
-    config = agents.DQNConfig(qvalue=QValueConfig(**SMALL))
+    config = agents.DiscreteCQLConfig(qvalue=QValueConfig(**SMALL))
     restored = load(save(tmp_path / "a", config.build(discrete_specs), config=config, specs=discrete_specs)).specs()
     assert restored.discrete and restored.action == discrete_specs.action
 
@@ -310,7 +310,7 @@ def test_a_full_or_broken_disk_costs_nothing_that_was_saved(
         folder.save(agent, is_best=True, **arguments)
     before = contents(tmp_path)
     monkeypatch.setattr(files, "open", full_disk(fails, code), raising=False)
-    message = refusal(lambda: folder.save(agent, is_best=True, **arguments))
+    message = refusal(lambda: folder.save(agent, is_best=True, **arguments), WriteError)
     assert os.strerror(code) in message and str(tmp_path) in message
     assert ("free some space" in message) == (code != errno.EIO)
     assert contents(tmp_path) == before
@@ -319,7 +319,7 @@ def test_a_full_or_broken_disk_costs_nothing_that_was_saved(
 def test_a_folder_that_cannot_be_made_is_named(agent, config, specs, tmp_path) -> None:
     (tmp_path / "file").touch()
     folder = CheckpointFolder(tmp_path / "file" / "checkpoints")
-    message = refusal(lambda: folder.save(agent, is_best=False, config=config, specs=specs, extra={}))
+    message = refusal(lambda: folder.save(agent, is_best=False, config=config, specs=specs, extra={}), WriteError)
     assert str(folder.folder) in message
 
 
@@ -336,7 +336,7 @@ def folder(request, agent, config, specs, tmp_path, monkeypatch) -> CheckpointFo
     save_agent = folder.save
 
     def save_step(step: int, *, is_best: bool = False) -> None:
-        agent.num_updates = step
+        agent.rule.count(step)
         save_agent(agent, is_best=is_best, config=config, specs=specs, extra={})
 
     folder.save = save_step
@@ -368,7 +368,7 @@ def test_without_hard_links_a_full_disk_is_one_line_too(folder, monkeypatch) -> 
     monkeypatch.setattr(os, "link", no_links)
     opens = iter([open, full_disk("write", errno.ENOSPC)])  # the checkpoint itself still fits, its copy does not
     monkeypatch.setattr(files, "open", lambda path, mode: next(opens)(path, mode), raising=False)
-    assert "free some space" in refusal(lambda: folder.save(2))
+    assert "free some space" in refusal(lambda: folder.save(2), WriteError)
     monkeypatch.undo()
     after = contents(folder.folder)
     assert {name: after[name] for name in before} == before
@@ -446,7 +446,7 @@ agent = config.build(specs)
 link, no_links = os.link, lambda *_: os.open("/no/links", os.O_RDONLY)
 
 def save(step, folder, is_best):
-    agent.num_updates = step
+    agent.rule.count(step)
     settings = dict(config=config, specs=specs, generators={"step": torch.tensor([step])})
     if is_best is None:
         checkpoint.save(folder / "file", agent, extra={}, **settings)
@@ -460,7 +460,7 @@ class InHalves(io.BufferedWriter):
         moment("half written")
         return super().write(payload[len(payload) // 2 :])
 
-checkpoint.open = lambda path, mode: InHalves(io.FileIO(path, mode))
+files.open = lambda path, mode: InHalves(io.FileIO(path, mode))
 moments = None
 
 def moment(event, arguments=()):

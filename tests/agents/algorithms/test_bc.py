@@ -35,7 +35,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood(specs, batch, normalize) -
 
 def test_there_is_an_actor_and_nothing_else(specs, batch) -> None:
     agent = agents.BCConfig().build(specs)
-    assert agent.target_net_updater is None
+    assert agent.rule.target_net_updater is None
     assert all(name.startswith("actor_network_params") for name in agent.loss_module.state_dict())
     assert set(agent.learning_rates) == {"lr_actor"}
     assert [key for key in agent.update(batch).keys() if key.startswith("loss_")] == ["loss_bc"]
@@ -67,11 +67,23 @@ def test_it_clones_a_policy_that_the_network_can_express(specs, batches) -> None
     assert (error.square().mean(0).sqrt() < 0.3 * spread).all()
 
 
+def test_the_best_episodes_alone_are_drawn_if_told_so(specs, batches) -> None:
+    """On batches from elsewhere it is the same."""
+    losses = []
+    for share in (None, 0.25):
+        torch.manual_seed(0)
+        agent = agents.BCConfig(best_episodes=share, max_grad_norm=0.1).build(specs)
+        assert agent.sampling["best_episodes"] == share
+        losses.append([agent.update(batches(seed)).to_dict() for seed in range(3)])
+    assert losses[0] == losses[1]
+
+
 def test_the_defaults_are_iqls_actor_and_its_rate() -> None:
     iql, bc = agents.IQLConfig(), agents.BCConfig()
     assert (bc.actor, bc.actor_optimizer) == (iql.actor, iql.actor_optimizer)
 
 
-def test_a_setting_out_of_range_is_refused_by_name_and_value(specs) -> None:
-    with pytest.raises(agents.ConfigError, match=r"max_grad_norm must .* got 0.0$"):
-        agents.BCConfig(max_grad_norm=0.0).build(specs)
+@pytest.mark.parametrize(("setting", "value"), [("max_grad_norm", 0.0), ("best_episodes", 0.0), ("best_episodes", 1.5)])
+def test_a_setting_out_of_range_is_refused_by_name_and_value(setting, value) -> None:
+    with pytest.raises(agents.ConfigError, match=rf"{setting} must .* got {value}$"):
+        agents.BCConfig(**{setting: value})

@@ -90,7 +90,7 @@ def test_during_the_value_warm_up_q_stands_still(specs, batches) -> None:
 
 def test_the_value_warm_up_comes_before_a_delay_of_the_critics_own(specs) -> None:
     config = agents.IQLConfig(value_warm_up=3, critic_optimizer=AdamConfig(after=2, lr=1e-3))
-    groups = {name: group for name, (_, group) in config.build(specs)._groups.items()}
+    groups = {name: group for name, (_, group) in config.build(specs).rule.groups.items()}
     assert groups["critic"] == AdamConfig(after=5, lr=1e-3) and groups["value"] == config.critic_optimizer
 
 

@@ -63,7 +63,7 @@ def test_of_torchrls_stacked_critics_each_is_asked(specs, steps) -> None:
 
 
 def test_the_value_of_a_discrete_action_is_that_of_the_action_taken(discrete_specs, steps) -> None:
-    agent = agents.DQNConfig().build(discrete_specs)
+    agent = agents.DiscreteCQLConfig().build(discrete_specs)
     observations, _ = steps(True)
     by_action = [critic_values(agent, observations, np.full(STEPS, action))["qvalue"] for action in range(3)]
     greedy = agent.policy.module(torch.as_tensor(observations).float()).numpy()

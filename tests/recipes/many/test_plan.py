@@ -138,10 +138,11 @@ def test_a_run_is_finished_when_its_last_evaluation_and_checkpoint_are_the_last(
 
 
 def test_data_that_cannot_be_had_or_learnt_from_are_refused_before_anything_is_run(run) -> None:
-    iql, dqn = (TrainConfig(algorithm=schema(), dataset=DATASET) for schema in (agents.IQLConfig, agents.DQNConfig))
+    schemas = (agents.IQLConfig, agents.DiscreteCQLConfig)
+    iql, discrete_cql = (TrainConfig(algorithm=schema(), dataset=DATASET) for schema in schemas)
     assert plan.open_data([iql, iql])[DATASET].id == DATASET
-    with pytest.raises(ConfigError, match="dqn learns from discrete actions, the data have continuous ones"):
-        plan.open_data([iql, dqn])
+    with pytest.raises(ConfigError, match="discrete_cql learns from discrete actions, the data have continuous ones"):
+        plan.open_data([iql, discrete_cql])
     with pytest.raises(DataError, match="did you mean test/pendulum-v0"):
         plan.open_data([iql, dataclasses.replace(iql, dataset="test/pendulm-v0")])
 

@@ -1,0 +1,75 @@
+"""Fields that algorithms share, with their checks, and the contract of ``build``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from agents.errors import require
+from agents.objectives.settings import check_gamma
+from agents.training.settings import check_update
+
+if TYPE_CHECKING:
+    import torch
+
+    from agents.data.specs import Specs
+    from agents.training.agent import Agent
+
+
+@dataclass(kw_only=True)
+class AlgorithmConfig:
+    """Settings of an algorithm, which knows no run and no registry.
+
+    Raises:
+        ConfigError: if a field, of a subclass too, is outside the range given in its comment.
+    """
+
+    actions: ClassVar[str]  # of the data that it learns from: continuous or discrete
+
+    normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
+    max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
+
+    def __post_init__(self) -> None:
+        check_update(max_grad_norm=self.max_grad_norm)
+
+    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+        """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator.
+
+        Raises:
+            ConfigError: in one line, if the networks do not fit the data: their actions are of the other kind, say.
+        """
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class TDConfig(AlgorithmConfig):
+    """The same of one that learns by temporal differences, from target networks."""
+
+    gamma: float = 0.99  # discount in [0, 1]
+    target_tau: float = 0.005  # Polyak step of the target networks, the actor's among them if it has one, in (0, 1]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_gamma(self.gamma)
+        check_update(target_tau=self.target_tau)
+
+
+@dataclass(kw_only=True)
+class MaxEntropyConfig(TDConfig):
+    """The same of one that steers the entropy of its policy, as SAC does."""
+
+    alpha_init: float = 1.0  # weight of the entropy at the start, > 0
+    target_entropy: float | None = None  # in nats; None: minus one per action dimension, for actions in +-1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0.0 < self.alpha_init < math.inf, "alpha_init", "be positive", self.alpha_init)
+        finite = self.target_entropy is None or math.isfinite(self.target_entropy)
+        require(finite, "target_entropy", "be finite or null", self.target_entropy)
+
+    def entropy_target(self, specs: Specs) -> float:
+        """The entropy to steer to, in nats."""
+        from agents.networks.bounds import default_target_entropy
+
+        return default_target_entropy(specs) if self.target_entropy is None else self.target_entropy
