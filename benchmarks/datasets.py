@@ -13,7 +13,7 @@ from agents.data.demos import dataset_ids
 from agents.data.inspection import Inspection, inspect_dataset
 from agents.files import write_atomically
 from recipes.dataset_card.finding import number, percent
-from recipes.dataset_card.quality import Quality, quality
+from recipes.dataset_card.quality import Quality, assess
 from recipes.dataset_card.verdict import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def row(found: Inspection, reached: Quality) -> list[str]:
 
 def to_markdown(inspections: list[Inspection]) -> str:
     """Table and verdicts."""
-    reached = [quality(found, GOOD_ABOVE) for found in inspections]
+    reached = [assess(found, GOOD_ABOVE) for found in inspections]
     lines = [
         "# The built-in datasets",
         "",

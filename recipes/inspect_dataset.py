@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 
 from agents.data.inspection import inspect_dataset
 from agents.files import write_atomically
-from recipes.dataset_card import facts, figure
-from recipes.dataset_card.quality import quality
+from recipes.dataset_card import facts, figure, rendering
+from recipes.dataset_card.quality import assess
 from recipes.dataset_card.verdict import verdict
 from recipes.settings import command_line, schema
 from recipes.settings.schema import InspectConfig
@@ -30,24 +30,24 @@ def inspect(cfg: DictConfig) -> None:
     config: InspectConfig = command_line.build(cfg, "inspect_dataset")
     output = Path(config.output) if config.output else Path("runs", "inspection", config.dataset)
     schema.require_place("output", output)
-    found = inspect_dataset(config.dataset)
-    measured, findings = facts.facts(found), verdict(found, config.good_above)
-    text = facts.to_text(found, measured, findings)
-    values = json.dumps(facts.to_json(found, measured, findings), indent=1, allow_nan=False)
+    inspection = inspect_dataset(config.dataset)
+    card = facts.facts(inspection), verdict(inspection, config.good_above)
+    text = rendering.to_text(inspection, *card)
+    values = json.dumps(rendering.to_json(inspection, *card), indent=1, allow_nan=False)
     files = {
         "card.txt": f"{text}\n".encode(),
         "card.json": f"{values}\n".encode(),
-        "episodes.csv": facts.episodes_csv(found).encode(),
-        "page.png": figure.page(found, quality(found, config.good_above)),
+        "episodes.csv": rendering.episodes_csv(inspection).encode(),
+        "page.png": figure.page(inspection, assess(inspection, config.good_above)),
     }
     for name, content in files.items():
         write_atomically(output / name, content)
-    hint = log(config, output, facts.tables(measured, findings))
+    hint = log(config, output, rendering.tables(*card))
     print(values if config.json else text)
-    told = sys.stderr if config.json else sys.stdout
-    print(f"\nplots: {output / 'page.png'}\ncard:  {output / 'card.json'} (and .txt, episodes.csv)", file=told)
+    places = sys.stderr if config.json else sys.stdout
+    print(f"\nplots: {output / 'page.png'}\ncard:  {output / 'card.json'} (and .txt, episodes.csv)", file=places)
     if hint:
-        print(f"W&B:   offline; upload by: {hint}", file=told)
+        print(f"W&B:   offline; upload by: {hint}", file=places)
 
 
 def log(config: InspectConfig, output: Path, tables: dict[str, list[list[str]]]) -> str | None:

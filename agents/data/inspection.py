@@ -1,4 +1,4 @@
-"""What an offline dataset holds, measured in one pass with one episode in memory; also if it cannot be trained on.
+"""The inspection of an offline dataset in one pass, with one episode in memory; also if it cannot be trained on.
 
 Nothing is converted, clipped or refused but what cannot be read: values that are not finite, and actions outside their
 bounds, are counted.
@@ -10,6 +10,7 @@ Legend: ``E`` episodes, ``N`` steps of the dataset, ``T`` of an episode, ``M`` s
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from agents.data.conversion import BOUND_SLACK, SATURATION
 from agents.data.dataset_statistics import Moments, collect, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
-from agents.data.reward_sign import DistanceFit
+from agents.data.reward_sign import distance_fit
 from agents.data.source import Source, open_source
 from agents.errors import DataError
 
@@ -83,17 +84,18 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What :func:`inspect_dataset` measured; arrays ``[E]`` are over the episodes that have steps."""
+    """The contents of a dataset; arrays ``[E]`` are over the episodes that have steps."""
 
     source: Source
     num_empty: int  # episodes without a step
     returns: Array  # [E] undiscounted; NaN where a reward is
     lengths: NDArray[np.int64]  # [E] steps
     horizon_returns: Array  # [E] of the steps that an evaluation would have made; equal to returns without a time limit
-    d4rl_returns: Array | None  # [E]; None unless Adroit's, as success_held
-    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"], as the next two
-    success_held: NDArray[np.bool_] | None  # [E] as DAPG defines it
-    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps
+    scores: Mapping[str, Array]  # [E] by protocol, of those steps
+    protocol_returns: Mapping[str, Array]  # [E] by protocol
+    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"]
+    protocol_success: Mapping[str, NDArray[np.bool_]]  # [E] by the protocols that have a criterion, if it is known
+    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps; None as success
     terminated: NDArray[np.bool_]  # [E] flagged so at the last step
     truncated: NDArray[np.bool_]  # [E] the same; an episode may be both, or neither: the recording just stops
     early_terminations: int  # steps flagged as terminated that are not the last of their episode
@@ -120,6 +122,10 @@ class Inspection:
         """Steps after which the environment cuts an evaluation off; None where that is not known."""
         return self.source.horizon
 
+    @property
+    def longer_than_horizon(self) -> NDArray[np.bool_]:  # [E]
+        return self.lengths > (np.inf if self.horizon is None else self.horizon)
+
 
 def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
     """Measure a Minari dataset: local, built in (``demo/...``), or downloaded.
@@ -142,7 +148,7 @@ def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
 
 
 class _Scan:
-    """What one pass over the episodes gathers."""
+    """Sums and lists over the episodes of one pass."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -156,29 +162,25 @@ class _Scan:
         self.counts = np.zeros(int(source.high[0]) + 1, np.int64) if source.discrete else None
         self.not_finite: dict[str, NotFinite] = {}
         self.step_digests: list[NDArray[np.uint64]] = []
-        self.seen: set[bytes] = set()
+        self.episode_digests: set[bytes] = set()
         self.starts: set[bytes] = set()
-        self.sampled: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
-        task = source.task
-        self.fit = None if task is None or task.hand is None else DistanceFit(task)
+        self.samples: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
+        self.fit = distance_fit(source)
 
     def add(self, index: int, episode: Episode) -> None:
         if episode.num_steps == 0:
             self.num_empty += 1
             return
+        observations, rewards = episode.observations, episode.rewards
         actions = episode.actions.reshape(episode.num_steps, -1)  # [T, A]
-        for name, values in (
-            ("observations", episode.observations),
-            ("actions", actions),
-            ("rewards", episode.rewards),
-        ):
+        for name, values in {"observations": observations, "actions": actions, "rewards": rewards}.items():
             self._count_not_finite(name, values, index)
-        self._sample(episode.observations, actions)
+        self._sample(observations, actions)
         self._add_actions(actions)
-        _add_finite(self.observation, episode.observations)
-        self._add_summary(episode, self._is_repeat(episode.observations, actions, episode.rewards))
+        _add_finite(self.observation, observations)
+        self._add_summary(episode, self._is_repeat(observations, actions, rewards))
         if self.fit is not None:
-            self.fit.add(episode.observations, episode.rewards)
+            self.fit.add(observations, rewards)
 
     def _count_not_finite(self, name: str, values: NDArray[Any], index: int) -> None:
         broken = ~np.isfinite(values)
@@ -208,13 +210,13 @@ class _Scan:
         rows = np.ascontiguousarray(np.concatenate(parts, axis=1, dtype=np.float64) + 0.0)
         digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
         self.step_digests.append(np.frombuffer(digests, np.uint64))
-        self.starts.add(hashlib.blake2b(np.ascontiguousarray(observations[0])).digest())
+        self.starts.add(hashlib.blake2b(observations[0].tobytes()).digest())
         whole = hashlib.blake2b(digests).digest()
-        repeated = whole in self.seen
-        self.seen.add(whole)
-        return repeated
+        is_repeat = whole in self.episode_digests
+        self.episode_digests.add(whole)
+        return is_repeat
 
-    def _add_summary(self, episode: Episode, repeated: bool) -> None:
+    def _add_summary(self, episode: Episode, is_repeat: bool) -> None:
         self.rewards.append(episode.rewards.astype(np.float64))
         self.early_terminations += int(np.count_nonzero(episode.terminations[:-1]))
         self.summaries.append(
@@ -222,20 +224,20 @@ class _Scan:
                 **summarise(episode, self.source),
                 "terminated": bool(episode.terminations[-1]),
                 "truncated": bool(episode.truncations[-1]),
-                "repeats": repeated,
+                "repeats": is_repeat,
             }
         )
 
     def _sample(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
         steps = np.arange(-self.num_steps % self.stride, len(actions), self.stride)
-        self.sampled.append((observations[steps], actions[steps], np.full(len(steps), len(self.summaries))))
+        self.samples.append((observations[steps], actions[steps], np.full(len(steps), len(self.summaries))))
         self.num_steps += len(actions)
 
     def result(self) -> Inspection:
         source = self.source
         if not self.summaries:
             raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
-        shares = {"at_low": self.at_low / self.num_steps, "at_high": self.at_high / self.num_steps}
+        of_episodes: dict[str, Any] = collect(self.summaries)  # by the names of the fields
         return Inspection(
             source=source,
             num_empty=self.num_empty,
@@ -247,16 +249,17 @@ class _Scan:
                 low=source.low,
                 high=source.high,
                 columns=_columns(self.action, source.num_actions),
+                at_low=self.at_low / self.num_steps,
+                at_high=self.at_high / self.num_steps,
                 outside=self.outside,
                 counts=self.counts,
-                **shares,
             ),
             not_finite=tuple(self.not_finite.values()),
             num_repeated_steps=self.num_steps - len(np.unique(np.concatenate(self.step_digests))),
             num_starts=len(self.starts),
             distance_coefficient=None if self.fit is None else self.fit.coefficient,
-            sample=Sample(*map(np.concatenate, zip(*self.sampled))),
-            **collect(self.summaries),
+            sample=Sample(*map(np.concatenate, zip(*self.samples))),
+            **of_episodes,
         )
 
 
@@ -269,6 +272,4 @@ def _add_finite(moments: Moments, values: NDArray[Any]) -> None:  # [T, columns]
 def _columns(moments: Moments, number: int) -> Columns:
     if moments.count == 0:
         return Columns(*(np.full(number, np.nan) for _ in range(4)))
-    return Columns(
-        *(np.asarray(values, np.float64) for values in (moments.min, moments.max, moments.mean, moments.std))
-    )
+    return Columns(*(np.asarray(each, np.float64) for each in (moments.min, moments.max, moments.mean, moments.std)))

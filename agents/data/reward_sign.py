@@ -1,4 +1,4 @@
-"""Which sign the distance from palm to object has in recorded Adroit rewards: it says which version wrote them.
+"""The sign of the distance from palm to object in recorded Adroit rewards: it says which version wrote them.
 
 D4RL's environments, gymnasium-robotics 1.2.0 and the v2 environments subtract 0.1 x that distance from the reward of
 door, hammer and relocate; gymnasium-robotics 1.2.1 to 1.4.2 adds it. The other terms follow from the observation, up to
@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.environments.adroit import AdroitTask, palm_to_object
+from agents.data.source import Source
+from agents.environments.adroit import AdroitTask, adroit_task, palm_to_object
 
 Array = NDArray[np.float64]
 COEFFICIENT = 0.1  # of the distance, plus or minus; per metre
@@ -50,6 +51,13 @@ class DistanceFit:
     def coefficient(self) -> float:
         """Of the distance, per metre."""
         return float((np.linalg.pinv(self._products, hermitian=True) @ self._target)[0])
+
+
+def distance_fit(source: Source) -> DistanceFit | None:
+    """A fit for a dataset of door, hammer or relocate, with the rewards that D4RL's protocol scores; else None."""
+    spec = source.env_spec
+    task = adroit_task(spec.id) if spec is not None and "d4rl" in source.scorings else None
+    return None if task is None or task.hand is None else DistanceFit(task)
 
 
 def sign(coefficient: float) -> int | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from agents.data.inspection import Inspection
+from recipes.dataset_card.finding import counted
 from recipes.dataset_card.quality import Quality
-from recipes.reporting.images import plt, to_image
+from recipes.reporting.images import plt, to_image, whole_numbers
 
 SIZE = (11.0, 9.2)  # inches
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#D55E00", "#009E73", "#B2182B", "0.55"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 9.0,
     "axes.titlelocation": "left",
@@ -29,79 +32,74 @@ STYLE = {
 }
 
 
-def page(found: Inspection, reached: Quality | None) -> bytes:
+def page(inspection: Inspection, quality: Quality | None) -> bytes:
     """All panels as a PNG."""
     with plt.rc_context(STYLE), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of panels that have nothing finite to draw
-        figure, grid = plt.subplots(3, 3, figsize=SIZE, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
-        draw: tuple[Callable[..., None], ...] = (
-            _returns, _order, _lengths, _rewards, _over_time, _map, _action_values, _action_bounds, _observation_spread
-        )  # fmt: skip
-        for axes, panel in zip(grid.flat, draw):
-            panel(axes, found, reached)
-        figure.suptitle(_title(found), x=0.012, ha="left", fontsize=11, fontweight="bold")
+        engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
+        figure, grid = plt.subplots(3, 3, figsize=SIZE, layout=engine)
+        first, *others = grid.flat
+        _returns(first, quality)
+        for axes, panel in zip(others, PANELS):
+            panel(axes, inspection)
+        counts = f"{counted(inspection.num_episodes, 'episode')}, {counted(inspection.num_steps, 'step')}"
+        figure.suptitle(f"{inspection.source.id}: {counts}", x=0.012, ha="left", fontsize=11, fontweight="bold")
         return to_image(figure)
 
 
-def _title(found: Inspection) -> str:
-    counts = {"episode": found.num_episodes, "step": found.num_steps}
-    return f"{found.source.id}: " + ", ".join(f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items())
-
-
-def _returns(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+def _returns(axes: Axes, quality: Quality | None) -> None:
     axes.set(title="Returns", xlabel="return of an episode", ylabel="episodes")
-    if reached is None:
+    if quality is None:
         return
-    good, bins = reached.good, np.histogram_bin_edges(reached.returns, bins=40)
-    parts = [reached.returns[good], reached.returns[~good]]
+    good, bins = quality.good, np.histogram_bin_edges(quality.returns, bins=40).tolist()
+    parts = [quality.returns[good], quality.returns[~good]]
     labels = [f"good: {good.sum()}", f"other: {(~good).sum()}"]
     axes.hist(parts, bins, stacked=True, color=[GREEN, GREY], label=labels)
-    axes.axvline(reached.returns.mean(), color=BLUE, linestyle="--", linewidth=1.2, label="mean")
-    axes.axvline(reached.threshold, color=ORANGE, linestyle=":", linewidth=1.4, label="threshold")
+    axes.axvline(quality.returns.mean(), color=BLUE, linestyle="--", linewidth=1.2, label="mean")
+    axes.axvline(quality.threshold, color=ORANGE, linestyle=":", linewidth=1.4, label="threshold")
     _legend_above(axes)
-    _whole_numbers(axes)
+    _few_whole_numbers(axes)
 
 
-def _order(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+def _order(axes: Axes, inspection: Inspection) -> None:
     axes.set(title="In the order of the dataset", xlabel="episode", ylabel="return")
-    index = np.arange(found.num_episodes)
-    groups = [("", np.ones(found.num_episodes, bool), BLUE)]
-    if found.success is not None:
-        groups = [("success", found.success, GREEN), ("no success", ~found.success, GREY)]
-    for label, chosen, color in groups:
-        axes.plot(index[chosen], found.returns[chosen], ".", markersize=3, color=color, label=label or None)
-    if found.success is not None:
+    index = np.arange(inspection.num_episodes)
+    groups = [("", np.ones(inspection.num_episodes, bool), BLUE)]
+    if inspection.success is not None:
+        groups = [("success", inspection.success, GREEN), ("no success", ~inspection.success, GREY)]
+    for label, members, color in groups:
+        axes.plot(index[members], inspection.returns[members], ".", markersize=3, color=color, label=label or None)
+    if inspection.success is not None:
         _legend_above(axes)
 
 
-def _lengths(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+def _lengths(axes: Axes, inspection: Inspection) -> None:
     axes.set(title="Lengths", xlabel="steps of an episode", ylabel="episodes")
-    lengths = found.lengths
-    few = np.unique(lengths).size == 1
-    axes.hist(lengths, bins=[0.98 * lengths[0], 1.02 * lengths[0]] if few else 40, color=BLUE)
-    if few:
+    lengths = inspection.lengths
+    equal = bool((lengths == lengths[0]).all())
+    axes.hist(lengths, bins=[0.98 * lengths[0], 1.02 * lengths[0]] if equal else 40, color=BLUE)
+    if equal:
         axes.set_xlim(0, 1.25 * lengths[0])
-    if found.horizon is not None:
-        axes.axvline(found.horizon, color=ORANGE, linestyle=":", linewidth=1.4, label="end of an evaluation")
+    if inspection.horizon is not None:
+        axes.axvline(inspection.horizon, color=ORANGE, linestyle=":", linewidth=1.4, label="end of an evaluation")
         _legend_above(axes)
-    _whole_numbers(axes)
+    _few_whole_numbers(axes)
 
 
-def _rewards(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+def _rewards(axes: Axes, inspection: Inspection) -> None:
     axes.set(title="Rewards", xlabel="reward of a step", ylabel="steps (logarithmic)")
-    axes.hist(found.rewards[np.isfinite(found.rewards)], bins=60, color=BLUE)
+    axes.hist(inspection.rewards[np.isfinite(inspection.rewards)], bins=60, color=BLUE)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.8)  # a single step is to be seen
 
 
-def _over_time(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+def _over_time(axes: Axes, inspection: Inspection) -> None:
     """Mean and tenths of the rewards at each step, or few steps, over the episodes that last so long."""
     axes.set(title="Reward along an episode", xlabel="step", ylabel="reward")
-    steps = np.concatenate([np.arange(length) for length in found.lengths])
-    width = -(-found.lengths.max() // 200)  # in steps: every reward is in some piece
+    steps = np.concatenate([np.arange(length) for length in inspection.lengths])
+    width = -(-inspection.lengths.max() // 200)  # in steps: every reward is in some piece
     piece = steps // width
-    pieces = np.split(found.rewards[np.argsort(piece, kind="stable")], np.cumsum(np.bincount(piece))[:-1])
+    pieces = np.split(inspection.rewards[np.argsort(piece, kind="stable")], np.cumsum(np.bincount(piece))[:-1])
     starts = width * np.arange(len(pieces))
     low, high = (np.array([np.nanquantile(values, share) for values in pieces]) for share in (0.1, 0.9))
     axes.fill_between(starts, low, high, color=BLUE, alpha=0.2, linewidth=0, label="middle 80 %")
@@ -109,12 +107,12 @@ def _over_time(axes: Axes, found: Inspection, reached: Quality | None) -> None:
     _legend_above(axes)
 
 
-def _map(axes: Axes, found: Inspection, reached: Quality | None) -> None:
+def _map(axes: Axes, inspection: Inspection) -> None:
     """Sampled observations in their two directions of largest spread, by the return of their episode."""
     axes.set(title="Observations, two main directions", xlabel="first", ylabel="second")
-    values = np.asarray(found.sample.observations, dtype=np.float64)
-    known = np.isfinite(values).all(1) & np.isfinite(found.returns[found.sample.episodes])
-    values, returns = values[known], found.returns[found.sample.episodes[known]]
+    values = np.asarray(inspection.sample.observations, dtype=np.float64)
+    known = np.isfinite(values).all(1) & np.isfinite(inspection.returns[inspection.sample.episodes])
+    values, returns = values[known], inspection.returns[inspection.sample.episodes[known]]
     std = values.std(0)
     if len(values) < 3 or (std > 0).sum() < 2:
         axes.text(0.5, 0.5, "too little to draw", ha="center", transform=axes.transAxes)
@@ -130,30 +128,29 @@ def _map(axes: Axes, found: Inspection, reached: Quality | None) -> None:
     axes.set(xlabel="first, in standard deviations", ylabel="second")
 
 
-def _action_values(axes: Axes, found: Inspection, reached: Quality | None) -> None:
-    actions = found.actions
+def _action_values(axes: Axes, inspection: Inspection) -> None:
+    actions = inspection.actions
     if actions.counts is not None:
         axes.set(title="Actions", xlabel="action", ylabel="share of the steps")
         axes.bar(range(len(actions.counts)), actions.counts / max(actions.counts.sum(), 1), color=BLUE)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axes.xaxis)
         return
     axes.set(title="Actions: middle half and 98 % by dimension", xlabel="dimension", ylabel="action")
-    _spread(axes, found.sample.actions)
+    _spread(axes, inspection.sample.actions)
     if (actions.low == actions.low[0]).all() and (actions.high == actions.high[0]).all():
         for bound in (actions.low[0], actions.high[0]):
             if np.isfinite(bound):
                 axes.axhline(bound, color=ORANGE, linestyle=":", linewidth=1.2)
 
 
-def _action_bounds(axes: Axes, found: Inspection, reached: Quality | None) -> None:
-    actions = found.actions
+def _action_bounds(axes: Axes, inspection: Inspection) -> None:
+    actions = inspection.actions
     if actions.counts is not None:
-        returns = [
-            found.returns[found.sample.episodes[found.sample.actions[:, 0] == a]] for a in range(len(actions.counts))
-        ]
+        sample = inspection.sample
+        returns = [inspection.returns[sample.episodes[sample.actions[:, 0] == a]] for a in range(len(actions.counts))]
         axes.set(title="Return of the episodes where it was taken", xlabel="action", ylabel="mean return")
-        axes.bar(range(len(returns)), [np.nanmean(r) if len(r) else 0.0 for r in returns], color=BLUE)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.bar(range(len(returns)), [float(np.nanmean(r)) if len(r) else 0.0 for r in returns], color=BLUE)
+        whole_numbers(axes.xaxis)
         return
     index = np.arange(len(actions.low))
     axes.set(title="Actions at a bound", xlabel="dimension", ylabel="share of the steps, %")
@@ -161,12 +158,12 @@ def _action_bounds(axes: Axes, found: Inspection, reached: Quality | None) -> No
     axes.bar(index, 100 * actions.at_low, bottom=100 * actions.at_high, color=BLUE, label="lower")
     if not (actions.at_high + actions.at_low).any():
         axes.set_ylim(0, 1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
     _legend_above(axes)
 
 
-def _observation_spread(axes: Axes, found: Inspection, reached: Quality | None) -> None:
-    std, constant = found.observations.std, found.observations.constant
+def _observation_spread(axes: Axes, inspection: Inspection) -> None:
+    std, constant = inspection.observations.std, inspection.observations.constant
     index = np.arange(len(std))
     axes.set(title="Observations: spread by dimension", xlabel="dimension", ylabel="standard deviation")
     axes.plot(index[~constant], std[~constant], "o", markersize=3, color=BLUE)
@@ -181,7 +178,12 @@ def _observation_spread(axes: Axes, found: Inspection, reached: Quality | None) 
         levels = np.full(constant.sum(), 0.02)  # at the lower edge: zero has no place on a logarithmic axis
         axes.plot(index[constant], levels, "x", transform=axes.get_xaxis_transform(), color=RED, label="constant")
         _legend_above(axes)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
+
+
+PANELS: tuple[Callable[[Axes, Inspection], None], ...] = (  # all but the first, in the order of the page
+    _order, _lengths, _rewards, _over_time, _map, _action_values, _action_bounds, _observation_spread
+)  # fmt: skip
 
 
 def _spread(axes: Axes, values: np.ndarray) -> None:
@@ -191,10 +193,10 @@ def _spread(axes: Axes, values: np.ndarray) -> None:
     axes.vlines(index, quantiles[0], quantiles[4], color=BLUE, linewidth=0.8)
     axes.bar(index, quantiles[3] - quantiles[1], bottom=quantiles[1], width=0.6, color=BLUE, alpha=0.5)
     axes.plot(index, quantiles[2], "_", color="black", markersize=4)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.xaxis)
 
 
-def _whole_numbers(axes: Axes) -> None:
+def _few_whole_numbers(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -15,16 +18,25 @@ class Finding:
     advice: str | None = None
 
 
+note = functools.partial(Finding, "note")
+warning = functools.partial(Finding, "warning")
+
+
 def counted(count: int, noun: str) -> str:
     """As in 1 episode, 2,000 episodes."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def number(value: float) -> str:
+def number(value: float | np.floating) -> str:
     """Four digits that matter."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def percent(share: float) -> str:
+def percent(share: float | np.floating) -> str:
     """Of a share."""
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def indices(mask: np.ndarray) -> list[int]:
+    """Where a mask ``[K]`` holds."""
+    return np.flatnonzero(mask).tolist()

@@ -1,8 +1,8 @@
-"""What may stand in the way of learning from a dataset: each function looks for one thing."""
+"""Obstacles to learning from a dataset: each function looks for one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gymnasium as gym
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from agents.data import reward_sign
 from agents.data.inspection import Inspection
 from agents.environments.spec import register_robotics
-from recipes.dataset_card.finding import Finding, counted, number, percent
+from recipes.dataset_card.finding import Finding, counted, indices, note, number, percent, warning
 from recipes.reporting.published_scores import COLUMNS, SCORES, SOURCES
 
 FEW_EPISODES, FEW_STEPS = 50, 20_000
@@ -21,309 +21,261 @@ UNEVEN = 100.0  # ratio of the largest to the smallest standard deviation of obs
 COARSE = 0.01  # step of float32 over the standard deviation of an observation dimension
 USUAL_REWARDS = (0.05, 50.0)  # largest size of a reward for which the algorithms' defaults were made
 
-
-# What may stand in the way: each looks for one thing ------------------------------------------------------------------
-
-
-def _not_finite(found: Inspection) -> Finding | None:
-    if not found.not_finite:
-        return None
-    places = "; ".join(
-        f"{each.count} in {each.name}, the first in episode {each.episode}, step {each.step}"
-        for each in found.not_finite
-    )
-    return Finding(
-        "warning",
-        f"Values are NaN or infinite: {places}. Training refuses the dataset.",
-        "every value",
-        "write the dataset again without these episodes (minari: dataset.filter_episodes)",
-    )
+Findings = Iterator[Finding]  # none or one
 
 
-def _outside(found: Inspection) -> Finding | None:
-    if found.actions.outside == 0:
-        return None
-    return Finding(
-        "warning",
-        f"{counted(found.actions.outside, 'action component')} outside the action space. Training refuses them.",
-        "every action and the bounds in the dataset's metadata",
-        None if found.actions.discrete else "clip_actions=true clips them",
-    )
+def obstacles(inspection: Inspection) -> list[Finding]:
+    """All that may stand in the way, after the published scores."""
+    return [finding for look in LOOKS for finding in look(inspection)]
 
 
-def _unbounded_actions(found: Inspection) -> Finding | None:
-    low, high = found.actions.low, found.actions.high
-    unbounded = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high))).tolist()
-    if not unbounded:
-        return None
-    return Finding(
-        "warning",
-        f"Action dimensions {unbounded} have an infinite bound. No algorithm of this project learns from such actions.",
-        "the action space in the dataset's metadata",
-        "write the dataset with the bounds of the actuators",
-    )
+def _published(inspection: Inspection) -> Findings:
+    scores = SCORES.get(inspection.source.id)
+    if scores is not None:
+        listing = ", ".join(f"{name} {score:g}" for name, score in zip(COLUMNS, scores))
+        yield note(f"Published d4rl scores: {listing}.", "; ".join(dict.fromkeys(SOURCES.values())))
 
 
-def _saturated(found: Inspection) -> Finding | None:
-    if found.actions.discrete or found.actions.saturated <= SATURATED:
-        return None
-    per_dimension = found.actions.at_low + found.actions.at_high
-    worst = ", ".join(f"{index} ({percent(per_dimension[index])})" for index in np.argsort(-per_dimension)[:3])
-    return Finding(
-        "warning",
-        f"{percent(found.actions.saturated)} of the action components are at a bound, most in dimensions {worst}. "
-        "A tanh_normal policy has to go far out for such actions: few of them own the gradient of a batch.",
-        "components within 0.1 % of the range from a bound",
-        "algorithm.actor.distribution=normal, the default of iql, awac and bc, not tanh_normal",
-    )
-
-
-def _unused_actions(found: Inspection) -> Finding | None:
-    counts = found.actions.counts
-    if counts is None or counts.all():
-        return None
-    return Finding(
-        "warning",
-        f"Actions {np.flatnonzero(counts == 0).tolist()} were never taken: nothing is known of them.",
-        "how often each action was taken",
-        "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
-    )
-
-
-def _constant_actions(found: Inspection) -> Finding | None:
-    constant = np.flatnonzero(found.actions.columns.constant).tolist()
-    if found.actions.discrete or not constant:
-        return None
-    return Finding(
-        "note",
-        f"Action dimensions {constant} never change: critics cannot know what they do.",
-        "smallest and largest value per dimension",
-        "stay near the data: iql, awac, rebrac or td3_bc rather than sac",
-    )
-
-
-def _repeats(found: Inspection) -> Finding | None:
-    share, episodes = found.num_repeated_steps / found.num_steps, int(found.repeats.sum())
-    if share <= REPEATED and episodes == 0:
-        return None
-    return Finding(
-        "warning",
-        f"{percent(share)} of the transitions repeat an earlier one, and so do {counted(episodes, 'whole episode')}.",
-        "equality of all numbers of a transition, and of an episode",
-        "they count several times; if that is not meant, write the dataset without them",
-    )
-
-
-def _few(found: Inspection) -> Finding | None:
-    if found.num_episodes >= FEW_EPISODES and found.num_steps >= FEW_STEPS:
-        return None
-    return Finding(
-        "warning",
-        f"Little data: {counted(found.num_episodes, 'episode')}, {counted(found.num_steps, 'step')}. Networks can "
-        "learn them by heart.",
-        f"fewer than {FEW_EPISODES} episodes or {FEW_STEPS:,} steps",
-        "dropout (algorithm.actor.dropout=0.1), evaluations more often (eval_every), and several seeds",
-    )
-
-
-def _sparse(found: Inspection) -> Finding | None:
-    values, counts = np.unique(found.rewards, return_counts=True)
-    share = counts.max() / found.num_steps
-    if share <= SPARSE:
-        return None
-    common = values[counts.argmax()]
-    if len(values) == 1:
-        return Finding(
-            "note" if found.terminated.any() else "warning",
-            f"Every reward is {common:g}: only what terminates an episode tells good from bad.",
-            "the rewards",
-            None
-            if found.terminated.any()
-            else "no episode terminates, so there is nothing to learn: check the rewards",
+def _not_finite(inspection: Inspection) -> Findings:
+    places = [f"{n.count} in {n.name}, the first in episode {n.episode}, step {n.step}" for n in inspection.not_finite]
+    if places:
+        yield warning(
+            f"Values are NaN or infinite: {'; '.join(places)}. Training refuses the dataset.",
+            "every value",
+            "write the dataset again without these episodes (minari: dataset.filter_episodes)",
         )
-    return Finding(
-        "warning",
-        f"Sparse rewards: {percent(share)} of the steps give {common:g}.",
-        "the commonest reward",
-        "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long; bc_top "
-        "needs no values",
-    )
 
 
-def _reward_scale(found: Inspection) -> Finding | None:
-    finite = found.rewards[np.isfinite(found.rewards)]
-    size = float(np.abs(finite).max()) if len(finite) else 0.0
-    if size == 0.0 or USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:
-        return None
-    return Finding(
-        "note",
-        f"Rewards are {'large' if size > 1 else 'small'}: up to {number(size)} in size. Advantages, and so the weights "
-        "exp(temperature x advantage) of iql and awac, are on that scale.",
-        "the largest absolute reward",
-        "look at train/clip_fraction and train/weight: lower algorithm.temperature where most weights are clipped, "
-        "raise it where all are near 1",
-    )
+def _outside(inspection: Inspection) -> Findings:
+    actions = inspection.actions
+    if actions.outside:
+        yield warning(
+            f"{counted(actions.outside, 'action component')} outside the action space. Training refuses them.",
+            "every action and the bounds in the dataset's metadata",
+            None if actions.discrete else "clip_actions=true clips them",
+        )
 
 
-def _constant_observations(found: Inspection) -> Finding | None:
-    constant = np.flatnonzero(found.observations.constant).tolist()
-    if not constant:
-        return None
-    return Finding(
-        "note",
-        f"Observation dimensions {constant} never change: a policy that meets another value there is on its own.",
-        "smallest and largest value per dimension",
-        "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it false",
-    )
+def _unbounded_actions(inspection: Inspection) -> Findings:
+    unbounded = indices(~np.isfinite(inspection.actions.low) | ~np.isfinite(inspection.actions.high))
+    if unbounded:
+        yield warning(
+            f"Action dimensions {unbounded} have an infinite bound. No algorithm of this project learns from such "
+            "actions.",
+            "the action space in the dataset's metadata",
+            "write the dataset with the bounds of the actuators",
+        )
 
 
-def _coarse_observations(found: Inspection) -> Finding | None:
-    columns = found.observations
-    known = np.isfinite(columns.std) & ~columns.constant
-    largest = np.where(known, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
-    coarse = np.flatnonzero(known & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)).tolist()
-    if not coarse:
-        return None
-    return Finding(
-        "warning",
-        f"Observation dimensions {coarse} lie so far from zero that float32, in which everything is computed, rounds "
-        "away much of what changes.",
-        f"standard deviation per dimension; what float32 can tell apart there is more than {percent(COARSE)} of it",
-        "subtract an offset before the dataset is written: of a time, the start of the episode",
-    )
+def _few(inspection: Inspection) -> Findings:
+    if inspection.num_episodes < FEW_EPISODES or inspection.num_steps < FEW_STEPS:
+        yield warning(
+            f"Little data: {counted(inspection.num_episodes, 'episode')}, {counted(inspection.num_steps, 'step')}. "
+            "Networks can learn them by heart.",
+            f"fewer than {FEW_EPISODES} episodes or {FEW_STEPS:,} steps",
+            "dropout (algorithm.actor.dropout=0.1), evaluations more often (eval_every), and several seeds",
+        )
 
 
-def _uneven_observations(found: Inspection) -> Finding | None:
-    std = found.observations.std[~found.observations.constant & np.isfinite(found.observations.std)]
-    if len(std) < 2 or std.max() <= UNEVEN * std.min():
-        return None
-    return Finding(
-        "note",
-        f"Observation dimensions differ in scale: standard deviations from {std.min():.2g} to {std.max():.2g}.",
-        "standard deviation per dimension",
-        "try algorithm.normalize_observations=true beside false",
-    )
+def _saturated(inspection: Inspection) -> Findings:
+    actions = inspection.actions
+    if not actions.discrete and actions.saturated > SATURATED:
+        shares = actions.at_low + actions.at_high
+        worst = ", ".join(f"{index} ({percent(float(shares[index]))})" for index in np.argsort(-shares)[:3])
+        yield warning(
+            f"{percent(actions.saturated)} of the action components are at a bound, most in dimensions {worst}. A "
+            "tanh_normal policy has to go far out for such actions: few of them own the gradient of a batch.",
+            "components within 0.1 % of the range from a bound",
+            "algorithm.actor.distribution=normal, the default of iql, awac and bc, not tanh_normal",
+        )
 
 
-def _ends(found: Inspection) -> Finding | None:
-    stops = int((~found.terminated & ~found.truncated).sum())
-    if found.early_terminations:
-        return Finding(
-            "warning",
-            f"{counted(found.early_terminations, 'step')} flagged as terminated though the episode goes on.",
+def _unused_actions(inspection: Inspection) -> Findings:
+    counts = inspection.actions.counts
+    if counts is not None and not counts.all():
+        yield warning(
+            f"Actions {indices(counts == 0)} were never taken: nothing is known of them.",
+            "how often each action was taken",
+            "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
+        )
+
+
+def _constant_actions(inspection: Inspection) -> Findings:
+    constant = indices(inspection.actions.columns.constant)
+    if constant and not inspection.actions.discrete:
+        yield note(
+            f"Action dimensions {constant} never change: critics cannot know what they do.",
+            "smallest and largest value per dimension",
+            "stay near the data: iql, awac, rebrac or td3_bc rather than sac",
+        )
+
+
+def _repeats(inspection: Inspection) -> Findings:
+    share, episodes = inspection.num_repeated_steps / inspection.num_steps, int(inspection.repeats.sum())
+    if share > REPEATED or episodes:
+        yield warning(
+            f"{percent(share)} of the transitions repeat an earlier one, and so do "
+            f"{counted(episodes, 'whole episode')}.",
+            "equality of all numbers of a transition, and of an episode",
+            "they count several times; if that is not meant, write the dataset without them",
+        )
+
+
+def _sparse(inspection: Inspection) -> Findings:
+    values, counts = np.unique(inspection.rewards, return_counts=True)
+    share, common = counts.max() / inspection.num_steps, values[counts.argmax()]
+    if len(values) == 1:
+        says, basis = f"Every reward is {common:g}: only what terminates an episode tells good from bad.", "the rewards"
+        if inspection.terminated.any():
+            yield note(says, basis)
+        else:
+            yield warning(says, basis, "no episode terminates, so there is nothing to learn: check the rewards")
+    elif share > SPARSE:
+        yield warning(
+            f"Sparse rewards: {percent(share)} of the steps give {common:g}.",
+            "the commonest reward",
+            "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long; "
+            "bc_top needs no values",
+        )
+
+
+def _reward_scale(inspection: Inspection) -> Findings:
+    finite = inspection.rewards[np.isfinite(inspection.rewards)]
+    size = np.abs(finite).max(initial=0.0)
+    if size and not USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:
+        yield note(
+            f"Rewards are {'large' if size > 1 else 'small'}: up to {number(size)} in size. Advantages, and so the "
+            "weights exp(temperature x advantage) of iql and awac, are on that scale.",
+            "the largest absolute reward",
+            "look at train/clip_fraction and train/weight: lower algorithm.temperature where most weights are "
+            "clipped, raise it where all are near 1",
+        )
+
+
+def _too_long(inspection: Inspection) -> Findings:
+    longer = inspection.longer_than_horizon
+    if longer.any():
+        whole, within = (number(np.nanmean(v[longer])) for v in (inspection.returns, inspection.horizon_returns))
+        yield warning(
+            f"{counted(int(longer.sum()), 'episode')} longer than an evaluation, which ends after {inspection.horizon} "
+            f"steps. They return {whole} on average, {within} of it within these steps.",
+            "lengths, and max_episode_steps of the environment in the dataset's metadata",
+            "compare evaluations with the latter; the verdict above does",
+        )
+
+
+def _ends(inspection: Inspection) -> Findings:
+    stops = int((~inspection.terminated & ~inspection.truncated).sum())
+    flags = "the flags at the last step of each episode"
+    if inspection.early_terminations:
+        yield warning(
+            f"{counted(inspection.early_terminations, 'step')} flagged as terminated though the episode goes on.",
             "terminations before the last step of an episode",
             "nothing is bootstrapped there: split such episodes, or clear the flags",
         )
-    if not found.terminated.any():
-        said = f"; {stops} without a flag that says so" if stops else ""
-        return Finding(
-            "note",
-            f"No episode terminates, all are cut off{said}: the values of the last observations are bootstrapped.",
-            "the flags at the last step of each episode",
+    elif not inspection.terminated.any():
+        silent = f"; {stops} without a flag that says so" if stops else ""
+        yield note(
+            f"No episode terminates, all are cut off{silent}: the values of the last observations are bootstrapped.",
+            flags,
         )
-    if stops:
-        return Finding(
-            "note",
+    elif stops:
+        yield note(
             f"{counted(stops, 'episode')} neither terminated nor truncated at the end, which counts as cut off.",
-            "the flags at the last step of each episode",
+            flags,
             "if these are true ends, set their termination flag",
         )
-    return None
 
 
-def _too_long(found: Inspection) -> Finding | None:
-    if found.horizon is None or not (longer := found.lengths > found.horizon).any():
-        return None
-    whole, within = (number(np.nanmean(values[longer])) for values in (found.returns, found.horizon_returns))
-    return Finding(
-        "warning",
-        f"{counted(int(longer.sum()), 'episode')} longer than an evaluation, which ends after {found.horizon} steps. "
-        f"They return {whole} on average, {within} of it within these steps.",
-        "lengths, and max_episode_steps of the environment in the dataset's metadata",
-        "compare evaluations with the latter; the verdict above does",
-    )
-
-
-def _environment(found: Inspection) -> Finding | None:
-    spec = found.source.env_spec
+def _environment(inspection: Inspection) -> Findings:
+    spec = inspection.source.env_spec
     if spec is None:
-        return Finding(
-            "warning",
+        yield warning(
             "The dataset names no environment: a policy is trained and not evaluated.",
             "the dataset's metadata",
             "name one by eval_env=ID",
         )
+        return
     register_robotics()
-    if spec.id in gym.registry:
-        return None
-    return Finding(
-        "warning",
-        f"The environment {spec.id} is not registered here: evaluations do not call its entry "
-        f"point, {spec.entry_point}.",
-        "the installed packages",
-        "name it with the module that registers it by eval_env=module:ID, or allow the call by trust_env=true",
-    )
+    if spec.id not in gym.registry:
+        yield warning(
+            f"The environment {spec.id} is not registered here: evaluations do not call its entry point, "
+            f"{spec.entry_point}.",
+            "the installed packages",
+            "name it with the module that registers it by eval_env=module:ID, or allow the call by trust_env=true",
+        )
 
 
-def _reward_sign(found: Inspection) -> Finding | None:
-    if found.distance_coefficient is None:
-        return None
-    coefficient = found.distance_coefficient
+def _reward_sign(inspection: Inspection) -> Findings:
+    coefficient = inspection.distance_coefficient
+    if coefficient is None:
+        return
     basis = (
         f"the coefficient of the palm-to-object distance in the recorded rewards, fitted from the observations: "
         f"{coefficient:+.3f} per metre"
     )
     sign = reward_sign.sign(coefficient)
     if sign == 1:
-        return Finding(
-            "note",
+        yield note(
             "The rewards are those of gymnasium-robotics 1.2.1 to 1.4.2, which add 0.1 x that distance where D4RL "
             "subtracts it: both scores of this dataset are what they say.",
             basis,
         )
-    if sign == -1:
-        return Finding(
-            "warning",
+    elif sign == -1:
+        yield warning(
             "The rewards are D4RL's (also of gymnasium-robotics 1.2.0 and of v2): the environment that evaluates here "
             "adds 0.1 x that distance where they subtract it. The recorded returns are already D4RL's; the d4rl score "
             "of this dataset shown here subtracts the distance once more.",
             basis,
             "compare eval/d4rl_score with the mean of the recorded returns; the differences are below a point",
         )
-    return Finding(
-        "warning",
-        "The rewards are neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's: scaled or shaped anew. Neither "
-        "score of this dataset means anything.",
-        basis,
-        "compare evaluations with each other only",
-    )
+    else:
+        yield warning(
+            "The rewards are neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's: scaled or shaped anew. "
+            "Neither score of this dataset means anything.",
+            basis,
+            "compare evaluations with each other only",
+        )
 
 
-def _published(found: Inspection) -> Finding | None:
-    scores = SCORES.get(found.source.id)
-    if scores is None:
-        return None
-    listed = ", ".join(f"{name} {score:g}" for name, score in zip(COLUMNS, scores))
-    return Finding("note", f"Published d4rl scores: {listed}.", "; ".join(dict.fromkeys(SOURCES.values())))
+def _constant_observations(inspection: Inspection) -> Findings:
+    constant = indices(inspection.observations.constant)
+    if constant:
+        yield note(
+            f"Observation dimensions {constant} never change: a policy that meets another value there is on its own.",
+            "smallest and largest value per dimension",
+            "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it "
+            "false",
+        )
 
 
-LOOKS: tuple[Callable[[Inspection], Finding | None], ...] = (
-    _published,
-    _not_finite,
-    _outside,
-    _unbounded_actions,
-    _few,
-    _saturated,
-    _unused_actions,
-    _constant_actions,
-    _repeats,
-    _sparse,
-    _reward_scale,
-    _too_long,
-    _ends,
-    _environment,
-    _reward_sign,
-    _constant_observations,
-    _coarse_observations,
-    _uneven_observations,
-)
+def _coarse_observations(inspection: Inspection) -> Findings:
+    columns = inspection.observations
+    known = np.isfinite(columns.std) & ~columns.constant
+    largest = np.where(known, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
+    coarse = indices(known & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std))
+    if coarse:
+        yield warning(
+            f"Observation dimensions {coarse} lie so far from zero that float32, in which everything is computed, "
+            "rounds away much of what changes.",
+            f"standard deviation per dimension; what float32 can tell apart there is more than {percent(COARSE)} of it",
+            "subtract an offset before the dataset is written: of a time, the start of the episode",
+        )
+
+
+def _uneven_observations(inspection: Inspection) -> Findings:
+    columns = inspection.observations
+    std = columns.std[~columns.constant & np.isfinite(columns.std)]
+    if len(std) > 1 and std.max() > UNEVEN * std.min():
+        yield note(
+            f"Observation dimensions differ in scale: standard deviations from {std.min():.2g} to {std.max():.2g}.",
+            "standard deviation per dimension",
+            "try algorithm.normalize_observations=true beside false",
+        )
+
+
+LOOKS: tuple[Callable[[Inspection], Findings], ...] = (
+    _published, _not_finite, _outside, _unbounded_actions, _few, _saturated, _unused_actions, _constant_actions,
+    _repeats, _sparse, _reward_scale, _too_long, _ends, _environment, _reward_sign, _constant_observations,
+    _coarse_observations, _uneven_observations,
+)  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.data.inspection import Array, Inspection
-from agents.environments.protocols import Reference
 from recipes.dataset_card.finding import number
 
 TENTH = 0.1  # of the episodes: what 10%BC clones
@@ -39,28 +38,24 @@ class Quality:
     def top(self) -> np.ndarray:  # indices of the best tenth, at least one
         return np.argsort(-self.returns, kind="stable")[: max(1, round(TENTH * len(self.returns)))]
 
-    def describe(self, chosen: np.ndarray | slice) -> str:
+    @property
+    def all_equal(self) -> bool:
+        return np.ptp(self.returns) == 0.0
+
+    def describe(self, episodes: np.ndarray | slice) -> str:
         """Mean return and scores of some of the episodes."""
-        means = ", ".join(f"{name} score {values[chosen].mean():.1f}" for name, values in self.scores.items())
-        return f"{number(self.returns[chosen].mean())}" + (f" ({means})" if means else "")
+        means = ", ".join(f"{name} score {values[episodes].mean():.1f}" for name, values in self.scores.items())
+        return f"{number(self.returns[episodes].mean())}" + (f" ({means})" if means else "")
 
 
-def quality(found: Inspection, good_above: float) -> Quality | None:
+def assess(inspection: Inspection, good_above: float) -> Quality | None:
     """None when no return is finite."""
-    known = np.isfinite(found.horizon_returns)
-    if not known.any():
+    finite = np.isfinite(inspection.horizon_returns)
+    if not finite.any():
         return None
-    returns, reference, task = found.horizon_returns[known], found.source.reference, found.source.task
-    scores: dict[str, Array] = {}
-    if task is not None and found.d4rl_returns is not None:
-        scores["d4rl"] = task.d4rl_reference.score(found.d4rl_returns[known])
-    if reference is not None:
-        scores["minari"] = reference.score(returns)
-    low, low_is = _low(returns, reference)
-    return Quality(returns, scores, low, low_is, good_above)
-
-
-def _low(returns: Array, reference: Reference | None) -> tuple[float, str]:
+    returns, reference = inspection.horizon_returns[finite], inspection.source.reference
+    scores = {name: values[finite] for name, values in inspection.scores.items()}
+    low, low_is = float(returns.min()), "the worst episode"
     if reference is not None and reference.min < returns.max():
-        return reference.min, "the dataset's ref_min_score"
-    return float(returns.min()), "the worst episode"
+        low, low_is = reference.min, "the dataset's ref_min_score"
+    return Quality(returns, scores, low, low_is, good_above)

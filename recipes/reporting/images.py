@@ -1,11 +1,13 @@
-"""Matplotlib without a display, and a figure as a file."""
+"""Matplotlib without a display: ticks, and a figure as a file."""
 
 from __future__ import annotations
 
 import io
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
@@ -17,3 +19,10 @@ def to_image(figure: Figure, kind: str = "png") -> bytes:
     figure.savefig(image, format=kind)
     plt.close(figure)
     return image.getvalue()
+
+
+def whole_numbers(axis: Axis) -> None:
+    """No ticks between whole numbers."""
+    locator = axis.get_major_locator()
+    assert isinstance(locator, MaxNLocator)  # as of any linear axis
+    locator.set_params(integer=True)

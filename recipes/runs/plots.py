@@ -1,4 +1,4 @@
-"""What a run shows a person: the table at the end and the plot of its evaluations."""
+"""Plots of a run: its evaluations, its training, and the episodes of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from agents.data.dataset import OfflineDataset
 from agents.evaluation.result import EvalResult
 from agents.files import write_atomically
-from recipes.reporting.images import plt, to_image
+from recipes.reporting.images import plt, to_image, whole_numbers
 from recipes.runs.console import spread
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 
 
 class Plots:
-    """Of a run: ``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's
-    mean, and ``training.png``, all that an update reports.
+    """``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's mean, and
+    ``training.png``, all that an update reports.
 
     Args:
         random: an evaluation of the random policy on the same episodes; None draws no returns, as there are no
@@ -40,37 +41,34 @@ class Plots:
     ) -> None:
         self._folder, self._algorithm, self._dataset, self._random = folder, algorithm, dataset, random
         self._show_mean = show_mean
-        self._drawn = -math.inf
+        self._last_drawing = -math.inf
 
     def draw(self, *, at_most_every: float = 0.0) -> None:
         """Draw what the CSV files hold, unless that was done less than ``at_most_every`` seconds ago."""
         now = time.monotonic()
-        if now - self._drawn < at_most_every:
+        if now - self._last_drawing < at_most_every:
             return
         evaluations, training = map(_rows, (self._folder.evaluations_file, self._folder.metrics_file))
         if evaluations and self._random is not None:
-            write_atomically(self._folder.plot_file, self._returns(evaluations))
+            write_atomically(self._folder.plot_file, self._returns(evaluations, self._random.returns))
         if training:
             title = f"{self._algorithm} on {self._dataset.id}"
             write_atomically(self._folder.training_plot_file, training_page(training, title))
-        self._drawn = now
+        self._last_drawing = now
 
-    def _returns(self, rows: list[dict[str, str]]) -> bytes:
+    def _returns(self, rows: list[dict[str, str]], random: NDArray[np.float64]) -> bytes:
         steps = np.array([int(row["step"]) for row in rows])
         mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
-        num_episodes = len(self._random.returns)
-        error = std / np.sqrt(num_episodes)
-
+        error = std / np.sqrt(len(random))
         figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
         axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
         axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
         if self._show_mean:
             recorded = self._dataset.statistics.horizon_returns.mean()
             axes.axhline(recorded, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
-        axes.axhline(self._random.returns.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
-        axes.set(
-            title=self._dataset.id, xlabel="gradient steps", ylabel=f"average episode reward ({num_episodes} episodes)"
-        )
+        axes.axhline(random.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
+        ylabel = f"average episode reward ({len(random)} episodes)"
+        axes.set(title=self._dataset.id, xlabel="gradient steps", ylabel=ylabel)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -113,11 +111,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:
     """Distribution of the episodes' returns, one histogram per policy on the same bins; written atomically."""
     returns = [result.returns for result in evaluations.values()]
-    bins = np.histogram_bin_edges(np.concatenate(returns), bins=30)
+    bins = np.histogram_bin_edges(np.concatenate(returns), bins=30).tolist()
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     for color, (name, values) in zip(("C0", "C3"), zip(evaluations, returns)):
         axes.hist(values, bins, alpha=0.6, color=color, label=f"{name}: {spread(values)}")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.yaxis)
     axes.set(title=title, xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

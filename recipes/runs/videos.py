@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -32,7 +33,7 @@ LINES = {"qvalue": ("Q(s, a)", "#56B4E9"), "state_value": ("V(s)", "#E69F00")}
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Scene:
     """An episode to film."""
 
     name: str  # worst, median or best
@@ -40,12 +41,12 @@ class Chosen:
     num_episodes: int  # among which it is that
 
 
-def choose(returns: NDArray[np.float64]) -> list[Chosen]:
+def choose(returns: NDArray[np.float64]) -> list[Scene]:
     """Worst, median (of an even number, the lower) and best by return; of fewer than three, the last ones."""
     order = np.argsort(returns, kind="stable")
     places = {"worst": 0, "median": (len(order) - 1) // 2, "best": len(order) - 1}
     distinct = {int(order[place]): name for name, place in places.items()}
-    return [Chosen(name, episode, len(order)) for episode, name in distinct.items()]
+    return [Scene(name, episode, len(order)) for episode, name in distinct.items()]
 
 
 def make(
@@ -71,24 +72,24 @@ def make(
     Raises:
         AgentsError: nothing can render here.
     """
-    made = {}
-    for chosen in choose(returns):
-        shot = film(agent.policy, env, chosen.episode, seed=seed, max_fps=MAX_FPS)
+    files = {}
+    for scene in choose(returns):
+        shot = film(agent.policy, env, scene.episode, seed=seed, max_fps=MAX_FPS)
         values = critic_values(agent, shot.episode.observations[:-1], shot.episode.actions)
-        path = folder / FOLDER / f"step-{step}-{chosen.name}.mp4"
+        path = folder / FOLDER / f"step-{step}-{scene.name}.mp4"
         with open_video(path, shot.fps) as append:
-            for frame in frames(shot, values, title(chosen, step)):
+            for frame in frames(shot, values, title(scene, step)):
                 append(frame)
-        made[f"video_{chosen.name}"] = path
+        files[f"video_{scene.name}"] = path
     if not keep:
-        for old in {*(folder / FOLDER).glob("step-*.mp4")} - {*made.values()}:
+        for old in {*(folder / FOLDER).glob("step-*.mp4")} - {*files.values()}:
             old.unlink(missing_ok=True)
-    return made
+    return files
 
 
-def title(chosen: Chosen, step: int) -> str:
-    """What stands on every frame."""
-    return f"{chosen.name} of {chosen.num_episodes} episodes, gradient step {step:,}"
+def title(scene: Scene, step: int) -> str:
+    """The heading of every frame."""
+    return f"{scene.name} of {scene.num_episodes} episodes, gradient step {step:,}"
 
 
 def frames(shot: Film, values: Mapping[str, NDArray], heading: str) -> Iterator[Picture]:
@@ -97,18 +98,16 @@ def frames(shot: Film, values: Mapping[str, NDArray], heading: str) -> Iterator[
     Args:
         values: of each step of the episode, ``[T]`` by name; a chart of them is drawn below. Empty: no chart.
     """
-    returns = np.concatenate([[0.0], shot.episode.rewards.cumsum()])
+    success, returns = shot.episode.success, np.concatenate([[0.0], shot.episode.rewards.cumsum()])
     chart = _Chart(values) if values else None
+    num_last = 1 + round(LAST_FRAME_SECONDS * shot.fps)
     for picture, step in zip(shot.frames, shot.steps):
-        reached = shot.episode.success is not None and step > 0 and bool(shot.episode.success[step - 1])
-        said = f"step {step} of {len(returns) - 1}    return {returns[step]:,.0f} of {returns[-1]:,.0f}"
-        goal = "" if shot.episode.success is None else "at the goal" if reached else "not at the goal"
-        bands = [_header(heading, said, goal, reached), _fit(picture)]
+        progress = f"step {step} of {len(returns) - 1}    return {returns[step]:,.0f} of {returns[-1]:,.0f}"
+        at_goal = None if success is None else step > 0 and bool(success[step - 1])
+        bands = [_header(heading, progress, at_goal), _fit(picture)]
         bands += [] if chart is None else [chart.at(step)]
         frame = np.concatenate(bands)
-        yield frame
-    for _ in range(round(LAST_FRAME_SECONDS * shot.fps)):
-        yield frame
+        yield from [frame] * (num_last if step == shot.steps[-1] else 1)
 
 
 def _fit(picture: Picture) -> Picture:
@@ -119,12 +118,13 @@ def _fit(picture: Picture) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((WIDTH, height), Image.Resampling.LANCZOS))
 
 
-def _header(heading: str, said: str, goal: str, reached: bool) -> Picture:
+def _header(heading: str, progress: str, at_goal: bool | None) -> Picture:
     image = Image.new("RGB", (WIDTH, HEADER), BACKGROUND)
     draw = ImageDraw.Draw(image)
     draw.text((12, 6), heading, TEXT, _font(15))
-    draw.text((12, 29), said, TEXT, _font(13))
-    draw.text((WIDTH - 12, 29), goal, GOAL if reached else DIM, _font(13), anchor="ra")
+    draw.text((12, 29), progress, TEXT, _font(13))
+    goal = {None: "", True: "at the goal", False: "not at the goal"}[at_goal]
+    draw.text((WIDTH - 12, 29), goal, GOAL if at_goal else DIM, _font(13), anchor="ra")
     return np.asarray(image)
 
 
@@ -155,8 +155,10 @@ class _Chart:
                 handlelength=1.2, columnspacing=1.2, borderpad=0.2,
             )  # fmt: skip
             axes.set_title("in units of discounted return", loc="right", fontsize=7.5, color=_unit(DIM), pad=3)
-            figure.canvas.draw()
-            self._image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+            canvas = figure.canvas
+            assert isinstance(canvas, FigureCanvasAgg)  # recipes.reporting.images chooses it
+            canvas.draw()
+            self._image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
             corners = axes.transData.transform([(0, axes.get_ylim()[0]), (1, axes.get_ylim()[1])])
             plt.close(figure)
         self._left, self._per_step = corners[0, 0], corners[1, 0] - corners[0, 0]
@@ -169,5 +171,6 @@ class _Chart:
         return np.asarray(image)
 
 
-def _unit(color: tuple[int, int, int]) -> tuple[float, ...]:
-    return tuple(part / 255 for part in color)
+def _unit(color: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255

@@ -19,9 +19,9 @@ from matplotlib.image import imread
 import agents
 from agents.data.inspection import NotFinite, inspect_dataset
 from agents.environments.protocols import Reference
-from recipes.dataset_card import facts, figure
+from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.finding import Finding
-from recipes.dataset_card.quality import quality
+from recipes.dataset_card.quality import assess
 from recipes.dataset_card.verdict import verdict
 from recipes.settings import overrides
 
@@ -62,11 +62,13 @@ def cartpole(inspected) -> agents.Inspection:
 
 
 def changed(found: agents.Inspection, **parts: Any) -> agents.Inspection:
-    """With other fields, of the source and of the actions too."""
+    """With other fields, of the source and of the actions too; Minari's scores follow from them."""
     of_source = {name: parts.pop(name) for name in ("reference", "env_spec", "id") if name in parts}
     of_actions = {name: parts.pop(name) for name in ("low", "at_low", "at_high", "outside", "columns") if name in parts}
     source, actions = dataclasses.replace(found.source, **of_source), dataclasses.replace(found.actions, **of_actions)
-    return dataclasses.replace(found, source=source, actions=actions, **parts)
+    found = dataclasses.replace(found, source=source, actions=actions, **parts)
+    scores = {} if source.reference is None else {"minari": source.reference.score(found.horizon_returns)}
+    return dataclasses.replace(found, scores=scores)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_of_plain_data_there_is_only_the_main_thing_to_say(plain) -> None:
 
 
 def test_good_episodes_are_counted_above_the_share_of_the_way_to_the_best(plain) -> None:
-    reached = quality(plain, 0.75)
+    reached = assess(plain, 0.75)
     assert reached.threshold == -1.0 + 0.75 * 100.0 and reached.good.sum() == 26
     mixture, floor, headroom = found_in(plain)
     assert mixture.says.startswith("A mixture: 26 of 100 episodes (26 %) are good.")
@@ -112,7 +114,7 @@ def test_good_episodes_are_counted_above_the_share_of_the_way_to_the_best(plain)
 
 
 def test_without_a_reference_the_way_begins_at_the_worst_episode(plain) -> None:
-    reached = quality(changed(plain, reference=None), 0.5)
+    reached = assess(changed(plain, reference=None), 0.5)
     assert (reached.low, reached.threshold, reached.scores) == (0.0, 49.5, {})
 
 
@@ -130,9 +132,9 @@ def test_the_main_thing_depends_on_the_share_of_good_episodes(plain, returns, st
 
 def test_episodes_with_a_return_that_is_not_finite_are_left_out(plain) -> None:
     returns = np.where(np.arange(100) < 50, np.nan, np.arange(100.0))
-    assert len(quality(changed(plain, horizon_returns=returns), 0.75).returns) == 50
+    assert len(assess(changed(plain, horizon_returns=returns), 0.75).returns) == 50
     nothing = changed(plain, returns=np.full(100, np.nan), horizon_returns=np.full(100, np.nan))
-    assert quality(nothing, 0.75) is None and found_in(nothing) == []
+    assert assess(nothing, 0.75) is None and found_in(nothing) == []
 
 
 # what to change, and what is said then
@@ -212,8 +214,8 @@ def test_advice_names_settings_that_exist(plain, cartpole) -> None:
 def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
     found = request.getfixturevalue(name)
     measured, findings = facts.facts(found), found_in(found)
-    text, values = facts.to_text(found, measured, findings), facts.to_json(found, measured, findings)
-    tables = facts.tables(measured, findings)
+    text, values = rendering.to_text(found, measured, findings), rendering.to_json(found, measured, findings)
+    tables = rendering.tables(measured, findings)
     parsed = json.loads(json.dumps(values, allow_nan=False))
     assert [finding["says"] for finding in parsed["verdict"]] == [row[1] for row in tables["verdict"][1:]]
     flat = " ".join(text.split())
@@ -221,7 +223,7 @@ def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
         assert fact in parsed[section] and " ".join(f"{fact} {shown}".split()) in flat
     for finding in findings:
         assert finding.says in flat and finding.computed_from in flat
-    assert max(map(len, text.splitlines())) <= facts.WIDTH
+    assert max(map(len, text.splitlines())) <= rendering.WIDTH
     assert parsed["episodes"]["number"] == found.num_episodes
 
 
@@ -232,11 +234,11 @@ def test_no_fact_stands_twice_in_a_section(pendulum, cartpole) -> None:
 
 
 def test_what_is_not_known_is_said_to_be_so(pendulum) -> None:
-    text = facts.to_text(pendulum, facts.facts(pendulum), [])
+    text = rendering.to_text(pendulum, facts.facts(pendulum), [])
     assert 'unknown: the data have no infos["success"]' in text
-    assert facts.to_json(pendulum, facts.facts(pendulum), [])["returns and rewards"]["success"] is None
+    assert rendering.to_json(pendulum, facts.facts(pendulum), [])["returns and rewards"]["success"] is None
     nowhere = changed(pendulum, env_spec=None, reference=None)
-    lines = facts.to_text(nowhere, facts.facts(nowhere), []).splitlines()
+    lines = rendering.to_text(nowhere, facts.facts(nowhere), []).splitlines()
     assert "environment not named" in {" ".join(line.split()) for line in lines}
 
 
@@ -250,8 +252,27 @@ def test_the_card_of_broken_data_is_valid_json_and_a_page(pendulum) -> None:
         rewards=np.full(200, np.nan),
         observations=empty,
     )
-    json.dumps(facts.to_json(broken, facts.facts(broken), found_in(broken)), allow_nan=False)
-    assert figure.page(broken, quality(broken, 0.75)).startswith(b"\x89PNG")
+    json.dumps(rendering.to_json(broken, facts.facts(broken), found_in(broken)), allow_nan=False)
+    assert figure.page(broken, assess(broken, 0.75)).startswith(b"\x89PNG")
+
+
+def test_a_text_of_the_metadata_cannot_control_a_terminal(pendulum) -> None:
+    spec = EnvSpec("Gone-v9", entry_point="gone:\x9b31mGone", kwargs={"name": "a\x07b\u202ec\x7f\ud800"})
+    hostile = changed(pendulum, env_spec=spec)
+    author = facts.Fact("origin", "author", None, "Ann\n\x1b]0;title\x07 Ångström 山田\r\x08")
+    measured, findings = [*facts.facts(hostile), author], found_in(hostile)
+    text = rendering.to_text(hostile, measured, findings)
+    assert all(character.isprintable() for character in text.replace("\n", "")) and text.encode()
+    flat = " ".join(text.split())
+    for escaped in (
+        r"Gone-v9",
+        r"gone:\x9b31mGone",
+        r"name=a\x07b\u202ec\x7f\ud800",
+        r"Ann \x1b]0;title\x07 Ångström 山田",
+    ):
+        assert escaped in flat
+    shown = json.dumps(rendering.to_json(hostile, measured, findings))
+    assert shown.isprintable() and json.loads(shown)["origin"]["environment"] == spec.id
 
 
 # The recipe ----------------------------------------------------------------------------------------------------------

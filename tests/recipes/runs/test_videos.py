@@ -14,7 +14,7 @@ import agents
 from agents.evaluation.result import Episode
 from agents.evaluation.video import Film
 from recipes.runs import videos
-from recipes.runs.videos import Chosen, choose
+from recipes.runs.videos import Scene, choose
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 NAMES = ("worst", "median", "best")
@@ -56,7 +56,7 @@ def test_the_episodes_are_chosen_by_return(returns, expected) -> None:
 
 
 def test_the_title_says_which_episode_of_which_evaluation() -> None:
-    assert videos.title(Chosen("worst", 4, 20), 20_000) == "worst of 20 episodes, gradient step 20,000"
+    assert videos.title(Scene("worst", 4, 20), 20_000) == "worst of 20 episodes, gradient step 20,000"
 
 
 @pytest.mark.parametrize("size", [(60, 80), (33, 70), (480, 480), (900, 800)])
