@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
+from agents.algorithms.registry import check_actions
 from agents.errors import one_line
 from agents.evaluation.video import check_rendering
 from agents.training.agent import Agent
@@ -135,6 +136,7 @@ def build(
     config: schema.TrainConfig, dataset: agents.OfflineDataset, device: torch.device
 ) -> tuple[agents.Agent, Generator]:
     """A new agent, and the random numbers that its training goes on with."""
+    check_actions(config.algorithm, dataset.specs)
     torch.manual_seed(config.seed)
     return config.algorithm.build(dataset.specs, device=device), random_generator(device)
 

@@ -15,6 +15,7 @@ from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
 from recipes.settings.overrides import as_typed
+from recipes.settings.presets import preset_files
 from recipes.settings.schema import RECIPES
 
 
@@ -32,6 +33,7 @@ def help_text(recipe: str) -> str:
     if recipe == "train":
         for name, config in ALGORITHMS.items():
             parts += [f"\nSettings of algorithm={name}:", *_settings(config(), "algorithm.")]
+        parts.append(f"\nFurther presets for algorithm=: {', '.join(sorted(preset_files() - ALGORITHMS.keys()))}")
     return "\n".join(parts)
 
 
@@ -39,7 +41,7 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
     comments = {}
     for cls in reversed(type(config).__mro__[:-1]):
         comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
-    for entry in fields(config):
+    for entry in sorted(fields(config), key=lambda entry: entry.kw_only):  # an algorithm's own before the shared ones
         value = getattr(config, entry.name)
         if is_dataclass(value):
             yield from _settings(value, f"{prefix}{entry.name}.")

@@ -130,7 +130,8 @@ def small(algorithm: str) -> list[str]:
             elif is_dataclass(value):
                 yield from sizes(value, f"{prefix}{entry.name}.")
 
-    known = [name for name in agents.ALGORITHMS if f"{algorithm}_".startswith(f"{name}_")]  # presets add to the name
+    owner = {"dqn": "discrete_cql"}.get(algorithm, algorithm)
+    known = [name for name in agents.ALGORITHMS if f"{owner}_".startswith(f"{name}_")]  # presets add to the name
     return [f"algorithm={algorithm}", *sizes(agents.ALGORITHMS[max(known, key=len)](), "algorithm.")]
 
 
