@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from agents.errors import ConfigError
 from agents.files import write_atomically
-from recipes.settings import command_line, schema
+from recipes.settings import command_line
 from recipes.tracking import loggers, wandb_project
 
 LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
@@ -28,12 +28,14 @@ LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both t
 
 def dashboard(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "dashboard")
-    wandb_workspace, wandb_report = specifications()
-    client, entity = account(config)
+    wandb_workspace, wandb_report = specification_modules()
+    client = account()
     if client is None:
-        project = wandb_project.from_files(Path(config.runs), entity, config.project)
+        project = wandb_project.from_files(Path(config.runs), config.entity, config.project)
     else:
-        project = loggers.asked(lambda: wandb_project.from_server(client, entity, config.project))
+        project = loggers.query(
+            lambda: wandb_project.from_server(client, config.entity or client.default_entity, config.project)
+        )
 
     views, report = wandb_workspace.workspaces(project), wandb_report.report(project)
     print(outline(views, report))
@@ -42,11 +44,11 @@ def dashboard(cfg: DictConfig) -> None:
         write_atomically(file, json.dumps(specification(views, report), indent=1).encode())
         print(f"no W&B account here: the specification is in {file}; {LOG_IN}")
     else:
-        for url in loggers.asked(lambda: save(views, report, Path(config.output))):
+        for url in loggers.query(lambda: save(views, report, Path(config.output))):
             print(f"saved: {url}")
 
 
-def specifications() -> tuple[Any, Any]:
+def specification_modules() -> tuple[Any, Any]:
     """The modules that make workspace and report.
 
     Raises:
@@ -59,17 +61,16 @@ def specifications() -> tuple[Any, Any]:
     return wandb_workspace, wandb_report
 
 
-def account(config: schema.DashboardConfig) -> tuple[Any, str | None]:
-    """W&B's client, and whose project it is; no client where no API key is found."""
+def account() -> Any | None:
+    """``wandb.Api``; None where there is no API key."""
     client = loggers.wandb_client()
     if not client.login(prompt=False, verify=False):
-        return None, config.entity
-    api = loggers.asked(lambda: client.Api(timeout=loggers.PATIENCE))
-    return api, config.entity or loggers.asked(lambda: api.default_entity)
+        return None
+    return loggers.query(lambda: client.Api(timeout=loggers.PATIENCE))
 
 
 def outline(views: Sequence[Any], report: Any) -> str:
-    """Everything that there will be to see, as text: a line per section and per panel."""
+    """Sections and panels of both as text, a line for each."""
     lines: list[str] = []
     for view in views:
         panels = [panel for section in view.sections for panel in section.panels]
@@ -79,7 +80,7 @@ def outline(views: Sequence[Any], report: Any) -> str:
         )
         if view is views[0]:
             for section in view.sections:
-                lines += [f"  {section.name}", *(f"    {line}" for line in map(described, section.panels))]
+                lines += [f"  {section.name}", *(f"    {line}" for line in map(describe, section.panels))]
     lines.append(f"report {report.title!r}: {sum(1 for _ in panels_of(report))} panels")
     for block in report.blocks:
         kind = type(block).__name__
@@ -87,11 +88,11 @@ def outline(views: Sequence[Any], report: Any) -> str:
             lines.append(f"  {'  ' if kind == 'H2' else ''}{block.text}")
         elif kind == "PanelGrid":
             sets = ", ".join(runset.name for runset in block.runsets)
-            lines += [f"      {line}" for line in map(described, block.panels)] + [f"      over the run sets {sets}"]
+            lines += [f"      {line}" for line in map(describe, block.panels)] + [f"      over the run sets {sets}"]
     return "\n".join(map(str.rstrip, lines))
 
 
-def described(panel: Any) -> str:
+def describe(panel: Any) -> str:
     """A panel in a line: its form, title and keys."""
     title = getattr(panel, "title", None)
     return f"{type(panel).__name__:24}{title or ''}{': ' if title else ''}{', '.join(keys_of(panel))}"
@@ -100,9 +101,9 @@ def described(panel: Any) -> str:
 def keys_of(panel: Any) -> list[str]:
     """The keys that a panel shows."""
     columns = [column.metric for column in getattr(panel, "columns", [])]
-    named = [getattr(panel, name, None) for name in ("table_name", "with_respect_to", "metric")]
-    listed = [key for name in ("y", "metrics", "media_keys") for key in getattr(panel, name, [])]
-    return [getattr(key, "name", key) for key in (*listed, *named, *columns) if key]
+    single = [getattr(panel, name, None) for name in ("table_name", "with_respect_to", "metric")]
+    several = [key for name in ("y", "metrics", "media_keys") for key in getattr(panel, name, [])]
+    return [getattr(key, "name", key) for key in (*several, *single, *columns) if key]
 
 
 def panels_of(report: Any) -> Iterator[Any]:
@@ -121,18 +122,18 @@ def specification(views: Iterable[Any], report: Any) -> dict[str, Any]:
 def save(views: Sequence[Any], report: Any, output: Path) -> list[str]:
     """Save to W&B in the place of what was saved before, as far as this folder remembers it; returns the addresses."""
     file = output / "saved.json"
-    saved = json.loads(file.read_text()) if file.exists() else {}
-    known = saved.setdefault(f"{report.entity}/{report.project}", {})
+    projects = json.loads(file.read_text()) if file.exists() else {}
+    places = projects.setdefault(f"{report.entity}/{report.project}", {})
 
     def remember(name: str, place: Any) -> None:  # at once: what comes next may fail
-        known[name] = place
-        write_atomically(file, json.dumps(saved, indent=1).encode())
+        places[name] = place
+        write_atomically(file, json.dumps(projects, indent=1).encode())
 
     for view in views:
-        view._internal_name, view._internal_id = known.get(view.name, ("", ""))
+        view._internal_name, view._internal_id = places.get(view.name, ("", ""))
         view.save()
         remember(view.name, [view._internal_name, view._internal_id])
-    report.id = known.get("report", "")
+    report.id = places.get("report", "")
     report.save()
     remember("report", report.id)
     return [*(view.url for view in views), report.url]

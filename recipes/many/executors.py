@@ -1,4 +1,4 @@
-"""Where the runs of a comparison are made: processes of this machine, a Ray cluster, or Slurm's queue.
+"""Executors of a comparison's runs: processes of this machine, a Ray cluster, or Slurm's queue.
 
 Elsewhere too, a run is a process of ``recipes/train.py`` with one thread that writes into its own folder. The
 project's and the runs' folders therefore have to be on a file system that all machines share, under the same path.
@@ -23,7 +23,7 @@ Start = Callable[[Job], Process]
 
 @contextlib.contextmanager
 def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]:
-    """What starts a run, and how many are to be made at the same time.
+    """The function that starts a run, and the number of runs at the same time.
 
     Raises:
         ConfigError: if a package is missing, or nothing answers.
@@ -34,6 +34,7 @@ def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]
         with _ray_cluster(config.address) as (start, num_cpus):
             yield start, config.workers or num_cpus
     else:
+        assert config.output is not None  # a sweep has filled it in
         yield _slurm_queue(config.slurm, Path(config.output) / "slurm"), config.workers or sys.maxsize
 
 
@@ -45,14 +46,15 @@ class RayProcess:
 
     def poll(self) -> int | None:
         import ray
+        from ray.exceptions import RayError, TaskCancelledError
 
         if not ray.wait([self._task], timeout=0)[0]:
             return None
         try:
             return ray.get(self._task)
-        except ray.exceptions.TaskCancelledError:
+        except TaskCancelledError:
             return 1
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             return _report(self._job, error)
 
     def send_signal(self, number: int) -> None:
@@ -64,19 +66,19 @@ class RayProcess:
 class SlurmProcess:
     """A job in Slurm's queue."""
 
-    def __init__(self, job: Job, submitted: Any) -> None:
-        self._job, self._submitted = job, submitted
+    def __init__(self, job: Job, task: Any) -> None:
+        self._job, self._task = job, task
 
     def poll(self) -> int | None:
-        if not self._submitted.done():
+        if not self._task.done():
             return None
         try:
-            return self._submitted.result()
+            return self._task.result()
         except Exception as error:  # submitit raises what the job raised, of any type
             return _report(self._job, error)
 
     def send_signal(self, number: int) -> None:
-        self._submitted.cancel(check=False)
+        self._task.cancel(check=False)
 
 
 @contextlib.contextmanager
@@ -119,15 +121,16 @@ def _slurm_queue(settings: SlurmConfig, logs: Path) -> Start:
 
 
 def _command(job: Job) -> tuple[list[str], str, str, dict[str, str]]:
-    """What :func:`_portable_work` takes: the command, where it prints to, its folder and environment."""
+    """The arguments of :func:`_portable_work`'s function."""
     output = begin_output(job).resolve()
     return job.command(), str(output), os.getcwd(), ONE_THREAD
 
 
 def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
-    """A function that runs a command elsewhere and passes on what stops it.
+    """A function that runs a command elsewhere and passes on the signal that stops it.
 
-    It is defined in here so that it travels by value: what unpickles it needs neither this file nor the project.
+    It takes the command, the file to print to, a folder and an environment. It is defined in here so that it travels by
+    value: what unpickles it needs neither this file nor the project.
     """
 
     def work(command: list[str], output: str, folder: str, environment: dict[str, str]) -> int:
@@ -156,7 +159,7 @@ def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
 
 
 def _report(job: Job, error: Exception) -> int:
-    """Write what went wrong outside the run to where its output is."""
+    """Write an error from outside the run to where its output is."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     with open(beside(job), "a") as output:
         output.write(f"{type(error).__name__}: {lines[-1] if lines else ''}\n")

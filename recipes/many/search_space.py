@@ -1,4 +1,4 @@
-"""What a sweep file in W&B's format asks for, and which settings to try next without W&B's server.
+"""Sweep files in W&B's format, and the settings to try next without W&B's server.
 
 The parts of the format that are read here: ``method``, ``metric``, ``run_cap`` and ``parameters``, each with ``value``,
 ``values``, or ``min`` and ``max`` (``distribution``: uniform, int_uniform, log_uniform_values or q_uniform with ``q``).
@@ -58,7 +58,7 @@ class Sweep:
     def fixed(self) -> dict[str, Any]:
         """Settings that have one value in all trials."""
         values = {name: _values(parameter) for name, parameter in self.parameters.items()}
-        return {name: known[0] for name, known in values.items() if known is not None and len(known) == 1}
+        return {name: own[0] for name, own in values.items() if own is not None and len(own) == 1}
 
     @property
     def varied(self) -> dict[str, Mapping[str, Any]]:
@@ -90,8 +90,9 @@ def read_sweep(path: str | Path) -> Sweep:
         raise ConfigError(f"the sweep {path} needs a section 'metric', with a name such as eval/d4rl_score and a goal")
     for name, parameter in content["parameters"].items():
         _check_parameter(name, parameter)
-    method, goal, run_cap = content.get("method"), metric.get("goal", "minimize"), content.get("run_cap")
+    method: Any = content.get("method")
     method = OF_W_AND_B.get(str(method), method)
+    goal, run_cap = metric.get("goal", "minimize"), content.get("run_cap")
     require_choice("method", method, METHODS)
     require_choice("metric.goal", goal, ("maximize", "minimize"))
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
@@ -112,15 +113,16 @@ class Search(Protocol):
 
     def next(self) -> list[Settings]:
         """Settings that can be tried at the same time, none of them twice; nothing at the end."""
+        ...
 
     def tell(self, settings: Settings, score: float | None) -> None:
-        """How good settings were that :meth:`next` gave; None if they failed."""
+        """How good settings of :meth:`next` were; None if they failed."""
 
 
 def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) -> Search:
-    """What proposes the trials of a sweep.
+    """The search of a sweep's method.
 
-    Told the same scores in the same order, it proposes the same settings again: a sweep that was interrupted is gone
+    After the same scores in the same order, it proposes the same settings again: a sweep that was interrupted is gone
     on with by starting anew, and finding the trials that are finished.
 
     Args:
@@ -133,8 +135,8 @@ def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) 
     """
     num_trials = num_trials or sweep.run_cap
     if sweep.method == "grid":
-        return Listed(grid(sweep)[:num_trials])
-    return Proposed(sweep, num_trials=num_trials or NUM_TRIALS, batch=batch, seed=seed)
+        return ListSearch(grid(sweep)[:num_trials])
+    return OptunaSearch(sweep, num_trials=num_trials or NUM_TRIALS, batch=batch, seed=seed)
 
 
 def grid(sweep: Sweep) -> list[Settings]:
@@ -143,11 +145,10 @@ def grid(sweep: Sweep) -> list[Settings]:
     Raises:
         ConfigError: if a parameter is a range.
     """
-    values = {name: _values(parameter) for name, parameter in sweep.varied.items()}
-    ranges = [name for name, known in values.items() if known is None]
-    if ranges:
+    if ranges := [name for name, own in sweep.varied.items() if _values(own) is None]:
         raise ConfigError(f"method=grid needs values for {', '.join(ranges)}; use method=random or method=tpe")
-    return [dict(zip(values, point)) for point in itertools.product(*values.values())]
+    values = [_values(own) or [] for own in sweep.varied.values()]
+    return [dict(zip(sweep.varied, point)) for point in itertools.product(*values)]
 
 
 def extremes(sweep: Sweep) -> list[Settings]:
@@ -157,7 +158,7 @@ def extremes(sweep: Sweep) -> list[Settings]:
     return [{name: own[min(index, len(own) - 1)] for name, own in values.items()} for index in range(longest)]
 
 
-class Listed:
+class ListSearch:
     """Settings that are known beforehand."""
 
     def __init__(self, settings: Sequence[Settings]) -> None:
@@ -171,28 +172,28 @@ class Listed:
         pass
 
 
-class Proposed:
+class OptunaSearch:
     """Settings drawn at random, or by Optuna's tree-structured Parzen estimator (TPE) from the scores so far."""
 
     def __init__(self, sweep: Sweep, *, num_trials: int, batch: int, seed: int) -> None:
         self._left, self._batch = num_trials, num_trials if sweep.method == "random" else batch
-        self._space = {name: _distribution(name, parameter, sweep.method) for name, parameter in sweep.varied.items()}
-        self._categorical = {name for name, parameter in sweep.varied.items() if _values(parameter) is not None}
         self._study = _study(sweep, seed)
+        self._space = {name: _distribution(name, parameter) for name, parameter in sweep.varied.items()}
+        self._categorical = {name for name, parameter in sweep.varied.items() if _values(parameter) is not None}
         self._open: dict[str, Any] = {}  # Optuna's trial of settings that are being tried, by the settings as text
         self._scores: dict[str, float | None] = {}
 
     def next(self) -> list[Settings]:
         new: list[Settings] = []
-        wanted = min(self._batch, self._left)
-        for _ in range(PATIENCE * wanted):
-            if len(new) == wanted:
+        size = min(self._batch, self._left)
+        for _ in range(PATIENCE * size):
+            if len(new) == size:
                 break
             trial = self._study.ask(self._space)
             settings = {
                 name: json.loads(value) if name in self._categorical else value for name, value in trial.params.items()
             }
-            key = _text(settings)
+            key = json.dumps(settings, sort_keys=True)
             if key in self._open or key in self._scores:
                 self._finish(trial, self._scores.get(key))
                 continue
@@ -202,7 +203,7 @@ class Proposed:
         return new
 
     def tell(self, settings: Settings, score: float | None) -> None:
-        key = _text(settings)
+        key = json.dumps(settings, sort_keys=True)
         self._scores[key] = score
         self._finish(self._open.pop(key), score)
 
@@ -216,23 +217,19 @@ class Proposed:
 
 
 def _study(sweep: Sweep, seed: int) -> Study:
-    optuna = _optuna(sweep.method)
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(f"method={sweep.method} needs a package: pip install 'offline-agents[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = optuna.samplers
     sampler = samplers.TPESampler(seed=seed) if sweep.method == "tpe" else samplers.RandomSampler(seed=seed)
     return optuna.create_study(direction="maximize" if sweep.maximize else "minimize", sampler=sampler)
 
 
-def _optuna(method: str) -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError(f"method={method} needs a package: pip install 'offline-agents[sweep]'") from error
-    return optuna
+def _distribution(name: str, parameter: Mapping[str, Any]) -> BaseDistribution:
+    from optuna import distributions
 
-
-def _distribution(name: str, parameter: Mapping[str, Any], method: str) -> BaseDistribution:
-    distributions = _optuna(method).distributions
     values = _values(parameter)
     if values is not None:  # as text: Optuna takes no lists
         return distributions.CategoricalDistribution([json.dumps(value) for value in values])
@@ -279,7 +276,3 @@ def _check_parameter(name: str, parameter: Any) -> None:
                 f"{name}: {key} must be a number, got {parameter[key]!r}; YAML takes 1e-5 for text, write 1.0e-5"
             )
     require_choice(f"{name}.distribution", _kind(parameter), RANGES)
-
-
-def _text(settings: Settings) -> str:
-    return json.dumps(settings, sort_keys=True)

@@ -21,7 +21,7 @@ from agents.checkpoint import load
 from agents.data.dataset import OfflineDataset
 from agents.errors import CheckpointError
 from recipes.runs.folder import RunFolder
-from recipes.tracking.loggers import asked, wandb_client
+from recipes.tracking.loggers import PATIENCE, query, wandb_client
 from recipes.tracking.wandb_logger import PatientLogger
 
 PREFIX = "wandb:"  # of a checkpoint that is to be fetched
@@ -30,7 +30,7 @@ NUMBERS = ("reward_mean", "reward_std", "reward_min", "reward_max", "termination
 
 
 def log(logger: Logger | None, folder: RunFolder, dataset: OfflineDataset, name: str) -> None:
-    """Log what a finished run was trained on and its checkpoints; a server that does not answer ends neither.
+    """Log the data and the checkpoints of a finished run, which a server that does not answer does not keep.
 
     Args:
         name: of the run, as W&B shows it.
@@ -38,11 +38,12 @@ def log(logger: Logger | None, folder: RunFolder, dataset: OfflineDataset, name:
     if not isinstance(logger, PatientLogger):
         return
     run = logger.experiment
-    described = describe(dataset)
-    checkpoints = list_checkpoints(folder, logger.folder, f"{name}-{run.id}")
+    data = describe(dataset)
+    name = artifact_name(f"{name}-{run.id}")
+    checkpoints = list_checkpoints(folder, logger.folder, name)
 
     if not run.offline:
-        print(f"W&B checkpoint: {PREFIX}{run.entity}/{run.project}/{allowed(f'{name}-{run.id}')}:latest (or :best)")
+        print(f"W&B checkpoint: {PREFIX}{run.entity}/{run.project}/{name}:latest (or :best)")
     logger.ask(
         lambda: [run.log_artifact(artifact, aliases=aliases) for artifact, aliases in checkpoints], "checkpoints"
     )
@@ -50,14 +51,14 @@ def log(logger: Logger | None, folder: RunFolder, dataset: OfflineDataset, name:
         text = "W&B: offline, so the run is not linked to its dataset; the fingerprint is in its settings"
         print(text, file=sys.stderr)
     else:
-        logger.ask(lambda: run.use_artifact(described), "the dataset")
+        logger.ask(lambda: run.use_artifact(data), "the dataset")
 
 
 def describe(dataset: OfflineDataset) -> Any:
     """The dataset as a reference artifact; the same content is the same version, wherever it lies."""
     statistics = dataset.statistics
     artifact = wandb_client().Artifact(
-        allowed(dataset.id),
+        artifact_name(dataset.id),
         type="dataset",
         metadata={
             "id": dataset.id,
@@ -89,20 +90,20 @@ def list_checkpoints(folder: RunFolder, place: Path, name: str) -> list[tuple[An
             step = load(path).num_updates
             aliases.setdefault(step, [f"step-{step}"]).append(alias)
             files[step] = path
-    made = []
+    artifacts = []
     for step, path in sorted(files.items(), key=lambda item: "latest" in aliases[item[0]]):
         copy = place / "checkpoints" / f"step-{step}.safetensors"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-        checkpoint = load(copy)
-        known = {key: checkpoint.extra[key] for key in ("algorithm", "dataset", "dataset_fingerprint", "best_return")}
-        artifact = wandb_client().Artifact(allowed(name), type="model", metadata={"step": step, **known})
+        extra = load(copy).extra
+        metadata = {key: extra[key] for key in ("algorithm", "dataset", "dataset_fingerprint", "best_return")}
+        artifact = wandb_client().Artifact(name, type="model", metadata={"step": step, **metadata})
         artifact.add_file(str(copy), name=FILE, policy="immutable", skip_cache=True)
-        made.append((artifact, aliases[step]))
-    return made
+        artifacts.append((artifact, aliases[step]))
+    return artifacts
 
 
-def allowed(name: str) -> str:
+def artifact_name(name: str) -> str:
     """A name that W&B takes for an artifact: without slashes, at most 128 characters."""
     return re.sub(r"[^\w.-]+", "-", name)[-128:]
 
@@ -122,12 +123,12 @@ def fetch(reference: str, folder: Path) -> Path:
     if not re.fullmatch(r"[^/:]+/[^/:]+/[^/:]+:[^/:]+", address):
         raise CheckpointError(f"{reference} names no checkpoint: write {PREFIX}entity/project/name:alias")
     client = wandb_client()
-    if not asked(lambda: client.login(prompt=False, verify=False)):
+    if not query(lambda: client.login(prompt=False, verify=False)):
         raise CheckpointError(f"{reference} is in W&B, and there is no account here: wandb login, or set WANDB_API_KEY")
-    artifact = asked(lambda: client.Api(timeout=20).artifact(address))
+    artifact = query(lambda: client.Api(timeout=PATIENCE).artifact(address))
     place = folder.joinpath(*address.split(":")[0].split("/"), artifact.version)
     if not (place / FILE).exists():
-        asked(lambda: artifact.download(root=str(place)))
+        query(lambda: artifact.download(root=str(place)))
     try:
         artifact.verify(root=str(place))
     except ValueError as error:

@@ -20,7 +20,7 @@ from recipes.settings.schema import WandbConfig
 from recipes.tracking.wandb_logger import PatientLogger
 
 Answer = TypeVar("Answer")
-PATIENCE = 20  # seconds to wait for W&B's server when it is asked for something
+PATIENCE = 20  # seconds to wait for an answer of W&B's server
 QUIET = {
     "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
     "WANDB_SILENT": "true",  # else it asks the server for the user's name, to say it, and waits for the answer
@@ -54,7 +54,8 @@ def make_logger(
             raise ConfigError(
                 "logger=tensorboard needs a package: pip install 'offline-agents[tensorboard]'"
             ) from error
-    return _wandb_logger(folder, name=name, run_id=run_id, job_type=job_type, settings=settings, wandb=wandb)
+    config = {key: value for key, value in flatten(settings).items() if key not in PATHS}
+    return _wandb_logger(wandb, run_id, exp_name=name, save_dir=str(folder), job_type=job_type, config=config)
 
 
 def wandb_client() -> Any:
@@ -66,8 +67,8 @@ def wandb_client() -> Any:
     return wandb
 
 
-def asked(question: Callable[[], Answer]) -> Answer:
-    """What W&B's server answers.
+def query(question: Callable[[], Answer]) -> Answer:
+    """The answer of W&B's server.
 
     Raises:
         ConfigError: if it refuses, or cannot be reached; one line.
@@ -77,27 +78,21 @@ def asked(question: Callable[[], Answer]) -> Answer:
     except AgentsError:
         raise
     except (wandb_client().errors.Error, OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ConfigError(f"W&B does not answer as hoped: {reason}; see `wandb status`, or try again later") from error
 
 
-def _wandb_logger(
-    folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
-) -> PatientLogger:
+def _wandb_logger(wandb: WandbConfig, run_id: str, **options: Any) -> PatientLogger:
     client = wandb_client()
 
     def begin(mode: str, run_id: str) -> PatientLogger:
         return PatientLogger(
-            exp_name=name,
-            save_dir=str(folder),
             id=run_id,
             project=wandb.project,
             log_env_packages=False,  # it would upload the machine's packages and editable paths
             entity=wandb.entity,
             group=wandb.group,
-            job_type=job_type,
             tags=list(wandb.tags),
-            config={key: value for key, value in flatten(settings).items() if key not in PATHS},
             mode=mode,
             patience=wandb.timeout,
             settings=client.Settings(
@@ -115,6 +110,7 @@ def _wandb_logger(
                 finish_timeout_raises=True,
                 x_transaction_log_flush_interval=1.0,  # seconds of rows that a killed run can lose
             ),
+            **options,
         )
 
     try:
@@ -147,11 +143,8 @@ def _server_answers(timeout: int) -> bool:
 
 
 def _warn_of(error: Exception) -> None:
-    print(f"warning: W&B is not to be had ({_first_line(error)}); the run is logged offline", file=sys.stderr)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    print(f"warning: W&B is not to be had ({reason}); the run is logged offline", file=sys.stderr)
 
 
 def sync_hint(logger: Logger | None) -> str | None:
@@ -162,10 +155,11 @@ def sync_hint(logger: Logger | None) -> str | None:
 
 
 def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:
-    """What the run is trained on, ``data/*``, in W&B alone; once, before the first update."""
+    """The run's data, ``data/*``, in W&B alone; once, before the first update."""
     if isinstance(logger, PatientLogger):
         logger.tell(lambda: logger.log_metrics(metrics.data(dataset), step=0))
-        logger.tell(lambda: logger.log_histogram("data/returns", dataset.statistics.horizon_returns, step=0, bins=32))
+        returns = dataset.statistics.horizon_returns.tolist()
+        logger.tell(lambda: logger.log_histogram("data/returns", returns, step=0, bins=32))
 
 
 def log_scalars(logger: Logger | None, scalars: Mapping[str, float], step: int) -> None:
@@ -188,7 +182,7 @@ def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: 
     if not isinstance(logger, PatientLogger):
         return
 
-    logger.tell(lambda: logger.log_histogram("eval/returns", result.returns, step=step, bins=32))
+    logger.tell(lambda: logger.log_histogram("eval/returns", result.returns.tolist(), step=step, bins=32))
     columns = metrics.episodes(result)
     rows = [[index, *(array[index].item() for array in columns.values())] for index in range(len(result.returns))]
     logger.tell(lambda: logger.log_table("eval/episodes", ["episode", *columns], rows, step))
@@ -212,8 +206,8 @@ def log_comparison(
 
         for name, (header, *rows) in tables.items():
             logger.tell(lambda name=name, header=header, rows=rows: logger.log_table(name, header, rows))
-        shown = {image.stem: client.Image(str(image)) for image in images}
-        logger.tell(lambda: logger.experiment.log(shown))
+        pictures = {image.stem: client.Image(str(image)) for image in images}
+        logger.tell(lambda: logger.experiment.log(pictures))
 
 
 def close(logger: Logger | None, *, exit_code: int = 0) -> None:

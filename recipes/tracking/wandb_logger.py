@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,7 @@ class PatientLogger(WandbLogger):
             self._is_gone = True
             self._warn(f"W&B's own process has gone ({one_line(error)}); the CSV files go on")
 
-    def log_table(
-        self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int | None = None
-    ) -> None:
+    def log_table(self, key: str, columns: Sequence[str], rows: Iterable[Sequence], step: int | None = None) -> None:
         """A table, as a file of the run."""
         import wandb
 
@@ -48,20 +46,20 @@ class PatientLogger(WandbLogger):
         steps = {} if step is None else {f"{key.split('/')[0]}/step": step}
         self.experiment.log({key: table, **steps})
 
-    def ask(self, call: Callable[[], Any], what: str) -> None:
+    def ask(self, call: Callable[[], Any], subject: str) -> None:
         """Do what needs answers of the server; after some time without one, let it be."""
 
         def work() -> None:
             try:
                 call()
             except Exception as error:  # whatever it is, it is no reason to end a run
-                self._warn(f"W&B did not take {what} ({one_line(error)})")
+                self._warn(f"W&B did not take {subject} ({one_line(error)})")
 
         worker = threading.Thread(target=work, daemon=True)  # no exit waits for it
         worker.start()
         worker.join(self._patience)
         if worker.is_alive():
-            self._warn(f"W&B does not answer: {what} may not be logged")
+            self._warn(f"W&B does not answer: {subject} may not be logged")
 
     def finish(self, exit_code: int) -> None:
         """End the run; what is not uploaded in time stays on this machine, and a line says how to upload it."""

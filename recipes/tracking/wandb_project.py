@@ -1,4 +1,4 @@
-"""What a W&B project holds: settings and last values of its runs, from the server or from files on this machine."""
+"""A W&B project: settings and last values of its runs, from the server or from files on this machine."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Project:
 
     def values(self, setting: str, job: str = TRAIN) -> list[Any]:
         """The different values that a setting has, sorted as text."""
-        found = {json.dumps(run.settings.get(setting)): run.settings.get(setting) for run in self.of(job)}
-        return [found[text] for text in sorted(found)]
+        values = {json.dumps(run.settings.get(setting)): run.settings.get(setting) for run in self.of(job)}
+        return [values[text] for text in sorted(values)]
 
     @property
     def algorithms(self) -> list[str]:
@@ -87,12 +87,8 @@ class Project:
 
     def varied(self) -> list[str]:
         """Settings that differ between runs of an algorithm on a task, and that may explain their scores."""
-        names = {name for run in self.of(TRAIN) for name in run.settings}
-        return sorted(
-            name
-            for name in names
-            if name.split(".")[0] not in INCIDENTAL and name not in ("algorithm_name", "dataset") and self._varies(name)
-        )
+        names = {name for run in self.of(TRAIN) for name in run.settings} - {"algorithm_name", "dataset"}
+        return sorted(name for name in names if name.split(".")[0] not in INCIDENTAL and self._varies(name))
 
     def _varies(self, setting: str) -> bool:
         groups = group(self.of(TRAIN), "algorithm_name", "dataset").values()
@@ -120,18 +116,17 @@ def from_files(folder: Path, entity: str | None, project: str) -> Project:
     """
     files = sorted(folder.glob("**/wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name.split("-")[-2:])
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each is read by a process of its own
-        read = [*pool.map(_read, files)]
-    found = {run["run_id"]: run for run in read if run is not None}  # of a resumed run, the last part
-    runs = [Run(run["config"], run["summary"]) for run in found.values() if run["project"] == project]
+        records = {run["run_id"]: run for run in pool.map(_read, files) if run}  # of a resumed run, the last part
+    runs = [Run(run["config"], run["summary"]) for run in records.values() if run["project"] == project]
     return _of_recipes(Project(entity, project, tuple(runs)), f"the W&B files of project {project} below {folder}")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     """W&B's own account of an offline run; None if it cannot be read."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", str(path), "--summary", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    process = subprocess.run(command, capture_output=True, text=True)
     try:
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        return json.loads(process.stdout) if process.returncode == 0 else None
     except ValueError:
         return None
 
