@@ -41,7 +41,8 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
     comments = {}
     for cls in reversed(type(config).__mro__[:-1]):
         comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
-    for entry in sorted(fields(config), key=lambda entry: entry.kw_only):  # an algorithm's own before the shared ones
+    own_first = sorted(fields(config), key=lambda entry: bool(entry.kw_only))  # those that algorithms share come last
+    for entry in own_first:
         value = getattr(config, entry.name)
         if is_dataclass(value):
             yield from _settings(value, f"{prefix}{entry.name}.")
