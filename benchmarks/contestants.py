@@ -179,7 +179,7 @@ def replay_buffer(
     dataset: agents.OfflineDataset, agent: agents.Agent, batch_size: int = BATCH_SIZE
 ) -> TensorDictReplayBuffer:
     """Batches of so many transitions, at most, also where an agent wants them in windows."""
-    return dataset.replay_buffer(max(batch_size // (agent.context_length or 1), 1), **agent.sampling)
+    return dataset.replay_buffer(max(batch_size // (agent.sampling.context_length or 1), 1), **agent.sampling)
 
 
 def graphed(row: str, agent: agents.Agent, sample: Sample, generators: list[torch.Generator], setup: Setup) -> Run:
@@ -333,9 +333,9 @@ def stages(setup: Setup) -> Contestant:
                 with clock("loss and backward, compiled"):
                     compiled(batch)
                 with clock("optimizer"):
-                    agent.optimizer.step(trained, gradients, agent.rates(step))
+                    agent.rule.optimizer.step(trained, gradients, agent.rule.rates(step))
                 with clock("target"):
-                    agent.target_net_updater.step()
+                    agent.rule.target_net_updater.step()
                 with clock("log"):
                     log.write(step, metrics.training(losses.detach(), agent.learning_rates))
         return {f"iql/{stage}": clock.seconds[stage] / num_updates for stage in STAGES}

@@ -18,11 +18,10 @@ from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
-from agents.data.layout import DEFAULT_KEYS, Key, Layout
+from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, Key, Layout
 from agents.data.source import Source, open_source
 from agents.data.specs import Specs
-from agents.data.storage import NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, PackedStorage
-from agents.environments.adroit import AdroitTask
+from agents.data.storage import PackedStorage
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
 from agents.environments.spec import find_spec, spec_from_file
@@ -44,25 +43,11 @@ class OfflineDataset:
     statistics: DatasetStatistics
     reference: Reference | None  # from the dataset's metadata
     env_spec: EnvSpec | None  # for evaluation, as the metadata say it: spec_from_file before it is made
-    task: AdroitTask | None
     fingerprint: str  # hexadecimal digest of rows and episodes: equal content, equal fingerprint
     device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def last_steps(self) -> Tensor:
-        """Whether a row is the last of its episode, ``[N, 1]`` bool."""
-        last = torch.zeros(len(self), 1, dtype=torch.bool)
-        last[torch.from_numpy(self.statistics.lengths.cumsum() - 1)] = True
-        return last
-
-    def returns_to_go(self) -> Tensor:
-        """Undiscounted sum of the rewards from a step to the end of its episode, ``[N, 1]`` float32."""
-        lengths = torch.from_numpy(self.statistics.lengths)
-        to_the_end_of_the_data = self.rows[:, -2].cpu().double().flip(0).cumsum(0).flip(0)  # [N]
-        after = torch.cat([to_the_end_of_the_data, torch.zeros(1, dtype=torch.float64)])[lengths.cumsum(0)]  # [E]
-        return (to_the_end_of_the_data - after.repeat_interleave(lengths)).float()[:, None]
 
     def replay_buffer(
         self,
@@ -101,7 +86,15 @@ class OfflineDataset:
             raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
         generator = torch.Generator(self.rows.device).manual_seed(seed)
         return TensorDictReplayBuffer(
-            storage=PackedStorage(self, keys, self._choose(keys, best_episodes), context_length),
+            storage=PackedStorage(
+                self.rows,
+                self.layout,
+                keys,
+                lengths=torch.from_numpy(self.statistics.lengths),
+                arrival=self.device,
+                chosen=self._choose(keys, best_episodes),
+                context_length=context_length,
+            ),
             writer=ImmutableDatasetWriter(),
             batch_size=batch_size,
             generator=generator,
@@ -115,7 +108,7 @@ class OfflineDataset:
         if best_episodes is not None:
             chosen &= self._of_best_episodes(best_episodes)
         if NEXT_ACTION in keys:
-            ends = self.last_steps().squeeze(-1).nonzero().squeeze(-1)  # [E]
+            ends = torch.from_numpy(self.statistics.lengths.cumsum() - 1)  # [E]
             cut_off = self.rows[ends.to(self.rows.device), -1] == 0
             chosen[ends[cut_off.cpu()]] = False
         if not chosen.any():
@@ -152,10 +145,12 @@ class OfflineDataset:
             DataError: neither is given, the environment is unknown, ``env_id`` names one of other shapes, or the
                 metadata name what is not to be taken from a file.
         """
-        if env_id is None and self.env_spec is None:
+        spec: str | EnvSpec | None = env_id
+        if env_id is None and self.env_spec is not None:
+            spec = spec_from_file(self.env_spec, f"dataset {self.id!r}", trust=trust)
+        if spec is None:
             raise DataError(f"dataset {self.id!r} has no environment metadata; pass eval_env=ID to evaluate")
         reference = None if self.names_another_env(env_id) else self.reference
-        spec = spec_from_file(self.env_spec, f"dataset {self.id!r}", trust=trust) if env_id is None else env_id
         env = EvaluationEnv(spec, num_envs=num_envs, reference=reference)
         if env_id is not None:
             self.specs.check_fit(env, f"dataset {self.id!r}")
@@ -196,7 +191,6 @@ def load_dataset(
         statistics=cache.statistics,
         reference=source.reference,
         env_spec=source.env_spec,
-        task=source.task,
         fingerprint=cache.fingerprint,
         device=rows.device if storage == "memory" else device,
     )
@@ -208,8 +202,8 @@ def _specs(source: Source, cache: Cache) -> Specs:
     elif np.isfinite(source.low).all() and np.isfinite(source.high).all():
         action = Bounded(torch.from_numpy(source.low), torch.from_numpy(source.high), dtype=torch.float32)
     else:
-        action = Unbounded((source.num_actions,), dtype=torch.float32)
-    observation = Unbounded((source.num_observations,), dtype=torch.float32)
+        action = Unbounded(source.num_actions, dtype=torch.float32)
+    observation = Unbounded(source.num_observations, dtype=torch.float32)
     return Specs(
         observation,
         action,

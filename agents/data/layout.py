@@ -6,11 +6,13 @@ Legend: ``O`` observation, ``A`` action.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.source import Source
+if TYPE_CHECKING:
+    from agents.data.source import Source
 
 Key = str | tuple[str, ...]
 DEFAULT_KEYS: tuple[Key, ...] = (
@@ -20,6 +22,10 @@ DEFAULT_KEYS: tuple[Key, ...] = (
     ("next", "reward"),
     ("next", "terminated"),
 )
+NEXT_ACTION: Key = ("next", "action")
+END_KEYS: tuple[Key, ...] = (("next", "truncated"), ("next", "done"))
+WINDOW_KEYS: tuple[Key, ...] = ("return_to_go", "step_count", "mask")
+OPTIONAL_KEYS: tuple[Key, ...] = (*END_KEYS, NEXT_ACTION, *WINDOW_KEYS)
 
 
 @dataclass(frozen=True)

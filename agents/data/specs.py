@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, TensorSpec
+from torchrl.data.tensor_specs import ContinuousBox
 
 from agents.environments.environment import EvaluationEnv
 from agents.errors import DataError
@@ -39,7 +40,8 @@ class Specs:
         Raises:
             DataError: naming both.
         """
-        action = f"Discrete({self.action.n})" if self.discrete else f"Box({self.action.shape[-1]},)"
+        n = self.action.n if isinstance(self.action, Categorical) else None
+        action = f"Box({self.action.shape[-1]},)" if n is None else f"Discrete({n})"
         ours = f"Box({self.observation.shape[-1]},) and {action}"
         with env.borrow(1) as (gym_env,):  # kept for the first evaluation
             space = gym_env.action_space
@@ -49,13 +51,14 @@ class Specs:
                 f"environment {env.spec.id!r} has observations and actions in {theirs}, {owner} in {ours}; "
                 "pass one that fits as eval_env=ID"
             )
-        if isinstance(self.action, Bounded):
-            bounds = torch.stack([self.action.space.low, self.action.space.high]).cpu()
-            if not np.allclose((space.low, space.high), bounds):
-                warnings.warn(
-                    f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
-                    stacklevel=2,
-                )
+        bounds = self.action.space if isinstance(self.action, Bounded) else None
+        if not isinstance(bounds, ContinuousBox) or not isinstance(space, gym.spaces.Box):
+            return
+        if not np.allclose((space.low, space.high), torch.stack([bounds.low, bounds.high]).cpu()):
+            warnings.warn(
+                f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
+                stacklevel=2,
+            )
 
 
 def _describe(space: gym.Space) -> str:

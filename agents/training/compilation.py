@@ -54,7 +54,7 @@ class LossAndGradients:
         device = next(self.loss_module.parameters()).device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
             losses = self.loss_module(batch.copy())  # many of TorchRL's losses write into what they are given
-        total = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
+        total: Any = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
         gradients = torch.autograd.grad(total, self.parameters, allow_unused=True) if self.parameters else []
         return {name: _scalar(value.detach()) for name, value in losses.items()}, list(gradients)
 

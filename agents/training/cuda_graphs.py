@@ -10,6 +10,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Generator
 
 from agents.training.agent import Agent
+from agents.training.stack import AgentStack
 
 WARM_UP = 3  # updates before the capture, at least, in which kernels are chosen
 
@@ -31,62 +32,63 @@ class GraphedUpdates:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Agent | AgentStack,
         sample: Callable[[], TensorDictBase],
         *,
         generators: Sequence[Generator] = (),
         size: int = 10,
     ) -> None:
-        self.agent = agent
+        self.rule = agent.rule
         self.sample = sample
-        self.size = math.ceil(size / agent.period) * agent.period
+        self.size = math.ceil(size / self.rule.period) * self.rule.period
         self.problem: str | None = None
         self._generators = generators
-        self._rates = torch.zeros(self.size, len(agent.rates(0)), device=agent.device)  # [updates, groups]
+        self._rates = torch.zeros(self.size, len(self.rule.rates(0)), device=self.rule.device)  # [updates, groups]
         self._replay: Callable[[], None] | None = None
         self._captured_at = 0
         # Adam's moments have to be there: a graph in which they appear would set them back to zero at every replay
-        self._capture_at = max(agent.num_updates, agent.settled_after) + max(WARM_UP, agent.period)
+        self._capture_at = max(self.rule.num_updates, self.rule.settled_after) + max(WARM_UP, self.rule.period)
 
     def __call__(self, num_updates: int) -> TensorDict:
         """Make ``num_updates`` >= 1 updates; returns what the last one returned."""
-        end = self.agent.num_updates + num_updates
-        while self.agent.num_updates < end:
+        end, statistics = self.rule.num_updates + num_updates, TensorDict()
+        while self.rule.num_updates < end:
             if self._may_capture(end):
                 self._capture()
-            statistics = self._replay_once() if self._may_replay(end) else self.agent.update(self.sample())
+            statistics = self._replay_once() if self._may_replay(end) else self.rule.update(self.sample())
         return statistics
 
     def _may_capture(self, end: int) -> bool:
-        done = self.agent.num_updates
+        done = self.rule.num_updates
         wanted = self._replay is None and self.problem is None
         return wanted and done >= self._capture_at and end - done >= self.size
 
     def _may_replay(self, end: int) -> bool:
-        done = self.agent.num_updates
-        in_phase = (done - self._captured_at) % self.agent.period == 0
+        done = self.rule.num_updates
+        in_phase = (done - self._captured_at) % self.rule.period == 0
         return self._replay is not None and in_phase and end - done >= self.size
 
     def _replay_once(self) -> TensorDict:
-        done = self.agent.num_updates
-        rates = [self.agent.rates(done + i) for i in range(self.size)]
+        assert self._replay is not None  # as _may_replay has it
+        done = self.rule.num_updates
+        rates = [self.rule.rates(done + i) for i in range(self.size)]
         self._rates.copy_(torch.tensor(rates))
         self._replay()
-        self.agent.count(done + self.size)
+        self.rule.count(done + self.size)
         return self._statistics.clone()  # the next replay writes over them
 
     def _capture(self) -> None:
-        done = self.agent.num_updates
+        done = self.rule.num_updates
         try:
             self._replay = capture(self._updates, self._generators)
         except RuntimeError as error:
             self.problem = f"no CUDA graph of this update ({str(error).splitlines()[0]})"
-        self.agent.count(done)
+        self.rule.count(done)
         self._captured_at = done
 
     def _updates(self) -> None:
         for rates in self._rates:
-            self._statistics = self.agent.update_at(list(rates), self.sample())
+            self._statistics = self.rule.update_at(list(rates), self.sample())
 
 
 def capture(function: Callable[[], None], generators: Sequence[Generator]) -> Callable[[], None]:

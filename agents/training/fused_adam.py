@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agents.training.adam import AdamConfig
+
+kernels: Any = torch  # its annotations know neither these kernels nor a rate that is a tensor
 
 
 class FusedAdam:
@@ -47,17 +50,15 @@ class FusedAdam:
                 chosen[self._group_of[parameter]].append((parameter, _laid_out_as(parameter, gradient)))
         for pairs, rate, weight_decay in zip(chosen, rates, self._weight_decays):
             if pairs:
-                self._step_group(*map(list, zip(*pairs)), rate, weight_decay)
+                self._step_group(pairs, rate, weight_decay)
 
-    def _step_group(
-        self, parameters: list[nn.Parameter], gradients: list[Tensor], rate: float | Tensor, weight_decay: float
-    ) -> None:
-        states = [self.state.get(parameter) or self._begin(parameter) for parameter in parameters]
+    def _step_group(self, pairs: list[tuple[nn.Parameter, Tensor]], rate: float | Tensor, weight_decay: float) -> None:
+        states = [self.state.get(parameter) or self._begin(parameter) for parameter, _ in pairs]
         steps = [state["step"] for state in states]
-        torch._foreach_add_(steps, 1)
-        torch._fused_adam_(
-            parameters,
-            gradients,
+        kernels._foreach_add_(steps, 1)
+        kernels._fused_adam_(
+            [parameter for parameter, _ in pairs],
+            [gradient for _, gradient in pairs],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],

@@ -7,7 +7,6 @@ Legend: ``S`` agents, one per seed; ``B`` batch.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -17,13 +16,15 @@ from torch import Generator, Tensor, nn
 
 from agents.errors import ConfigError
 from agents.training.agent import Agent, check_finite
-from agents.training.compilation import LossAndGradients
-from agents.training.fused_adam import FusedAdam
+from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.generators import drawing_from
 from agents.training.trace import Gradients, Losses, Trace
+from agents.training.update_rule import Due, ForeachSoftUpdate, UpdateRule
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam's state, what each agent has its part of
 
 
-class AgentStack(Agent):
+class AgentStack:
     """Agents that differ only in their numbers; an update is one of each, from a batch of its own.
 
     Parameters, targets, buffers and Adam's moments become parts of tensors ``[S, ...]``. Otherwise the agents stay what
@@ -40,33 +41,42 @@ class AgentStack(Agent):
 
     def __init__(self, agents: Sequence[Agent], generators: Sequence[Generator]) -> None:
         self.agents = list(agents)
-        first = self.agents[0]
+        self._generators = list(generators)
+        first = self.agents[0].rule
+        updater = first.target_net_updater
         states = [_state(agent) for agent in self.agents]
         _check_alike(self.agents, states)
-        self.loss_module = first.loss_module
-        self.max_grad_norm, self.target_every = first.max_grad_norm, first.target_every
-        self.best_episodes, self.context_length = first.best_episodes, first.context_length
-        self.num_updates = first.num_updates
-        self._generators = list(generators)
         names = {id(tensor): name for name, tensor in states[0].items()}
-        followed = _names_of_pairs(first, states[0])
+        followed = _names_of_pairs(updater, states[0])
 
         self._stacked = {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
         for index, state in enumerate(states):
             for name, tensor in state.items():
                 tensor.data = self._stacked[name][index]
-        self._groups = {
-            group: ([nn.Parameter(self._stacked[names[id(parameter)]]) for parameter in parameters], config)
-            for group, (parameters, config) in first._groups.items()
-        }
-        self._parameters = [p for parameters, _ in self._groups.values() for p in parameters]
-        self.optimizer = FusedAdam(list(self._groups.values()))
-        self.target_net_updater = None
-        if first.target_net_updater is not None:
-            self.target_net_updater = copy.copy(first.target_net_updater)
-            self.target_net_updater._pairs = tuple([self._stacked[name] for name in side] for side in followed)
-        self._functions = {}
+        self.rule = UpdateRule(
+            {
+                group: ([nn.Parameter(self._stacked[names[id(parameter)]]) for parameter in parameters], config)
+                for group, (parameters, config) in first.groups.items()
+            },
+            evaluation=self._evaluation,
+            norm=_norms,
+            check_finite=self._check_finite,
+            target_net_updater=updater
+            and updater.of_pairs(*([self._stacked[name] for name in side] for side in followed)),
+            target_every=first.target_every,
+            max_grad_norm=first.max_grad_norm,
+            on_count=self._pass_on,
+        )
         self._join_moments()
+        self.rule.count(first.num_updates)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rule.device
+
+    @property
+    def num_updates(self) -> int:
+        return self.rule.num_updates
 
     def update(self, batch: TensorDictBase) -> TensorDict:
         """One update of every agent.
@@ -77,60 +87,49 @@ class AgentStack(Agent):
         Returns:
             What :meth:`Agent.update` returns, with shapes ``[S]``.
         """
-        return super().update(batch)
+        return self.rule.update(batch)
 
-    def count(self, num_updates: int) -> None:
-        super().count(num_updates)
-        for agent in self.agents:
-            agent.count(num_updates)
-        self._share_moments()
+    def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
+        """:meth:`Agent.compile` for a batch like those of :meth:`update`."""
+        return self.rule.compile(batch, mode, dtype=dtype)
 
-    def state_dict(self) -> dict[str, object]:
-        raise NotImplementedError("save the agents of a stack one by one")
+    def _evaluation(self, due: Due, parameters: list[nn.Parameter]) -> LossAndGradients:
+        functions = [agent.rule.function(due) for agent in self.agents]
+        return _StackedLossAndGradients(functions, parameters, self._stacked, self._generators)
 
-    def load_state_dict(self, state: object) -> None:
-        raise NotImplementedError("load the agents before they are stacked")
-
-    def _check_finite(self, losses: Losses, step: int, batch: TensorDictBase) -> None:
+    def _check_finite(self, losses: Losses, *, step: int, batch: TensorDictBase) -> None:
         if all(loss.isfinite().all() for loss in losses.values()):
             return
-        for index in range(len(self.agents)):
-            check_finite({name: loss[index] for name, loss in losses.items()}, step=step, batch=batch[index])
-
-    def _clip(self, gradients: Gradients) -> tuple[Tensor, Gradients]:
-        """Each agent's gradient by its own norm; the norms ``[S]``."""
-        used = [gradient for gradient in gradients if gradient is not None]
-        norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in used]).norm(dim=0)
-        scales = (self.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-        return norms, [None if g is None else g * scales.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
-
-    def _function(self, due: tuple[bool, ...]) -> LossAndGradients:
-        if due not in self._functions:
-            parameters = [p for is_due, (group, _) in zip(due, self._groups.values()) if is_due for p in group]
-            functions = [agent._function(due) for agent in self.agents]
-            self._functions[due] = _StackedLossAndGradients(functions, parameters, self._stacked, self._generators)
-        return self._functions[due]
+        for index, part in enumerate(batch.unbind(0)):
+            check_finite({name: loss[index] for name, loss in losses.items()}, step=step, batch=part)
 
     def _join_moments(self) -> None:
         """Adam's state of agents that have been trained before."""
-        for index, stacked in enumerate(self._parameters):
-            states = [agent.optimizer.state.get(agent._parameters[index]) for agent in self.agents]
-            if states[0]:
-                moments = {name: torch.stack([state[name] for state in states]) for name in ("exp_avg", "exp_avg_sq")}
-                self.optimizer.state[stacked] = {"step": states[0]["step"].clone(), **moments}
         self._num_shared = 0
-        self._share_moments()
+        for stacked, parts in self._parameters():
+            states = [agent.rule.optimizer.state.get(part) for agent, part in zip(self.agents, parts)]
+            known = [state for state in states if state is not None]
+            if known:
+                moments = {name: torch.stack([state[name] for state in known]) for name in MOMENTS}
+                self.rule.optimizer.state[stacked] = {"step": known[0]["step"].clone(), **moments}
 
-    def _share_moments(self) -> None:
-        """Give every agent its part of Adam's state, which appears with the first step of a group."""
-        if self._num_shared == len(self.optimizer.state):
+    def _pass_on(self) -> None:
+        """Give every agent the number of updates, and its part of Adam's state, which a group's first step begins."""
+        for agent in self.agents:
+            agent.rule.count(self.num_updates)
+        if self._num_shared == len(self.rule.optimizer.state):
             return
-        for index, stacked in enumerate(self._parameters):
-            state = self.optimizer.state.get(stacked)
-            for part, agent in enumerate(self.agents if state else ()):
-                moments = {name: state[name][part] for name in ("exp_avg", "exp_avg_sq")}
-                agent.optimizer.state[agent._parameters[index]] = {"step": state["step"], **moments}
-        self._num_shared = len(self.optimizer.state)
+        for stacked, parts in self._parameters():
+            if stacked not in self.rule.optimizer.state:
+                continue
+            step, *moments = (self.rule.optimizer.state[stacked][name] for name in ("step", *MOMENTS))
+            for agent, part, *own in zip(self.agents, parts, *moments):
+                agent.rule.optimizer.state[part] = {"step": step, **dict(zip(MOMENTS, own))}
+        self._num_shared = len(self.rule.optimizer.state)
+
+    def _parameters(self) -> Iterator[tuple[nn.Parameter, tuple[nn.Parameter, ...]]]:
+        """Every stacked parameter, and those of the agents that are its parts."""
+        return zip(self.rule.parameters, zip(*(agent.rule.parameters for agent in self.agents)))
 
 
 class _StackedLossAndGradients(LossAndGradients):
@@ -162,11 +161,11 @@ class _StackedLossAndGradients(LossAndGradients):
     def trace(self, batch: TensorDictBase) -> Trace:
         first = self._alone[0]
         first.dtype = self.dtype
-        trace = first.trace(batch[0])
+        trace = first.trace(batch.unbind(0)[0])
         state = (*first.loss_module.named_parameters(), *first.loss_module.named_buffers())
-        names = {id(tensor): name for name, tensor in state}
-        tensors = [self._stacked.get(names.get(id(tensor)), tensor) for tensor in trace.tensors]
-        shared = [id(tensor) not in names for tensor in trace.tensors]  # constants
+        stacked = {id(tensor): self._stacked[name] for name, tensor in state}
+        tensors = [stacked.get(id(tensor), tensor) for tensor in trace.tensors]
+        shared = [id(tensor) not in stacked for tensor in trace.tensors]  # constants
         with self.undone():
             return trace.stack(tensors, shared, self._generators, batch)
 
@@ -190,11 +189,11 @@ def _state(agent: Agent) -> dict[str, Tensor]:
 def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:
     def describe(agent: Agent, state: dict[str, Tensor]) -> tuple[object, ...]:
         shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
-        groups = {name: config for name, (_, config) in agent._groups.items()}
-        updater = _plain(agent.target_net_updater) if agent.target_net_updater else None
-        return shapes, groups, _plain(agent), updater, [*map(_plain, _modules_in(agent.loss_module, set()))]
+        groups = {name: config for name, (_, config) in agent.rule.groups.items()}
+        parts = (agent, agent.rule, agent.rule.target_net_updater, *_modules_in(agent.loss_module, set()))
+        return shapes, groups, agent.sampling, *map(_plain, parts)
 
-    if any(agent._functions for agent in agents):  # TorchRL's losses keep views of where the parameters were then
+    if any(agent.rule.functions for agent in agents):  # TorchRL's losses keep views of where the parameters were then
         raise ConfigError(
             "agents that have been updated or compiled cannot be stacked: build new ones and load the states into them"
         )
@@ -216,17 +215,19 @@ def _modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
 
 def _plain(part: object) -> tuple[type, dict[str, object]]:
     """What an object is, without its tensors and other objects."""
-    return type(part), {name: value for name, value in vars(part).items() if _is_plain(value)}
+    return type(part), {name: value for name, value in getattr(part, "__dict__", {}).items() if _is_plain(value)}
 
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, (bool, int, float, str)) or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
-def _names_of_pairs(agent: Agent, state: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+def _names_of_pairs(updater: ForeachSoftUpdate | None, state: dict[str, Tensor]) -> list[list[str]]:
     """Of the target networks' tensors, and of what each of them follows."""
-    if agent.target_net_updater is None:
-        return [], []
     names = {(tensor.data_ptr(), tensor.shape): name for name, tensor in state.items()}
-    targets, sources = agent.target_net_updater.pairs()
-    return [names[t.data_ptr(), t.shape] for t in targets], [names[s.data_ptr(), s.shape] for s in sources]
+    return [[names[t.data_ptr(), t.shape] for t in side] for side in updater.pairs()] if updater else []
+
+
+def _norms(gradients: list[Tensor]) -> Tensor:
+    """Of each agent's gradient, ``[S]``."""
+    return torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)

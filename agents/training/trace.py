@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -39,6 +39,8 @@ class Trace:
 
     def __init__(self, function: LossAndGradients, batch: TensorDictBase) -> None:
         keys = list(batch.keys(True, True))
+        self._names: list[str] = []  # of the losses
+        self._used: list[bool] = []  # whether a parameter has a gradient
 
         def record(*values: Tensor) -> list[Tensor]:
             losses, gradients = function.eager(TensorDict(dict(zip(keys, values)), batch.batch_size))
@@ -61,7 +63,8 @@ class Trace:
     def compile(self, batch: TensorDictBase) -> Function:
         """The same as machine code."""
         with torch.no_grad():
-            run = torch._inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
+            inductor: Any = torch._inductor  # its annotations want strings and modules where it takes tensors
+            run = inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
         return functools.partial(self._evaluate, run)
 
     def stack(
@@ -134,7 +137,8 @@ def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
 
 
 def _draw(node: fx.Node) -> Draw:
-    name = node.target.overloadpacket.__name__
+    operation: Any = node.target
+    name = operation.overloadpacket.__name__
     like = node.meta["val"]
     tensors = node.all_input_nodes
     options = {"dtype": like.dtype, "device": like.device}
@@ -166,7 +170,7 @@ def _lift_tensors(graph: fx.GraphModule, state: Sequence[Tensor]) -> list[Tensor
     for uses, place in zip(nodes.values(), _add_inputs(graph, "tensor", len(nodes))):
         for node in uses:
             _replace(node, place)
-    tensors = [getattr(graph, target) for target in nodes]
+    tensors: list[Tensor] = [getattr(graph, target) for target in nodes]
     return [owners.get((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor) for tensor in tensors]
 
 

@@ -20,8 +20,7 @@ import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
 from agents.data.dataset import OfflineDataset, load_dataset
-from agents.data.layout import DEFAULT_KEYS
-from agents.data.storage import ENDS as ENDS_OF_EPISODES
+from agents.data.layout import DEFAULT_KEYS, END_KEYS
 from agents.errors import DataError
 
 NUM_OBSERVATIONS, NUM_ACTIONS = 3, 2
@@ -94,7 +93,7 @@ def caches(root: Path) -> list[str]:
 
 def whole(dataset: OfflineDataset) -> dict[Any, torch.Tensor]:
     """Every transition in order, through the replay buffer."""
-    return dataset.replay_buffer(1, keys=DEFAULT_KEYS + ENDS_OF_EPISODES)[:].flatten_keys(".").to_dict()
+    return dataset.replay_buffer(1, keys=DEFAULT_KEYS + END_KEYS)[:].flatten_keys(".").to_dict()
 
 
 ENDS = [

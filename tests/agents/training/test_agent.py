@@ -10,8 +10,9 @@ from torch import Tensor
 import agents
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.training.adam import AdamConfig
-from agents.training.agent import ForeachSoftUpdate, check_finite
+from agents.training.agent import check_finite
 from agents.training.compilation import LossAndGradients
+from agents.training.update_rule import ForeachSoftUpdate
 
 SMALL = {"hidden_sizes": [8]}
 
@@ -94,7 +95,7 @@ def changed(agent: agents.Agent, batch) -> set[str]:
 @pytest.mark.parametrize("mode", ["off", "trace"])
 def test_each_group_steps_when_it_is_due(specs, batch, mode) -> None:
     agent = build(specs, actor_optimizer=AdamConfig(every=3), critic_optimizer=AdamConfig(every=2, after=3))
-    agent.target_every = 4
+    agent.rule.target_every = 4
     agent.compile(batch, mode)
     actor, critics, targets = "actor_network_params", "qvalue_network_params", "target_qvalue_network_params"
     moved = [changed(agent, batch) for _ in range(8)]
@@ -125,7 +126,7 @@ def test_gradients_are_clipped_by_their_global_norm(specs, batch) -> None:
     assert "grad_norm" not in free.update(batch)
     statistics = clipped.update(batch)
     assert statistics["grad_norm"] > 1e-3
-    moments = torch.cat([state["exp_avg"].flatten() for state in clipped.optimizer.state.values()])
+    moments = torch.cat([state["exp_avg"].flatten() for state in clipped.rule.optimizer.state.values()])
     torch.testing.assert_close(moments.norm(), torch.tensor(0.1 * 1e-3), rtol=1e-4, atol=0.0)  # (1 - beta1) x the norm
 
 

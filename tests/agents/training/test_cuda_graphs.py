@@ -65,12 +65,12 @@ def test_every_moment_is_there_before_the_capture(specs, batches, monkeypatch, k
     there: list[int] = []
 
     def capture(function, generators):
-        there.append(len(agent.optimizer.state))
+        there.append(len(agent.rule.optimizer.state))
         return function
 
     monkeypatch.setattr(cuda_graphs, "capture", capture)
     GraphedUpdates(agent, lambda: batches(agent.num_updates), size=4)(40)
-    assert there == [len(agent._parameters)]
+    assert there == [len(agent.rule.parameters)]
 
 
 def test_a_period_longer_than_what_is_asked_for_needs_no_graph(specs, batches, replays) -> None:

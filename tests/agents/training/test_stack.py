@@ -86,7 +86,7 @@ def test_each_gradient_is_clipped_by_its_own_norm(specs, batches) -> None:
     expected = torch.stack([agent.update(batch)["grad_norm"] for agent, batch in zip(alone, pair)])
     torch.testing.assert_close(norms, expected, rtol=0.1, atol=0.0)  # dropout differs
     for part in parts:
-        moments = torch.cat([state["exp_avg"].flatten() for state in part.optimizer.state.values()])
+        moments = torch.cat([state["exp_avg"].flatten() for state in part.rule.optimizer.state.values()])
         torch.testing.assert_close(moments.norm(), torch.tensor(0.1 * 1e-3), rtol=1e-4, atol=0.0)
 
 
