@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 ROOMS = {
     "agents": (
         "faces", "errors", "files", "environments", "data", "networks", "objectives", "training", "algorithms",
+        "adam", "agent",  # where version 0.1 had two modules of training, for scripts that import them from there
         "evaluation", "metrics", "checkpoint",
     ),
     "recipes": ("settings", "reporting", "tracking", "runs", "many", "dataset_card"),
@@ -130,6 +134,40 @@ def test_each_algorithm_is_one_file() -> None:
 def test_public_names_exist_and_are_sorted() -> None:
     assert agents.__all__ == sorted(set(agents.__all__))
     assert [name for name in agents.__all__ if not hasattr(agents, name)] == []
+
+
+# what settings and help may import
+LIGHT = """
+import sys
+import agents
+configs = [getattr(agents, name)() for name in agents.__all__ if name.endswith("Config")]
+assert len(configs) > 20 and agents.ALGORITHMS
+from recipes.settings import schema
+from recipes.settings.help_text import help_text
+assert "algorithm.expectile=0.7" in help_text("train")
+print(*sys.modules.keys() & {"torch", "tensordict", "torchrl", "gymnasium", "minari", "mujoco"})
+"""
+
+
+def test_settings_and_help_load_none_of_the_frameworks() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("\n", "", 0)
+
+
+def test_a_face_has_the_names_that_editors_and_type_checkers_see() -> None:
+    assert "IQLConfig" in dir(agents) and agents.IQLConfig is vars(agents)["IQLConfig"]
+    faces = [
+        module for module, file in MODULES.items() if "resolve_lazily(__name__)" in (REPOSITORY / file).read_text()
+    ]
+    assert len(faces) > 5
+    for face in map(importlib.import_module, faces):
+        for name in face.__all__:
+            assert getattr(face, name) is not None
+    with pytest.raises(AttributeError, match="module 'agents' has no attribute 'IlqConfig'"):
+        agents.IlqConfig  # noqa: B018
 
 
 def test_nothing_is_called_utils() -> None:
