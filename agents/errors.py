@@ -32,9 +32,14 @@ class NonFiniteLossError(AgentsError):
     """A loss became NaN or infinite; the parameters were left as they were before the update."""
 
 
+def printable(text: str) -> str:
+    """A text from a file for a terminal, which would obey the control characters in it: they are escaped."""
+    return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(error: Exception) -> str:
-    """What another library's exception says, or at least its type."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message of another library's exception, or at least its type."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def require(holds: bool, name: str, demand: str, value: object) -> None:

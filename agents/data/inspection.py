@@ -72,6 +72,12 @@ class Actions:
         """Share of action components at a bound."""
         return float(np.mean(self.at_low + self.at_high))
 
+    @property
+    def common_bounds(self) -> tuple[float, float] | None:
+        """Of all dimensions; None where they differ."""
+        low, high = np.unique(self.low), np.unique(self.high)
+        return (float(low[0]), float(high[0])) if len(low) == len(high) == 1 else None
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:

@@ -1,1 +1,1 @@
-"""What is in a dataset, in words and pictures."""
+"""The card of a dataset: facts, a verdict and a page of plots."""

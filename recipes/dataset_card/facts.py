@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from agents.data import reward_sign
 from agents.data.inspection import Columns, Inspection
 from agents.environments.protocols import MINARI, PROTOCOLS
 from recipes.dataset_card.finding import counted, indices, number, percent
+from recipes.runs.versions import version_of
 
 QUANTILES = {"least": 0.0, "tenth": 0.1, "median": 0.5, "nine tenths": 0.9, "most": 1.0}
 WRITTEN_BY = ("minari_version", "algorithm_name", "author", "requirements", "num_episodes_average_score")
@@ -58,7 +58,7 @@ def _origin(inspection: Inspection) -> Entries:
     for name in WRITTEN_BY:
         if (value := metadata.get(name)) is not None:
             yield name.replace("_", " "), value, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: version_of(name, "not installed") for name in PACKAGES}
     yield "installed here", versions, ", ".join(f"{name} {version}" for name, version in versions.items())
     for protocol in reversed(PROTOCOLS):
         name = f"{protocol.name} score 0 and 100"
@@ -130,7 +130,10 @@ def _actions(inspection: Inspection) -> Entries:
         yield "share", shares, listing + (", ..." if len(shares) > 10 else "")
         yield "out of range", actions.outside, f"{actions.outside:,}"
         return
-    yield "kind", "continuous", f"{len(actions.low)} dimensions in {_bounds(actions.low, actions.high)}"
+    bounds = f"bounds from {actions.low.min():g} to {actions.high.max():g}"
+    if actions.common_bounds:
+        bounds = "[{:g}, {:g}]".format(*actions.common_bounds)
+    yield "kind", "continuous", f"{len(actions.low)} dimensions in {bounds}"
     yield "at a bound", actions.saturated, f"{percent(actions.saturated)} of the components"
     yield "at the lower bound", actions.at_low
     yield "at the upper bound", actions.at_high
@@ -177,16 +180,3 @@ def _distribution(name: str, values: ArrayLike) -> tuple[str, dict[str, float], 
     if quantiles["least"] == quantiles["most"]:
         text = f"all {most}"
     return name, {"mean": mean, "std": std, **quantiles}, text
-
-
-def _bounds(low: np.ndarray, high: np.ndarray) -> str:
-    if (low == low[0]).all() and (high == high[0]).all():
-        return f"[{low[0]:g}, {high[0]:g}]"
-    return f"bounds from {low.min():g} to {high.max():g}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -58,7 +58,7 @@ def _returns(axes: Axes, quality: Quality | None) -> None:
     axes.axvline(quality.returns.mean(), color=BLUE, linestyle="--", linewidth=1.2, label="mean")
     axes.axvline(quality.threshold, color=ORANGE, linestyle=":", linewidth=1.4, label="threshold")
     _legend_above(axes)
-    _few_whole_numbers(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _order(axes: Axes, inspection: Inspection) -> None:
@@ -83,7 +83,7 @@ def _lengths(axes: Axes, inspection: Inspection) -> None:
     if inspection.horizon is not None:
         axes.axvline(inspection.horizon, color=ORANGE, linestyle=":", linewidth=1.4, label="end of an evaluation")
         _legend_above(axes)
-    _few_whole_numbers(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _rewards(axes: Axes, inspection: Inspection) -> None:
@@ -136,11 +136,14 @@ def _action_values(axes: Axes, inspection: Inspection) -> None:
         whole_numbers(axes.xaxis)
         return
     axes.set(title="Actions: middle half and 98 % by dimension", xlabel="dimension", ylabel="action")
-    _spread(axes, inspection.sample.actions)
-    if (actions.low == actions.low[0]).all() and (actions.high == actions.high[0]).all():
-        for bound in (actions.low[0], actions.high[0]):
-            if np.isfinite(bound):
-                axes.axhline(bound, color=ORANGE, linestyle=":", linewidth=1.2)
+    least, low, median, high, most = np.nanquantile(inspection.sample.actions, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
+    index = np.arange(len(median))
+    axes.vlines(index, least, most, color=BLUE, linewidth=0.8)
+    axes.bar(index, high - low, bottom=low, width=0.6, color=BLUE, alpha=0.5)
+    axes.plot(index, median, "_", color="black", markersize=4)
+    whole_numbers(axes.xaxis)
+    for bound in filter(np.isfinite, actions.common_bounds or ()):
+        axes.axhline(bound, color=ORANGE, linestyle=":", linewidth=1.2)
 
 
 def _action_bounds(axes: Axes, inspection: Inspection) -> None:
@@ -169,9 +172,8 @@ def _observation_spread(axes: Axes, inspection: Inspection) -> None:
     axes.plot(index[~constant], std[~constant], "o", markersize=3, color=BLUE)
     if (std[~constant] > 0).any():
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(
-            LogLocator(subs=(1.0, 2.0, 5.0) if std.max() < 100 * std[~constant].min() else (1.0,))
-        )
+        subs = (1.0, 2.0, 5.0) if std.max() < 100 * std[~constant].min() else (1.0,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     if constant.any():
@@ -186,22 +188,7 @@ PANELS: tuple[Callable[[Axes, Inspection], None], ...] = (  # all but the first,
 )  # fmt: skip
 
 
-def _spread(axes: Axes, values: np.ndarray) -> None:
-    """Per dimension the middle half as a bar, and 98 % as a line."""
-    quantiles = np.nanquantile(values, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
-    index = np.arange(values.shape[1])
-    axes.vlines(index, quantiles[0], quantiles[4], color=BLUE, linewidth=0.8)
-    axes.bar(index, quantiles[3] - quantiles[1], bottom=quantiles[1], width=0.6, color=BLUE, alpha=0.5)
-    axes.plot(index, quantiles[2], "_", color="black", markersize=4)
-    whole_numbers(axes.xaxis)
-
-
-def _few_whole_numbers(axes: Axes) -> None:
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-
-
 def _legend_above(axes: Axes) -> None:
-    """Between the title and the axes, where it hides no data."""
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=4, handlelength=1.1, handletextpad=0.5, columnspacing=0.9
-    )
+    """A legend between the title and the axes, where it hides no data."""
+    spaces = {"handlelength": 1.1, "handletextpad": 0.5, "columnspacing": 0.9}
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=4, **spaces)

@@ -1,4 +1,4 @@
-"""Obstacles to learning from a dataset: each function looks for one."""
+"""Obstacles to learning from a dataset: each function looks at one side of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agents.data import reward_sign
 from agents.data.inspection import Inspection
 from agents.environments.spec import register_robotics
 from recipes.dataset_card.finding import Finding, counted, indices, note, number, percent, warning
-from recipes.reporting.published_scores import COLUMNS, SCORES, SOURCES
+from recipes.reporting.published_scores import COLUMNS, PROTOCOL, SCORES, SOURCES
 
 FEW_EPISODES, FEW_STEPS = 50, 20_000
 SATURATED = 0.01  # share of action components at a bound
@@ -21,7 +21,7 @@ UNEVEN = 100.0  # ratio of the largest to the smallest standard deviation of obs
 COARSE = 0.01  # step of float32 over the standard deviation of an observation dimension
 USUAL_REWARDS = (0.05, 50.0)  # largest size of a reward for which the algorithms' defaults were made
 
-Findings = Iterator[Finding]  # none or one
+Findings = Iterator[Finding]
 
 
 def obstacles(inspection: Inspection) -> list[Finding]:
@@ -33,10 +33,11 @@ def _published(inspection: Inspection) -> Findings:
     scores = SCORES.get(inspection.source.id)
     if scores is not None:
         listing = ", ".join(f"{name} {score:g}" for name, score in zip(COLUMNS, scores))
-        yield note(f"Published d4rl scores: {listing}.", "; ".join(dict.fromkeys(SOURCES.values())))
+        yield note(f"Published {PROTOCOL} scores: {listing}.", "; ".join(dict.fromkeys(SOURCES.values())))
 
 
-def _not_finite(inspection: Inspection) -> Findings:
+def _validity(inspection: Inspection) -> Findings:
+    actions = inspection.actions
     places = [f"{n.count} in {n.name}, the first in episode {n.episode}, step {n.step}" for n in inspection.not_finite]
     if places:
         yield warning(
@@ -44,21 +45,13 @@ def _not_finite(inspection: Inspection) -> Findings:
             "every value",
             "write the dataset again without these episodes (minari: dataset.filter_episodes)",
         )
-
-
-def _outside(inspection: Inspection) -> Findings:
-    actions = inspection.actions
     if actions.outside:
         yield warning(
             f"{counted(actions.outside, 'action component')} outside the action space. Training refuses them.",
             "every action and the bounds in the dataset's metadata",
             None if actions.discrete else "clip_actions=true clips them",
         )
-
-
-def _unbounded_actions(inspection: Inspection) -> Findings:
-    unbounded = indices(~np.isfinite(inspection.actions.low) | ~np.isfinite(inspection.actions.high))
-    if unbounded:
+    if unbounded := indices(~np.isfinite(actions.low) | ~np.isfinite(actions.high)):
         yield warning(
             f"Action dimensions {unbounded} have an infinite bound. No algorithm of this project learns from such "
             "actions.",
@@ -67,7 +60,7 @@ def _unbounded_actions(inspection: Inspection) -> Findings:
         )
 
 
-def _few(inspection: Inspection) -> Findings:
+def _amount(inspection: Inspection) -> Findings:
     if inspection.num_episodes < FEW_EPISODES or inspection.num_steps < FEW_STEPS:
         yield warning(
             f"Little data: {counted(inspection.num_episodes, 'episode')}, {counted(inspection.num_steps, 'step')}. "
@@ -77,7 +70,7 @@ def _few(inspection: Inspection) -> Findings:
         )
 
 
-def _saturated(inspection: Inspection) -> Findings:
+def _actions(inspection: Inspection) -> Findings:
     actions = inspection.actions
     if not actions.discrete and actions.saturated > SATURATED:
         shares = actions.at_low + actions.at_high
@@ -88,21 +81,13 @@ def _saturated(inspection: Inspection) -> Findings:
             "components within 0.1 % of the range from a bound",
             "algorithm.actor.distribution=normal, the default of iql, awac and bc, not tanh_normal",
         )
-
-
-def _unused_actions(inspection: Inspection) -> Findings:
-    counts = inspection.actions.counts
-    if counts is not None and not counts.all():
+    if actions.counts is not None and not actions.counts.all():
         yield warning(
-            f"Actions {indices(counts == 0)} were never taken: nothing is known of them.",
+            f"Actions {indices(actions.counts == 0)} were never taken: nothing is known of them.",
             "how often each action was taken",
             "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
         )
-
-
-def _constant_actions(inspection: Inspection) -> Findings:
-    constant = indices(inspection.actions.columns.constant)
-    if constant and not inspection.actions.discrete:
+    if not actions.discrete and (constant := indices(actions.columns.constant)):
         yield note(
             f"Action dimensions {constant} never change: critics cannot know what they do.",
             "smallest and largest value per dimension",
@@ -121,8 +106,9 @@ def _repeats(inspection: Inspection) -> Findings:
         )
 
 
-def _sparse(inspection: Inspection) -> Findings:
-    values, counts = np.unique(inspection.rewards, return_counts=True)
+def _rewards(inspection: Inspection) -> Findings:
+    rewards = inspection.rewards
+    values, counts = np.unique(rewards, return_counts=True)
     share, common = counts.max() / inspection.num_steps, values[counts.argmax()]
     if len(values) == 1:
         says, basis = f"Every reward is {common:g}: only what terminates an episode tells good from bad.", "the rewards"
@@ -137,11 +123,7 @@ def _sparse(inspection: Inspection) -> Findings:
             "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long; "
             "bc_top needs no values",
         )
-
-
-def _reward_scale(inspection: Inspection) -> Findings:
-    finite = inspection.rewards[np.isfinite(inspection.rewards)]
-    size = np.abs(finite).max(initial=0.0)
+    size = np.abs(rewards[np.isfinite(rewards)]).max(initial=0.0)
     if size and not USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:
         yield note(
             f"Rewards are {'large' if size > 1 else 'small'}: up to {number(size)} in size. Advantages, and so the "
@@ -152,7 +134,7 @@ def _reward_scale(inspection: Inspection) -> Findings:
         )
 
 
-def _too_long(inspection: Inspection) -> Findings:
+def _episodes(inspection: Inspection) -> Findings:
     longer = inspection.longer_than_horizon
     if longer.any():
         whole, within = (number(np.nanmean(v[longer])) for v in (inspection.returns, inspection.horizon_returns))
@@ -162,9 +144,6 @@ def _too_long(inspection: Inspection) -> Findings:
             "lengths, and max_episode_steps of the environment in the dataset's metadata",
             "compare evaluations with the latter; the verdict above does",
         )
-
-
-def _ends(inspection: Inspection) -> Findings:
     stops = int((~inspection.terminated & ~inspection.truncated).sum())
     flags = "the flags at the last step of each episode"
     if inspection.early_terminations:
@@ -238,34 +217,25 @@ def _reward_sign(inspection: Inspection) -> Findings:
         )
 
 
-def _constant_observations(inspection: Inspection) -> Findings:
-    constant = indices(inspection.observations.constant)
-    if constant:
+def _observations(inspection: Inspection) -> Findings:
+    columns = inspection.observations
+    if constant := indices(columns.constant):
         yield note(
             f"Observation dimensions {constant} never change: a policy that meets another value there is on its own.",
             "smallest and largest value per dimension",
             "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it "
             "false",
         )
-
-
-def _coarse_observations(inspection: Inspection) -> Findings:
-    columns = inspection.observations
     known = np.isfinite(columns.std) & ~columns.constant
     largest = np.where(known, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
-    coarse = indices(known & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std))
-    if coarse:
+    if coarse := indices(known & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)):
         yield warning(
             f"Observation dimensions {coarse} lie so far from zero that float32, in which everything is computed, "
             "rounds away much of what changes.",
             f"standard deviation per dimension; what float32 can tell apart there is more than {percent(COARSE)} of it",
             "subtract an offset before the dataset is written: of a time, the start of the episode",
         )
-
-
-def _uneven_observations(inspection: Inspection) -> Findings:
-    columns = inspection.observations
-    std = columns.std[~columns.constant & np.isfinite(columns.std)]
+    std = columns.std[known]
     if len(std) > 1 and std.max() > UNEVEN * std.min():
         yield note(
             f"Observation dimensions differ in scale: standard deviations from {std.min():.2g} to {std.max():.2g}.",
@@ -275,7 +245,5 @@ def _uneven_observations(inspection: Inspection) -> Findings:
 
 
 LOOKS: tuple[Callable[[Inspection], Findings], ...] = (
-    _published, _not_finite, _outside, _unbounded_actions, _few, _saturated, _unused_actions, _constant_actions,
-    _repeats, _sparse, _reward_scale, _too_long, _ends, _environment, _reward_sign, _constant_observations,
-    _coarse_observations, _uneven_observations,
+    _published, _validity, _amount, _actions, _repeats, _rewards, _episodes, _environment, _reward_sign, _observations
 )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import string
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.data.inspection import Inspection
 from agents.environments.protocols import PROTOCOLS
+from agents.errors import printable
 from recipes.dataset_card.facts import Fact
 from recipes.dataset_card.finding import Finding
 from recipes.reporting.tables import to_csv
@@ -24,15 +25,12 @@ def to_text(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Fi
     """The card for a terminal: nothing in it controls one."""
     heading = printable(inspection.source.id)
     lines = [heading, "=" * len(heading)]
-    rows = [(fact.section, fact.name, fact.text) for fact in facts if fact.text is not None]
-    width = max(len(name) for _, name, _ in rows)
-    section = None
-    for row_section, name, text in rows:
-        if row_section != section:
-            section = row_section
-            lines += ["", section]
-        start = f"  {name:{width}}  "
-        lines += _wrap(start, text) or [start]
+    texts = [(fact.section, fact.name, fact.text) for fact in facts if fact.text is not None]
+    width = max(len(name) for _, name, _ in texts)
+    for section, entries in itertools.groupby(texts, key=lambda entry: entry[0]):
+        lines += ["", section]
+        for _, name, text in entries:
+            lines += _wrap(f"  {name:{width}}  ", text) or [f"  {name}"]
     lines += ["", "verdict"]
     for finding in findings:
         lines += _wrap("! " if finding.level == "warning" else "- ", finding.says)
@@ -75,14 +73,6 @@ def episodes_csv(inspection: Inspection) -> str:
     }
     known = {name: values.tolist() for name, values in columns.items() if name and values is not None}
     return to_csv([["episode", *known], *([index, *row] for index, row in enumerate(zip(*known.values())))])
-
-
-def printable(text: str) -> str:
-    """A text of a dataset's metadata for a terminal, which would obey the control characters in it: escaped here."""
-    return "".join(
-        each if each.isprintable() or each in string.whitespace else each.encode("unicode_escape").decode()
-        for each in text
-    )
 
 
 def _wrap(start: str, text: str) -> list[str]:

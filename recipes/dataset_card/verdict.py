@@ -5,10 +5,8 @@ Nothing here is a forecast of a score. Thresholds are rules of thumb, and named 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from agents.data.inspection import Inspection
-from agents.environments.protocols import Reference
+from agents.environments.scoring import Reference
 from recipes.dataset_card.finding import Finding, counted, note, number, percent, warning
 from recipes.dataset_card.obstacles import obstacles
 from recipes.dataset_card.quality import Quality, assess
@@ -20,55 +18,45 @@ def verdict(inspection: Inspection, good_above: float) -> list[Finding]:
     """All that is to be said, the main thing first."""
     quality, findings = assess(inspection, good_above), []
     if quality is not None:
-        findings += [_good(quality, DISCRETE if inspection.actions.discrete else CONTINUOUS), _floor(quality)]
+        findings += [_good(quality, inspection.actions.discrete), _floor(quality)]
         findings += [] if quality.all_equal else [_headroom(quality, inspection.source.reference)]
     return findings + obstacles(inspection)
 
 
-@dataclass(frozen=True)
-class _Names:
-    """What to type for an offline method and for cloning, by kind of actions."""
-
-    offline: str
-    cloning: str
-    cloning_best: str | None  # with the share of episodes to fill in
-
-
-CONTINUOUS = _Names("algorithm=iql", "algorithm=bc", "algorithm=bc_top algorithm.best_episodes={:.2g}")
-DISCRETE = _Names("algorithm=discrete_iql", "algorithm=discrete_iql algorithm.temperature=0", None)
-
-
-def _good(quality: Quality, names: _Names) -> Finding:
+def _good(quality: Quality, discrete: bool) -> Finding:
+    count, share = int(quality.good.sum()), quality.good.mean()
+    offline, baselines = "algorithm=iql", ["algorithm=bc", f"algorithm=bc_top algorithm.best_episodes={share:.2g}"]
+    if discrete:
+        offline, baselines = "algorithm=discrete_iql", ["algorithm=discrete_iql algorithm.temperature=0"]
+    cloning = baselines[0]
     if quality.all_equal:
         return warning(
             f"All episodes return {number(quality.best)}: returns do not tell good from bad.",
             "the returns",
-            f"take {names.cloning} as the bar; there are no best episodes to choose",
+            f"take {cloning} as the bar; there are no best episodes to choose",
         )
-    count, share = int(quality.good.sum()), quality.good.mean()
     counts = f"{count} of {len(quality.returns)} episodes ({percent(share)}) are good"
     basis = (
         f"a good episode returns at least {number(quality.threshold)}: {100 * quality.good_above:g} % of the way from "
         f"{number(quality.low)} ({quality.low_is}) to {number(quality.best)} (the best episode); a return also depends "
         "on the initial state, which no policy chooses"
     )
-    baselines = [names.cloning, *([names.cloning_best.format(share)] if names.cloning_best else [])]
     if share < FEW_GOOD or count < 5:
         return warning(
             f"Hardly any good episode: {counts}.",
             basis,
-            f"expect much variance between seeds; compare {names.offline} with {baselines[-1]}",
+            f"expect much variance between seeds; compare {offline} with {baselines[-1]}",
         )
     if share > MANY_GOOD:
         return note(
             f"Mostly good episodes: {counts}. Cloning them gets most of what is there.",
             basis,
-            f"take {names.cloning} as the bar: an offline method that ends below it harms",
+            f"take {cloning} as the bar: an offline method that ends below it harms",
         )
     return note(
         f"A mixture: {counts}. Offline RL can gain by telling them from the others; plain cloning copies both.",
         basis,
-        f"{names.offline}; as baselines {' and '.join(baselines)}",
+        f"{offline}; as baselines {' and '.join(baselines)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""What results depend on besides the settings: the versions of the packages, and the commit of this project."""
+"""The versions of packages, and the commit of this project: results depend on them besides the settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PROJECT = "offline-agents"
-CODE = ("agents", "recipes")  # what results depend on: a new README makes no other version
+CODE = ("agents", "recipes")  # a new README makes no other version
 PACKAGES = (
     PROJECT, "torch", "torchrl", "tensordict", "minari", "gymnasium", "gymnasium-robotics", "mujoco", "numpy", "wandb",
     "hydra-core",
@@ -19,17 +19,17 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that results depend on; this project's with its commit, as ``0.1.0+1a2b3c4``."""
-    found = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    current = {"python": platform.python_version(), **{name: version_of(name) for name in PACKAGES}}
     if commit := _commit(Path(__file__).resolve().parents[2]):
-        found[PROJECT] += f"+{commit}"
-    return found
+        current[PROJECT] += f"+{commit}"
+    return current
 
 
 def differences(runs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """The packages of which not all runs have the same version, with those that there are."""
     names = {name: None for run in runs for name in run}  # in their order
-    found = {name: sorted({run.get(name, "unknown") for run in runs}) for name in names}
-    return {name: each for name, each in found.items() if len(each) > 1}
+    versions_of = {name: sorted({run.get(name, "unknown") for run in runs}) for name in names}
+    return {name: several for name, several in versions_of.items() if len(several) > 1}
 
 
 def of_both(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
@@ -41,11 +41,11 @@ def of_both(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]
     return both
 
 
-def _version(name: str) -> str:
+def version_of(package: str, unknown: str = "unknown") -> str:
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:  # this project, from a folder that is on the path
-        return "unknown"
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # such as this project, from a folder that is on the path
+        return unknown
 
 
 @functools.cache

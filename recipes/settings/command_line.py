@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agents.algorithms.registry import ALGORITHMS, tuned
-from agents.errors import AgentsError, ConfigError
+from agents.errors import AgentsError, ConfigError, printable
 from recipes.settings.help_text import help_text, show
 from recipes.settings.messages import explain, unknown_key
 from recipes.settings.overrides import KEPT, key_names, split
@@ -155,5 +155,5 @@ def _check(arguments: Sequence[str], recipe: str) -> None:
 
 def refuse(message: str) -> int:
     """Print a mistake of the user's; returns the exit code that says so."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 2
