@@ -106,9 +106,9 @@ def register(name: str, config: Any) -> None:
     """
     if ALGORITHMS.get(name) is config:
         return
-    require(name not in ALGORITHMS, "its name", "not be taken", name)
-    require(isinstance(config, type) and is_dataclass(config), "it", "be a dataclass", config)
-    require(config_of(config.__name__) is None, "the name of its class", "not be taken", config.__name__)
+    require(name not in ALGORITHMS, "its name", "be new", name)
+    require(isinstance(config, type) and is_dataclass(config), "the entry", "be a dataclass", config)
+    require(config_of(config.__name__) is None, "the name of its class", "be new", config.__name__)
     require(callable(getattr(config, "build", None)), "its class", "have build(specs, *, device)", config.__name__)
     kinds = ("continuous", "discrete")
     require(getattr(config, "actions", None) in kinds, "its class", f"have actions, of {kinds}", config.__name__)

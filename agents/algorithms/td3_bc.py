@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agents.algorithms.common import TDConfig
 from agents.errors import require
@@ -64,8 +64,8 @@ class TD3BCConfig(TDConfig):
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=self.qvalue.num_nets, normalize=normalize)
-        # TorchRL takes the noise in units of the action: per dimension
-        half_range = center_and_half_range(*action_bounds(specs.action))[1].to(device)
+        # TorchRL takes the noise in units of the action: per dimension, though it asks for one number
+        half_range: Any = center_and_half_range(*action_bounds(specs.action))[1].to(device)
         loss = TD3BCLoss(
             actor,
             [critic.to(device) for critic in critics],

@@ -13,7 +13,7 @@ import torch
 from tensordict import TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Generator, Tensor, nn
-from torchrl.data import Bounded
+from torchrl.data import TensorSpec
 
 from agents.networks.actors import NormalActor, TanhNormalActor
 from agents.networks.bounds import register_limits
@@ -60,7 +60,7 @@ class SearchingPolicy(nn.Module):
         actor: NormalActor | TanhNormalActor,
         critics: nn.Module,
         *,
-        action_spec: Bounded,
+        action_spec: TensorSpec,
         num_candidates: int,
         temperature: float | None = None,
         cem_iterations: int | None = None,

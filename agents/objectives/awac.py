@@ -11,7 +11,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, d
 from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.distributions import Distribution
-from torchrl.data import Bounded
+from torchrl.data import TensorSpec
 
 from agents.networks.bounds import register_limits
 from agents.objectives.common import CriticLoss, bellman_target, critic_values, distribution, transition_keys
@@ -60,7 +60,7 @@ class AWACLoss(CriticLoss):
         actor_network: ProbabilisticTensorDictSequential,
         qvalue_network: TensorDictModule,
         *,
-        action_spec: Bounded,
+        action_spec: TensorSpec,
         temperature: float = 1.0,
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,

@@ -11,7 +11,7 @@ import torch
 from tensordict import TensorDictBase
 from tensordict.nn import dispatch
 from torch import Tensor
-from torchrl.data import Bounded
+from torchrl.data import TensorSpec
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
 from agents.networks.bounds import divisor, register_limits
@@ -48,7 +48,7 @@ class CQLLoss(TorchRLCQLLoss):
     action_high: Tensor  # [A]
     log_alpha_prime: Tensor  # []
 
-    def __init__(self, *args: Any, action_spec: Bounded, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, action_spec: TensorSpec, **kwargs: Any) -> None:
         super().__init__(*args, action_spec=action_spec, **kwargs)
         register_limits(self, action_spec)
         losses = [key for key in self.out_keys if key != "loss_actor_bc"]

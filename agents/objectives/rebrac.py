@@ -10,7 +10,7 @@ from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
-from torchrl.data import Bounded
+from torchrl.data import TensorSpec
 
 from agents.errors import ConfigError
 from agents.networks.bounds import center_and_half_range, divisor, register_limits
@@ -65,7 +65,7 @@ class ReBRACLoss(CriticLoss):
         actor_network: TensorDictModule,
         qvalue_network: TensorDictModule,
         *,
-        action_spec: Bounded,
+        action_spec: TensorSpec,
         actor_penalty: float = 1.0,
         critic_penalty: float = 1.0,
         policy_noise: float = 0.2,
