@@ -12,7 +12,7 @@ what would be saved is written to a file. Either way an outline of both is print
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both t
 
 def dashboard(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "dashboard")
-    wandb_workspace, wandb_report = specification_modules()
+    try:
+        from recipes.tracking import wandb_report, wandb_workspace
+    except ImportError as error:
+        raise ConfigError("the dashboard needs a package: pip install 'offline-agents[dashboard]'") from error
     client = account()
     if client is None:
         project = wandb_project.from_files(Path(config.runs), config.entity, config.project)
@@ -46,19 +49,6 @@ def dashboard(cfg: DictConfig) -> None:
     else:
         for url in loggers.query(lambda: save(views, report, Path(config.output))):
             print(f"saved: {url}")
-
-
-def specification_modules() -> tuple[Any, Any]:
-    """The modules that make workspace and report.
-
-    Raises:
-        ConfigError: if the package that they need is missing.
-    """
-    try:
-        from recipes.tracking import wandb_report, wandb_workspace
-    except ImportError as error:
-        raise ConfigError("the dashboard needs a package: pip install 'offline-agents[dashboard]'") from error
-    return wandb_workspace, wandb_report
 
 
 def account() -> Any | None:
@@ -81,7 +71,8 @@ def outline(views: Sequence[Any], report: Any) -> str:
         if view is views[0]:
             for section in view.sections:
                 lines += [f"  {section.name}", *(f"    {line}" for line in map(describe, section.panels))]
-    lines.append(f"report {report.title!r}: {sum(1 for _ in panels_of(report))} panels")
+    num_panels = sum(len(getattr(block, "panels", [])) for block in report.blocks)
+    lines.append(f"report {report.title!r}: {num_panels} panels")
     for block in report.blocks:
         kind = type(block).__name__
         if kind in ("H1", "H2"):
@@ -104,11 +95,6 @@ def keys_of(panel: Any) -> list[str]:
     single = [getattr(panel, name, None) for name in ("table_name", "with_respect_to", "metric")]
     several = [key for name in ("y", "metrics", "media_keys") for key in getattr(panel, name, [])]
     return [getattr(key, "name", key) for key in (*several, *single, *columns) if key]
-
-
-def panels_of(report: Any) -> Iterator[Any]:
-    for block in report.blocks:
-        yield from getattr(block, "panels", [])
 
 
 def specification(views: Iterable[Any], report: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,53 +40,32 @@ def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]
         yield _slurm_queue(config.slurm, Path(config.output) / "slurm"), config.workers or sys.maxsize
 
 
-class RayProcess:
-    """A task of a Ray cluster."""
+@dataclass(frozen=True)
+class RemoteProcess:
+    """A job on a cluster, by what the cluster's package can be asked about it."""
 
-    def __init__(self, job: Job, task: Any) -> None:
-        self._job, self._task = job, task
-
-    def poll(self) -> int | None:
-        import ray
-        from ray.exceptions import RayError, TaskCancelledError
-
-        if not ray.wait([self._task], timeout=0)[0]:
-            return None
-        try:
-            return ray.get(self._task)
-        except TaskCancelledError:
-            return 1
-        except RayError as error:
-            return _report(self._job, error)
-
-    def send_signal(self, number: int) -> None:
-        import ray
-
-        ray.cancel(self._task, force=False)  # raises KeyboardInterrupt there, whatever the number
-
-
-class SlurmProcess:
-    """A job in Slurm's queue."""
-
-    def __init__(self, job: Job, task: Any) -> None:
-        self._job, self._task = job, task
+    job: Job
+    is_done: Callable[[], bool]
+    result: Callable[[], int]
+    cancel: Callable[[], None]
 
     def poll(self) -> int | None:
-        if not self._task.done():
+        if not self.is_done():
             return None
         try:
-            return self._task.result()
-        except Exception as error:  # submitit raises what the job raised, of any type
-            return _report(self._job, error)
+            return self.result()
+        except Exception as error:  # what the job raised, of any type
+            return _report(self.job, error)
 
-    def send_signal(self, number: int) -> None:
-        self._task.cancel(check=False)
+    def send_signal(self, number: int, /) -> None:
+        self.cancel()  # whatever the number
 
 
 @contextlib.contextmanager
 def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
     try:
         import ray
+        from ray.exceptions import TaskCancelledError
     except ImportError as error:
         raise ConfigError("executor=ray needs a package: pip install 'offline-agents[ray]'") from error
     try:
@@ -96,8 +77,16 @@ def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
         ) from error
     work = ray.remote(num_cpus=1, max_retries=0)(_portable_work())
 
-    def start(job: Job) -> RayProcess:
-        return RayProcess(job, work.remote(*_command(job)))
+    def result(task: Any) -> int:
+        try:
+            return ray.get(task)
+        except TaskCancelledError:
+            return 1
+
+    def start(job: Job) -> RemoteProcess:
+        task = work.remote(*_command(job))
+        cancel = partial(ray.cancel, task, force=False)  # raises KeyboardInterrupt there
+        return RemoteProcess(job, lambda: bool(ray.wait([task], timeout=0)[0]), partial(result, task), cancel)
 
     try:
         yield start, max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -117,7 +106,12 @@ def _slurm_queue(settings: SlurmConfig, logs: Path) -> Start:
     if settings.partition:
         queue.update_parameters(slurm_partition=settings.partition)
     work = _portable_work()
-    return lambda job: SlurmProcess(job, queue.submit(work, *_command(job)))
+
+    def start(job: Job) -> RemoteProcess:
+        task = queue.submit(work, *_command(job))
+        return RemoteProcess(job, task.done, task.result, partial(task.cancel, check=False))
+
+    return start
 
 
 def _command(job: Job) -> tuple[list[str], str, str, dict[str, str]]:

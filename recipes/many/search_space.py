@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -108,17 +108,6 @@ def read_sweep(path: str | Path) -> Sweep:
     )
 
 
-class Search(Protocol):
-    """Settings to try, some at a time."""
-
-    def next(self) -> list[Settings]:
-        """Settings that can be tried at the same time, none of them twice; nothing at the end."""
-        ...
-
-    def tell(self, settings: Settings, score: float | None) -> None:
-        """How good settings of :meth:`next` were; None if they failed."""
-
-
 def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) -> Search:
     """The search of a sweep's method.
 
@@ -159,7 +148,7 @@ def extremes(sweep: Sweep) -> list[Settings]:
 
 
 class ListSearch:
-    """Settings that are known beforehand."""
+    """Settings that are known beforehand, all at once; its methods are those of :class:`OptunaSearch`."""
 
     def __init__(self, settings: Sequence[Settings]) -> None:
         self._left = [*settings]
@@ -184,6 +173,7 @@ class OptunaSearch:
         self._scores: dict[str, float | None] = {}
 
     def next(self) -> list[Settings]:
+        """Settings that can be tried at the same time, none of them twice; nothing at the end."""
         new: list[Settings] = []
         size = min(self._batch, self._left)
         for _ in range(PATIENCE * size):
@@ -203,6 +193,7 @@ class OptunaSearch:
         return new
 
     def tell(self, settings: Settings, score: float | None) -> None:
+        """How good settings of :meth:`next` were; None if they failed."""
         key = json.dumps(settings, sort_keys=True)
         self._scores[key] = score
         self._finish(self._open.pop(key), score)
@@ -210,10 +201,10 @@ class OptunaSearch:
     def _finish(self, trial: Any, score: float | None) -> None:
         from optuna.trial import TrialState
 
-        if score is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(trial, score)
+        self._study.tell(trial, score, TrialState.FAIL if score is None else None)
+
+
+Search = ListSearch | OptunaSearch
 
 
 def _study(sweep: Sweep, seed: int) -> Study:

@@ -83,24 +83,25 @@ def list_checkpoints(folder: RunFolder, place: Path, name: str) -> list[tuple[An
         place: W&B's own folder of the run. The files are copied there: a resumed run replaces those of the run, and the
             upload names the path, which here is that below the current folder and not that of the user's home.
     """
-    aliases: dict[int, list[str]] = {}
-    files: dict[int, Path] = {}
-    for alias, path in (("best", folder.checkpoints.best), ("latest", folder.checkpoints.last)):
+    artifacts: dict[int, tuple[Any, list[str]]] = {}
+    for alias, path in (("latest", folder.checkpoints.last), ("best", folder.checkpoints.best)):
         if path.exists():
             step = load(path).num_updates
-            aliases.setdefault(step, [f"step-{step}"]).append(alias)
-            files[step] = path
-    artifacts = []
-    for step, path in sorted(files.items(), key=lambda item: "latest" in aliases[item[0]]):
-        copy = place / "checkpoints" / f"step-{step}.safetensors"
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-        extra = load(copy).extra
-        metadata = {key: extra[key] for key in ("algorithm", "dataset", "dataset_fingerprint", "best_return")}
-        artifact = wandb_client().Artifact(name, type="model", metadata={"step": step, **metadata})
-        artifact.add_file(str(copy), name=FILE, policy="immutable", skip_cache=True)
-        artifacts.append((artifact, aliases[step]))
-    return artifacts
+            if step not in artifacts:
+                copy = place / "checkpoints" / f"step-{step}.safetensors"
+                artifacts[step] = (_checkpoint(path, copy, name), [f"step-{step}"])
+            artifacts[step][1].append(alias)
+    return [*artifacts.values()][::-1]
+
+
+def _checkpoint(path: Path, copy: Path, name: str) -> Any:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    checkpoint = load(copy)
+    metadata = {key: checkpoint.extra[key] for key in ("algorithm", "dataset", "dataset_fingerprint", "best_return")}
+    artifact = wandb_client().Artifact(name, type="model", metadata={"step": checkpoint.num_updates, **metadata})
+    artifact.add_file(str(copy), name=FILE, policy="immutable", skip_cache=True)
+    return artifact
 
 
 def artifact_name(name: str) -> str:
