@@ -62,7 +62,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     lost = provenance.failures(runs, outcomes)
     show(made)
     if made and not stopped:  # a whole comparison that is there stays
-        write(made, [*provenance.about(finished, overrides, "compare"), *warnings, *lost], config, overrides)
+        write(made, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
@@ -125,7 +125,7 @@ def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, 
     provenance.write(output, files)
     print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
     pictures = [output / name for names in images.values() for name in names]
-    provenance.log("comparison", config, overrides, numbers, pictures)
+    provenance.log("comparison", config, output, overrides, numbers, pictures)
 
 
 def main() -> None:

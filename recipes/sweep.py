@@ -249,7 +249,7 @@ def warning(trials: Sequence[Trial], config: SweepConfig) -> Iterator[str]:
     fresh = range(max(config.seeds) + 1, max(config.seeds) + 1 + NUM_FRESH)
     own = [override for override in best.overrides if not override.startswith(("wandb.", "device=cpu"))]
     command = [f"algorithms={best.algorithm}", f"datasets={best.dataset}", f"seeds={','.join(map(str, fresh))}", *own]
-    yield f"python recipes/compare.py {shlex.join(command)}"
+    yield f"offline-agents compare {shlex.join(command)}"
 
 
 def publish(
@@ -271,7 +271,7 @@ def publish(
         ylabel=next(iter(columns(trials, asked))),
     )
     title, runs = f"Sweep {asked.name}", [run for trial in trials for run in trial.runs]
-    lines = [*provenance.about(runs, overrides, "sweep"), *warnings]
+    lines = [*provenance.about(runs, overrides), *warnings]
     text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint[0], f"```\n{hint[1]}\n```"]
     parts = [
         *(html_report.paragraph(line, "about") for line in lines),
@@ -289,7 +289,7 @@ def publish(
     provenance.write(output, files)
     print(f"\ntable:   {output / 'results.md'} (and .html, .json, trials.csv)\nfigure:  {output / 'trials.png'}")
     logged = {"trials": [row[:-1] for row in plain]}  # without the folders, which are this machine's
-    provenance.log("sweep", config, overrides, logged, [output / "trials.png"])
+    provenance.log("sweep", config, output, overrides, logged, [output / "trials.png"])
 
 
 def short(name: str) -> str:

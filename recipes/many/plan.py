@@ -1,12 +1,14 @@
-"""Which runs a comparison or a sweep is made of, where each of them is, whether it is finished, and on which data."""
+"""The runs of a comparison or a sweep: their settings and folders, which are finished, and on which data."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from hydra import compose
 from hydra.errors import HydraException
@@ -92,11 +94,11 @@ def make_run(
     own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
     folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg), alone=alone)
     job = Job(name or f"{algorithm}/{dataset}/seed{seed}", folder, (*overrides, *own), cfg.gradient_steps)
-    return Run(algorithm, dataset, seed, job, OmegaConf.to_object(cfg))
+    return Run(algorithm, dataset, seed, job, command_line.build(cfg, "train"))
 
 
 def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
-    """The settings of a run as ``recipes/train.py`` would find them, checked."""
+    """The settings of a run as ``recipes/train.py`` has them, checked."""
     try:
         cfg = compose("train", [*overrides, f"algorithm={algorithm}", f"dataset={quoted(dataset)}"])
         cfg.run_dir = cfg.wandb.group = ""  # those would be of this recipe
@@ -108,12 +110,10 @@ def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> 
 
 def fingerprint(cfg: DictConfig) -> str:
     """The same for two runs that give the same result on the same data."""
-    values = {
-        name: OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
-        for name in cfg
-        if name not in NOT_OF_THE_RESULT
-    }
-    kind, values["algorithm"] = as_formerly(OmegaConf.get_type(cfg, "algorithm").__name__, values["algorithm"])
+    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    values = {name: value for name, value in settings.items() if name not in NOT_OF_THE_RESULT}
+    algorithm = cast(type, OmegaConf.get_type(cfg, "algorithm"))
+    kind, values["algorithm"] = as_formerly(algorithm.__name__, values["algorithm"])
     return hashlib.sha256(json.dumps([kind, values], sort_keys=True).encode()).hexdigest()
 
 
@@ -121,18 +121,16 @@ def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
     """The run's folder: the one of ``recipes/train.py``, unless a run with other settings is there.
 
     Args:
+        wanted: the fingerprint of its settings.
         alone: that one may be taken while it is free.
     """
     usual = parent / f"seed{seed}"
-    free = not usual.exists() or not any(usual.iterdir())
-    return usual if (free and alone) or _found(usual) == wanted else parent / f"seed{seed}-{wanted[:8]}"
-
-
-def _found(folder: Path) -> str | None:
-    try:
-        return fingerprint(read_settings(RunFolder(folder)))
-    except (ConfigError, OSError, OmegaConfBaseException):
-        return None
+    if alone and (not usual.exists() or not any(usual.iterdir())):
+        return usual
+    with contextlib.suppress(ConfigError, OSError, OmegaConfBaseException):  # it holds something else
+        if fingerprint(read_settings(RunFolder(usual))) == wanted:
+            return usual
+    return parent / f"seed{seed}-{wanted[:8]}"
 
 
 def is_finished(run: Run) -> bool:

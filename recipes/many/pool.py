@@ -39,10 +39,10 @@ class Job:
     Attributes:
         name: what the table calls it; no two jobs share one.
         folder: the run's own folder.
-        overrides: settings of ``recipes/train.py`` as typed, without ``run_dir``, ``resume`` and ``overwrite``.
+        overrides: settings of the training as typed, without ``run_dir``, ``resume`` and ``overwrite``.
         gradient_steps: updates in all, to tell how far it is.
         start_over: overwrite what was begun rather than go on with it.
-        script: one that does what ``recipes/train.py`` does and knows more algorithms; None: that one.
+        script: arguments of Python that start another script than ``recipes/train.py``, which knows more algorithms.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Job:
     overrides: tuple[str, ...]
     gradient_steps: int
     start_over: bool = False
-    script: Path | None = None
+    script: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
-        """Of ``recipes/train.py``: a run that was begun goes on, with those of the settings that it may change then."""
+        """Settings as typed: a run that was begun goes on, with those of its settings that may change then."""
         if self.start_over:
             return ["num_eval_envs=1", *self.overrides, "overwrite=true", f"run_dir={quoted(self.folder)}"]
         if not RunFolder(self.folder).config_file.exists():
@@ -63,7 +63,8 @@ class Job:
         return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]
 
     def command(self) -> list[str]:
-        return [sys.executable, str(self.script or TRAIN), *self.arguments()]
+        """Starts the recipe by its file: ``-m`` would have imports look into the user's folder first."""
+        return [sys.executable, *(self.script or (str(TRAIN),)), *self.arguments()]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Process(Protocol):
 
     def poll(self) -> int | None:
         """Its exit code; None while it runs."""
+        ...
 
     def send_signal(self, number: int, /) -> None:
         """Ask it to save and stop."""
@@ -116,23 +118,27 @@ def run_jobs(
         workers: jobs at the same time; None: one per core.
         show: print a table that is kept up to date; a line per event where the output is no terminal.
     """
-    start, workers = start or start_process, workers or num_cores()
-    waiting, running, outcomes = deque(jobs), {}, {}
-    told = None  # the signal that the processes have been sent
+    start_job: Callable[[Job], Process] = start or start_process
+    workers = workers or num_cores()
+    waiting, running, outcomes = deque(jobs), dict[Job, Process](), dict[str, Outcome]()
+    stopping = False
     with Interrupt() as interrupt, Board({job.name: (job.folder, job.gradient_steps) for job in jobs}, show) as board:
         try:
             while running or (waiting and not interrupt.signal):
                 while waiting and len(running) < workers and not interrupt.signal:
                     job = waiting.popleft()
-                    running[job] = start(job)
+                    running[job] = start_job(job)
                     board.started(job.name)
                 time.sleep(LOOK_EVERY)
-                if interrupt.signal and not told:
-                    told = interrupt.signal
+                if interrupt.signal and not stopping:
+                    stopping = True
                     for process in running.values():
-                        process.send_signal(told)
-                for job in [job for job, process in running.items() if process.poll() is not None]:
-                    outcomes[job.name] = outcome = _outcome(job, running.pop(job).poll(), stopping=told is not None)
+                        process.send_signal(interrupt.signal)
+                for job, process in [*running.items()]:
+                    if (code := process.poll()) is None:
+                        continue
+                    del running[job]
+                    outcomes[job.name] = outcome = _outcome(job, code, stopping=stopping)
                     board.ended(job.name, outcome.state, outcome.reason)
                 board.draw()
         except KeyboardInterrupt:
@@ -192,11 +198,12 @@ def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:
         return Outcome("done", output=output)
     if stopping:
         return Outcome("stopped", output=output)
-    lines = output.read_text(errors="replace").splitlines() if output.exists() else []
-    said = [line.strip() for line in lines if line.strip()] or [f"exit code {code}"]
-    errors = [line for line in said if ERROR.match(line)] or said  # warnings may follow the error
-    reason = f"killed by signal {-code}" if code < 0 else errors[-1].removeprefix("error: ")
-    return Outcome("failed", reason, output)
+    if code < 0:
+        return Outcome("failed", f"killed by signal {-code}", output)
+    text = output.read_text(errors="replace") if output.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [f"exit code {code}"]
+    errors = [line for line in lines if ERROR.match(line)] or lines  # warnings may follow the error
+    return Outcome("failed", errors[-1].removeprefix("error: "), output)
 
 
 def _stop_at_once(running: Collection[Process]) -> None:

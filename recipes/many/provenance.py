@@ -1,4 +1,4 @@
-"""What a comparison or a sweep leaves behind: how it came about, its files, and a run of W&B."""
+"""Results of a comparison or a sweep: how they came about, their files, and a run of W&B."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from recipes.many.plan import Run, is_finished
 from recipes.many.pool import Outcomes
 from recipes.runs.lifecycle import read_settings
 from recipes.runs.versions import differences
+from recipes.settings.command_line import invocation
 from recipes.settings.schema import CompareConfig, SweepConfig
 from recipes.tracking import loggers
 
@@ -31,18 +32,19 @@ def failures(runs: Sequence[Run], outcomes: Outcomes) -> list[str]:
     return lines
 
 
-def about(finished: Sequence[Run], overrides: Sequence[str], recipe: str) -> list[str]:
+def about(finished: Sequence[Run], overrides: Sequence[str]) -> list[str]:
     """How the results came about, and what speaks against comparing them."""
+    command = f"{invocation()} {shlex.join(dict.fromkeys([*sys.argv[1:], *overrides]))}"
     infos = [run.folder.info for run in finished]
     config = read_settings(finished[0].folder)
     seeds = ", ".join(str(seed) for seed in sorted({run.seed for run in finished}))
     lines = [
         f"{config.gradient_steps} gradient steps, {config.num_eval_episodes} episodes per evaluation, seeds {seeds}. "
-        f"Made by `python recipes/{recipe}.py {shlex.join(dict.fromkeys([*sys.argv[1:], *overrides]))}`.",
+        f"Made by `{command}`.",
         "; ".join(f"{name} {version}" for name, version in infos[0]["versions"].items()) + ".",
     ]
-    for name, found in differences([info["versions"] for info in infos]).items():
-        lines.append(f"The runs were made with different versions of {name}: {'; '.join(found)}.")
+    for name, several in differences([info["versions"] for info in infos]).items():
+        lines.append(f"The runs were made with different versions of {name}: {'; '.join(several)}.")
     data = {(run.dataset, info["dataset_fingerprint"]) for run, info in zip(finished, infos)}
     names = [name for name, _ in sorted(data)]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -59,6 +61,7 @@ def write(output: Path, files: Mapping[str, str]) -> None:
 def log(
     name: str,
     config: CompareConfig | SweepConfig,
+    output: Path,
     overrides: Sequence[str],
     tables: Mapping[str, Sequence[Sequence[Any]]],
     images: Sequence[Path],
@@ -70,7 +73,7 @@ def log(
     """
     logger = loggers.make_logger(
         config.logger,
-        Path(config.output),
+        output,
         name=name,
         run_id=uuid.uuid4().hex[:8],
         job_type=name,

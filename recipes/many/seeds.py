@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from agents.errors import ConfigError
 from recipes.many.plan import open_data
 from recipes.many.pool import Job, run_jobs
 from recipes.runs.lifecycle import open_run
+from recipes.settings.command_line import invocation, user_script
 
 OWN = ("seed", "seeds", "stack", "run_dir", "overwrite")  # settings that each run has in its own way
 
@@ -47,33 +49,30 @@ def one_by_one(cfg: DictConfig) -> list[DictConfig]:
     return each
 
 
-def train_in_processes(cfg: DictConfig) -> None:
+def train(cfgs: Sequence[DictConfig]) -> None:
     """A run per seed in a single-threaded process of its own, one per core at a time.
 
     Raises:
         ConfigError: before anything is begun, what any of the runs alone would refuse.
     """
-    each = one_by_one(cfg)
-    configs = [open_run(own)[1] for own in each]
-    open_data(configs)
-    script = Path(sys.argv[0]).resolve()  # which may know more algorithms than recipes/train.py
-    given = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
+    open_data([open_run(cfg)[1] for cfg in cfgs])
+    typed = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
     jobs = [
         Job(
-            name=f"seed {own.seed}",
-            folder=Path(own.run_dir),
-            overrides=(*given, f"seed={own.seed}"),
-            gradient_steps=own.gradient_steps,
-            start_over=own.overwrite,
-            script=script if script.is_file() else None,
+            name=f"seed {cfg.seed}",
+            folder=Path(cfg.run_dir),
+            overrides=(*typed, f"seed={cfg.seed}"),
+            gradient_steps=cfg.gradient_steps,
+            start_over=cfg.overwrite,
+            script=user_script(),
         )
-        for own in each
+        for cfg in cfgs
     ]
     outcomes = run_jobs(jobs)
     for job in jobs:
         outcome = outcomes.jobs[job.name]
         print(f"{job.name}: {outcome.state}{': ' + outcome.reason if outcome.reason else ''}")
         if outcome.state == "stopped":
-            print(f"  go on with: python {sys.argv[0]} resume={job.folder}")
+            print(f"  go on with: {invocation()} resume={job.folder}")
     if outcomes.exit_code:
         sys.exit(outcomes.exit_code)

@@ -1,17 +1,15 @@
-"""One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
+"""The files of one run:
 
-The folder:
-
-    <run_dir>/config.yaml        resolved settings
-              run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
-              metrics.csv        a row per log point: step, then the keys of the dashboard
-              evaluations.csv    a row per evaluation
-              returns.png        the evaluations as a curve, beside a random policy and the dataset
-              training.png       the columns of metrics.csv as curves
-              videos/            with eval_videos=true
-              checkpoints/       last, previous and best, as safetensors
-              output.log         what it printed, where several are made at the same time
-              wandb/             with logger=wandb
+<run_dir>/config.yaml        resolved settings
+          run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
+          metrics.csv        a row per log point: step, then the keys of the dashboard
+          evaluations.csv    a row per evaluation
+          returns.png        the evaluations as a curve, beside a random policy and the dataset
+          training.png       the columns of metrics.csv as curves
+          videos/            with eval_videos=true
+          checkpoints/       last, previous and best, as safetensors
+          output.log         what it printed, where several are made at the same time
+          wandb/             with logger=wandb
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from recipes.runs.metrics_log import read_csv
 
 
 class RunFolder:
-    """The files of one run; see the module's docstring."""
+    """The places of a run's files."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

@@ -1,27 +1,14 @@
-"""One run's folder: what is in it, how it is begun, resumed or overwritten, and how a run is interrupted.
-
-The folder:
-
-    <run_dir>/config.yaml        resolved settings
-              run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
-              metrics.csv        a row per log point: step, then the keys of the dashboard
-              evaluations.csv    a row per evaluation
-              returns.png        the evaluations as a curve, beside a random policy and the dataset
-              training.png       the columns of metrics.csv as curves
-              videos/            with eval_videos=true
-              checkpoints/       last, previous and best, as safetensors
-              output.log         what it printed, where several are made at the same time
-              wandb/             with logger=wandb
-"""
+"""How a run's folder is begun, resumed or overwritten."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
@@ -57,10 +44,10 @@ ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run t
 
 
 def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
-    """Find the run that the settings describe; nothing is written or deleted yet.
+    """The run that the settings describe; nothing is written or deleted yet.
 
     Returns:
-        The folder, the settings, and whether the run goes on from where it stopped.
+        Its folder, its settings, and whether it goes on from where it stopped.
 
     Raises:
         ConfigError: if the folder holds another run, or none where one should be resumed.
@@ -106,7 +93,7 @@ def begin(
     The run that is overwritten goes only afterwards, when everything is known to work. A kill in between is undone by
     the next :func:`open_run`.
     """
-    path = folder.path.resolve()  # a link to a folder stays one
+    path = begun = folder.path.resolve()  # a link to a folder stays one
     staged, overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ("new", *ASIDE))
     for leftover in (staged, discarded):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -115,38 +102,45 @@ def begin(
     except OSError as error:
         raise ConfigError(f"cannot make {folder.path}: {error.strerror}; choose another run_dir") from error
     try:
-        new = RunFolder(staged)
-        new.add_info(
-            algorithm=_algorithm_choice(),
-            algorithm_config=type(config.algorithm).__name__,
-            dataset_fingerprint=dataset.fingerprint,
-            wandb_id=_wandb_id(),
-            versions=versions(),
-            data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
-            **speed,
-        )
-        write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+        begun = staged
+        _describe(RunFolder(staged), cfg, config, dataset, speed)
         if path.exists() and any(path.iterdir()):
             _set_aside(folder, overwritten, overwrite=cfg.overwrite)
-        if path.exists():  # empty, and perhaps the current folder
-            for file in (new.info_file, new.config_file):
-                file.rename(path / file.name)
-            staged.rmdir()
-        else:
-            staged.rename(path)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        _undo_overwrite(folder)
-        raise
-    try:
+        _move(RunFolder(staged), path)
+        begun = path
         yield
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(begun, ignore_errors=True)
         _undo_overwrite(folder)
         raise
     if overwritten.exists():
         overwritten.rename(discarded)  # from here on the new run is the run, whatever becomes of the old one's files
         shutil.rmtree(discarded, ignore_errors=True)
+
+
+def _describe(
+    new: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, Any]
+) -> None:
+    """Write the files that a run begins with."""
+    new.add_info(
+        algorithm=_algorithm_choice(),
+        algorithm_config=type(config.algorithm).__name__,
+        dataset_fingerprint=dataset.fingerprint,
+        wandb_id=_wandb_id(),
+        versions=versions(),
+        data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
+        **speed,
+    )
+    write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
+
+
+def _move(staged: RunFolder, path: Path) -> None:
+    if path.exists():  # empty, and perhaps the current folder
+        for file in (staged.info_file, staged.config_file):
+            file.rename(path / file.name)
+        staged.path.rmdir()
+    else:
+        staged.path.rename(path)
 
 
 def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None:
@@ -181,21 +175,21 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
             "in another run_dir"
         )
     saved = read_settings(folder)
-    given = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
-    if {"run_dir", "overwrite"} & set(given):
+    typed = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    if {"run_dir", "overwrite"} & {*typed}:
         raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
-    _refuse_differences(folder, saved, cfg, given)
+    _refuse_differences(folder, saved, cfg, [key for key in typed if key.split(".")[0] not in FREE_ON_RESUME])
     saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
-    if ":" in (saved.eval_env or "") and "eval_env" not in given:
+    if ":" in (saved.eval_env or "") and "eval_env" not in typed:
         raise ConfigError(
             f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported; if you trust "
             f"it, add eval_env={saved.eval_env}"
         )
-    for key in given:
+    for key in typed:
         if key.split(".")[0] in FREE_ON_RESUME:
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run_dir = str(folder.path)
-    return folder, OmegaConf.to_object(saved)
+    return folder, cast(TrainConfig, OmegaConf.to_object(saved))
 
 
 def read_settings(folder: RunFolder) -> DictConfig:
@@ -208,9 +202,12 @@ def read_settings(folder: RunFolder) -> DictConfig:
         info = folder.info
         _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
         if (defaults := config_of(name)) is not None:
+            text = folder.config_file.read_text()
+            if "${" in text:  # nothing that somebody else's file says is looked up here
+                raise ValueError("it has a reference, ${...}, where a run saves the value")
             saved = OmegaConf.structured(TrainConfig)
             saved.algorithm = OmegaConf.structured(defaults)
-            return OmegaConf.merge(saved, OmegaConf.load(folder.config_file))
+            return cast(DictConfig, OmegaConf.merge(saved, OmegaConf.create(text)))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -223,11 +220,9 @@ def read_settings(folder: RunFolder) -> DictConfig:
     )
 
 
-def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, given: list[str]) -> None:
+def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, keys: Sequence[str]) -> None:
     differences = []
-    for key in given:
-        if key.split(".")[0] in FREE_ON_RESUME:
-            continue
+    for key in keys:
         there = folder.info["algorithm"] if key == "algorithm" else OmegaConf.select(saved, key)
         here = _algorithm_choice() if key == "algorithm" else OmegaConf.select(cfg, key)
         if there != here:
@@ -240,7 +235,7 @@ def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, g
 
 
 def _wandb_id() -> str:
-    """A new id; in a trial of W&B's agent, the one that the agent chose: W&B takes no other there."""
+    """A new run's id; in a trial of W&B's agent, the one that the agent chose: W&B takes no other there."""
     chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     return chosen or uuid.uuid4().hex[:8]
 

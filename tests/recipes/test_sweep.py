@@ -96,7 +96,7 @@ def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swe
     assert "early_terminate is for W&B's agent" in printed
     assert re.search(r"\ntrial +actor.hidden_sizes +actor_optimizer.lr +Minari score +Return\n-", printed)
     assert "The best of 4 trials on the same 2 episodes is optimistic" in printed
-    (command,) = re.findall(r"^  python recipes/compare.py (.*)$", printed, re.MULTILINE)
+    (command,) = re.findall(r"^  offline-agents compare (.*)$", printed, re.MULTILINE)
     assert {"algorithms=bc", f"datasets={DATASET}", "seeds=1,2,3", "gradient_steps=20"} <= {*command.split()}
     assert f"algorithm.actor_optimizer.lr={best['algorithm.actor_optimizer.lr']}" in command
     files = {path.name for path in output(swept).iterdir()}
