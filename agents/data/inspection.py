@@ -128,10 +128,6 @@ class Inspection:
         """Steps after which the environment cuts an evaluation off; None where that is not known."""
         return self.source.horizon
 
-    @property
-    def longer_than_horizon(self) -> NDArray[np.bool_]:  # [E]
-        return self.lengths > (np.inf if self.horizon is None else self.horizon)
-
 
 def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
     """Measure a Minari dataset: local, built in (``demo/...``), or downloaded.
@@ -183,21 +179,23 @@ class _Scan:
             self._count_not_finite(name, values, index)
         self._sample(observations, actions)
         self._add_actions(actions)
-        _add_finite(self.observation, observations)
+        for moments, values in ((self.observation, observations), (self.action, actions)):
+            finite = values[np.isfinite(values).all(1)]
+            if len(finite):
+                moments.add(finite)
         self._add_summary(episode, self._is_repeat(observations, actions, rewards))
         if self.fit is not None:
             self.fit.add(observations, rewards)
 
     def _count_not_finite(self, name: str, values: NDArray[Any], index: int) -> None:
-        broken = ~np.isfinite(values)
-        if not broken.any():
+        invalid = ~np.isfinite(values)
+        if not invalid.any():
             return
-        step = int(np.argwhere(broken)[0, 0])
+        step = int(np.argwhere(invalid)[0, 0])
         first = self.not_finite.get(name, NotFinite(name, 0, index, step))
-        self.not_finite[name] = NotFinite(name, first.count + int(broken.sum()), first.episode, first.step)
+        self.not_finite[name] = NotFinite(name, first.count + int(invalid.sum()), first.episode, first.step)
 
     def _add_actions(self, actions: NDArray[Any]) -> None:
-        _add_finite(self.action, actions)
         low, high = self.source.low, self.source.high
         extent = np.where(np.isfinite(high - low), high - low, 1.0)
         slack = BOUND_SLACK * extent
@@ -225,14 +223,8 @@ class _Scan:
     def _add_summary(self, episode: Episode, is_repeat: bool) -> None:
         self.rewards.append(episode.rewards.astype(np.float64))
         self.early_terminations += int(np.count_nonzero(episode.terminations[:-1]))
-        self.summaries.append(
-            {
-                **summarise(episode, self.source),
-                "terminated": bool(episode.terminations[-1]),
-                "truncated": bool(episode.truncations[-1]),
-                "repeats": is_repeat,
-            }
-        )
+        flags = {"terminated": bool(episode.terminations[-1]), "truncated": bool(episode.truncations[-1])}
+        self.summaries.append({**summarise(episode, self.source), **flags, "repeats": is_repeat})
 
     def _sample(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
         steps = np.arange(-self.num_steps % self.stride, len(actions), self.stride)
@@ -267,12 +259,6 @@ class _Scan:
             sample=Sample(*map(np.concatenate, zip(*self.samples))),
             **of_episodes,
         )
-
-
-def _add_finite(moments: Moments, values: NDArray[Any]) -> None:  # [T, columns]
-    finite = values[np.isfinite(values).all(1)]
-    if len(finite):
-        moments.add(finite)
 
 
 def _columns(moments: Moments, number: int) -> Columns:

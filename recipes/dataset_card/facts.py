@@ -77,7 +77,7 @@ def _episodes(inspection: Inspection) -> Entries:
     yield "steps", inspection.num_steps, f"{inspection.num_steps:,}"
     yield _distribution("length", inspection.lengths)
     if inspection.horizon is not None:
-        longer = int(inspection.longer_than_horizon.sum())
+        longer = int((inspection.lengths > inspection.horizon).sum())
         yield "longer than an evaluation", longer, f"{longer}, of more than {inspection.horizon} steps"
     ends = {
         "terminated": terminated & ~truncated,
@@ -92,8 +92,8 @@ def _episodes(inspection: Inspection) -> Entries:
     repeats, steps = int(inspection.repeats.sum()), inspection.num_repeated_steps
     yield "repeated episodes", repeats, f"{repeats}"
     yield "repeated transitions", steps, f"{steps:,} ({percent(steps / inspection.num_steps)})"
-    broken = [asdict(each) for each in inspection.not_finite]
-    yield "NaN or infinite", broken, f"{sum(each['count'] for each in broken)} values"
+    places = [asdict(each) for each in inspection.not_finite]
+    yield "NaN or infinite", places, f"{sum(each['count'] for each in places)} values"
 
 
 def _returns(inspection: Inspection) -> Entries:

@@ -111,15 +111,15 @@ def _map(axes: Axes, inspection: Inspection) -> None:
     """Sampled observations in their two directions of largest spread, by the return of their episode."""
     axes.set(title="Observations, two main directions", xlabel="first", ylabel="second")
     values = np.asarray(inspection.sample.observations, dtype=np.float64)
-    known = np.isfinite(values).all(1) & np.isfinite(inspection.returns[inspection.sample.episodes])
-    values, returns = values[known], inspection.returns[inspection.sample.episodes[known]]
+    finite = np.isfinite(values).all(1) & np.isfinite(inspection.returns[inspection.sample.episodes])
+    values, returns = values[finite], inspection.returns[inspection.sample.episodes[finite]]
     std = values.std(0)
     if len(values) < 3 or (std > 0).sum() < 2:
         axes.text(0.5, 0.5, "too little to draw", ha="center", transform=axes.transAxes)
         return
-    scaled = (values - values.mean(0))[:, std > 0] / std[std > 0]
-    _, spread, directions = np.linalg.svd(scaled[:: max(1, len(scaled) // 5000)], full_matrices=False)
-    places = scaled @ directions[:2].T
+    deviations = (values - values.mean(0))[:, std > 0] / std[std > 0]
+    _, spread, directions = np.linalg.svd(deviations[:: max(1, len(deviations) // 5000)], full_matrices=False)
+    places = deviations @ directions[:2].T
     order = np.argsort(returns, kind="stable")  # good ones on top
     dots = axes.scatter(*places[order].T, c=returns[order], s=1.5, cmap="viridis", linewidths=0, rasterized=True)
     axes.figure.colorbar(dots, ax=axes, label="return", pad=0.02)

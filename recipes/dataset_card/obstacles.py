@@ -135,7 +135,7 @@ def _rewards(inspection: Inspection) -> Findings:
 
 
 def _episodes(inspection: Inspection) -> Findings:
-    longer = inspection.longer_than_horizon
+    longer = inspection.lengths > (inspection.horizon or np.inf)
     if longer.any():
         whole, within = (number(np.nanmean(v[longer])) for v in (inspection.returns, inspection.horizon_returns))
         yield warning(
@@ -226,16 +226,16 @@ def _observations(inspection: Inspection) -> Findings:
             "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it "
             "false",
         )
-    known = np.isfinite(columns.std) & ~columns.constant
-    largest = np.where(known, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
-    if coarse := indices(known & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)):
+    varying = np.isfinite(columns.std) & ~columns.constant
+    largest = np.where(varying, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
+    if coarse := indices(varying & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)):
         yield warning(
             f"Observation dimensions {coarse} lie so far from zero that float32, in which everything is computed, "
             "rounds away much of what changes.",
             f"standard deviation per dimension; what float32 can tell apart there is more than {percent(COARSE)} of it",
             "subtract an offset before the dataset is written: of a time, the start of the episode",
         )
-    std = columns.std[known]
+    std = columns.std[varying]
     if len(std) > 1 and std.max() > UNEVEN * std.min():
         yield note(
             f"Observation dimensions differ in scale: standard deviations from {std.min():.2g} to {std.max():.2g}.",

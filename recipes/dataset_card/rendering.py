@@ -71,8 +71,8 @@ def episodes_csv(inspection: Inspection) -> str:
         "truncated": inspection.truncated,
         "repeats_an_earlier_one": inspection.repeats,
     }
-    known = {name: values.tolist() for name, values in columns.items() if name and values is not None}
-    return to_csv([["episode", *known], *([index, *row] for index, row in enumerate(zip(*known.values())))])
+    entries = {name: values.tolist() for name, values in columns.items() if name and values is not None}
+    return to_csv([["episode", *entries], *([index, *row] for index, row in enumerate(zip(*entries.values())))])
 
 
 def _wrap(start: str, text: str) -> list[str]:

@@ -64,8 +64,8 @@ class Plots:
         axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
         axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
         if self._show_mean:
-            recorded = self._dataset.statistics.horizon_returns.mean()
-            axes.axhline(recorded, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
+            data_mean = self._dataset.statistics.horizon_returns.mean()
+            axes.axhline(data_mean, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
         axes.axhline(random.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
         ylabel = f"average episode reward ({len(random)} episodes)"
         axes.set(title=self._dataset.id, xlabel="gradient steps", ylabel=ylabel)

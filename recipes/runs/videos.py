@@ -104,9 +104,9 @@ def frames(shot: Film, values: Mapping[str, NDArray], heading: str) -> Iterator[
     for picture, step in zip(shot.frames, shot.steps):
         progress = f"step {step} of {len(returns) - 1}    return {returns[step]:,.0f} of {returns[-1]:,.0f}"
         at_goal = None if success is None else step > 0 and bool(success[step - 1])
-        bands = [_header(heading, progress, at_goal), _fit(picture)]
-        bands += [] if chart is None else [chart.at(step)]
-        frame = np.concatenate(bands)
+        frame = np.concatenate(
+            [_header(heading, progress, at_goal), _fit(picture), *([chart.at(step)] if chart else [])]
+        )
         yield from [frame] * (num_last if step == shot.steps[-1] else 1)
 
 
@@ -142,10 +142,10 @@ class _Chart:
             figure, axes = plt.subplots(figsize=(WIDTH / dpi, CHART / dpi), dpi=dpi, facecolor=_unit(BACKGROUND))
             figure.subplots_adjust(left=0.125, right=0.975, top=0.84, bottom=0.27)
             axes.set_facecolor(_unit(BACKGROUND))
-            for name, along in values.items():
+            for name, line in values.items():
                 label, color = LINES[name]
-                axes.plot(along, color=color, linewidth=1.3, label=label)
-            axes.set_xlim(0, max(len(along) for along in values.values()))
+                axes.plot(line, color=color, linewidth=1.3, label=label)
+            axes.set_xlim(0, max(map(len, values.values())))
             axes.locator_params(axis="y", nbins=4)
             axes.set_xlabel("step", color=_unit(DIM), labelpad=1)
             axes.tick_params(colors=_unit(DIM), length=2, width=0.6)

@@ -8,7 +8,9 @@ import functools
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,14 +63,17 @@ def cartpole(inspected) -> agents.Inspection:
     return inspected("test/cartpole-v0")
 
 
-def changed(found: agents.Inspection, **parts: Any) -> agents.Inspection:
+def changed(inspection: agents.Inspection, **parts: Any) -> agents.Inspection:
     """With other fields, of the source and of the actions too; Minari's scores follow from them."""
     of_source = {name: parts.pop(name) for name in ("reference", "env_spec", "id") if name in parts}
     of_actions = {name: parts.pop(name) for name in ("low", "at_low", "at_high", "outside", "columns") if name in parts}
-    source, actions = dataclasses.replace(found.source, **of_source), dataclasses.replace(found.actions, **of_actions)
-    found = dataclasses.replace(found, source=source, actions=actions, **parts)
-    scores = {} if source.reference is None else {"minari": source.reference.score(found.horizon_returns)}
-    return dataclasses.replace(found, scores=scores)
+    source, actions = (
+        dataclasses.replace(inspection.source, **of_source),
+        dataclasses.replace(inspection.actions, **of_actions),
+    )
+    inspection = dataclasses.replace(inspection, source=source, actions=actions, **parts)
+    scores = {} if source.reference is None else {"minari": source.reference.score(inspection.horizon_returns)}
+    return dataclasses.replace(inspection, scores=scores)
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +95,22 @@ def plain(pendulum) -> agents.Inspection:
     )
 
 
-def found_in(found: agents.Inspection, good_above: float = 0.75) -> list[Finding]:
-    return verdict(found, good_above)
+def findings_of(inspection: agents.Inspection, good_above: float = 0.75) -> list[Finding]:
+    return verdict(inspection, good_above)
 
 
-def says(found: agents.Inspection) -> str:
-    return " ".join(finding.says for finding in found_in(found))
+def says(inspection: agents.Inspection) -> str:
+    return " ".join(finding.says for finding in findings_of(inspection))
 
 
 def test_of_plain_data_there_is_only_the_main_thing_to_say(plain) -> None:
-    assert [finding.level for finding in found_in(plain)] == ["note"] * 3
+    assert [finding.level for finding in findings_of(plain)] == ["note"] * 3
 
 
 def test_good_episodes_are_counted_above_the_share_of_the_way_to_the_best(plain) -> None:
-    reached = assess(plain, 0.75)
-    assert reached.threshold == -1.0 + 0.75 * 100.0 and reached.good.sum() == 26
-    mixture, floor, headroom = found_in(plain)
+    quality = assess(plain, 0.75)
+    assert quality.threshold == -1.0 + 0.75 * 100.0 and quality.good.sum() == 26
+    mixture, floor, headroom = findings_of(plain)
     assert mixture.says.startswith("A mixture: 26 of 100 episodes (26 %) are good.")
     assert "75 % of the way from -1 (the dataset's ref_min_score) to 99 (the best episode)" in mixture.computed_from
     assert "algorithm=bc_top algorithm.best_episodes=0.26" in mixture.advice
@@ -114,8 +119,8 @@ def test_good_episodes_are_counted_above_the_share_of_the_way_to_the_best(plain)
 
 
 def test_without_a_reference_the_way_begins_at_the_worst_episode(plain) -> None:
-    reached = assess(changed(plain, reference=None), 0.5)
-    assert (reached.low, reached.threshold, reached.scores) == (0.0, 49.5, {})
+    quality = assess(changed(plain, reference=None), 0.5)
+    assert (quality.low, quality.threshold, quality.scores) == (0.0, 49.5, {})
 
 
 @pytest.mark.parametrize(
@@ -127,14 +132,14 @@ def test_without_a_reference_the_way_begins_at_the_worst_episode(plain) -> None:
     ],
 )
 def test_the_main_thing_depends_on_the_share_of_good_episodes(plain, returns, start) -> None:
-    assert found_in(changed(plain, returns=returns, horizon_returns=returns))[0].says.startswith(start)
+    assert findings_of(changed(plain, returns=returns, horizon_returns=returns))[0].says.startswith(start)
 
 
 def test_episodes_with_a_return_that_is_not_finite_are_left_out(plain) -> None:
     returns = np.where(np.arange(100) < 50, np.nan, np.arange(100.0))
     assert len(assess(changed(plain, horizon_returns=returns), 0.75).returns) == 50
     nothing = changed(plain, returns=np.full(100, np.nan), horizon_returns=np.full(100, np.nan))
-    assert assess(nothing, 0.75) is None and found_in(nothing) == []
+    assert assess(nothing, 0.75) is None and findings_of(nothing) == []
 
 
 # what to change, and what is said then
@@ -185,7 +190,7 @@ def test_of_constant_and_uneven_dimensions(plain) -> None:
 
 
 def test_of_discrete_actions_only_algorithms_for_them_are_advised(cartpole) -> None:
-    advice = " ".join(finding.advice or "" for finding in found_in(cartpole))
+    advice = " ".join(finding.advice or "" for finding in findings_of(cartpole))
     named = {word.split("=")[1].strip(";,") for word in advice.split() if word.startswith("algorithm=")}
     assert named and all(agents.ALGORITHMS[name].actions == "discrete" for name in named)
 
@@ -201,7 +206,7 @@ def test_advice_names_settings_that_exist(plain, cartpole) -> None:
     known = {name for recipe in ("train", "compare") for name in overrides.key_names(overrides.RECIPES[recipe]())}
     for algorithm in agents.ALGORITHMS.values():
         known |= {*overrides.key_names(algorithm(), "algorithm.")}
-    advice = [f.advice for parts, _ in REASONS.values() for f in found_in(changed(plain, **parts)) if f.advice]
+    advice = [f.advice for parts, _ in REASONS.values() for f in findings_of(changed(plain, **parts)) if f.advice]
     words = [word.strip(",;:()").split("=")[0] for text in {*advice} for word in text.split() if "=" in word]
     words += [word.strip(",;:()") for text in {*advice} for word in text.split() if word.startswith("algorithm.")]
     assert len(words) > 5 and {word.split("=")[0] for word in words} <= known
@@ -212,10 +217,10 @@ def test_advice_names_settings_that_exist(plain, cartpole) -> None:
 
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "plain"])
 def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
-    found = request.getfixturevalue(name)
-    measured, findings = facts.facts(found), found_in(found)
-    text, values = rendering.to_text(found, measured, findings), rendering.to_json(found, measured, findings)
-    tables = rendering.tables(measured, findings)
+    inspection = request.getfixturevalue(name)
+    listing, findings = facts.facts(inspection), findings_of(inspection)
+    text, values = rendering.to_text(inspection, listing, findings), rendering.to_json(inspection, listing, findings)
+    tables = rendering.tables(listing, findings)
     parsed = json.loads(json.dumps(values, allow_nan=False))
     assert [finding["says"] for finding in parsed["verdict"]] == [row[1] for row in tables["verdict"][1:]]
     flat = " ".join(text.split())
@@ -224,12 +229,12 @@ def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
     for finding in findings:
         assert finding.says in flat and finding.computed_from in flat
     assert max(map(len, text.splitlines())) <= rendering.WIDTH
-    assert parsed["episodes"]["number"] == found.num_episodes
+    assert parsed["episodes"]["number"] == inspection.num_episodes
 
 
 def test_no_fact_stands_twice_in_a_section(pendulum, cartpole) -> None:
-    for found in (pendulum, cartpole):
-        places = [(fact.section, fact.name) for fact in facts.facts(found)]
+    for inspection in (pendulum, cartpole):
+        places = [(fact.section, fact.name) for fact in facts.facts(inspection)]
         assert len(places) == len({*places})
 
 
@@ -252,7 +257,7 @@ def test_the_card_of_broken_data_is_valid_json_and_a_page(pendulum) -> None:
         rewards=np.full(200, np.nan),
         observations=empty,
     )
-    json.dumps(rendering.to_json(broken, facts.facts(broken), found_in(broken)), allow_nan=False)
+    json.dumps(rendering.to_json(broken, facts.facts(broken), findings_of(broken)), allow_nan=False)
     assert figure.page(broken, assess(broken, 0.75)).startswith(b"\x89PNG")
 
 
@@ -260,8 +265,8 @@ def test_a_text_of_the_metadata_cannot_control_a_terminal(pendulum) -> None:
     spec = EnvSpec("Gone-v9", entry_point="gone:\x9b31mGone", kwargs={"name": "a\x07b\u202ec\x7f\ud800"})
     hostile = changed(pendulum, env_spec=spec)
     author = facts.Fact("origin", "author", None, "Ann\n\x1b]0;title\x07 Ångström 山田\r\x08")
-    measured, findings = [*facts.facts(hostile), author], found_in(hostile)
-    text = rendering.to_text(hostile, measured, findings)
+    listing, findings = [*facts.facts(hostile), author], findings_of(hostile)
+    text = rendering.to_text(hostile, listing, findings)
     assert all(character.isprintable() for character in text.replace("\n", "")) and text.encode()
     flat = " ".join(text.split())
     for escaped in (
@@ -271,7 +276,7 @@ def test_a_text_of_the_metadata_cannot_control_a_terminal(pendulum) -> None:
         r"Ann \x1b]0;title\x07 Ångström 山田",
     ):
         assert escaped in flat
-    shown = json.dumps(rendering.to_json(hostile, measured, findings))
+    shown = json.dumps(rendering.to_json(hostile, listing, findings))
     assert shown.isprintable() and json.loads(shown)["origin"]["environment"] == spec.id
 
 
@@ -332,3 +337,16 @@ def test_a_mistake_is_refused_in_one_line_and_nothing_is_written(inspect, tmp_pa
     offline = "import socket\ndef no_network(*_, **__): raise OSError\nsocket.getaddrinfo = no_network\n"
     assert line in inspect(typed, before=offline).refusal()
     assert os.listdir(tmp_path) == []
+
+
+def test_hostile_metadata_are_printed_without_a_control_character(inspect, tmp_path, environment) -> None:
+    store = tmp_path / "minari"
+    shutil.copytree(Path(environment["MINARI_DATASETS_PATH"], "test/other-v0"), store / "test/other-v0")
+    file = store / "test/other-v0/data/metadata.json"
+    metadata = json.loads(file.read_text())
+    file.write_text(json.dumps({**metadata, "author": "\x1b[2JAnn\x9b"}))
+    done = inspect("dataset=test/other-v0", before=NO_PAGE, MINARI_DATASETS_PATH=str(store))
+    assert r"\x1b[2JAnn\x9b" in done.out and not {"\x1b", "\x9b"} & {*done.out}
+    file.write_text(json.dumps({**metadata, "minari_version": "9\x1b[2J"}))
+    refusal = inspect("dataset=test/other-v0", MINARI_DATASETS_PATH=str(store)).refusal()
+    assert r"written by Minari 9\x1b[2J" in refusal
