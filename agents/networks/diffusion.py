@@ -39,14 +39,13 @@ class DiffusionActor(BoundedNetwork):
 
     .. math:: \alpha_t = \exp(-\beta_{min} / T - (\beta_{max} - \beta_{min}) (2 t - 1) / (2 T^2)), \quad t = 1 \ldots T
 
-    TorchRL's :class:`torchrl.modules.DiffusionActor` was not used: its schedule leaves 0.36 of the variance to the data
-    at the end of its 100 steps, it knows no bounds, and its network is given t as a plain number.
+    The schedule of :class:`torchrl.modules.DiffusionActor` leaves 0.36 of the variance to the data at the end of its
+    100 steps; it knows no bounds, and its network gets t as a plain number.
 
-    The policy is a function of the observation. By default it begins at zero and adds no noise, as TorchRL's does when
-    it is to be deterministic. With a ``noise_scale`` it draws its random numbers once and uses them for every state:
-    that breaks the tie between two ways to act, but pushes all actions to the same side. (On demo/pen/mixed-v0, after
-    10,000 updates, D4RL scores of 20 episodes were 44 without noise, 36 with fresh noise at every step, and 6, -3 and
-    16 with three fixed samples.)
+    The policy is a function of the observation. By default it begins at zero and adds no noise, as TorchRL's does in
+    deterministic mode. With a ``noise_scale`` it uses one draw of noise for every state, which breaks the tie between
+    two ways to act, but pushes all actions to the same side. (demo/pen/mixed-v0, 10,000 updates, 20 episodes: D4RL
+    score 44 without noise, 36 with fresh noise at every step, 6, -3 and 16 with three fixed samples.)
     """
 
     alphas_cumprod: Tensor  # [T], as the three after it

@@ -19,7 +19,7 @@ from agents.networks.actors import NormalActor, TanhNormalActor
 from agents.networks.bounds import register_limits
 from agents.networks.policies import sharing_tensors
 
-ELITE_SHARE = 0.1  # of the candidates, at least two: what the cross-entropy method fits its next Gaussian to
+ELITE_SHARE = 0.1  # of the candidates, at least two, to which the cross-entropy method fits its next Gaussian
 NUM_SETS = 64  # of random numbers, that the steps of an episode use in turns
 
 
@@ -34,11 +34,11 @@ class SearchingPolicy(nn.Module):
     cross-entropy method may refine the candidates: it fits a Gaussian to the best tenth and draws new ones from that,
     beside which the best stay.
 
-    All random numbers are drawn in advance, a set for each of ``R`` steps, after which they begin again: an action is
-    a function of the observation and of how many steps of the episode were before it, which the policy remembers. The
-    same numbers at every step would push the actions of neighbouring states to the same side. (On demo/pen/mixed-v0,
-    after 4,000 and 16,000 updates of IQL, D4RL scores of 40 episodes with 64 candidates were 8 and 27 so, 16 and 53
-    with new numbers at each step; 55 and 43 with the clone's mean action, without a search; each +- 3 to 10.)
+    All random numbers are drawn in advance, a set for each of ``R`` steps, then again: an action is a function of the
+    observation and the step of the episode, which the policy remembers. The same numbers at every step would push
+    actions of neighbouring states to the same side. (demo/pen/mixed-v0, IQL, 64 candidates, 40 episodes, after 4,000
+    and 16,000 updates: D4RL score 8 and 27 so, 16 and 53 with new numbers at each step, each +- 3 to 10; the clone's
+    mean action without a search: 55 and 43.)
 
     Args:
         actor: a network with ``draw(observation [B, O], noise [B, K, A]) -> [B, K, A]``.
@@ -113,10 +113,7 @@ class SearchingPolicy(nn.Module):
 
 
 def searching_policy(
-    actor: ProbabilisticTensorDictSequential,
-    critics: TensorDictModule,
-    critic_params: TensorDictBase,
-    **settings: Any,
+    actor: ProbabilisticTensorDictSequential, critics: TensorDictModule, critic_params: TensorDictBase, **settings: Any
 ) -> TensorDictModule:
     """``observation [B, O]``, and after the first step ``memory``, to ``action [B, A], memory``.
 

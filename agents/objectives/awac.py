@@ -67,9 +67,7 @@ class AWACLoss(CriticLoss):
     ) -> None:
         check_awac(temperature=temperature, gamma=gamma, advantage_clip=advantage_clip)
         super().__init__()
-        self.temperature = temperature
-        self.gamma = gamma
-        self.advantage_clip = advantage_clip
+        self.temperature, self.gamma, self.advantage_clip = temperature, gamma, advantage_clip
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         register_limits(self, action_spec)

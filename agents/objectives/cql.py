@@ -29,12 +29,11 @@ class CQLLoss(TorchRLCQLLoss):
     of the policy at s', and mu is the density that an action was drawn from: CQL(H) in the paper. Without Lagrange,
     alpha' is 1 and tau is 0.
 
-    TorchRL 0.14.1 differs from the paper, and from the authors' code, in that the sum is over three actions only, one
-    of each kind, since it takes the logarithm before it averages; that actions of the policy at s' are valued at s';
-    that random actions lie in +-1 whatever the bounds; that alpha' does not reach the critics' loss; and that the
-    critics do learn from the loss of alpha', with the wrong sign. All of it is in :meth:`cql_loss`, the one method that
-    is replaced. Its ``loss_actor_bc``, meant for starting with behaviour cloning in the place of ``loss_actor``, is
-    left out of the result, where it would be added.
+    In TorchRL 0.14.1, other than in the paper and its code, the logarithm is taken before the mean, so that the sum is
+    over one action of each kind; actions of the policy at s' are valued at s'; random actions lie in +-1 whatever the
+    bounds; alpha' does not reach the critics' loss; and the critics learn from the loss of alpha', with the wrong sign.
+    All of it is in :meth:`cql_loss`, the one method that is replaced. ``loss_actor_bc``, which is to stand in the place
+    of ``loss_actor`` at the start, is left out of the result, where it would be added.
 
     Args:
         action_spec: bounds of the actions.
@@ -64,10 +63,10 @@ class CQLLoss(TorchRLCQLLoss):
         return losses
 
     def cql_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, dict]:
-        of_policy, log_prob = self._policy_actions(tensordict)  # [B * R, A], [B * R]
-        of_next, next_log_prob = self._policy_actions(tensordict.get("next"))
-        uniform, uniform_log_prob = self._uniform_actions(of_policy)
-        actions = torch.cat([uniform, of_policy, of_next])
+        action, log_prob = self._policy_actions(tensordict)  # [B * R, A], [B * R]
+        next_action, next_log_prob = self._policy_actions(tensordict.get("next"))
+        uniform, uniform_log_prob = self._uniform_actions(action)
+        actions = torch.cat([uniform, action, next_action])
         log_probs = torch.cat([uniform_log_prob, log_prob, next_log_prob])
         qvalues = self._qvalues_at_the_same_states(tensordict, actions)  # [N, 3 * B * R]
         sampled = (qvalues - log_probs) / self.temperature

@@ -22,7 +22,7 @@ from agents.objectives.settings import check_dqn
 
 
 def conservative_gap(action_value: Tensor, qvalues: Tensor) -> Tensor:
-    r"""How far a soft maximum over all actions lies above the action of the data.
+    r"""The soft maximum over all actions above the action of the data.
 
     .. math:: \log \sum_a \exp Q(s, a) - Q(s, a_{data})        (CQL, eq. 4)
 
@@ -48,10 +48,9 @@ class DQNLoss(LossModule):
     DQN minimises :math:`L_Q`, CQL :math:`\tfrac{1}{2} L_Q + \alpha L_C`. Of several critics the losses are summed, the
     mean chooses :math:`a^*` and the smallest gives its value (d3rlpy's reading of clipped double Q-learning).
 
-    Differs from :class:`torchrl.objectives.DQNLoss`: the loss has a name that says what it is, critics come as one
-    ensemble module, statistics are returned, and the batch is left as it was. Differs from
-    :class:`torchrl.objectives.DiscreteCQLLoss` in that too, and: there is an :math:`\alpha`, and the targets come from
-    the target network, which that one holds but, in TorchRL 0.14.1, never reads.
+    Other than in :class:`torchrl.objectives.DQNLoss` and DiscreteCQLLoss, the losses' names begin with ``loss_``,
+    critics come as one ensemble module, statistics are returned, and the batch is left as it was. The latter also has
+    no :math:`\alpha`, and never reads the target network that it holds (TorchRL 0.14.1).
 
     Args:
         qvalue_network: ``observation -> action_value [B, N, A]``.
@@ -88,9 +87,7 @@ class DQNLoss(LossModule):
     ) -> None:
         check_dqn(loss_function=loss_function, gamma=gamma, cql_alpha=cql_alpha)
         super().__init__()
-        self.loss_function = loss_function
-        self.gamma = gamma
-        self.cql_alpha = cql_alpha
+        self.loss_function, self.gamma, self.cql_alpha = loss_function, gamma, cql_alpha
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         losses = ["loss_qvalue"] if cql_alpha is None else ["loss_qvalue", "loss_cql"]
         self.out_keys = [*losses, "qvalue", "qvalue_greedy", "greedy_share"]

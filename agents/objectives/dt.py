@@ -23,9 +23,8 @@ class DTLoss(LossModule):
 
     with m = 0 in the padding of windows that reach beyond the end of their episode.
 
-    Differs from :class:`torchrl.objectives.DTLoss`, which on windows without padding gives the same number: that one
-    takes padding for data, as it knows no mask, and names its loss ``loss``, which TorchRL's own convention (what is to
-    be minimised begins with ``loss_``) does not find.
+    :class:`torchrl.objectives.DTLoss`, the same number without padding, takes padding for data, as it knows no mask,
+    and names its loss ``loss``, which TorchRL's own convention (losses begin with ``loss_``) does not find.
 
     Args:
         actor_network: ``observation, action, return_to_go, step_count -> action``, each ``[B, K, ...]``; the action of

@@ -20,7 +20,7 @@ from agents.objectives.settings import check_edac
 
 
 def gradient_similarity(gradients: Tensor) -> Tensor:
-    r"""How much critics agree on the direction in which an action is to be changed.
+    r"""Agreement of critics on the direction in which an action is to be changed.
 
     .. math:: ES = \frac{1}{N - 1} \sum_{i \ne j} \cos(\nabla_a Q_i, \nabla_a Q_j)        (EDAC, section 4)
 
@@ -82,9 +82,7 @@ class EDACLoss(CriticLoss):
     ) -> None:
         check_edac(eta=eta, gamma=gamma, alpha_init=alpha_init)
         super().__init__()
-        self.target_entropy = target_entropy
-        self.eta = eta
-        self.gamma = gamma
+        self.target_entropy, self.eta, self.gamma = target_entropy, eta, gamma
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         device = next(self.parameters()).device
@@ -103,24 +101,19 @@ class EDACLoss(CriticLoss):
         action, log_prob = self._sample(tensordict)  # [B, A], [B]
         own_actions = self._action_per_critic(tensordict)  # [N, B, A]
         qvalues = self._qvalues(tensordict, own_actions, self.qvalue_network_params)  # [B, N]
-        # no gradient for the critics here
-        qvalues_of_policy = self._qvalues(tensordict, action, self.qvalue_network_params.detach())
-
+        frozen = self.qvalue_network_params.detach()  # no gradient for the critics through the policy's action
+        policy_qvalues = self._qvalues(tensordict, action, frozen)
         losses = {
-            "loss_actor": (alpha * log_prob - qvalues_of_policy.amin(-1)).mean(),
+            "loss_actor": (alpha * log_prob - policy_qvalues.amin(-1)).mean(),
             "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
         }
         if self.eta > 0.0:
             (gradients,) = torch.autograd.grad(qvalues.sum(), own_actions, create_graph=True)
             losses["loss_diversity"] = self.eta * gradient_similarity(gradients).mean()
         losses["loss_alpha"] = -self.log_alpha * (log_prob.detach().mean() + self.target_entropy)
-        statistics = {
-            "alpha": alpha,
-            "entropy": -log_prob.detach().mean(),
-            "qvalue": qvalues.detach().mean(),
-            "qvalue_std": qvalues.detach().std(-1).mean(),
-        }
-        return TensorDict({**losses, **statistics})
+        spread = qvalues.detach().std(-1).mean()
+        statistics = {"entropy": -log_prob.detach().mean(), "qvalue": qvalues.detach().mean(), "qvalue_std": spread}
+        return TensorDict({**losses, "alpha": alpha, **statistics})
 
     def _sample(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         return rsample_and_log_prob(distribution(self.actor_network, self.actor_network_params, tensordict))

@@ -169,12 +169,8 @@ class IQLLoss(CriticLoss):
             bc_weight=bc_weight,
         )
         super().__init__()
-        self.loss_function = loss_function
-        self.temperature = temperature
-        self.expectile = expectile
-        self.gamma = gamma
-        self.advantage_clip = advantage_clip
-        self.bc_weight = bc_weight
+        self.loss_function, self.expectile, self.gamma = loss_function, expectile, gamma
+        self.temperature, self.advantage_clip, self.bc_weight = temperature, advantage_clip, bc_weight
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(value_network, "value_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)

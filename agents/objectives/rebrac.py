@@ -80,11 +80,8 @@ class ReBRACLoss(CriticLoss):
             gamma=gamma,
         )
         super().__init__()
-        self.actor_penalty = actor_penalty
-        self.critic_penalty = critic_penalty
-        self.policy_noise = policy_noise
-        self.noise_clip = noise_clip
-        self.gamma = gamma
+        self.actor_penalty, self.critic_penalty, self.gamma = actor_penalty, critic_penalty, gamma
+        self.policy_noise, self.noise_clip = policy_noise, noise_clip
         self.convert_to_functional(actor_network, "actor_network", create_target_params=True)
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         register_limits(self, action_spec)
