@@ -20,7 +20,8 @@ from matplotlib.image import imread
 
 import agents
 from agents.data.inspection import NotFinite, inspect_dataset
-from agents.environments.protocols import Reference
+from agents.environments.protocols import PROTOCOLS
+from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.finding import Finding
 from recipes.dataset_card.quality import assess
@@ -259,6 +260,27 @@ def test_the_card_of_broken_data_is_valid_json_and_a_page(pendulum) -> None:
     )
     json.dumps(rendering.to_json(broken, facts.facts(broken), findings_of(broken)), allow_nan=False)
     assert figure.page(broken, assess(broken, 0.75)).startswith(b"\x89PNG")
+
+
+def test_a_further_protocol_has_its_place_on_the_card(inspected) -> None:
+    def first_steps(spec: EnvSpec | None, reference: Reference | None, num_observations: int | None) -> Scoring:
+        return Scoring(Reference(-50.0, 0.0), lambda observations, rewards: float(rewards[:5].sum()))
+
+    toy = ScoreProtocol("toy", "Toy", "the first five steps", "A test's.", first_steps, own_return=True)
+    PROTOCOLS.append(toy)
+    try:
+        inspection = inspected("test/pendulum-v0")
+        listing, findings = facts.facts(inspection), findings_of(inspection)
+        values = rendering.to_json(inspection, listing, findings)
+        (header, *rows) = csv.reader(io.StringIO(rendering.episodes_csv(inspection)))
+    finally:
+        PROTOCOLS.remove(toy)
+    returns = np.array([float(row[header.index("toy_return")]) for row in rows])
+    score = Reference(-50.0, 0.0).score(returns).mean()
+    assert len(rows) == inspection.num_episodes and (returns > inspection.returns).all()
+    assert values["origin"]["toy score 0 and 100"] == [-50.0, 0.0]
+    assert values["returns and rewards"]["toy score"]["mean"] == pytest.approx(score)
+    assert f", toy score {score:.1f}) on average" in values["verdict"][1]["says"]
 
 
 def test_a_text_of_the_metadata_cannot_control_a_terminal(pendulum) -> None:
