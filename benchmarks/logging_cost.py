@@ -33,7 +33,7 @@ TIMED = """
 import os, sys, time, runpy
 from pathlib import Path
 from recipes.runs import writer
-log = writer.Record.log
+log = writer.RunWriter.log
 def processor_time():
     others = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -45,7 +45,7 @@ def processor_time():
 def timed(self, step, scalars):
     log(self, step, scalars)
     print("logged", step, time.perf_counter(), *processor_time())
-writer.Record.log = timed
+writer.RunWriter.log = timed
 sys.argv[0] = {train!r}
 runpy.run_path({train!r}, run_name="__main__")
 """

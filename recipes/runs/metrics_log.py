@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,23 @@ class CsvLog:
 
     def __init__(self, path: Path, *, last_step: int | None = None) -> None:
         self.path = path
-        self._columns: list[str] | None = None
         rows = read_csv(path, last_step) if last_step is not None and path.exists() else []
-        if rows:
-            self._columns = list(rows[0])
+        self._columns = [*rows[0]] if rows else []
         write_atomically(path, self._to_text(rows).encode())
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        row = {"step": step, **values}
-        header = self._columns is None
-        if header:
-            self._columns = list(row)
-        elif not row.keys() <= {*self._columns}:
+        row, header = {"step": step, **values}, not self._columns
+        if not row.keys() <= {*self._columns}:
             self._columns += [name for name in row if name not in self._columns]
-            write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
+            if not header:
+                write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
         with open(self.path, "a", newline="") as file:
             file.write(self._to_text([row], header=header))
             file.flush()
             os.fsync(file.fileno())  # as of a checkpoint: after a power cut a resume would not make the row again
 
-    def _to_text(self, rows: list[Mapping[str, Any]], *, header: bool = True) -> str:
-        if self._columns is None:
+    def _to_text(self, rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+        if not self._columns:
             return ""
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from types import FrameType
 from typing import TypeVar
 
 import torch
+from tqdm import tqdm
 
 from agents.errors import ConfigError
 
 Result = TypeVar("Result")
+STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")  # of a training
 
 
 def resolve_device(name: str) -> torch.device:
@@ -41,6 +44,12 @@ def resolve_device(name: str) -> torch.device:
 def default_num_envs() -> int:
     """Episodes to simulate at once: one per core, up to where Python's interpreter lock leaves nothing to gain."""
     return min(os.cpu_count() or 1, 4)
+
+
+def progress_bar(last_step: int, total: int) -> tqdm:
+    """Rate, time left and latest score; in a log file, where a bar cannot redraw itself, a line every half minute."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True, mininterval=interval)
 
 
 class Interrupt:
@@ -71,7 +80,7 @@ class Stopwatch:
     """Wall time per stage since the last reading, in seconds; a stage inside another one stops the outer."""
 
     def __init__(self, *stages: str) -> None:
-        self._spent = dict.fromkeys(stages, 0.0)
+        self._spent = dict.fromkeys(stages or STAGES, 0.0)
         self._running: list[str] = []
         self._since = 0.0
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
+from torch import Generator
 
 from agents.errors import ConfigError
 from agents.training.agent import Agent
+from agents.training.cuda_graphs import GraphedUpdates
 from agents.training.precision import choose_matmul_precision
+from agents.training.stack import AgentStack
+from recipes.runs.process import Stopwatch
 from recipes.settings.schema import TrainConfig
+
+GRAPHED_AT_ONCE = 100  # updates on a GPU between two looks at Ctrl-C and the progress bar
 
 
 def speed_up(
-    agent: Agent, example: TensorDictBase, config: TrainConfig, *, before: Mapping[str, str]
+    agent: Agent | AgentStack, example: TensorDictBase, config: TrainConfig, *, before: Mapping[str, Any]
 ) -> dict[str, str]:
     """Choose how updates are computed, in one line for the user.
 
@@ -42,3 +49,35 @@ def speed_up(
         compilation = agent.compile(example, "auto", dtype=dtype)
     print(f"{compilation}, {config.precision}, matmul_precision={matmul_precision}")
     return {"compile": compilation.mode, "matmul_precision": matmul_precision}
+
+
+def updates(
+    agent: Agent | AgentStack,
+    sample: Callable[[], TensorDictBase],
+    config: TrainConfig,
+    clock: Stopwatch,
+    *,
+    generators: Sequence[Generator],
+) -> Iterator[tuple[int, TensorDictBase]]:
+    """Make the updates of a run that are left; yields steps, counted from 1, and what their updates returned.
+
+    On a CPU that is every step. On a GPU most updates are made by CUDA graphs, and a step is yielded when something is
+    to be done after it.
+
+    Args:
+        generators: those that ``sample`` and stacked agents draw from.
+    """
+    sample, step = clock.timed("sample", sample), agent.num_updates
+    graphed = GraphedUpdates(agent, sample, generators=generators) if agent.device.type == "cuda" else None
+    while step < config.gradient_steps:
+        stop = step + 1 if graphed is None else next_stop(step, config)
+        with clock("update"):
+            losses = agent.update(sample()) if graphed is None else graphed(stop - step)
+        step = stop
+        yield step, losses
+
+
+def next_stop(step: int, config: TrainConfig) -> int:
+    """The next step after which something is to be done, or looked at."""
+    periods = (config.log_every, config.eval_every, config.checkpoint_every or config.eval_every)
+    return min(step + GRAPHED_AT_ONCE, config.gradient_steps, *(step - step % period + period for period in periods))

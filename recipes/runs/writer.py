@@ -1,81 +1,75 @@
-"""What one run writes down while it learns: rows, evaluations, checkpoints, its plot and its dashboard."""
+"""The files and the dashboard of one run: rows, evaluations, checkpoints, plots."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from omegaconf import OmegaConf
 from tensordict import TensorDictBase
-from torch import Generator
-from torchrl.data import TensorDictReplayBuffer
 
 import agents
 from agents import metrics
 from agents.errors import one_line
 from agents.training.agent import check_finite
 from recipes.runs import artifacts, console, plots, videos
-from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog
+from recipes.runs.process import Stopwatch
 from recipes.runs.saver import Saver
+from recipes.runs.training import Training
 from recipes.runs.versions import of_both, versions
-from recipes.settings.schema import TrainConfig
+from recipes.settings.command_line import invocation
 from recipes.tracking import loggers
 
 
-class Record:
-    """The files and the dashboard of one run.
+class RunWriter:
+    """Whatever a run leaves; as a context, it ends the dashboard's run as failed when an exception comes through.
 
     Args:
-        generator: what the agent's random numbers come from; None: torch's default one.
+        resuming: go on after the last checkpoint, which the agent then is at; else begin.
+        random: an evaluation of the random policy, to compare with; None without an environment.
+        speed: how updates are computed.
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        config: TrainConfig,
-        dataset: agents.OfflineDataset,
-        env: agents.EvaluationEnv | None,
-        agent: agents.Agent,
-        buffer: TensorDictReplayBuffer,
-        generator: Generator | None,
+        self, run: Training, *, resuming: bool, random: agents.EvalResult | None, speed: Mapping[str, str]
     ) -> None:
-        self._lock = claim(folder)  # as long as this lives
-        self._folder, self._config, self._dataset, self._env, self._agent = folder, config, dataset, env, agent
-        self._algorithm = folder.info["algorithm"]
-        self._saver = Saver(folder, config, dataset, env, agent, buffer, generator)
-        self._returns_compare = not dataset.names_another_env(config.eval_env)  # of the data with evaluations
+        self._lock = claim(run.folder)  # as long as this lives
+        self._run, self._agent, self._folder, self._config = run, run.agent, run.folder, run.config
+        self._algorithm, self._random = run.folder.info["algorithm"], random
+        self._saver = Saver(run)
         self._result: agents.EvalResult | None = None  # of the last evaluation
-        self.last_step = 0
-
-    def open(self, resuming: bool, random: agents.EvalResult | None, described: Mapping[str, Any]) -> None:
-        """Begin to write, or go on after the last checkpoint.
-
-        Args:
-            random: an evaluation of the random policy, to compare with; None without an environment.
-            described: the settings for the dashboard.
-        """
-        self._random = random
+        self._evaluated_at = 0
         self.last_step = self._saver.restore() if resuming else 0
         last_step = self.last_step if resuming else None
-        if resuming and last_step < self._config.gradient_steps:
+        if resuming and self.last_step < run.config.gradient_steps:
             self._note_versions()
-        self._metrics_log = CsvLog(self._folder.metrics_file, last_step=last_step)
-        self._evaluations_log = CsvLog(self._folder.evaluations_file, last_step=last_step)
-        fingerprint = {"algorithm_name": self._algorithm, "dataset_fingerprint": self._dataset.fingerprint}
+        self._metrics_log = CsvLog(run.folder.metrics_file, last_step=last_step)
+        self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=last_step)
+        settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config), resolve=True))
+        data = {"algorithm_name": self._algorithm, "dataset_fingerprint": run.dataset.fingerprint}
         self._logger = loggers.make_logger(
-            self._config.logger,
-            self._folder.path,
-            name=f"{self._algorithm}/{self._dataset.id}/seed{self._config.seed}",
-            run_id=self._folder.info["wandb_id"],
+            run.config.logger,
+            run.folder.path,
+            name=f"{self._algorithm}/{run.dataset.id}/seed{run.config.seed}",
+            run_id=run.folder.info["wandb_id"],
             job_type="train",
-            settings={**described, **fingerprint},
-            wandb=self._config.wandb,
+            settings={**settings, "versions": versions(), **speed, **data},
+            wandb=run.config.wandb,
         )
         if not resuming:  # else it is there already
-            loggers.log_data(self._logger, self._dataset)
-        self._plots = plots.Plots(self._folder, self._algorithm, self._dataset, random, show_mean=self._returns_compare)
+            loggers.log_data(self._logger, run.dataset)
+        self._returns_compare = not run.dataset.names_another_env(run.config.eval_env)  # of the data with evaluations
+        self._plots = plots.Plots(run.folder, self._algorithm, run.dataset, random, show_mean=self._returns_compare)
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            loggers.close(self._logger, exit_code=1)
 
     def _note_versions(self) -> None:
         """Of the rest of the run, where they are others; it may end elsewhere than it would have."""
@@ -95,52 +89,60 @@ class Record:
         self._metrics_log.write(step, scalars)
         loggers.log_scalars(self._logger, scalars, step)
 
-    def evaluate(self) -> agents.EvalResult:
-        self._result = agents.evaluate(self._agent.policy, self._env, self._config.num_eval_episodes)
+    def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult:
+        """Evaluate the policy, and note the result everywhere."""
+        with clock("evaluation"):
+            self._result, self._evaluated_at = self._evaluation(), step
+        with clock("logging"):
+            scalars = metrics.evaluation(self._result)
+            self._evaluations_log.write(step, scalars)
+            loggers.log_evaluation(self._logger, scalars, self._result, step)
+            self._plots.draw(at_most_every=60.0)
+            if self._config.eval_videos:
+                self._film(step, self._result)
         return self._result
 
-    def log_evaluation(self, step: int) -> None:
-        scalars = metrics.evaluation(self._result)
-        self._evaluations_log.write(step, scalars)
-        loggers.log_evaluation(self._logger, scalars, self._result, step)
-        self._plots.draw(at_most_every=60.0)
-        if self._config.eval_videos:
-            self._film(step)
+    def _evaluation(self) -> agents.EvalResult:
+        assert self._run.env is not None  # else nothing is evaluated
+        return agents.evaluate(self._agent.policy, self._run.env, self._config.num_eval_episodes)
 
-    def _film(self, step: int) -> None:
+    def _film(self, step: int, result: agents.EvalResult) -> None:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""
-        settings = {"step": step, "keep": self._config.keep_videos}
+        assert self._run.env is not None
+        keep = self._config.keep_videos
         try:
-            made = videos.make(self._folder.path, self._agent, self._env, self._result.returns, **settings)
+            files = videos.make(self._folder.path, self._agent, self._run.env, result.returns, step=step, keep=keep)
         except (agents.AgentsError, OSError) as error:
             print(f"warning: no videos of step {step}: {one_line(error)}", file=sys.stderr)
             return
-        loggers.log_videos(self._logger, made, step)
+        loggers.log_videos(self._logger, files, step)
 
-    def save(self, losses: TensorDictBase, *, evaluated: bool) -> None:
+    def save(self, losses: TensorDictBase) -> None:
         """Write a checkpoint.
 
         Args:
             losses: of the last update, of which a GPU has not yet said whether they are finite.
-            evaluated: whether the last evaluation was of these parameters.
         """
         check_finite(losses, step=self._agent.num_updates)
-        self._saver.save(self._result.returns.mean().item() if evaluated else None)
+        current = self._result is not None and self._evaluated_at == self._agent.num_updates
+        self._saver.save(self._result.returns.mean().item() if self._result is not None and current else None)
 
-    def close(self, *, exit_code: int) -> None:
-        """End early; the dashboard shows how."""
+    def stop(self, step: int, exit_code: int) -> None:
+        """End early, and say how to go on; the dashboard shows how it ended."""
         loggers.close(self._logger, exit_code=exit_code)
+        print(f"stopped after step {step}; go on with: {invocation()} resume={self._folder.path}")
 
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""
         self._plots.draw()
-        if self._env is not None:
-            loggers.log_summary(self._logger, metrics.evaluation(self._result or self.evaluate()))
+        if self._run.env is not None:
+            self._result = self._result or self._evaluation()
+            loggers.log_summary(self._logger, metrics.evaluation(self._result))
         policies = {self._algorithm: self._result, "random policy": self._random}
-        print(console.table(policies, self._dataset if self._returns_compare else None))
+        print(console.table(policies, self._run.dataset if self._returns_compare else None))
         if self._config.wandb.artifacts:
-            name = f"{self._algorithm}-{self._dataset.id}-seed{self._config.seed}"
-            artifacts.log(self._logger, self._folder, self._dataset, name)
+            name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"
+            artifacts.log(self._logger, self._folder, self._run.dataset, name)
         hint = loggers.sync_hint(self._logger)
         loggers.close(self._logger)
         console.print_paths(self._folder, hint)

@@ -62,12 +62,12 @@ def test_each_stacked_seed_has_a_wandb_run_of_its_own(train, tmp_path, read_wand
 
 def test_a_stacked_seed_goes_on_alone(train, train_as_is, tmp_path) -> None:
     stop = """
-from record import Record
-save = Record.save
+from recipes.runs.writer import RunWriter
+save = RunWriter.save
 def stopping(self, *arguments, **options):
     save(self, *arguments, **options)
     if self.last_step == 0 and self._agent.num_updates == 10: raise KeyboardInterrupt
-Record.save = stopping
+RunWriter.save = stopping
 """
     assert train("seeds=[0,1]", "stack=true", before=stop).code != 0
     place = f"{RUNS}/seed0"

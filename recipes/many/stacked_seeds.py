@@ -1,0 +1,113 @@
+"""``seeds=[0,1,2] stack=true``: several runs in one process, their agents trained as one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import cast
+
+import torch
+from omegaconf import DictConfig
+from tensordict import TensorDict, TensorDictBase
+from tqdm import tqdm
+
+import agents
+from agents import metrics
+from agents.algorithms.registry import check_actions
+from agents.training.generators import random_generator
+from agents.training.stack import AgentStack
+from recipes.runs import console
+from recipes.runs.folder import RunFolder
+from recipes.runs.lifecycle import begin, open_run
+from recipes.runs.process import Interrupt, Stopwatch, progress_bar
+from recipes.runs.speed import speed_up, updates
+from recipes.runs.training import Training, evaluation_env
+from recipes.runs.writer import RunWriter
+from recipes.settings.schema import TrainConfig
+
+
+def train(cfgs: Sequence[DictConfig], device: torch.device) -> None:
+    """New runs whose settings differ in the seed alone; each leaves what it would have left alone."""
+    folders, configs, _ = zip(*map(open_run, cfgs))
+    config = configs[0]
+    data = {"storage": config.storage, "clip_actions": config.clip_actions}
+    dataset = agents.load_dataset(config.dataset, device=device, **data)
+    check_actions(config.algorithm, dataset.specs)
+    env = evaluation_env(config, dataset)
+
+    runs = [new_run(*each, dataset, env, device) for each in zip(folders, configs)]
+    stack = AgentStack([run.agent for run in runs], [run.generator for run in runs if run.generator is not None])
+    random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
+    example = dataset.replay_buffer(config.batch_size, **runs[0].agent.sampling).sample()
+    speed = speed_up(stack, stacked([example] * len(runs)), config, before={})
+
+    writers = []
+    with ExitStack() as starting:
+        for cfg, run in zip(cfgs, runs):
+            starting.enter_context(begin(run.folder, cfg, run.config, dataset, speed))
+            writers.append(RunWriter(run, resuming=False, random=random, speed=speed))
+    learn(stack, runs, writers)
+
+
+def new_run(
+    folder: RunFolder,
+    config: TrainConfig,
+    dataset: agents.OfflineDataset,
+    env: agents.EvaluationEnv | None,
+    device: torch.device,
+) -> Training:
+    torch.manual_seed(config.seed)
+    agent = config.algorithm.build(dataset.specs, device=device)
+    generator = random_generator(device)  # which the run would go on with alone
+    buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, **agent.sampling)
+    return Training(folder, config, dataset, env, agent, buffer, generator)
+
+
+def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWriter]) -> None:
+    """All updates, and what is due after them for each of the runs."""
+    config, clock, each = runs[0].config, Stopwatch(), list(zip(runs, writers))
+    generators = [generator for run in runs for generator in (run.generator, run.buffer._rng) if generator is not None]
+    step = logged_step = 0
+    with ExitStack() as closing, Interrupt() as interrupt, progress_bar(step, config.gradient_steps) as progress:
+        for writer in writers:
+            closing.enter_context(writer)
+        sample = lambda: stacked([run.buffer.sample() for run in runs])  # noqa: E731
+        for step, losses in updates(stack, sample, config, clock, generators=generators):
+            progress.update(step - progress.n)
+            if step % config.log_every == 0:
+                with clock("update"):  # where a GPU is waited for
+                    rows = [writer.row(own) for writer, own in zip(writers, split(losses, len(runs)))]
+                timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(stack.device)}
+                with clock("logging"):
+                    for writer, row in zip(writers, rows):
+                        writer.log(step, {**row, **timing})
+                logged_step = step
+
+            finished = step == config.gradient_steps
+            evaluating = runs[0].env is not None and (step % config.eval_every == 0 or finished)
+            for run, writer in each if evaluating else ():
+                result = writer.evaluate(step, clock)
+                progress.set_postfix_str(console.score(result))
+                tqdm.write(f"seed {run.config.seed}, step {step}: {console.headline(result)}")
+
+            stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
+            if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:
+                with clock("checkpoint"):
+                    for writer, own in zip(writers, split(losses, len(runs))):
+                        writer.save(own)
+            if stopping:
+                break
+    for writer in writers:
+        writer.stop(step, interrupt.exit_code) if interrupt.signal else writer.finish()
+    if interrupt.signal:
+        sys.exit(interrupt.exit_code)
+
+
+def stacked(batches: Sequence[TensorDictBase]) -> TensorDictBase:
+    return cast(TensorDictBase, TensorDict.stack(batches))  # S batches [B] -> [S, B]
+
+
+def split(losses: TensorDictBase, number: int) -> Sequence[TensorDictBase]:
+    """What an update returned, ``[S]``, for each of the agents."""
+    return TensorDict(dict(losses.items()), [number]).unbind(0)

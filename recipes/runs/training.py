@@ -1,0 +1,53 @@
+"""The parts of one run: its data, its environment, its agent and its batches."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from torch import Generator
+from torchrl.data import TensorDictReplayBuffer
+
+import agents
+from agents.errors import ConfigError, one_line
+from agents.evaluation.video import check_rendering
+from recipes.runs.folder import RunFolder
+from recipes.runs.process import default_num_envs
+from recipes.settings.schema import TrainConfig
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run, whose agent learns from the batches of a buffer over the dataset."""
+
+    folder: RunFolder
+    config: TrainConfig
+    dataset: agents.OfflineDataset
+    env: agents.EvaluationEnv | None  # None: nothing is evaluated
+    agent: agents.Agent
+    buffer: TensorDictReplayBuffer
+    generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
+
+
+def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
+    """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment.
+
+    Raises:
+        ConfigError: if checkpoints cannot hold how it is made, or nothing can render where videos are wanted.
+    """
+    if config.eval_env is None and dataset.env_spec is None:
+        text = f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID"
+        print(text, file=sys.stderr)
+        return None
+    num_envs = config.num_eval_envs or default_num_envs()
+    env = dataset.make_env(num_envs, env_id=config.eval_env, trust=config.trust_env)
+    try:
+        env.spec.to_json()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"checkpoints cannot hold how {env.spec.id!r} is made ({one_line(error)}); register it with text and "
+            "numbers alone: entry_point='module:Class'"
+        ) from error
+    if config.eval_videos:
+        check_rendering(env)
+    return env
