@@ -61,13 +61,9 @@ class ValueConfig(MLPConfig):
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O] -> state_value [B, 1]``."""
-        from tensordict.nn import TensorDictModule
-        from torch import nn
+        from agents.networks.layers import observation_layers
 
-        from agents.networks.layers import normalizer
-
-        network = nn.Sequential(*normalizer(specs, normalize), self.layers(specs.observation.shape[-1], 1))
-        return TensorDictModule(network, in_keys=["observation"], out_keys=["state_value"])
+        return _module(observation_layers(self, specs, 1, normalize), "observation", to="state_value")
 
 
 @dataclass
@@ -85,8 +81,6 @@ class QValueConfig(MLPConfig):
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O], action [B, A] -> state_action_value [B, N]``; a discrete action is ``[B]``."""
-        from tensordict.nn import TensorDictModule
-
         from agents.networks.critics import ChosenActionValue, QValueEnsemble
         from agents.networks.layers import normalizer
 
@@ -96,7 +90,7 @@ class QValueConfig(MLPConfig):
             in_features = specs.observation.shape[-1] + specs.action.shape[-1]
             critics = [self.layers(in_features, 1) for _ in range(self.num_nets)]
             network = QValueEnsemble(critics, normalizer(specs, normalize))
-        return TensorDictModule(network, in_keys=["observation", "action"], out_keys=["state_action_value"])
+        return _module(network, "observation", "action", to="state_action_value")
 
     def build_action_values(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O] -> action_value [B, N, A]``, the values of all actions.
@@ -104,10 +98,7 @@ class QValueConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not discrete.
         """
-        from tensordict.nn import TensorDictModule
-
-        network = self._action_values(specs, normalize)
-        return TensorDictModule(network, in_keys=["observation"], out_keys=["action_value"])
+        return _module(self._action_values(specs, normalize), "observation", to="action_value")
 
     def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
         from agents.networks.bounds import num_discrete_actions
@@ -158,15 +149,11 @@ class DeterministicActorConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not continuous.
         """
-        from tensordict.nn import TensorDictModule
-
         from agents.networks.actors import DeterministicActor
         from agents.networks.bounds import require_bounds
 
         require_bounds(specs)
-        return TensorDictModule(
-            DeterministicActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"]
-        )
+        return _module(DeterministicActor(self, specs, normalize), "observation", to="action")
 
 
 @dataclass
@@ -227,10 +214,14 @@ class DiffusionActorConfig(MLPConfig):
         Raises:
             ConfigError: if the actions are not continuous.
         """
-        from tensordict.nn import TensorDictModule
-
         from agents.networks.bounds import require_bounds
         from agents.networks.diffusion import DiffusionActor
 
         require_bounds(specs)
-        return TensorDictModule(DiffusionActor(self, specs, normalize), in_keys=["observation"], out_keys=["action"])
+        return _module(DiffusionActor(self, specs, normalize), "observation", to="action")
+
+
+def _module(network: nn.Module, *in_keys: str, to: str) -> TensorDictModule:
+    from tensordict.nn import TensorDictModule
+
+    return TensorDictModule(network, in_keys=[*in_keys], out_keys=[to])
