@@ -50,19 +50,19 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
             outcomes = run_jobs([run.job for run in missing], start=start, workers=workers)
     stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]
-    made = results.sections(
+    sections = results.sections(
         curves(finished),
         {run.dataset: means for run in finished if (means := run.folder.info.get("data"))},
         algorithms=config.algorithms,
         datasets=config.datasets,
         seeds=config.seeds,
-        baseline=baseline(config),
+        baseline=config.baseline or results.default_baseline(config.algorithms),
         num_resamples=config.num_resamples,
     )
     lost = provenance.failures(runs, outcomes)
-    show(made)
-    if made and not stopped:  # a whole comparison that is there stays
-        write(made, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
+    show(sections)
+    if sections and not stopped:  # a whole comparison that is there stays
+        write(sections, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
@@ -92,14 +92,9 @@ def curves(finished: Iterable[Run]) -> Curves:
     }
 
 
-def baseline(config: CompareConfig) -> str:
-    """What the others are to improve on."""
-    return config.baseline or ("bc" if "bc" in config.algorithms else config.algorithms[0])
-
-
-def show(made: Sequence[Section]) -> None:
-    for section in made:
-        print(f"\n{section.protocol.title}. {tables.caption(section)}")
+def show(sections: Sequence[Section]) -> None:
+    for section in sections:
+        print(f"\n{section.measure.title}. {tables.caption(section)}")
         print(console.aligned(tables.matrix(section, lambda cell, best: tables.spread(cell), "-")))
         for line in (*tables.sources(section), *section.notes):
             print(line)
@@ -108,17 +103,16 @@ def show(made: Sequence[Section]) -> None:
             print(console.aligned(tables.aggregates_table(section, "-")))
 
 
-def write(made: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
+def write(sections: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
     """Write tables and figures, and log them."""
     output = Path(config.output)
-    images = {
-        section.protocol.name: figures.draw(section, output, num_resamples=config.num_resamples) for section in made
-    }
-    numbers = tables.numbers(made)
+    options = {"num_resamples": config.num_resamples}
+    images = {section.measure.name: figures.draw(section, output, **options) for section in sections}
+    numbers = tables.numbers(sections)
     files = {
-        "results.md": tables.to_markdown(made, lines, images),
-        "results.html": html_report.comparison(made, lines, images, output),
-        "results.tex": tables.to_latex(made),
+        "results.md": tables.to_markdown(sections, lines, images),
+        "results.html": html_report.comparison(sections, lines, images, output),
+        "results.tex": tables.to_latex(sections),
         "results.json": json.dumps({"about": lines, **numbers}, indent=1, allow_nan=False) + "\n",
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }

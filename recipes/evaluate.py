@@ -9,9 +9,7 @@ For example:
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from agents.checkpoint import Checkpoint, load
 from agents.environments.spec import find_spec, read_spec, spec_from_file
 from agents.evaluation.video import check_rendering
 from agents.files import write_atomically
+from recipes.reporting.tables import to_csv
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
@@ -127,12 +126,8 @@ def trained_in(stored: object) -> str | None:
 
 def episodes_csv(result: agents.EvalResult, seed: int) -> str:
     """A row per episode: its seed and all that is known of it."""
-    columns = metrics.episodes(result)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["seed", *columns])
-    writer.writerows([seed + i, *(values[i].item() for values in columns.values())] for i in range(len(result.returns)))
-    return text.getvalue()
+    columns = {name: values.tolist() for name, values in metrics.episodes(result).items()}
+    return to_csv([["seed", *columns], *([seed + i, *row] for i, row in enumerate(zip(*columns.values())))])
 
 
 def log(

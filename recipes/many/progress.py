@@ -6,18 +6,18 @@ import os
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recipes.reporting.results import measures
 from recipes.runs.folder import RunFolder
 
 DRAW_EVERY = 1.0  # seconds
 BAR = 16  # characters
 TAIL = 4096  # bytes at the end of a CSV file that hold its last row
 ANY = ""  # kind of all runs
-SCORES = ("eval/d4rl_score", "eval/minari_score", "eval/return")  # the first one known stands for a run
 
 
 @dataclass
@@ -31,12 +31,17 @@ class _Row:
     reason: str = ""
 
     @property
+    def seconds(self) -> float:
+        """From its start to its end, or to now."""
+        return 0.0 if self.since is None else (self.until or time.monotonic()) - self.since
+
+    @property
     def step(self) -> int:
         return int(last_row(self.folder.metrics_file).get("step", 0))
 
 
 class Board:
-    """The table.
+    """The table of a pool's runs.
 
     Args:
         runs: folder and number of updates of each run by its name.
@@ -64,7 +69,7 @@ class Board:
         row = self._rows[name]
         row.state, row.reason, row.until = state, reason, time.monotonic()
         text = {"done": latest_score(row.folder), "failed": reason}.get(state, f"after step {row.step}")
-        self._tell(f"{state} {name} in {duration(time.monotonic() - row.since)}" + (f": {text}" if text else ""))
+        self._tell(f"{state} {name} in {duration(row.seconds)}" + (f": {text}" if text else ""))
 
     def draw(self, *, at_once: bool = False) -> None:
         """Draw the table anew, unless that was done less than a second ago."""
@@ -93,9 +98,9 @@ class Board:
         row = self._rows[name]
         if row.state == "failed":
             return f"{name:{width}}  failed: {row.reason}"
-        step, seconds = row.step, time.monotonic() - row.since
+        step = row.step
         bar = "━" * round(BAR * step / row.total)
-        rate = f"{(step - row.first) / seconds:6.0f}/s" if step > row.first else f"{'':8}"
+        rate = f"{(step - row.first) / row.seconds:6.0f}/s" if step > row.first else f"{'':8}"
         return f"{name:{width}}  {bar:─<{BAR}}  {step:>8} of {row.total}  {rate}  {latest_score(row.folder)}"
 
     def _in_state(self, state: str) -> list[str]:
@@ -103,21 +108,22 @@ class Board:
 
     def _seconds_left(self) -> float | None:
         """Of all runs, at the pace so far of those of the same kind, else of all; None as long as nothing is known."""
-        now, spent, made = time.monotonic(), Counter(), Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
+        steps: Counter[str] = Counter()
         for name, row in self._rows.items():
             if row.since is not None:
                 row.first = min(row.first, row.step)  # one that was killed goes back to its last checkpoint
                 for kind in (_kind(name), ANY):
-                    spent[kind] += (row.until or now) - row.since
-                    made[kind] += row.step - row.first
-        if not made[ANY]:
+                    seconds[kind] += row.seconds
+                    steps[kind] += row.step - row.first
+        if not steps[ANY]:
             return None
         left = []
         for name, row in self._rows.items():
             if row.state in ("running", "waiting"):
-                kind = _kind(name) if made[_kind(name)] else ANY
-                left.append((row.total - row.step) * spent[kind] / made[kind])
-        at_once = spent[ANY] / max(now - self._since, 1e-9)  # runs, on average
+                kind = _kind(name) if steps[_kind(name)] else ANY
+                left.append((row.total - row.step) * seconds[kind] / steps[kind])
+        at_once = seconds[ANY] / max(time.monotonic() - self._since, 1e-9)  # runs, on average
         return max(sum(left) / at_once, *left, 0.0) or None  # no two workers share a run
 
     def _tell(self, text: str) -> None:
@@ -149,7 +155,7 @@ def _cells(line: bytes) -> Iterable[str]:
 def latest_score(folder: RunFolder) -> str:
     """The shortest word on how good a run is so far; empty before its first evaluation."""
     row = last_row(folder.evaluations_file)
-    key = next((key for key in SCORES if key in row), None)
+    key = next((measure.key for measure in measures() if measure.key in row), None)
     return f"{key.removeprefix('eval/').replace('_', ' ')} {float(row[key]):.1f}" if key else ""
 
 

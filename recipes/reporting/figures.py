@@ -22,7 +22,7 @@ from recipes.reporting.tables import DATA
 ROUND = (1, 2, 2.5, 5, 10)  # steps between the numbers of an axis
 WIDTH = 6.75  # inches: the text of a page with two columns
 FORMATS = ("png", "pdf")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.spines.top": False,
@@ -41,16 +41,14 @@ DASHES = ("-", "--", ":")  # after ten algorithms the colours begin again
 
 def draw(section: Section, folder: Path, *, num_resamples: int) -> list[str]:
     """Write all figures of a section; returns the names of the images."""
-    drawn: dict[str, Figure] = {}
     with plt.rc_context(STYLE):
-        drawn["curves"] = curves(section)
+        drawings = {"curves": curves(section)}
         if section.aggregates:
-            drawn["intervals"] = intervals(section)
-            drawn["profiles"] = profiles(section, num_resamples=num_resamples)
-        for name, figure in drawn.items():
+            drawings |= {"intervals": intervals(section), "profiles": profiles(section, num_resamples=num_resamples)}
+        for name, figure in drawings.items():
             for kind in FORMATS:
-                write_atomically(folder / f"{name}_{section.protocol.name}.{kind}", to_image(figure, kind))
-    return [f"{name}_{section.protocol.name}.png" for name in drawn]
+                write_atomically(folder / f"{name}_{section.measure.name}.{kind}", to_image(figure, kind))
+    return [f"{name}_{section.measure.name}.png" for name in drawings]
 
 
 def curves(section: Section) -> Figure:
@@ -84,7 +82,7 @@ def curves(section: Section) -> Figure:
             axes.set_xlabel("gradient steps")
             axes.tick_params(labelbottom=True)
         if index % columns == 0:
-            axes.set_ylabel(section.protocol.title)
+            axes.set_ylabel(section.measure.title)
     _legend(figure, section, figure.axes)
     return figure
 
@@ -92,8 +90,8 @@ def curves(section: Section) -> Figure:
 def intervals(section: Section) -> Figure:
     """Every statistic over datasets, a panel each: the estimate as a line across its 95 % interval."""
     names = [*STATISTICS]
-    compared = any(section.improvement in found for found in section.aggregates.values())
-    names += [section.improvement] if compared else []
+    if any(section.improvement in estimates for estimates in section.aggregates.values()):
+        names.append(section.improvement)
     algorithms = [*section.aggregates]
     size = (WIDTH, 0.65 + 0.21 * len(algorithms))
     figure, grid = plt.subplots(1, len(names), figsize=size, layout="constrained", squeeze=False, sharey=True)
@@ -101,7 +99,7 @@ def intervals(section: Section) -> Figure:
         for place, algorithm in enumerate(algorithms):
             if name in section.aggregates[algorithm]:
                 _interval(axes, place, section.aggregates[algorithm][name], _style(section, algorithm)["color"])
-        axes.set(title=name, xlabel=section.protocol.title)
+        axes.set(title=name, xlabel=section.measure.title)
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
         if name == section.improvement:
@@ -125,12 +123,12 @@ def profiles(section: Section, *, num_resamples: int) -> Figure:
 
     figure, axes = plt.subplots(figsize=(0.6 * WIDTH, 2.6), layout="constrained")
     for algorithm in section.aggregates:
-        found = statistics.estimate(profile, section.runs(algorithm), num_resamples=num_resamples)
+        shares = statistics.estimate(profile, section.runs(algorithm), num_resamples=num_resamples)
         style = _style(section, algorithm)
-        axes.plot(thresholds, found.value, drawstyle="steps-post", label=algorithm, **style)
+        axes.plot(thresholds, shares.value, drawstyle="steps-post", label=algorithm, **style)
         band = {"step": "post", "color": style["color"], "alpha": 0.12, "linewidth": 0}
-        axes.fill_between(thresholds, found.low, found.high, **band)
-    axes.set(xlabel=f"{section.protocol.title} τ", ylabel="share of runs above τ")
+        axes.fill_between(thresholds, shares.low, shares.high, **band)
+    axes.set(xlabel=f"{section.measure.title} τ", ylabel="share of runs above τ")
     axes.set(xlim=(thresholds[0], thresholds[-1]), ylim=(-0.02, 1.02))
     axes.grid(alpha=0.25, linewidth=0.5)
     _legend(figure, section, [axes])
@@ -199,8 +197,8 @@ def _interval(axes: Axes, place: int, estimate: Estimate, color: str) -> None:
     axes.plot([estimate.value] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.5, solid_capstyle="butt")
 
 
-def _style(section: Section, algorithm: str) -> Mapping[str, str]:
-    """The same in every figure."""
+def _style(section: Section, algorithm: str) -> dict[str, Any]:
+    """Colour and dashes of an algorithm, the same in every figure."""
     index = [*section.algorithms].index(algorithm)
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 

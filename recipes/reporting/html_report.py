@@ -75,10 +75,9 @@ def heading(text: str) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     """A paragraph; what stands between backticks is code."""
-    plain, *coded = escape(text).split("`")
-    for index, part in enumerate(coded):
-        plain += f"<code>{part}</code>" if index % 2 == 0 else part
-    return f'<p class="{kind}">{plain}</p>' if kind else f"<p>{plain}</p>"
+    parts = escape(text).split("`")
+    content = "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+    return f'<p class="{kind}">{content}</p>' if kind else f"<p>{content}</p>"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -104,7 +103,9 @@ def image(path: Path, description: str) -> str:
     )
 
 
-def comparison(made: Sequence[Section], lines: Sequence[str], images: Mapping[str, Sequence[str]], folder: Path) -> str:
+def comparison(
+    sections: Sequence[Section], lines: Sequence[str], images: Mapping[str, Sequence[str]], folder: Path
+) -> str:
     """All of a comparison.
 
     Args:
@@ -116,13 +117,12 @@ def comparison(made: Sequence[Section], lines: Sequence[str], images: Mapping[st
         return Best(tables.spread(cell)) if best else tables.spread(cell)
 
     parts = [paragraph(line, "about") for line in lines]
-    for section in made:
-        parts.append(heading(section.protocol.title))
-        parts.append(paragraph(tables.caption(section)))
+    for section in sections:
+        parts += [heading(section.measure.title), paragraph(tables.caption(section))]
         parts.append(table(tables.matrix(section, show, "")))
         parts += [paragraph(line, "about") for line in (*tables.sources(section), *section.notes)]
         if section.aggregates:
             parts += [paragraph(tables.OVER_DATASETS), table(tables.aggregates_table(section, ""))]
-        parts += [image(folder / name, name.partition("_")[0]) for name in images.get(section.protocol.name, ())]
+        parts += [image(folder / name, name.partition("_")[0]) for name in images.get(section.measure.name, ())]
         parts += [paragraph("Each seed:"), table(tables.seeds_table(section, ""))]
     return document("Comparison", parts)

@@ -1,11 +1,13 @@
 """Published scores on the twelve Adroit datasets of D4RL, to stand beside one's own; D4RL's protocol, last evaluation.
 
-CORL's are means of 4 seeds after 1,000,000 updates (Tarasov et al. 2023, arXiv 2210.07105; github.com/tinkoff-ai/CORL);
-IQL with settings tuned for each dataset is a mean of 10 seeds (ReBRAC paper, Tarasov et al. 2023, arXiv 2305.09836).
+CORL's are means of 4 seeds after 1,000,000 updates (Tarasov et al. 2023, arXiv 2210.07105; github.com/corl-team/CORL,
+with AWAC as corrected there on 2023-08-16); IQL with settings tuned for each dataset is a mean of 10 seeds (ReBRAC
+paper, Tarasov et al. 2023, arXiv 2305.09836).
 """
 
 from __future__ import annotations
 
+PROTOCOL = "d4rl"
 CORL = "CORL, 4 seeds, 1M updates"
 REBRAC_PAPER = "ReBRAC paper, 10 seeds, 1M updates"
 SAME = {"iql_corl": "iql", "rebrac_tuned": "rebrac"}  # presets that are closest to what a column was made with
@@ -13,25 +15,25 @@ SOURCES = {  # by algorithm or preset
     **dict.fromkeys(("bc", "td3_bc", "awac", "cql", "iql", "iql_corl", "rebrac", "rebrac_tuned", "dt"), CORL),
     "iql_tuned": REBRAC_PAPER,
 }
-COLUMNS = ("bc", "td3_bc", "awac", "cql", "iql", "rebrac", "dt", "iql_tuned")
+COLUMNS: tuple[str, ...] = ("bc", "td3_bc", "awac", "cql", "iql", "rebrac", "dt", "iql_tuned")
 SCORES = {
-    "D4RL/pen/human-v2": (71.0, -3.9, 81.1, 13.7, 78.5, 103.2, 67.7, 81.5),
-    "D4RL/pen/cloned-v2": (51.9, 5.1, 89.6, 1.0, 83.4, 102.8, 64.4, 77.2),
-    "D4RL/pen/expert-v2": (109.7, 122.5, 160.4, -1.4, 128.1, 152.2, 116.4, 133.6),
-    "D4RL/door/human-v2": (2.3, -0.3, 4.6, 5.5, 3.3, -0.1, 4.4, 3.1),
-    "D4RL/door/cloned-v2": (-0.1, -0.3, 0.9, -0.3, 3.1, 0.1, 7.6, 0.8),
-    "D4RL/door/expert-v2": (105.4, -0.3, 104.9, -0.3, 106.7, 106.4, 104.9, 105.3),
-    "D4RL/hammer/human-v2": (3.0, 1.0, 3.4, 0.1, 1.8, 0.2, 1.3, 2.5),
-    "D4RL/hammer/cloned-v2": (0.6, 0.3, 0.2, 0.3, 1.5, 5.0, 1.8, 1.1),
+    "D4RL/pen/human-v2": (71.0, -3.9, 76.7, 13.7, 78.5, 103.2, 67.7, 81.5),
+    "D4RL/pen/cloned-v2": (51.9, 5.1, 85.7, 1.0, 83.4, 102.8, 64.4, 77.2),
+    "D4RL/pen/expert-v2": (109.7, 122.5, 159.9, -1.4, 128.1, 152.2, 116.4, 133.6),
+    "D4RL/door/human-v2": (2.3, -0.3, 2.4, 5.5, 3.3, -0.1, 4.4, 3.1),
+    "D4RL/door/cloned-v2": (-0.1, -0.3, 0.0, -0.3, 3.1, 0.1, 7.6, 0.8),
+    "D4RL/door/expert-v2": (105.4, -0.3, 104.6, -0.3, 106.7, 106.4, 104.9, 105.3),
+    "D4RL/hammer/human-v2": (3.0, 1.0, 1.0, 0.1, 1.8, 0.2, 1.3, 2.5),
+    "D4RL/hammer/cloned-v2": (0.6, 0.3, 1.3, 0.3, 1.5, 5.0, 1.8, 1.1),
     "D4RL/hammer/expert-v2": (126.8, 3.1, 127.1, 0.3, 128.7, 133.6, 117.5, 129.6),
-    "D4RL/relocate/human-v2": (0.0, -0.3, 0.1, 0.1, 0.1, 0.2, 0.1, 0.1),
+    "D4RL/relocate/human-v2": (0.0, -0.3, 0.5, 0.1, 0.1, 0.2, 0.1, 0.1),
     "D4RL/relocate/cloned-v2": (-0.1, -0.3, 0.0, -0.3, 0.0, 1.7, 0.2, 0.2),
-    "D4RL/relocate/expert-v2": (107.6, -1.7, 108.9, -0.3, 106.1, 107.5, 104.3, 106.5),
+    "D4RL/relocate/expert-v2": (107.6, -1.7, 109.5, -0.3, 106.1, 107.5, 104.3, 106.5),
 }
 
 
-def published(dataset: str, algorithm: str) -> float | None:
-    """The published D4RL score of an algorithm on a dataset; None where there is none."""
-    column = SAME.get(algorithm, algorithm)
-    scores = dict(zip(COLUMNS, SCORES.get(dataset, ())))
-    return scores.get(column)
+def published(protocol: str, dataset: str, algorithm: str) -> float | None:
+    """The published score of an algorithm on a dataset under a protocol; None where there is none."""
+    if protocol != PROTOCOL:
+        return None
+    return dict(zip(COLUMNS, SCORES.get(dataset, ()))).get(SAME.get(algorithm, algorithm))

@@ -1,35 +1,45 @@
-"""What a comparison found: the last evaluation of every run, in one table per score protocol.
+"""The results of a comparison: the last evaluation of every run, in one section per score protocol.
 
-A dataset can have two scores, D4RL's and Minari's, which are never mixed: each has a section with its own table and
-its own statistics over datasets. Datasets without any score are in a section of returns, which has no statistics, since
-returns of different tasks have nothing in common.
+Scores of different protocols are never mixed: each has a section with its own table and its own statistics over
+datasets. Datasets without any score are in a section of returns, which has no statistics, since returns of different
+tasks have nothing in common.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from agents.environments.protocols import PROTOCOLS
 from agents.evaluation import statistics
 from agents.evaluation.statistics import Estimate
 from recipes.reporting.published_scores import published
 
-Curves = Mapping[tuple[str, str, int], Sequence[Mapping[str, float]]]
+Rows = Sequence[Mapping[str, float]]
+Curves = Mapping[tuple[str, str, int], Rows]
 """Rows of evaluations.csv of every finished run, by dataset, algorithm and seed."""
 Data = Mapping[str, Mapping[str, float]]
 """What is known of the recorded episodes by dataset: means as :func:`agents.metrics.data` gives them."""
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A way to score an episode."""
+class Measure:
+    """A column of evaluations.csv by which policies are compared: the score of a protocol, or the return.
+
+    Attributes:
+        meaning: for the reader of a report.
+        details: further columns on the same scale, or on that of its returns.
+    """
 
     name: str
     title: str
-    key: str  # column of evaluations.csv
+    key: str
+    meaning: str
+    details: tuple[str, ...]
 
     @property
     def data_key(self) -> str:
@@ -37,14 +47,25 @@ class Protocol:
         return self.key.replace("eval/", "data/")
 
 
-D4RL = Protocol("d4rl", "D4RL score", "eval/d4rl_score")
-MINARI = Protocol("minari", "Minari score", "eval/minari_score")
-RETURN = Protocol("return", "Return", "eval/return")
+RETURNS = ("eval/return", "eval/return_std")
+WITHOUT_SCORE = "These datasets have no normalised score. Returns of different tasks have nothing in common."
+RETURN = Measure("return", "Return", "eval/return", WITHOUT_SCORE, RETURNS)
 STATISTICS: dict[str, Callable[..., Any]] = {
     "mean": statistics.mean,
     "IQM": statistics.iqm,
     "optimality gap": statistics.optimality_gap,
 }
+
+
+def measures() -> list[Measure]:
+    """The scores of all protocols, then the return; where one number stands for a run, it is the first known."""
+    own = {each.name: (f"eval/{each.return_key}",) if each.return_key else RETURNS for each in PROTOCOLS}
+    scores = (Measure(p.name, p.title, f"eval/{p.score_key}", p.meaning, own[p.name]) for p in PROTOCOLS)
+    return [*scores, RETURN]
+
+
+def default_baseline(algorithms: Sequence[str]) -> str:
+    return "bc" if "bc" in algorithms else algorithms[0]
 
 
 @dataclass(frozen=True)
@@ -66,24 +87,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Section:
-    """All about one protocol.
+    """The results by one measure.
 
     Attributes:
         curves: steps ``[P]`` and scores ``[S, P]`` of the evaluations, by dataset and algorithm.
         data: mean over the recorded episodes, by dataset, where it is known.
-        aggregates: statistics over all of the section's datasets, by algorithm and name of the statistic.
         notes: what a reader has to know, a line each.
+        aggregates: statistics over all of the section's datasets, by algorithm and name of the statistic.
     """
 
-    protocol: Protocol
+    measure: Measure
     algorithms: Sequence[str]
     datasets: Sequence[str]
     baseline: str
     cells: Mapping[tuple[str, str], Cell]
     curves: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
     data: Mapping[str, float]
-    aggregates: Mapping[str, Mapping[str, Estimate]]
     notes: Sequence[str]
+    aggregates: Mapping[str, Mapping[str, Estimate]]
 
     @property
     def improvement(self) -> str:
@@ -91,7 +112,7 @@ class Section:
         return f"P(better than {self.baseline})"
 
     def runs(self, algorithm: str) -> list[list[float]]:
-        """Scores by dataset and seed, as :mod:`agents.statistics` takes them."""
+        """Scores by dataset and seed, as :mod:`agents.evaluation.statistics` takes them."""
         return [[*self.cells[dataset, algorithm].seeds.values()] for dataset in self.datasets]
 
 
@@ -106,101 +127,79 @@ def sections(
     num_resamples: int,
 ) -> list[Section]:
     """A section for each protocol that any dataset has."""
-    known = {protocol: _datasets_with(protocol, curves, datasets) for protocol in (D4RL, MINARI)}
-    scored = {dataset for own in known.values() for dataset in own}
-    known[RETURN] = [dataset for dataset in _datasets_with(RETURN, curves, datasets) if dataset not in scored]
-    made = []
-    for protocol, own in known.items():
-        if own:
-            cells, lines = _cells(protocol, curves, algorithms, own), {}
-            for dataset, algorithm in cells:
-                lines[dataset, algorithm] = _curve(protocol, curves, dataset, algorithm)
-            notes = _notes(protocol, curves, cells, algorithms, own, datasets, len(seeds))
-            means = {name: data[name][protocol.data_key] for name in own if protocol.data_key in data.get(name, {})}
-            section = Section(protocol, algorithms, own, baseline, cells, lines, means, {}, notes)
-            made.append(section if protocol is RETURN else _with_aggregates(section, num_resamples))
-    return made
-
-
-def _datasets_with(protocol: Protocol, curves: Curves, datasets: Sequence[str]) -> list[str]:
-    """Datasets of which every finished run has the score."""
-    found = []
-    for dataset in datasets:
-        rows = [rows[-1] for (name, _, _), rows in curves.items() if name == dataset]
-        if rows and all(protocol.key in row for row in rows):
-            found.append(dataset)
-    return found
-
-
-def _cells(
-    protocol: Protocol, curves: Curves, algorithms: Sequence[str], datasets: Sequence[str]
-) -> dict[tuple[str, str], Cell]:
-    cells = {}
-    for dataset in datasets:
-        for algorithm in algorithms:
-            runs = {key[2]: rows for key, rows in curves.items() if key[:2] == (dataset, algorithm)}
-            if runs:
-                scores = {seed: rows[-1][protocol.key] for seed, rows in sorted(runs.items())}
-                other = published(dataset, algorithm) if protocol is D4RL else None
-                cells[dataset, algorithm] = Cell(scores, other)
-    return cells
-
-
-def _curve(protocol: Protocol, curves: Curves, dataset: str, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps at which all seeds were evaluated, ``[P]``, and the scores there, ``[S, P]``."""
-    runs = [
-        {row["step"]: row[protocol.key] for row in rows if protocol.key in row}
-        for key, rows in curves.items()
-        if key[:2] == (dataset, algorithm)
-    ]
-    steps = sorted(set.intersection(*map(set, runs)))
-    return np.array(steps), np.array([[run[step] for step in steps] for run in runs])
-
-
-def _notes(
-    protocol: Protocol,
-    curves: Curves,
-    cells: Mapping[tuple[str, str], Cell],
-    algorithms: Sequence[str],
-    datasets: Sequence[str],
-    wanted: Sequence[str],
-    num_seeds: int,
-) -> list[str]:
-    notes = []
+    own = {measure: _datasets_with(measure, curves, datasets) for measure in measures()}
+    scored = {dataset for measure, names in own.items() for dataset in names if measure is not RETURN}
+    own[RETURN] = [dataset for dataset in own[RETURN] if dataset not in scored]
     finished = {dataset for dataset, _, _ in curves}
-    if missing := [dataset for dataset in wanted if dataset not in finished]:
+    sections = []
+    for measure in (measure for measure, names in own.items() if names):
+        runs = {
+            (dataset, algorithm): rows
+            for dataset in own[measure]
+            for algorithm in algorithms
+            if (rows := {seed: rows for (*names, seed), rows in curves.items() if names == [dataset, algorithm]})
+        }
+        cells = {names: _cell(measure, *names, rows) for names, rows in runs.items()}
+        lines = {names: _curve(measure, [*rows.values()]) for names, rows in runs.items()}
+        key, known = measure.data_key, (name for name in own[measure] if measure.data_key in data.get(name, {}))
+        means = {name: data[name][key] for name in known}
+        section = Section(measure, algorithms, own[measure], baseline, cells, lines, means, [], {})
+        section = replace(section, notes=_notes(section, finished, datasets, len(seeds)))
+        sections.append(section if measure is RETURN else _with_aggregates(section, num_resamples))
+    return sections
+
+
+def _datasets_with(measure: Measure, curves: Curves, datasets: Sequence[str]) -> list[str]:
+    """Datasets of which every finished run has the measure."""
+    last = {dataset: [rows[-1] for (name, _, _), rows in curves.items() if name == dataset] for dataset in datasets}
+    return [dataset for dataset, rows in last.items() if rows and all(measure.key in row for row in rows)]
+
+
+def _cell(measure: Measure, dataset: str, algorithm: str, runs: Mapping[int, Rows]) -> Cell:
+    scores = {seed: rows[-1][measure.key] for seed, rows in sorted(runs.items())}
+    return Cell(scores, published(measure.name, dataset, algorithm))
+
+
+def _curve(measure: Measure, runs: Sequence[Rows]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps at which all seeds were evaluated, ``[P]``, and the scores there, ``[S, P]``."""
+    scores = [{row["step"]: row[measure.key] for row in rows if measure.key in row} for rows in runs]
+    steps = sorted(set.intersection(*map(set, scores)))
+    return np.array(steps), np.array([[run[step] for step in steps] for run in scores])
+
+
+def _notes(section: Section, finished: set[str], datasets: Sequence[str], num_seeds: int) -> list[str]:
+    notes = []
+    if missing := [dataset for dataset in datasets if dataset not in finished]:
         notes.append(f"No run has finished on {', '.join(missing)}.")
-    if others := [dataset for dataset in wanted if dataset in finished and dataset not in datasets]:
-        if protocol is RETURN:
-            notes.append("These datasets have no normalised score: they are in no statistic over datasets.")
-        else:
-            notes.append(f"Without a {protocol.title}, and so left out of this section: {', '.join(others)}.")
-    elif protocol is RETURN:
+    others = [dataset for dataset in datasets if dataset in finished and dataset not in section.datasets]
+    if others and section.measure is RETURN:
+        notes.append("These datasets have no normalised score: they are in no statistic over datasets.")
+    elif others:
+        notes.append(f"Without a {section.measure.title}, and so left out of this section: {', '.join(others)}.")
+    elif section.measure is RETURN:
         notes.append("No dataset has a normalised score: there are no statistics over datasets.")
-    for dataset in datasets:
-        for algorithm in algorithms:
-            found = len(cells[dataset, algorithm].seeds) if (dataset, algorithm) in cells else 0
-            if found < num_seeds:
-                notes.append(f"{algorithm} on {dataset}: {found} of {num_seeds} seeds.")
-    if protocol is not RETURN:
-        absent = [name for name in algorithms if any((dataset, name) not in cells for dataset in datasets)]
-        if absent:
-            notes.append(f"Not on every dataset, and so in no statistic over datasets: {', '.join(absent)}.")
+    for dataset in section.datasets:
+        for algorithm in section.algorithms:
+            number = len(section.cells[dataset, algorithm].seeds) if (dataset, algorithm) in section.cells else 0
+            if number < num_seeds:
+                notes.append(f"{algorithm} on {dataset}: {number} of {num_seeds} seeds.")
+    absent = [name for name in section.algorithms if not _on_all(section, name)]
+    if absent and section.measure is not RETURN:
+        notes.append(f"Not on every dataset, and so in no statistic over datasets: {', '.join(absent)}.")
     return notes
 
 
-def _with_aggregates(section: Section, num_resamples: int) -> Section:
-    def estimate(statistic: Callable[..., Any], *runs: Any) -> Estimate:
-        return statistics.estimate(statistic, *runs, num_resamples=num_resamples)
+def _on_all(section: Section, algorithm: str) -> bool:
+    return all((dataset, algorithm) in section.cells for dataset in section.datasets)
 
-    complete = [
-        name for name in section.algorithms if all((dataset, name) in section.cells for dataset in section.datasets)
-    ]
-    aggregates = {}
-    for name in complete:
-        runs = section.runs(name)
-        aggregates[name] = {title: estimate(statistic, runs) for title, statistic in STATISTICS.items()}
-        if section.baseline in complete and name != section.baseline:
-            baseline = section.runs(section.baseline)
-            aggregates[name][section.improvement] = estimate(statistics.probability_of_improvement, runs, baseline)
-    return Section(**{**vars(section), "aggregates": aggregates})
+
+def _with_aggregates(section: Section, num_resamples: int) -> Section:
+    estimate = partial(statistics.estimate, num_resamples=num_resamples)
+    runs = {name: section.runs(name) for name in section.algorithms if _on_all(section, name)}
+    aggregates = {
+        name: {title: estimate(statistic, own) for title, statistic in STATISTICS.items()} for name, own in runs.items()
+    }
+    for name in runs.keys() - {section.baseline} if section.baseline in runs else ():
+        improvement = estimate(statistics.probability_of_improvement, runs[name], runs[section.baseline])
+        aggregates[name][section.improvement] = improvement
+    return replace(section, aggregates=aggregates)

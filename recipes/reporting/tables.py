@@ -12,6 +12,7 @@ from agents.evaluation.statistics import Estimate
 from recipes.reporting.published_scores import SOURCES
 from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
 
+Table = list[tuple[Any, ...]]
 DATA = "data"  # column of the recorded episodes
 OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
 LATEX_SPECIAL = str.maketrans({"±": r"$\pm$", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
@@ -45,8 +46,8 @@ def aggregates_table(section: Section, rest: str) -> list[list[str]]:
     """A row per algorithm, a column per statistic over datasets, with 95 % intervals."""
     names = [*STATISTICS, section.improvement]
     rows = [
-        [algorithm, *(_interval(found[name], name) if name in found else rest for name in names)]
-        for algorithm, found in section.aggregates.items()
+        [algorithm, *(_interval(estimates[name], name) if name in estimates else rest for name in names)]
+        for algorithm, estimates in section.aggregates.items()
     ]
     return [["algorithm", *names], *rows]
 
@@ -78,12 +79,12 @@ def _interval(estimate: Estimate, name: str) -> str:
 
 
 def sources(section: Section) -> list[str]:
-    """Where the published scores come from, a line each."""
-    found = {SOURCES[algorithm] for (_, algorithm), cell in section.cells.items() if cell.published is not None}
-    return [f"published: {source}" for source in sorted(found)]
+    """The sources of the published scores, a line each."""
+    names = {SOURCES[algorithm] for (_, algorithm), cell in section.cells.items() if cell.published is not None}
+    return [f"published: {name}" for name in sorted(names)]
 
 
-def to_markdown(made: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
+def to_markdown(sections: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
     """The whole comparison as a page.
 
     Args:
@@ -95,25 +96,21 @@ def to_markdown(made: Iterable[Section], about: Sequence[str], figures: Mapping[
         return f"**{spread(cell)}**" if best else spread(cell)
 
     parts = ["# Comparison", *about]
-    for section in made:
-        parts.append(f"## {section.protocol.title}")
-        parts.append(caption(section))
-        parts.append(pipes(matrix(section, bold, "")))
-        parts += sources(section)
+    for section in sections:
+        parts += [f"## {section.measure.title}", caption(section), pipes(matrix(section, bold, "")), *sources(section)]
         if section.aggregates:
-            parts.append(OVER_DATASETS)
-            parts.append(pipes(aggregates_table(section, "")))
+            parts += [OVER_DATASETS, pipes(aggregates_table(section, ""))]
         parts += section.notes
-        parts += [f"![{name}]({name})" for name in figures.get(section.protocol.name, ())]
+        parts += [f"![{name}]({name})" for name in figures.get(section.measure.name, ())]
         parts += ["Each seed:", pipes(seeds_table(section, ""))]
     return "\n\n".join(parts) + "\n"
 
 
 def caption(section: Section) -> str:
-    """What the numbers of the main table are."""
+    """A line on the numbers of the main table."""
     parts = ["Last evaluation, mean ± standard error over seeds"]
     parts += [f"{DATA}: mean of the recorded episodes"] if section.data else []
-    parts += ["not normalised"] if section.protocol is RETURN else []
+    parts += ["not normalised"] if section.measure is RETURN else []
     return f"{'; '.join(parts)}."
 
 
@@ -124,7 +121,7 @@ def pipes(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def to_latex(made: Iterable[Section]) -> str:
+def to_latex(sections: Iterable[Section]) -> str:
     """The tables for a paper; they need ``\\usepackage{booktabs}``."""
 
     def bold(cell: Cell, best: bool) -> str:
@@ -132,8 +129,8 @@ def to_latex(made: Iterable[Section]) -> str:
         return f"$\\mathbf{{{text}}}$" if best else f"${text}$"
 
     parts = []
-    for section in made:
-        title = section.protocol.title
+    for section in sections:
+        title = section.measure.title
         words = " ".join((f"{title}.", caption(section), *sources(section)))
         parts.append(_tabular(matrix(section, bold, "--"), words, section, "scores"))
         if section.aggregates:
@@ -152,7 +149,7 @@ def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, lab
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption.translate(LATEX_SPECIAL)}}}",
-            rf"\label{{tab:{section.protocol.name}-{label}}}",
+            rf"\label{{tab:{section.measure.name}-{label}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
             r"\toprule",
             line(header),
@@ -165,22 +162,22 @@ def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, lab
     )
 
 
-def numbers(made: Iterable[Section]) -> dict[str, list[tuple[Any, ...]]]:
+def numbers(sections: Iterable[Section]) -> dict[str, Table]:
     """Everything as plain numbers: tables of runs, of datasets and of statistics over datasets, each with a header.
 
     What is not known, such as the error of a single seed, is None: JSON has no NaN.
     """
-    runs = [("protocol", "dataset", "algorithm", "seed", "score")]
-    datasets = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published", DATA)]
-    aggregates = [("protocol", "algorithm", "statistic", "value", "low", "high")]
-    for section in made:
-        protocol = section.protocol.name
+    runs: Table = [("protocol", "dataset", "algorithm", "seed", "score")]
+    datasets: Table = [("protocol", "dataset", "algorithm", "num_seeds", "mean", "standard_error", "published", DATA)]
+    aggregates: Table = [("protocol", "algorithm", "statistic", "value", "low", "high")]
+    for section in sections:
+        protocol = section.measure.name
         for (dataset, algorithm), cell in section.cells.items():
             runs += [(protocol, dataset, algorithm, seed, score) for seed, score in cell.seeds.items()]
             row = (len(cell.seeds), cell.mean, _known(cell.error), cell.published, section.data.get(dataset))
             datasets.append((protocol, dataset, algorithm, *row))
-        for algorithm, found in section.aggregates.items():
-            for name, estimate in found.items():
+        for algorithm, estimates in section.aggregates.items():
+            for name, estimate in estimates.items():
                 interval = (_known(float(value)) for value in (estimate.value, estimate.low, estimate.high))
                 aggregates.append((protocol, algorithm, name, *interval))
     return {"runs": runs, "datasets": datasets, "aggregates": aggregates}
@@ -190,7 +187,7 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def to_csv(table: Iterable[Sequence[Any]]) -> str:
+def to_csv(table: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)
     return text.getvalue()

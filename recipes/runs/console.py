@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from agents.data.dataset import OfflineDataset
 from agents.data.dataset_statistics import DatasetStatistics
@@ -69,13 +70,13 @@ def _row(name: str, returns: NDArray[np.float64], measures: EvalResult | Dataset
     return [name, str(len(returns)), spread(returns), *means, _percent(measures.success)]
 
 
-def spread(values: ArrayLike) -> str:
+def spread(values: NDArray[Any]) -> str:
     """Mean and standard deviation, with three digits of the larger one: rewards may be thousands, or 1 at the goal."""
-    mean, std = np.mean(values), np.std(values)
+    mean, std = float(values.mean()), float(values.std())
     size = max(abs(mean), std)
     digits = max(0, 2 - math.floor(math.log10(size))) if 0.0 < size < 100.0 else 0
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
-def _percent(values: ArrayLike | None) -> str:
-    return "-" if values is None else f"{100 * np.mean(values):.0f} %"
+def _percent(values: NDArray[np.bool_] | None) -> str:
+    return "-" if values is None else f"{100 * values.mean():.0f} %"

@@ -1,6 +1,6 @@
-"""The W&B report of a project, in the order of a paper's results; made without a server.
+"""The W&B report of a project, in the order of a paper's results; needs no server.
 
-Each score protocol has a section of its own, and no panel or table holds two of them.
+Each score protocol has a section of its own, and no panel or table holds several of them.
 """
 
 from __future__ import annotations
@@ -10,31 +10,22 @@ from dataclasses import replace
 from typing import Any
 
 import wandb_workspaces.expr as expr
-import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.reports.v2.interface as wr
 
 from recipes.reporting import results, tables
-from recipes.reporting.results import D4RL, MINARI, RETURN, Protocol, Section
+from recipes.reporting.results import Measure, Section
 from recipes.tracking.panels import Panel, arrange
 from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project, group
 from recipes.tracking.wandb_workspace import bars, comparison, draw, last
 
 NUM_RESAMPLES = 2_000  # of the intervals in the tables
-MEANING = {
-    D4RL: "This is the score that papers report: the return under D4RL's protocol, 0 for a random policy and 100 for "
-    "D4RL's expert. Pen runs 100 steps and ends when the pen drops; the others run 200.",
-    MINARI: "The environment's own return over its whole episode, between the reference scores in the dataset's "
-    "metadata. It is another scale than D4RL's: numbers of the two sections cannot be compared.",
-    RETURN: "These datasets have no normalised score. Returns of different tasks have nothing in common.",
-}
-ALSO = {D4RL: ("eval/d4rl_return",), MINARI: ("eval/return", "eval/return_std"), RETURN: ("eval/return_std",)}
 WIDTH, HEIGHT = 12, 7  # of a panel; a grid is 24 wide
 
 
 def report(project: Project) -> wr.Report:
     """The report; the numbers in its tables are those of now, its panels follow the project."""
-    made = sections(project)
-    blocks = [wr.TableOfContents(), *setup(project)]
-    for section in made:
+    blocks: list[Any] = [wr.TableOfContents(), *setup(project)]
+    for section in sections(project):
         blocks += scores(project, section)
     blocks += [*behaviour(project), *learning(project), *data(project), *cost(project)]
     blocks += [*compared(project), *limits()]
@@ -65,7 +56,7 @@ def sections(project: Project) -> list[Section]:
         algorithms=project.algorithms,
         datasets=project.datasets,
         seeds=sorted({seed for _, _, seed in curves}),
-        baseline="bc" if "bc" in project.algorithms else project.algorithms[0],
+        baseline=results.default_baseline(project.algorithms),
         num_resamples=NUM_RESAMPLES,
     )
 
@@ -82,7 +73,7 @@ def listed(values: Sequence[Any]) -> str:
 
 
 def setup(project: Project) -> list[Any]:
-    """What was run, and how the figures are to be read."""
+    """The runs, and how the figures are to be read."""
     steps, episodes = (listed(project.values(name)) for name in ("gradient_steps", "num_eval_episodes"))
     text = [
         f"Trained: {summary(project)} Gradient steps: {steps}; batches of {listed(project.values('batch_size'))}; "
@@ -93,56 +84,48 @@ def setup(project: Project) -> list[Any]:
     ]
     if varied := project.varied():
         text.append(f"Within an algorithm the runs differ in {listed(varied)}; a line is then the mean over those too.")
-    repeated = [
-        runs for runs in group(project.of(TRAIN), "dataset", "algorithm_name", "seed").values() if len(runs) > 1
-    ]
-    if repeated:
+    runs = project.of(TRAIN)
+    if repeated := len(runs) - len(group(runs, "dataset", "algorithm_name", "seed")):
         text.append(
-            f"{sum(map(len, repeated)) - len(repeated)} runs have the algorithm, task and seed of a newer one: the "
-            "tables hold the newer one, the panels hold all."
+            f"{repeated} runs have the algorithm, task and seed of a newer one: the tables hold the newer one, the "
+            "panels hold all."
         )
     return [wr.H1("Setting"), *(wr.P(line) for line in text)]
 
 
 def scores(project: Project, section: Section) -> list[Any]:
     """One protocol: its table, statistics over tasks, and a figure for each task."""
-    protocol = section.protocol
-    made = [
-        wr.H1(f"Results: {protocol.title}"),
-        wr.P(MEANING[protocol]),
+    measure = section.measure
+    blocks = [
+        wr.H1(f"Results: {measure.title}"),
+        wr.P(measure.meaning),
         wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(cells(section))}"),
         *(wr.P(line) for line in (*tables.sources(section), *section.notes)),
     ]
     if section.aggregates and len(section.datasets) > 1:
         text = "Over the tasks, with 95 % stratified bootstrap intervals (arXiv 2108.13264).\n\n"
-        made.append(wr.MarkdownBlock(text + tables.pipes(tables.aggregates_table(section, "-"))))
+        blocks.append(wr.MarkdownBlock(text + tables.pipes(tables.aggregates_table(section, "-"))))
     text = (
         "The curves show how the score develops; one that falls again is the sign of overestimated Q values (see "
         "Learning). The bars are its last point, the numbers of the table."
     )
-    made.append(wr.P(text))
+    blocks.append(wr.P(text))
     for dataset in section.datasets:
-        final = bars(f"{protocol.title} of the last evaluation", last(protocol))
-        made += [
-            wr.H2(f"{protocol.title} on {dataset}"),
-            grid(
-                project,
-                [*map(draw, of_protocol(project.where(dataset=dataset), protocol, TRAIN)), final],
-                dataset=dataset,
-            ),
-        ]
-    if again := of_protocol(project, protocol, EVALUATE):
+        curves = map(draw, of_measure(project.where(dataset=dataset), measure, TRAIN))
+        final = bars(f"{measure.title} of the last evaluation", last(measure))
+        blocks += [wr.H2(f"{measure.title} on {dataset}"), grid(project, [*curves, final], dataset=dataset)]
+    if again := of_measure(project, measure, EVALUATE):
         text = "Evaluated again by recipes/evaluate.py, mostly on more episodes than during training:"
-        made += [wr.P(text), grid(project, map(draw, as_bars(again)), job=EVALUATE)]
-    return made
+        blocks += [wr.P(text), grid(project, map(draw, as_bars(again)), job=EVALUATE)]
+    return blocks
 
 
 def cells(section: Section) -> list[list[str]]:
     return tables.matrix(section, lambda cell, best: f"**{tables.spread(cell)}**" if best else tables.spread(cell), "-")
 
 
-def of_protocol(project: Project, protocol: Protocol, job: str) -> list[Panel]:
-    own = (protocol.key, *ALSO[protocol])
+def of_measure(project: Project, measure: Measure, job: str) -> list[Panel]:
+    own = (measure.key, *measure.details)
     return [panel for panel in arranged(project, job, "Scores") if panel.keys[0] in own]
 
 
@@ -156,8 +139,8 @@ def as_bars(panels: Sequence[Panel]) -> list[Panel]:
 
 
 def behaviour(project: Project) -> list[Any]:
-    """What the policies do, as far as it was filmed and counted."""
-    made = [
+    """The policies' episodes, as far as they were filmed and counted."""
+    blocks = [
         wr.H1("Behaviour"),
         wr.P(
             "A score hides how it was earned. Success is counted per episode: at the goal at any step, long enough "
@@ -167,17 +150,14 @@ def behaviour(project: Project) -> list[Any]:
         grid(project, map(draw, arranged(project, TRAIN, "Behaviour"))),
     ]
     if again := arranged(project, EVALUATE, "Behaviour"):
-        made += [
-            wr.H2("Finished policies"),
-            wr.P("Episodes and films of recipes/evaluate.py."),
-            grid(project, map(draw, as_bars(again)), job=EVALUATE),
-        ]
-    return made
+        blocks += [wr.H2("Finished policies"), wr.P("Episodes and films of recipes/evaluate.py.")]
+        blocks.append(grid(project, map(draw, as_bars(again)), job=EVALUATE))
+    return blocks
 
 
 def learning(project: Project) -> list[Any]:
-    """What the losses and their parts did, one algorithm at a time: losses of two algorithms have nothing in common."""
-    made = [
+    """The losses and their parts, one algorithm at a time: losses of two algorithms have nothing in common."""
+    blocks = [
         wr.H1("Learning"),
         wr.P(
             "Losses of different algorithms cannot be compared. What can go wrong shows in four places: Q values that "
@@ -188,16 +168,14 @@ def learning(project: Project) -> list[Any]:
     ]
     for algorithm in project.algorithms:
         own = project.where(algorithm_name=algorithm)
-        made += [
-            wr.H2(f"Learning: {algorithm}"),
-            grid(own, map(draw, arranged(own, TRAIN, "Learning")), group_by="dataset"),
-        ]
-    return made
+        panels = map(draw, arranged(own, TRAIN, "Learning"))
+        blocks += [wr.H2(f"Learning: {algorithm}"), grid(own, panels, group_by="dataset")]
+    return blocks
 
 
 def data(project: Project) -> list[Any]:
-    """What was learned from."""
-    made = [
+    """The data that was learned from."""
+    blocks = [
         wr.H1("Data"),
         wr.P(
             "Offline, a policy can hardly be better than the best of what it saw. The returns of the dataset's "
@@ -206,8 +184,8 @@ def data(project: Project) -> list[Any]:
         ),
     ]
     if shown := arranged(project, TRAIN, "Data"):
-        made += [grid(project, map(draw, shown), group_by="dataset")]
-    return [*made, *of_recipe(project, INSPECT, "inspect_dataset")]
+        blocks += [grid(project, map(draw, shown), group_by="dataset")]
+    return [*blocks, *of_recipe(project, INSPECT, "inspect_dataset")]
 
 
 def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
@@ -232,24 +210,24 @@ def cost(project: Project) -> list[Any]:
 
 def compared(project: Project) -> list[Any]:
     """Runs side by side; what recipes/compare.py said, where it was run."""
-    made = [
+    blocks = [
         wr.H1("Comparison"),
         wr.P(
             "Which settings go with a high score, each protocol by itself. Importance and correlation are those of a "
             "random forest over the runs: with few of them, they are no more than a hint."
         ),
-        grid(project, comparison(project, wr.Config)),
+        grid(project, comparison(project)),
     ]
     if project.of(COMPARE):
-        made.append(wr.P("Where a table has two protocols, a row names its own; each figure is of one."))
-    return [*made, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
+        blocks.append(wr.P("Where a table has several protocols, a row names its own; each figure is of one."))
+    return [*blocks, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
 
 
 def limits() -> list[Any]:
     text = (
         "A few seeds say little about the spread between seeds: read the intervals, not the means.",
         "One evaluation has few episodes, and returns in two heaps: the score of one run is noisier than the band.",
-        "Scores of the two protocols come from the same rollouts and are still different scales.",
+        "Scores of different protocols come from the same rollouts and are still different scales.",
     )
     return [wr.H1("What these figures do not say"), wr.UnorderedList([*text])]
 
@@ -275,7 +253,8 @@ def grid(
     if dataset is not None:
         filters.append(expr.Config("dataset") == dataset)
         project = project.where(dataset=dataset)
-    where = {"entity": project.entity, "project": project.name} if project.entity else {}  # else asked of the server
+    # without an entity, whose project it is would be asked of the server
+    where: dict[str, Any] = {"entity": project.entity, "project": project.name} if project.entity else {}
     if job not in (TRAIN, EVALUATE):
         return wr.PanelGrid(runsets=[wr.Runset(name=job, filters=expr.And(*filters), **where)], panels=placed)
     runsets = [

@@ -1,15 +1,15 @@
-"""The W&B workspace of a project, as ``wandb-workspaces`` describes it; made without a server."""
+"""The W&B workspace of a project, as ``wandb-workspaces`` describes it; needs no server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import wandb_workspaces.expr as expr
-import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.reports.v2.interface as wr
 import wandb_workspaces.workspaces as ws
 
-from recipes.reporting.results import D4RL, MINARI, RETURN, Protocol
+from recipes.reporting.results import RETURN, Measure, measures
 from recipes.tracking.panels import NUMBER, Panel, arrange
 from recipes.tracking.wandb_project import TRAIN, Project
 
@@ -41,7 +41,7 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
         dataset: only runs on this one; None: all, a line per task and algorithm.
     """
     filters = [ws.Metric("JobType") == TRAIN]
-    grouping = [ws.Config("algorithm_name")]
+    grouping: list[Any] = [ws.Config("algorithm_name")]
     if dataset is None:
         grouping.insert(0, ws.Config("dataset"))
     else:
@@ -49,13 +49,13 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
         project = project.where(dataset=dataset)
     keys = project.keys(TRAIN)
     sections = [section(name, map(draw, panels)) for name, panels in arrange(keys).items()]
-    scored = [protocol for protocol in (D4RL, MINARI, RETURN) if last(protocol) in keys]
-    order = [ws.Ordering(ws.Summary(last(scored[0])), ascending=False)] if scored else []
+    scores = [last(measure) for measure in measures() if last(measure) in keys]
+    order = [ws.Ordering(ws.Summary(score), ascending=False) for score in scores[:1]]
     return ws.Workspace(
         entity=project.entity or "",
         project=project.name,
         name=f"Offline RL: {dataset or 'all tasks'}",
-        sections=[*sections, section("Compare", comparison(project, wr.Config))],
+        sections=[*sections, section("Compare", comparison(project))],
         settings=ws.WorkspaceSettings(x_axis="train/step", max_runs=MAX_LINES, group_by_prefix="first"),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(*filters),
@@ -70,16 +70,15 @@ def section(name: str, panels: Iterable[Any]) -> ws.Section:
     return ws.Section(name=name, panels=[*panels], is_open=name in OPEN, pinned=name == "Scores")
 
 
-def last(protocol: Protocol) -> str:
+def last(measure: Measure) -> str:
     """The key of the last evaluation's score."""
-    return protocol.key.replace("eval/", "final/")
+    return measure.key.replace("eval/", "final/")
 
 
 def pinned_columns(project: Project) -> list[str]:
-    """What identifies a run, then how it ended: the columns of the run table that are always seen."""
+    """The columns of the run table that are always seen: what identifies a run, then how it ended."""
     keys = project.keys(TRAIN)
-    scores = [last(protocol) for protocol in (D4RL, MINARI, RETURN)]
-    shown = [key for key in (*scores, "final/success", "time/updates_per_second") if key in keys]
+    shown = [key for key in (*map(last, measures()), "final/success", "time/updates_per_second") if key in keys]
     settings = [f"config:{name}.value" for name in LAST_OF.values()]
     return ["run:displayName", "run:state", *settings, *(f"summary:{key}" for key in shown)]
 
@@ -125,23 +124,18 @@ def step_of(key: str) -> str:
     return f"{key.split('/')[0]}/step"
 
 
-def comparison(project: Project, setting: Callable[[str], Any]) -> list[Any]:
-    """Runs side by side, and what their scores hang on; each protocol has panels of its own.
-
-    Args:
-        setting: makes a metric of a setting's name.
-    """
+def comparison(project: Project) -> list[Any]:
+    """Runs side by side, and their scores by setting; each protocol has panels of its own."""
     keys = project.keys(TRAIN)
     panels: list[Any] = [wr.RunComparer(diff_only="split")]
     axes = [name for name in (*LAST_OF.values(), *project.varied()) if len(project.values(name)) > 1]
-    for protocol in (D4RL, MINARI, RETURN):
-        if last(protocol) not in keys or (protocol is RETURN and len(panels) > 1):
+    for measure in measures():
+        if last(measure) not in keys or (measure is RETURN and len(panels) > 1):
             continue
-        columns = [Column(metric=setting(name)) for name in axes]
-        score = Column(metric=wr.SummaryMetric(last(protocol)), display_name=protocol.title)
-        title = f"{protocol.title} of the last evaluation"
-        panels.append(bars(title, last(protocol)))
-        if columns:
-            panels.append(wr.ParallelCoordinatesPlot(title=f"{protocol.title} by setting", columns=[*columns, score]))
-            panels.append(wr.ParameterImportancePlot(with_respect_to=last(protocol)))
+        panels.append(bars(f"{measure.title} of the last evaluation", last(measure)))
+        if axes:
+            columns: list[Any] = [Column(metric=wr.Config(name)) for name in axes]
+            columns.append(Column(metric=wr.SummaryMetric(last(measure)), display_name=measure.title))
+            panels.append(wr.ParallelCoordinatesPlot(title=f"{measure.title} by setting", columns=columns))
+            panels.append(wr.ParameterImportancePlot(with_respect_to=last(measure)))
     return panels

@@ -1,0 +1,140 @@
+"""The trials of a sweep: settings that the search proposes, and a run per seed for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from agents.data.source import Source
+from agents.environments.protocols import PROTOCOLS
+from agents.errors import ConfigError
+from recipes.many.executors import executor
+from recipes.many.plan import Run, compose_settings, is_finished, make_run, on_cpu, prepare
+from recipes.many.pool import Outcome, Outcomes, run_jobs
+from recipes.many.search_space import Search, Settings, Sweep
+from recipes.runs.metrics_log import read_csv
+from recipes.settings.overrides import as_typed, quoted
+from recipes.settings.schema import SweepConfig
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that are tried, with a run per seed.
+
+    Attributes:
+        settings: those in which trials differ.
+        overrides: of all its runs, as typed; without algorithm, dataset and seed.
+    """
+
+    number: int
+    settings: Settings
+    algorithm: str
+    dataset: str
+    overrides: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def finished(self) -> bool:
+        return all(is_finished(run) for run in self.runs)
+
+    def last_rows(self) -> list[dict[str, str]]:
+        """The last evaluation of each run."""
+        return [read_csv(run.folder.evaluations_file)[-1] for run in self.runs]
+
+    def scores(self, key: str) -> list[float]:
+        """A column of the last evaluation of each run.
+
+        Raises:
+            ConfigError: if there is no such column.
+        """
+        rows = self.last_rows()
+        for run, row in zip(self.runs, rows):
+            if not row.get(key):
+                known = ", ".join(name for name, value in row.items() if name != "step" and value)
+                raise ConfigError(f"{run.folder.path} has no {key}; choose another metric, as metric=..., from {known}")
+        return [float(row[key]) for row in rows]
+
+    def mean(self, key: str) -> float:
+        scores = self.scores(key)
+        return sum(scores) / len(scores)
+
+
+def plan_trial(number: int, point: Settings, sweep: Sweep, config: SweepConfig, overrides: Sequence[str]) -> Trial:
+    """The runs of some settings.
+
+    Raises:
+        ConfigError: if a setting is wrong.
+    """
+    typed = by_name(overrides)
+    typed |= {name: as_typed(value) for name, value in {**sweep.fixed, **point}.items()}
+    algorithm, dataset = typed.pop("algorithm", "iql"), typed.pop("dataset")
+    own = tuple(on_cpu([f"{name}={value}" for name, value in typed.items()]))
+    cfg = compose_settings(algorithm, dataset, own)
+    label = ", ".join(f"{short(name)}={shown(value)}" for name, value in point.items())
+    if config.logger == "wandb" and "wandb.group" not in typed:
+        own += (f"wandb.group={quoted(f'{sweep.name}: {label}'[:128])}",)
+    runs = []
+    for seed in config.seeds:
+        name = f"{number} {label}" + (f", seed={seed}" if len(config.seeds) > 1 else "")
+        runs.append(make_run(cfg, algorithm, dataset, seed, config=config, overrides=own, name=name, alone=False))
+    return Trial(number, point, algorithm, dataset, own, tuple(runs))
+
+
+def run_trials(
+    search: Search, sweep: Sweep, config: SweepConfig, overrides: Sequence[str]
+) -> tuple[list[Trial], Outcomes]:
+    """Run what the search proposes, as far as it is not finished already, and tell it the scores."""
+    trials: list[Trial] = []
+    outcomes: dict[str, Outcome] = {}
+    with ExitStack() as stack:
+        pool = None
+        while points := search.next():
+            batch = [plan_trial(len(trials) + i, point, sweep, config, overrides) for i, point in enumerate(points, 1)]
+            trials += batch
+            runs = [run for trial in batch for run in trial.runs]
+            missing = [*{run.job.folder: run for run in runs if not is_finished(run)}.values()]  # trials may share one
+            print(f"trials {batch[0].number}-{trials[-1].number}: {len(runs)} runs, ", end="")
+            print(f"of which {len(runs) - len(missing)} are finished already", flush=True)
+            if missing:
+                start, workers = pool = pool or stack.enter_context(executor(config))
+                check_metric(sweep.metric, prepare(missing, config), missing)
+                latest = run_jobs([run.job for run in missing], start=start, workers=workers)
+                outcomes |= latest.jobs
+                if latest.exit_code > 1:
+                    return trials, latest
+            for trial in batch:
+                search.tell(trial.settings, trial.mean(sweep.metric) if trial.finished else None)
+    return trials, Outcomes(outcomes, 0)
+
+
+def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
+    """Refuse a metric that evaluations of a run will not have, as far as its data are known here.
+
+    Raises:
+        ConfigError: naming the data and a way out.
+    """
+    for run in runs:
+        source = sources.get(run.dataset)
+        if source is None or run.config.eval_env is not None:
+            continue
+        if source.env_spec is None:
+            raise ConfigError(f"evaluations on {run.dataset} name no environment; name one by eval_env=ID")
+        missing = [protocol for protocol in PROTOCOLS if protocol.name not in source.scorings]
+        if metric in {f"eval/{name}" for protocol in missing for name in (protocol.score_key, protocol.return_key)}:
+            raise ConfigError(f"evaluations on {run.dataset} have no {metric}; choose another, as metric=eval/return")
+
+
+def by_name(overrides: Sequence[str]) -> dict[str, str]:
+    """Values as they were typed."""
+    return {name: value for name, _, value in (override.partition("=") for override in overrides)}
+
+
+def short(name: str) -> str:
+    return name.removeprefix("algorithm.")
+
+
+def shown(value: Any) -> str:
+    """A value as a table has it."""
+    return f"{value:.4g}" if isinstance(value, float) else as_typed(value)
