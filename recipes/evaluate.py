@@ -9,6 +9,9 @@ For example:
 
 from __future__ import annotations
 
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+# isort: split
 import dataclasses
 import uuid
 from collections.abc import Mapping
@@ -27,7 +30,7 @@ from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
-from recipes.settings import command_line, schema
+from recipes.settings import schema
 from recipes.tracking import loggers
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B

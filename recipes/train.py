@@ -2,16 +2,19 @@
 
 For example:
 
-    python recipes/train.py                                     IQL on the built-in pen dataset
-    python recipes/train.py dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
-    python recipes/train.py algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
-    python recipes/train.py seeds=[0,1,2,3]                     a process per core; on a GPU all of them in one
-    python recipes/train.py -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
-    python recipes/train.py resume=runs/iql/demo/pen/mixed-v0/seed0
+    offline-agents train                                     IQL on the built-in pen dataset
+    offline-agents train dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
+    offline-agents train algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
+    offline-agents train seeds=[0,1,2,3]                     a process per core; on a GPU all of them in one
+    offline-agents train -m dataset=demo/pen/mixed-v0,demo/hammer/mixed-v0 seed=0,1,2
+    offline-agents train resume=runs/iql/demo/pen/mixed-v0/seed0
 """
 
 from __future__ import annotations
 
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+# isort: split
 import contextlib
 import sys
 
@@ -29,7 +32,6 @@ from recipes.runs.process import Interrupt, Stopwatch, progress_bar, resolve_dev
 from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env
 from recipes.runs.writer import RunWriter
-from recipes.settings import command_line
 
 
 def train(cfg: DictConfig) -> None:

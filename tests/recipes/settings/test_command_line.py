@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import re
+import sys
+import types
 from dataclasses import replace
 
 import pytest
@@ -66,7 +69,7 @@ MISTAKES_SEEN_WITH_THE_DATA = {
     "device=mps": r"unsupported device 'mps'; choose from auto, cpu, cuda, cuda:<n>",
     "device=cuda:99": r"device=cuda:99, but torch sees \d+ CUDA devices; use device=cpu or auto",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*; did you mean test/pendulum-v0.*",
-    "dataset=test/cartpole-v0": r"iql learns from continuous actions, the data have discrete ones; choose from .*dqn.*",
+    "dataset=test/cartpole-v0": r"iql learns from continuous actions, the data have discrete ones; choose from .*_iql",
     "eval_env=Pendulm-v1": r"unknown environment 'Pendulm-v1': .*",
     "eval_env=.foo:bar": r"unknown environment '.foo:bar': .*",
     "eval_env=CartPole-v1": r"environment 'CartPole-v1' has .*; pass one that fits as eval_env=ID",
@@ -98,7 +101,8 @@ def test_a_mistake_that_shows_with_the_data_is_refused_in_one_line(typed, train,
 
 def test_an_algorithm_for_other_actions_is_refused_with_those_for_them(train, tmp_path) -> None:
     message = train(algorithm="dqn", before=NO_NETWORK).refusal()
-    assert re.fullmatch("dqn learns from discrete actions, the data have continuous ones; choose from .*iql.*", message)
+    kinds = "discrete_cql learns from discrete actions, the data have continuous ones"  # whose preset dqn is
+    assert re.fullmatch(f"{kinds}; choose from .*iql.*", message)
     assert os.listdir(tmp_path) == []
 
 
@@ -106,6 +110,28 @@ def test_an_algorithm_for_other_actions_is_refused_with_those_for_them(train, tm
 def test_a_mistake_in_evaluating_is_refused_in_one_line(typed, evaluate, tmp_path) -> None:
     assert re.fullmatch(MISTAKES_IN_EVALUATING[typed], evaluate(*typed.split()).refusal())
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "module", "typed", "started"),
+    [
+        ("offline-agents train", None, "offline-agents train", ()),
+        ("{recipes}/train.py", None, "python {recipes}/train.py", ()),
+        ("{recipes}/train.py", "recipes.train", "python -m recipes.train", ()),
+        ("{mine}/my script.py", None, "python '{mine}/my script.py'", ("{mine}/my script.py",)),
+        ("{mine}/my script.py", "mine.script", "python -m mine.script", ("-m", "mine.script")),
+        ("{mine}/mine/__main__.py", "mine.__main__", "python -m mine", ()),  # a file that has gone
+    ],
+)
+def test_a_recipe_knows_how_it_was_called(script, module, typed, started, tmp_path, monkeypatch) -> None:
+    (tmp_path / "my script.py").touch()
+    places = {"recipes": os.path.dirname(CONF), "mine": tmp_path}
+    main = types.ModuleType("__main__")
+    main.__file__, main.__spec__ = script.format(**places), module and importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(sys, "argv", [script.format(**places), "seed=1"])
+    assert command_line.invocation() == typed.format(**places)
+    assert command_line.user_script() == tuple(word.format(**places) for word in started)
 
 
 def leaves(settings: object, prefix: str = "") -> set[str]:
@@ -156,8 +182,10 @@ def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> N
         name for name, preset in presets.items() if vars(preset).get("actor_optimizer") == AdamConfig(decay_steps=7)
     }
     assert {"bc", "discrete_iql", "iql", "iql_corl", "iql_tuned"} <= decayed
-    for name in ("cql", "discrete_cql", "dqn", "edac", "sac", "td3_bc"):  # whose sources have constant rates
+    assert presets["bc_top"] == replace(presets["bc"], best_episodes=0.1)
+    for name in ("cql", "discrete_cql", "edac", "sac", "td3_bc"):  # whose sources have constant rates
         assert presets[name] == agents.ALGORITHMS[name]()
+    assert presets["dqn"] == agents.DiscreteCQLConfig(alpha=None)
     assert presets["sac_n"] == replace(
         agents.EDACConfig(eta=0.0), qvalue=replace(agents.EDACConfig().qvalue, num_nets=100)
     )
