@@ -13,16 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.algorithms.common import TDConfig
+from agents.algorithms.common import TDConfig, assemble
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives.settings import check_awac
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -52,10 +49,9 @@ class AWACConfig(TDConfig):
         super().__post_init__()
         check_awac(temperature=self.temperature, gamma=self.gamma, advantage_clip=self.advantage_clip)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.awac import AWACLoss
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
@@ -67,13 +63,6 @@ class AWACConfig(TDConfig):
             gamma=self.gamma,
             advantage_clip=self.advantage_clip,
         )
-        return Agent(
-            loss,
-            deterministic_policy(actor),
-            optimizers={
-                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
-            },
-            target_tau=self.target_tau,
-            max_grad_norm=self.max_grad_norm,
+        return assemble(
+            self, loss, deterministic_policy(actor), actor=loss.actor_network_params, critic=loss.qvalue_network_params
         )

@@ -9,16 +9,13 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.algorithms.common import AlgorithmConfig
+from agents.algorithms.common import AlgorithmConfig, assemble
 from agents.errors import require
 from agents.networks.configs import ActorConfig
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -42,21 +39,15 @@ class BCConfig(AlgorithmConfig):
         share = self.best_episodes
         require(share is None or 0.0 < share <= 1.0, "best_episodes", "lie in (0, 1] or be null", share)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import BCLoss
 
         from agents.networks.policies import deterministic_policy
-        from agents.training.agent import Agent
         from agents.training.sampling import Sampling
 
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
         with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")
             loss = BCLoss(actor)
-        return Agent(
-            loss,
-            deterministic_policy(actor),
-            optimizers={"actor": (loss.actor_network_params.parameters(), self.actor_optimizer)},
-            max_grad_norm=self.max_grad_norm,
-            sampling=Sampling(best_episodes=self.best_episodes),
-        )
+        sampling = Sampling(best_episodes=self.best_episodes)
+        return assemble(self, loss, deterministic_policy(actor), actor=loss.actor_network_params, sampling=sampling)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agents.errors import require
 from agents.objectives.settings import check_gamma
 from agents.training.settings import check_update
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # with the types that every algorithm's build names
     import torch
+    from tensordict.nn import TensorDictModule
+    from torchrl.objectives import LossModule
 
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.data.specs import Specs as Specs
+    from agents.training.agent import Agent as Agent
+    from agents.training.sampling import Sampling
+
+    Device = torch.device | str
 
 
 @dataclass(kw_only=True)
@@ -33,7 +38,7 @@ class AlgorithmConfig:
     def __post_init__(self) -> None:
         check_update(max_grad_norm=self.max_grad_norm)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator.
 
         Raises:
@@ -73,3 +78,29 @@ class MaxEntropyConfig(TDConfig):
         from agents.networks.bounds import default_target_entropy
 
         return default_target_entropy(specs) if self.target_entropy is None else self.target_entropy
+
+
+def assemble(
+    config: AlgorithmConfig,
+    loss_module: LossModule,
+    policy: TensorDictModule,
+    *,
+    sampling: Sampling | None = None,
+    **groups: Any,
+) -> Agent:
+    """The agent of these parts, with the config's settings of an update.
+
+    Args:
+        groups: a module or a list of parameters for each ``<group>_optimizer`` of the config.
+    """
+    from torch import nn
+
+    from agents.training.agent import Agent
+
+    names = ("target_tau", "target_every", "max_grad_norm")
+    settings: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    if sampling is not None:
+        settings["sampling"] = sampling
+    parameters = {name: each.parameters() if isinstance(each, nn.Module) else each for name, each in groups.items()}
+    optimizers = {name: (each, getattr(config, f"{name}_optimizer")) for name, each in parameters.items()}
+    return Agent(loss_module, policy, optimizers=optimizers, **settings)

@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.common import MaxEntropyConfig
+from agents.algorithms.common import MaxEntropyConfig, assemble
 from agents.errors import require
 from agents.networks.configs import ActorConfig, MLPConfig
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -60,11 +57,10 @@ class CQLConfig(MaxEntropyConfig):
         finite = self.lagrange_threshold is None or math.isfinite(self.lagrange_threshold)
         require(finite, "lagrange_threshold", "be finite or null", self.lagrange_threshold)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.critics import separate_critics
         from agents.networks.policies import deterministic_policy
         from agents.objectives.cql import CQLLoss
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
@@ -84,17 +80,15 @@ class CQLConfig(MaxEntropyConfig):
         )
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        optimizers = {
-            "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-            "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
-            "alpha": ([loss.log_alpha], self.alpha_optimizer),
-        }
-        if self.lagrange_threshold is not None:
-            optimizers["alpha_prime"] = ([loss.log_alpha_prime], self.alpha_prime_optimizer)
-        return Agent(
+        lagrange: dict[str, Any] = (
+            {"alpha_prime": [loss.log_alpha_prime]} if self.lagrange_threshold is not None else {}
+        )
+        return assemble(
+            self,
             loss,
             deterministic_policy(actor),
-            optimizers=optimizers,
-            target_tau=self.target_tau,
-            max_grad_norm=self.max_grad_norm,
+            actor=loss.actor_network_params,
+            critic=loss.qvalue_network_params,
+            alpha=[loss.log_alpha],
+            **lagrange,
         )

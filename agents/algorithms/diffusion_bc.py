@@ -11,15 +11,12 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.algorithms.common import AlgorithmConfig
+from agents.algorithms.common import AlgorithmConfig, assemble
 from agents.networks.configs import DiffusionActorConfig
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -39,19 +36,13 @@ class DiffusionBCConfig(AlgorithmConfig):
     actor: DiffusionActorConfig = field(default_factory=DiffusionActorConfig)
     actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import DiffusionBCLoss
 
         from agents.networks.diffusion import diffusion_policy
-        from agents.training.agent import Agent
 
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
         with warnings.catch_warnings():  # as TorchRL's BCLoss does
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")
             loss = DiffusionBCLoss(actor)
-        return Agent(
-            loss,
-            diffusion_policy(actor),
-            optimizers={"actor": (loss.parameters(), self.actor_optimizer)},
-            max_grad_norm=self.max_grad_norm,
-        )
+        return assemble(self, loss, diffusion_policy(actor), actor=loss)

@@ -10,17 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.algorithms.common import TDConfig
+from agents.algorithms.common import TDConfig, assemble
 from agents.networks.configs import QValueConfig
 from agents.objectives.settings import check_dqn
 from agents.training.adam import AdamConfig
 from agents.training.settings import check_update
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -49,18 +46,10 @@ class DiscreteCQLConfig(TDConfig):
         check_dqn(loss_function=self.loss_function, gamma=self.gamma, cql_alpha=self.alpha)
         check_update(target_every=self.target_every)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import greedy_policy
         from agents.objectives.dqn import DQNLoss
-        from agents.training.agent import Agent
 
         qvalue = self.qvalue.build_action_values(specs, normalize=self.normalize_observations).to(device)
         loss = DQNLoss(qvalue, loss_function=self.loss_function, gamma=self.gamma, cql_alpha=self.alpha)
-        return Agent(
-            loss,
-            greedy_policy(qvalue),
-            optimizers={"critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer)},
-            target_tau=self.target_tau,
-            target_every=self.target_every,
-            max_grad_norm=self.max_grad_norm,
-        )
+        return assemble(self, loss, greedy_policy(qvalue), critic=loss.qvalue_network_params)

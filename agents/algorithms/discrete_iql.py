@@ -13,17 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from agents.algorithms.common import TDConfig
+from agents.algorithms.common import TDConfig, assemble
 from agents.networks.configs import CategoricalActorConfig, QValueConfig, ValueConfig
 from agents.objectives.settings import check_iql
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
     from tensordict.nn import TensorDictModule
 
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -50,10 +48,9 @@ class DiscreteIQLConfig(TDConfig):
         super().__post_init__()
         check_iql(**self._loss_settings())
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import greedy_policy
         from agents.objectives.iql import IQLLoss
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
@@ -64,16 +61,8 @@ class DiscreteIQLConfig(TDConfig):
             **self._loss_settings(),
         )
         critics = [*loss.qvalue_network_params.parameters(), *loss.value_network_params.parameters()]
-        return Agent(
-            loss,
-            greedy_policy(cast("TensorDictModule", actor[0])),
-            optimizers={
-                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-                "critic": (critics, self.critic_optimizer),
-            },
-            target_tau=self.target_tau,
-            max_grad_norm=self.max_grad_norm,
-        )
+        logits = cast("TensorDictModule", actor[0])
+        return assemble(self, loss, greedy_policy(logits), actor=loss.actor_network_params, critic=critics)
 
     def _loss_settings(self) -> dict[str, Any]:
         names = ("loss_function", "temperature", "expectile", "gamma", "advantage_clip")

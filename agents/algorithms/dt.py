@@ -11,16 +11,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.algorithms.common import AlgorithmConfig
+from agents.algorithms.common import AlgorithmConfig, assemble
 from agents.errors import ConfigError, require
 from agents.networks.configs import TransformerConfig
 from agents.training.adam import WarmUpAdamConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -56,7 +53,7 @@ class DTConfig(AlgorithmConfig):
         for name in ("context_length", "max_episode_steps"):
             require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         """As of every algorithm.
 
         Raises:
@@ -66,7 +63,6 @@ class DTConfig(AlgorithmConfig):
 
         from agents.networks.transformer import INPUTS, DecisionTransformer, return_conditioned_policy
         from agents.objectives.dt import DTLoss
-        from agents.training.agent import Agent
         from agents.training.sampling import Sampling
 
         target_return = specs.max_return if self.target_return is None else self.target_return
@@ -81,10 +77,6 @@ class DTConfig(AlgorithmConfig):
         )
         actor = TensorDictModule(network, in_keys=list(INPUTS), out_keys=["action"]).to(device)
         loss = DTLoss(actor)
-        return Agent(
-            loss,
-            return_conditioned_policy(actor, target_return=target_return, context_length=self.context_length),
-            optimizers={"actor": (loss.actor_network_params.parameters(), self.actor_optimizer)},
-            max_grad_norm=self.max_grad_norm,
-            sampling=Sampling(context_length=self.context_length),
-        )
+        policy = return_conditioned_policy(actor, target_return=target_return, context_length=self.context_length)
+        sampling = Sampling(context_length=self.context_length)
+        return assemble(self, loss, policy, actor=loss.actor_network_params, sampling=sampling)

@@ -12,17 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.algorithms.common import MaxEntropyConfig
+from agents.algorithms.common import MaxEntropyConfig, assemble
 from agents.errors import require
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives.settings import check_edac
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -51,10 +48,9 @@ class EDACConfig(MaxEntropyConfig):
         check_edac(eta=self.eta, gamma=self.gamma, alpha_init=self.alpha_init)
         require(self.qvalue.num_nets >= 2, "qvalue.num_nets", "be at least 2", self.qvalue.num_nets)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.edac import EDACLoss
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
@@ -66,14 +62,11 @@ class EDACConfig(MaxEntropyConfig):
             gamma=self.gamma,
             alpha_init=self.alpha_init,
         )
-        return Agent(
+        return assemble(
+            self,
             loss,
             deterministic_policy(actor),
-            optimizers={
-                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
-                "alpha": ([loss.log_alpha], self.alpha_optimizer),
-            },
-            target_tau=self.target_tau,
-            max_grad_norm=self.max_grad_norm,
+            actor=loss.actor_network_params,
+            critic=loss.qvalue_network_params,
+            alpha=[loss.log_alpha],
         )

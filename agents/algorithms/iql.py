@@ -19,13 +19,11 @@ from agents.objectives.settings import check_adaptive_expectile, check_iql, chec
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
     from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
     from torch import nn
 
-    from agents.data.specs import Specs
+    from agents.algorithms.common import Agent, Device, Specs
     from agents.objectives.iql import IQLLoss
-    from agents.training.agent import Agent
 
 EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")
 SCHEDULES = ("constant", "linear", "adaptive")
@@ -127,7 +125,7 @@ class IQLConfig(TDConfig):
         positive = self.value_warm_up is None or self.value_warm_up >= 1
         require(positive, "value_warm_up", "be at least 1 or null", self.value_warm_up)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torch import nn
 
         from agents.networks.policies import deterministic_policy

@@ -13,17 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.common import TDConfig
+from agents.algorithms.common import TDConfig, assemble
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.objectives.settings import check_rebrac
 from agents.training.adam import AdamConfig
 from agents.training.settings import check_update
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -63,25 +60,16 @@ class ReBRACConfig(TDConfig):
         check_rebrac(**self._loss_settings())
         check_update(target_every=self.target_every)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.rebrac import ReBRACLoss
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = self.qvalue.build(specs, normalize=normalize).to(device)
         loss = ReBRACLoss(actor, critics, action_spec=specs.action, **self._loss_settings())
-        return Agent(
-            loss,
-            deterministic_policy(actor),
-            optimizers={
-                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
-            },
-            target_tau=self.target_tau,
-            target_every=self.target_every,
-            max_grad_norm=self.max_grad_norm,
+        return assemble(
+            self, loss, deterministic_policy(actor), actor=loss.actor_network_params, critic=loss.qvalue_network_params
         )
 
     def _loss_settings(self) -> dict[str, Any]:

@@ -13,18 +13,14 @@ the error grows with every bootstrap.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from agents.algorithms.common import MaxEntropyConfig
+from agents.algorithms.common import MaxEntropyConfig, assemble
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -41,12 +37,11 @@ class SACConfig(MaxEntropyConfig):
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
     alpha_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import SACLoss
 
         from agents.networks.critics import separate_critics
         from agents.networks.policies import deterministic_policy
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
@@ -63,14 +58,11 @@ class SACConfig(MaxEntropyConfig):
         loss.target_entropy  # noqa: B018  a buffer from the first time that it is read: here, not in a trace
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        return Agent(
+        return assemble(
+            self,
             loss,
             deterministic_policy(actor),
-            optimizers={
-                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
-                "alpha": ([cast("nn.Parameter", loss.log_alpha)], self.alpha_optimizer),
-            },
-            target_tau=self.target_tau,
-            max_grad_norm=self.max_grad_norm,
+            actor=loss.actor_network_params,
+            critic=loss.qvalue_network_params,
+            alpha=[loss.log_alpha],
         )

@@ -13,17 +13,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.common import TDConfig
+from agents.algorithms.common import TDConfig, assemble
 from agents.errors import require
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.training.adam import AdamConfig
 from agents.training.settings import check_update
 
 if TYPE_CHECKING:
-    import torch
-
-    from agents.data.specs import Specs
-    from agents.training.agent import Agent
+    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -53,13 +50,12 @@ class TD3BCConfig(TDConfig):
             require(0.0 <= value < math.inf, name, "be at least 0", value)
         check_update(target_every=self.target_every)
 
-    def build(self, specs: Specs, *, device: torch.device | str = "cpu") -> Agent:
+    def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import TD3BCLoss
 
         from agents.networks.bounds import action_bounds, center_and_half_range
         from agents.networks.critics import separate_critics
         from agents.networks.policies import deterministic_policy
-        from agents.training.agent import Agent
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
@@ -79,14 +75,6 @@ class TD3BCConfig(TDConfig):
         )
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        return Agent(
-            loss,
-            deterministic_policy(actor),
-            optimizers={
-                "actor": (loss.actor_network_params.parameters(), self.actor_optimizer),
-                "critic": (loss.qvalue_network_params.parameters(), self.critic_optimizer),
-            },
-            target_tau=self.target_tau,
-            target_every=self.target_every,
-            max_grad_norm=self.max_grad_norm,
+        return assemble(
+            self, loss, deterministic_policy(actor), actor=loss.actor_network_params, critic=loss.qvalue_network_params
         )
