@@ -158,7 +158,7 @@ class _Scan:
         self.observation, self.action, self.reward = Moments(), Moments(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
         self.end: NDArray[np.float32] | None = None  # [O], the last observation of the episode before
-        self.episodes: list[dict[str, Any]] = []  # the fields of DatasetStatistics that have one entry per episode
+        self.episodes: list[dict[str, Any]] = []  # entries of EpisodeStatistics
 
     def add_rows(self, rows: NDArray[np.float32]) -> None:
         observation, action, _, reward, _ = self.layout.parts(rows)

@@ -16,15 +16,26 @@ from agents.data.episodes import Episode
 from agents.data.source import Source
 
 
-@dataclass(frozen=True, eq=False)
-class DatasetStatistics:
-    """Statistics of the rows, and of the episodes that they come from; returns are undiscounted."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EpisodeStatistics:
+    """Statistics of the episodes that have steps, ``[E]`` each; returns are undiscounted."""
+
+    returns: NDArray[np.float64]  # NaN where a reward is
+    lengths: NDArray[np.int64]  # steps
+    horizon_returns: NDArray[np.float64]  # of the steps that an evaluation would have made, as are those below
+    success: NDArray[np.bool_] | None = None  # at any step; None without infos["success"]
+    success_last: NDArray[np.bool_] | None = None  # at the last step
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # by protocol
+    protocol_returns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # by protocol
+    protocol_success: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # where it has a criterion
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DatasetStatistics(EpisodeStatistics):
+    """Statistics of the rows, and of the episodes that they come from."""
 
     num_episodes: int
     num_steps: int
-    returns: NDArray[np.float64]  # [E]
-    lengths: NDArray[np.int64]  # [E] steps
-    horizon_returns: NDArray[np.float64]  # [E] of the steps that an evaluation would have made
     action_min: NDArray[np.float32]  # [A]
     action_max: NDArray[np.float32]  # [A]
     saturated_actions: float  # share of action components within 0.1 % of the range from a bound; no locked one is
@@ -34,11 +45,6 @@ class DatasetStatistics:
     reward_max: float
     terminations: int  # steps flagged as terminated: nothing is bootstrapped there
     truncations: int  # steps that cut it off
-    success: NDArray[np.bool_] | None = None  # [E] at any of the steps of an evaluation; None without infos["success"]
-    success_last: NDArray[np.bool_] | None = None  # [E] at the last of those steps
-    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # [E] by protocol
-    protocol_returns: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # [E] by protocol
-    protocol_success: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # [E], where it has a criterion
 
 
 class Moments:
@@ -62,7 +68,7 @@ class Moments:
 
 
 def summarise(episode: Episode, source: Source) -> dict[str, Any]:
-    """An episode's entries, of at least one step, of the arrays ``[E]`` of ``DatasetStatistics``.
+    """An episode's entries, of at least one step, of ``EpisodeStatistics``.
 
     Recordings may be longer than an evaluation; what is set beside evaluations is of as many steps.
     """

@@ -1,4 +1,4 @@
-"""How good the recorded episodes are."""
+"""The quality of the recorded episodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TENTH = 0.1  # of the episodes: what 10%BC clones
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """How good the recorded episodes are, by their returns over the steps that an evaluation makes."""
+    """How far the recorded episodes get, by their returns over the steps that an evaluation makes."""
 
     returns: Array  # finite ones, [K]
     scores: dict[str, Array]  # of the same episodes, by protocol
@@ -49,7 +49,7 @@ class Quality:
 
 
 def assess(inspection: Inspection, good_above: float) -> Quality | None:
-    """None when no return is finite."""
+    """The quality of a dataset's episodes; None when no return is finite."""
     finite = np.isfinite(inspection.horizon_returns)
     if not finite.any():
         return None
