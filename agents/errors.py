@@ -5,7 +5,8 @@ The recipes print such an error without a traceback and exit with code 2; every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class AgentsError(Exception):
@@ -40,6 +41,15 @@ def printable(text: str) -> str:
 def one_line(error: Exception) -> str:
     """The message of another library's exception, or at least its type."""
     return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+@contextlib.contextmanager
+def optional_package(extra: str, feature: str) -> Iterator[None]:
+    """Around imports that only a feature needs: one that fails is a ConfigError with the extra to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"{feature} needs a package: pip install 'offline-agents[{extra}]'") from error
 
 
 def require(holds: bool, name: str, demand: str, value: object) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from agents.errors import ConfigError
+from agents.errors import optional_package
 from agents.files import write_atomically
 from recipes.settings import command_line
 from recipes.tracking import loggers, wandb_project
@@ -28,10 +28,8 @@ LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both t
 
 def dashboard(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "dashboard")
-    try:
+    with optional_package("dashboard", "the dashboard"):
         from recipes.tracking import wandb_report, wandb_workspace
-    except ImportError as error:
-        raise ConfigError("the dashboard needs a package: pip install 'offline-agents[dashboard]'") from error
     client = account()
     if client is None:
         project = wandb_project.from_files(Path(config.runs), config.entity, config.project)

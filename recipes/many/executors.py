@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.errors import ConfigError
+from agents.errors import ConfigError, optional_package
 from recipes.many.pool import ONE_THREAD, Job, Process, begin_output, beside, num_cores, start_process
 from recipes.settings.schema import CompareConfig, SlurmConfig, SweepConfig
 
@@ -63,11 +63,9 @@ class RemoteProcess:
 
 @contextlib.contextmanager
 def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
-    try:
+    with optional_package("ray", "executor=ray"):
         import ray
         from ray.exceptions import TaskCancelledError
-    except ImportError as error:
-        raise ConfigError("executor=ray needs a package: pip install 'offline-agents[ray]'") from error
     try:
         # without an address, processes of this machine: as many tasks at once as it has cores
         ray.init(address or "local", num_cpus=None if address else num_cores(), log_to_driver=False)
@@ -95,10 +93,8 @@ def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
 
 
 def _slurm_queue(settings: SlurmConfig, logs: Path) -> Start:
-    try:
+    with optional_package("slurm", "executor=slurm"):
         import submitit
-    except ImportError as error:
-        raise ConfigError("executor=slurm needs a package: pip install 'offline-agents[slurm]'") from error
     if shutil.which("sbatch") is None:
         raise ConfigError("executor=slurm, but there is no Slurm on this machine; use executor=local")
     queue = submitit.AutoExecutor(folder=logs, cluster="slurm")

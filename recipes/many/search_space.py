@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from agents.errors import ConfigError, require_choice
+from agents.errors import ConfigError, optional_package, require_choice
 from recipes.settings.schema import METHODS
 
 if TYPE_CHECKING:
@@ -208,10 +208,8 @@ Search = ListSearch | OptunaSearch
 
 
 def _study(sweep: Sweep, seed: int) -> Study:
-    try:
+    with optional_package("sweep", f"method={sweep.method}"):
         import optuna
-    except ImportError as error:
-        raise ConfigError(f"method={sweep.method} needs a package: pip install 'offline-agents[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = optuna.samplers
     sampler = samplers.TPESampler(seed=seed) if sweep.method == "tpe" else samplers.RandomSampler(seed=seed)

@@ -13,7 +13,7 @@ from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
 
 from agents import metrics
 from agents.data.dataset import OfflineDataset
-from agents.errors import AgentsError, ConfigError, one_line
+from agents.errors import AgentsError, ConfigError, one_line, optional_package
 from agents.evaluation.result import EvalResult
 from agents.files import flatten
 from recipes.settings.schema import WandbConfig
@@ -48,12 +48,8 @@ def make_logger(
     if kind == "csv":
         return CSVLogger(exp_name="csv", log_dir=str(folder))
     if kind == "tensorboard":
-        try:
+        with optional_package("tensorboard", "logger=tensorboard"):
             return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
-        except ImportError as error:
-            raise ConfigError(
-                "logger=tensorboard needs a package: pip install 'offline-agents[tensorboard]'"
-            ) from error
     config = {key: value for key, value in flatten(settings).items() if key not in PATHS}
     return _wandb_logger(wandb, run_id, exp_name=name, save_dir=str(folder), job_type=job_type, config=config)
 
@@ -78,8 +74,8 @@ def query(question: Callable[[], Answer]) -> Answer:
     except AgentsError:
         raise
     except (wandb_client().errors.Error, OSError, ValueError, RuntimeError) as error:
-        reason = one_line(error)
-        raise ConfigError(f"W&B does not answer as hoped: {reason}; see `wandb status`, or try again later") from error
+        hint = "see `wandb status`, or try again later"
+        raise ConfigError(f"W&B does not answer as hoped: {one_line(error)}; {hint}") from error
 
 
 def _wandb_logger(wandb: WandbConfig, run_id: str, **options: Any) -> PatientLogger:
@@ -149,9 +145,7 @@ def _warn_of(error: Exception) -> None:
 
 def sync_hint(logger: Logger | None) -> str | None:
     """How to upload an offline run; None when there is nothing to upload."""
-    if not isinstance(logger, PatientLogger) or not logger.experiment.offline:
-        return None
-    return logger.sync_command
+    return logger.sync_command if isinstance(logger, PatientLogger) and logger.experiment.offline else None
 
 
 def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:

@@ -17,6 +17,7 @@ from recipes.many import search_space
 from recipes.many.plan import compose_settings
 from recipes.many.search_space import extremes, grid, make_search, read_sweep
 from recipes.settings import command_line, presets
+from tests.conftest import PRESETS
 
 FILES = sorted((Path(presets.CONF).parent / "sweeps").glob("*.yaml"))
 TWO = {"a": {"values": [1, 2]}, "b": {"values": [[8], [8, 8]]}, "c": {"value": 5}}
@@ -42,7 +43,7 @@ def test_first_and_last_trial_of_every_file_are_settings_of_its_algorithm_as_wan
 ) -> None:
     sweep, content = read_sweep(path), yaml.safe_load(path.read_text())
     assert content["program"] == "recipes/train.py" and content["early_terminate"]["type"] == "hyperband"
-    discrete = ALGORITHMS[sweep.fixed["algorithm"]].actions == "discrete"
+    discrete = {**ALGORITHMS, **PRESETS}[sweep.fixed["algorithm"]]().actions == "discrete"
     assert sweep.maximize and sweep.metric == ("eval/return" if discrete else "eval/d4rl_score")
     points = grid(sweep)
     for point in (points[0], points[-1]):
