@@ -62,7 +62,7 @@ class CQLConfig(MaxEntropyConfig):
         from agents.networks.policies import deterministic_policy
         from agents.objectives.cql import CQLLoss
 
-        normalize = self.normalize_observations
+        normalize, lagrange = self.normalize_observations, self.lagrange_threshold is not None
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=2, normalize=normalize)
         loss = CQLLoss(
@@ -74,15 +74,13 @@ class CQLConfig(MaxEntropyConfig):
             target_entropy=self.entropy_target(specs),
             min_q_weight=self.min_q_weight,
             num_random=self.num_random,
-            with_lagrange=self.lagrange_threshold is not None,
+            with_lagrange=lagrange,
             lagrange_thresh=self.lagrange_threshold or 0.0,
             deactivate_vmap=True,  # as fast for two critics, and dropout draws for each
         )
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        lagrange: dict[str, Any] = (
-            {"alpha_prime": [loss.log_alpha_prime]} if self.lagrange_threshold is not None else {}
-        )
+        alpha_prime: dict[str, Any] = {"alpha_prime": [loss.log_alpha_prime]} if lagrange else {}
         return assemble(
             self,
             loss,
@@ -90,5 +88,5 @@ class CQLConfig(MaxEntropyConfig):
             actor=loss.actor_network_params,
             critic=loss.qvalue_network_params,
             alpha=[loss.log_alpha],
-            **lagrange,
+            **alpha_prime,
         )
