@@ -26,7 +26,6 @@ HEADER = (
 
 def row(found: Inspection, reached: Quality) -> list[str]:
     """One line of the table."""
-    coefficient = found.distance_coefficient
     return [
         found.source.id,
         f"{reached.good.sum()} of {found.num_episodes}",
@@ -37,7 +36,7 @@ def row(found: Inspection, reached: Quality) -> list[str]:
         f"{reached.scores['d4rl'].mean():.1f}",
         percent(found.actions.saturated),
         percent(found.num_repeated_steps / found.num_steps),
-        "none" if coefficient is None else f"{coefficient:+.3f}",
+        "".join(f"{remark.value['coefficient']:+.3f}" for remark in found.remarks) or "none",
     ]
 
 

@@ -10,7 +10,6 @@ Legend: ``E`` episodes, ``N`` steps of the dataset, ``T`` of an episode, ``M`` s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.data.conversion import BOUND_SLACK, SATURATION
-from agents.data.dataset_statistics import Moments, collect, summarise
+from agents.data.dataset_statistics import EpisodeStatistics, Moments, collect, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
-from agents.data.reward_sign import distance_fit
 from agents.data.source import Source, open_source
+from agents.environments.scoring import Remark
 from agents.errors import DataError
 
 SAMPLE = 20_000  # steps, evenly spaced, that are kept whole for plots
@@ -88,20 +87,12 @@ class Sample:
     episodes: NDArray[np.int64]  # [M] to which each belongs, counted over those with steps
 
 
-@dataclass(frozen=True, eq=False)
-class Inspection:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Inspection(EpisodeStatistics):
     """The contents of a dataset; arrays ``[E]`` are over the episodes that have steps."""
 
     source: Source
     num_empty: int  # episodes without a step
-    returns: Array  # [E] undiscounted; NaN where a reward is
-    lengths: NDArray[np.int64]  # [E] steps
-    horizon_returns: Array  # [E] of the steps that an evaluation would have made; equal to returns without a time limit
-    scores: Mapping[str, Array]  # [E] by protocol, of those steps
-    protocol_returns: Mapping[str, Array]  # [E] by protocol
-    success: NDArray[np.bool_] | None  # [E] at any of those steps; None without infos["success"]
-    protocol_success: Mapping[str, NDArray[np.bool_]]  # [E] by the protocols that have a criterion, if it is known
-    success_last: NDArray[np.bool_] | None  # [E] at the last of those steps; None as success
     terminated: NDArray[np.bool_]  # [E] flagged so at the last step
     truncated: NDArray[np.bool_]  # [E] the same; an episode may be both, or neither: the recording just stops
     early_terminations: int  # steps flagged as terminated that are not the last of their episode
@@ -112,7 +103,7 @@ class Inspection:
     repeats: NDArray[np.bool_]  # [E] equal, number by number, to an earlier episode
     num_repeated_steps: int  # transitions equal, number by number, to an earlier one
     num_starts: int  # different first observations
-    distance_coefficient: float | None  # see agents.reward_sign; None unless door, hammer or relocate
+    remarks: tuple[Remark, ...]  # of the score protocols' checks on the rewards
     sample: Sample
 
     @property
@@ -167,7 +158,8 @@ class _Scan:
         self.episode_digests: set[bytes] = set()
         self.starts: set[bytes] = set()
         self.samples: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
-        self.fit = distance_fit(source)
+        checks = (scoring.reward_check for scoring in source.scorings.values())
+        self.checks = [begin() for begin in checks if begin is not None]
 
     def add(self, index: int, episode: Episode) -> None:
         if episode.num_steps == 0:
@@ -184,8 +176,8 @@ class _Scan:
             if len(finite):
                 moments.add(finite)
         self._add_summary(episode, self._is_repeat(observations, actions, rewards))
-        if self.fit is not None:
-            self.fit.add(observations, rewards)
+        for check in self.checks:
+            check.add(observations, rewards)
 
     def _count_not_finite(self, name: str, values: NDArray[Any], index: int) -> None:
         invalid = ~np.isfinite(values)
@@ -255,7 +247,7 @@ class _Scan:
             not_finite=tuple(self.not_finite.values()),
             num_repeated_steps=self.num_steps - len(np.unique(np.concatenate(self.step_digests))),
             num_starts=len(self.starts),
-            distance_coefficient=None if self.fit is None else self.fit.coefficient,
+            remarks=tuple(check.remark() for check in self.checks),
             sample=Sample(*map(np.concatenate, zip(*self.samples))),
             **of_episodes,
         )

@@ -19,10 +19,9 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage.datasets_root_dir import get_dataset_path
 
 from agents.data import demos
-from agents.environments.adroit import ADROIT_TASKS
+from agents.environments.protocols import PROTOCOLS
 from agents.errors import DataError, one_line
 
-D4RL_IDS = tuple(f"D4RL/{task}/{kind}-v2" for task in ADROIT_TASKS for kind in ("human", "cloned", "expert"))
 LOCK_PATIENCE = 0.5  # seconds to wait for another process before saying so
 
 
@@ -146,11 +145,16 @@ def _was_downloaded(dataset_id: str, folder: Path) -> bool:
         return False
 
 
+def hosted_ids() -> list[str]:
+    """Datasets that Minari hosts for a score protocol."""
+    return [dataset_id for protocol in PROTOCOLS for dataset_id in protocol.dataset_ids]
+
+
 def remedy(dataset_id: str, folder: Path) -> str:
     """Deleting is advised only for what can be had again from here."""
     if dataset_id in demos.dataset_ids():
         return f"delete {folder} to have it made anew"
-    if dataset_id in D4RL_IDS or _was_downloaded(dataset_id, folder):
+    if dataset_id in hosted_ids() or _was_downloaded(dataset_id, folder):
         return f"delete {folder} to have it downloaded anew"
     return "copy it again from where it came, or write it again"
 
@@ -171,9 +175,10 @@ def refuse_if_open_elsewhere(dataset_id: str, path: Path, error: Exception) -> N
 
 
 def unknown_dataset(dataset_id: str, root: Path, cause: str) -> DataError:
-    found = (path.parent.parent.relative_to(root) for path in root.rglob("data/metadata.json"))
-    local = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
-    close = difflib.get_close_matches(dataset_id, sorted({*local, *demos.dataset_ids(), *D4RL_IDS}), n=3, cutoff=0.5)
+    folders = (path.parent.parent.relative_to(root) for path in root.rglob("data/metadata.json"))
+    local = sorted(path.as_posix() for path in folders if not any(part.startswith(".") for part in path.parts))
+    known = sorted({*local, *demos.dataset_ids(), *hosted_ids()})
+    close = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.5)
     suggestion = f"did you mean {' or '.join(close)}? " if close else ""
     here = ", ".join(local[:5]) or "none yet"
     return DataError(

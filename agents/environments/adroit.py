@@ -73,6 +73,7 @@ def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[A
 
 def palm_to_object(task: AdroitTask, observations: NDArray[np.float64]) -> NDArray[np.float64]:
     """Offset from the object to the palm, metres, ``[T, O] -> [T, 3]``; not for pen, whose observation has none."""
+    assert task.hand is not None
     offset = observations[:, task.hand : task.hand + 3]
     return offset if task.object is None else offset - observations[:, task.object : task.object + 3]
 

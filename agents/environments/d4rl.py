@@ -7,6 +7,7 @@ import functools
 from gymnasium.envs.registration import EnvSpec
 
 from agents.environments.adroit import ADROIT_TASKS, adroit_task, d4rl_return, success_held
+from agents.environments.reward_sign import DistanceFit
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 
 
@@ -20,6 +21,7 @@ def _scoring(spec: EnvSpec | None, reference: Reference | None, num_observations
         functools.partial(d4rl_return, task),
         functools.partial(success_held, task),
         horizon=task.d4rl_horizon,
+        reward_check=None if task.hand is None else functools.partial(DistanceFit, task),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
@@ -32,6 +32,27 @@ class Reference:
         return 100.0 * (np.asarray(returns, dtype=np.float64) - self.min) / (self.max - self.min)
 
 
+class Remark(NamedTuple):
+    """A fact on the recorded rewards of a dataset, and a sentence on what follows for its scores."""
+
+    name: str
+    value: Any  # for JSON
+    text: str  # of the fact, for a person
+    level: str  # note or warning
+    says: str
+    computed_from: str
+    advice: str | None
+
+
+class RewardCheck(Protocol):
+    """A check of recorded rewards, over all episodes: whether they are those that a protocol scores."""
+
+    def add(self, observations: NDArray[Any], rewards: NDArray[Any], /) -> None:
+        """An episode, ``[T + 1, O]`` and ``[T]``."""
+
+    def remark(self) -> Remark: ...
+
+
 @dataclass(frozen=True)
 class Scoring:
     """A protocol bound to one environment: how the record of an episode becomes a return, a score and a success."""
@@ -40,6 +61,7 @@ class Scoring:
     episode_return: Callable[[NDArray[Any], NDArray[Any]], float]  # of observations [T + 1, O] and rewards [T]
     success: Callable[[NDArray[np.bool_]], bool] | None = None  # of info["success"] [T]; None: no criterion of its own
     horizon: int = 0  # steps: evaluations that are cut off before have no return under this protocol
+    reward_check: Callable[[], RewardCheck] | None = None  # begins one over a dataset
 
     def covers(self, limit: int | None) -> bool:
         """Whether episodes of at most ``limit`` steps, None: of any length, are as long as the protocol's."""

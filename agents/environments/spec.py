@@ -118,6 +118,7 @@ def spec_from_file(spec: str | EnvSpec, owner: str, *, trust: bool = False) -> E
             f"the environment {_short(spec.id)}, which {owner} names, is not made: {problem}; name one by eval_env=ID "
             "(module:ID imports what registers it), or allow what the file says by trust_env=true if you trust it"
         )
+    assert registered is not None  # else there was a problem
     kwargs = spec.kwargs if _package(registered.entry_point) in PACKAGES else registered.kwargs
     return dataclasses.replace(registered, kwargs=copy.deepcopy(kwargs), max_episode_steps=spec.max_episode_steps)
 

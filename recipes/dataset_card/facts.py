@@ -10,7 +10,6 @@ import numpy as np
 from minari.dataset.minari_storage import MinariStorage
 from numpy.typing import ArrayLike
 
-from agents.data import reward_sign
 from agents.data.inspection import Columns, Inspection
 from agents.environments.protocols import MINARI, PROTOCOLS
 from recipes.dataset_card.finding import counted, indices, number, percent
@@ -19,11 +18,6 @@ from recipes.runs.versions import version_of
 QUANTILES = {"least": 0.0, "tenth": 0.1, "median": 0.5, "nine tenths": 0.9, "most": 1.0}
 WRITTEN_BY = ("minari_version", "algorithm_name", "author", "requirements", "num_episodes_average_score")
 PACKAGES = ("minari", "gymnasium", "gymnasium-robotics", "mujoco")
-SIGNS = {
-    1: "plus, as gymnasium-robotics 1.2.1 to 1.4.2",
-    -1: "minus, as D4RL, gymnasium-robotics 1.2.0 and v2",
-    None: "neither plus nor minus 0.1",
-}
 
 
 @dataclass(frozen=True)
@@ -107,10 +101,8 @@ def _returns(inspection: Inspection) -> Entries:
     yield "success", shares or None, text or 'unknown: the data have no infos["success"]'
     yield _distribution("reward", _finite(inspection.rewards))
     yield _commonest_reward(inspection.rewards)
-    if (coefficient := inspection.distance_coefficient) is not None:
-        sign = reward_sign.sign(coefficient)
-        text = f"{coefficient:+.3f} per metre: {SIGNS[sign]}"
-        yield "palm-to-object distance", {"coefficient": coefficient, "sign": sign}, text
+    for remark in inspection.remarks:
+        yield remark.name, remark.value, remark.text
 
 
 def _commonest_reward(rewards: np.ndarray) -> tuple[str, dict[str, Any], str]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import gymnasium as gym
 import numpy as np
 
-from agents.data import reward_sign
 from agents.data.inspection import Inspection
 from agents.environments.spec import register_robotics
 from recipes.dataset_card.finding import Finding, counted, indices, note, number, percent, warning
@@ -185,36 +184,9 @@ def _environment(inspection: Inspection) -> Findings:
         )
 
 
-def _reward_sign(inspection: Inspection) -> Findings:
-    coefficient = inspection.distance_coefficient
-    if coefficient is None:
-        return
-    basis = (
-        f"the coefficient of the palm-to-object distance in the recorded rewards, fitted from the observations: "
-        f"{coefficient:+.3f} per metre"
-    )
-    sign = reward_sign.sign(coefficient)
-    if sign == 1:
-        yield note(
-            "The rewards are those of gymnasium-robotics 1.2.1 to 1.4.2, which add 0.1 x that distance where D4RL "
-            "subtracts it: both scores of this dataset are what they say.",
-            basis,
-        )
-    elif sign == -1:
-        yield warning(
-            "The rewards are D4RL's (also of gymnasium-robotics 1.2.0 and of v2): the environment that evaluates here "
-            "adds 0.1 x that distance where they subtract it. The recorded returns are already D4RL's; the d4rl score "
-            "of this dataset shown here subtracts the distance once more.",
-            basis,
-            "compare eval/d4rl_score with the mean of the recorded returns; the differences are below a point",
-        )
-    else:
-        yield warning(
-            "The rewards are neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's: scaled or shaped anew. "
-            "Neither score of this dataset means anything.",
-            basis,
-            "compare evaluations with each other only",
-        )
+def _reward_checks(inspection: Inspection) -> Findings:
+    for remark in inspection.remarks:
+        yield Finding(remark.level, remark.says, remark.computed_from, remark.advice)
 
 
 def _observations(inspection: Inspection) -> Findings:
@@ -245,5 +217,5 @@ def _observations(inspection: Inspection) -> Findings:
 
 
 LOOKS: tuple[Callable[[Inspection], Findings], ...] = (
-    _published, _validity, _amount, _actions, _repeats, _rewards, _episodes, _environment, _reward_sign, _observations
+    _published, _validity, _amount, _actions, _repeats, _rewards, _episodes, _environment, _reward_checks, _observations
 )  # fmt: skip

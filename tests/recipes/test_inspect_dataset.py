@@ -21,6 +21,7 @@ from matplotlib.image import imread
 import agents
 from agents.data.inspection import NotFinite, inspect_dataset
 from agents.environments.protocols import PROTOCOLS
+from agents.environments.reward_sign import remark
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.finding import Finding
@@ -162,9 +163,9 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "early": ({"early_terminations": 3}, "3 steps flagged as terminated though the episode goes on"),
     "no environment": ({"env_spec": None}, "The dataset names no environment"),
     "unknown": ({"env_spec": EnvSpec("Gone-v9", entry_point="gone:Gone")}, "Gone-v9 is not registered here"),
-    "plus": ({"distance_coefficient": 0.101}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
-    "minus": ({"distance_coefficient": -0.099}, "The rewards are D4RL's"),
-    "neither": ({"distance_coefficient": 0.3}, "neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's"),
+    "plus": ({"remarks": (remark(0.101),)}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
+    "minus": ({"remarks": (remark(-0.099),)}, "The rewards are D4RL's"),
+    "neither": ({"remarks": (remark(0.3),)}, "neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's"),
     "published": ({"id": "D4RL/pen/human-v2"}, "Published d4rl scores: bc 71, "),
 }
 

@@ -20,20 +20,20 @@ def inspected(*episodes: dict, dataset_id: str = DATASET, **options) -> agents.I
 
 
 def test_what_conversion_counts_too_is_the_same(root) -> None:
-    found = inspected(*ENDS)
+    dataset = inspected(*ENDS)
     statistics = load().statistics
     for name in ("returns", "lengths", "scores", "protocol_returns", "success", "protocol_success", "success_last"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(statistics, name), err_msg=name)
-    assert (found.num_episodes, found.num_steps) == (statistics.num_episodes, statistics.num_steps)
-    np.testing.assert_allclose(found.actions.columns.min, statistics.action_min)
-    np.testing.assert_allclose(found.rewards.mean(), statistics.reward_mean, rtol=1e-6)
+        np.testing.assert_array_equal(getattr(dataset, name), getattr(statistics, name), err_msg=name)
+    assert (dataset.num_episodes, dataset.num_steps) == (statistics.num_episodes, statistics.num_steps)
+    np.testing.assert_allclose(dataset.actions.columns.min, statistics.action_min)
+    np.testing.assert_allclose(dataset.rewards.mean(), statistics.reward_mean, rtol=1e-6)
 
 
 def test_episodes_end_in_four_ways(root) -> None:
-    found = inspected(*ENDS)
-    assert found.terminated.tolist() == [True, False, True, False, True, False]
-    assert found.truncated.tolist() == [False, True, True, False, False, True]
-    assert found.early_terminations == 0
+    dataset = inspected(*ENDS)
+    assert dataset.terminated.tolist() == [True, False, True, False, True, False]
+    assert dataset.truncated.tolist() == [False, True, True, False, False, True]
+    assert dataset.early_terminations == 0
     early = {**episode(4), "terminations": np.array([False, True, True, False])}
     assert inspected(early, dataset_id="test/early-v0").early_terminations == 2
 
@@ -52,10 +52,10 @@ def test_values_that_are_not_finite_are_counted_and_located(root) -> None:
     arrays[1]["observations"][2, :2] = np.nan
     arrays[2]["observations"][0, 1] = np.inf
     arrays[2]["rewards"][4] = -np.inf
-    found = inspected(*arrays)
-    assert found.not_finite == (NotFinite("observations", 3, 1, 2), NotFinite("rewards", 1, 2, 4))
-    assert np.isfinite(found.returns).tolist() == [True, True, False]
-    assert np.isfinite(found.observations.mean).all()
+    dataset = inspected(*arrays)
+    assert dataset.not_finite == (NotFinite("observations", 3, 1, 2), NotFinite("rewards", 1, 2, 4))
+    assert np.isfinite(dataset.returns).tolist() == [True, True, False]
+    assert np.isfinite(dataset.observations.mean).all()
     with pytest.raises(agents.DataError):
         load()
 
@@ -102,38 +102,38 @@ def test_repeated_episodes_transitions_and_starts_are_counted(root) -> None:
     first, other = episode(6, seed=1), episode(4, seed=2)
     partly = episode(6, seed=1)
     partly["rewards"][3:] += 1.0  # three of its steps are the first episode's
-    found = inspected(first, other, episode(6, seed=1), partly)
-    assert found.repeats.tolist() == [False, False, True, False]
-    assert found.num_repeated_steps == 6 + 3
-    assert found.num_starts == 2
+    dataset = inspected(first, other, episode(6, seed=1), partly)
+    assert dataset.repeats.tolist() == [False, False, True, False]
+    assert dataset.num_repeated_steps == 6 + 3
+    assert dataset.num_starts == 2
 
 
 def test_numbers_that_differ_in_the_last_digit_are_no_repeats(root) -> None:
     first, second = episode(5, seed=1), episode(5, seed=1)
     second["observations"] = np.nextafter(second["observations"], np.inf)
-    found = inspected(first, second)
-    assert found.num_repeated_steps == 0 and found.num_starts == 2
+    dataset = inspected(first, second)
+    assert dataset.num_repeated_steps == 0 and dataset.num_starts == 2
 
 
 def test_returns_within_the_horizon_of_an_evaluation(root) -> None:
     spec = gym.make("Pendulum-v1", max_episode_steps=4).spec
     arrays = [episode(3, seed=1), episode(9, seed=2)]
-    found = inspected(*arrays, env=spec)
-    assert found.horizon == 4
-    np.testing.assert_allclose(found.horizon_returns, [arrays[0]["rewards"].sum(), arrays[1]["rewards"][:4].sum()])
-    np.testing.assert_allclose(found.returns[1], arrays[1]["rewards"].sum())
+    dataset = inspected(*arrays, env=spec)
+    assert dataset.horizon == 4
+    np.testing.assert_allclose(dataset.horizon_returns, [arrays[0]["rewards"].sum(), arrays[1]["rewards"][:4].sum()])
+    np.testing.assert_allclose(dataset.returns[1], arrays[1]["rewards"].sum())
 
 
 def test_without_an_environment_there_is_no_horizon(root) -> None:
-    found = inspected(episode(9))
-    assert found.horizon is None and found.scores == {} and found.distance_coefficient is None
-    np.testing.assert_array_equal(found.horizon_returns, found.returns)
+    dataset = inspected(episode(9))
+    assert dataset.horizon is None and dataset.scores == {} and dataset.remarks == ()
+    np.testing.assert_array_equal(dataset.horizon_returns, dataset.returns)
 
 
 def test_one_episode_of_one_step(root) -> None:
-    found = inspected(episode(1))
-    assert (found.num_episodes, found.num_steps, found.num_empty) == (1, 1, 0)
-    assert found.sample.observations.shape == (1, 3) and found.sample.actions.shape == (1, 2)
+    dataset = inspected(episode(1))
+    assert (dataset.num_episodes, dataset.num_steps, dataset.num_empty) == (1, 1, 0)
+    assert dataset.sample.observations.shape == (1, 3) and dataset.sample.actions.shape == (1, 2)
 
 
 def test_the_sample_is_evenly_spaced_over_all_episodes(root, monkeypatch) -> None:
@@ -154,16 +154,16 @@ def test_a_large_dataset_is_never_in_memory_as_a_whole(root, monkeypatch) -> Non
     del arrays
     tracemalloc.start()
     try:
-        found = inspect_dataset(DATASET, progress=False)
+        dataset = inspect_dataset(DATASET, progress=False)
         assert tracemalloc.get_traced_memory()[1] < 0.6 * whole
     finally:
         tracemalloc.stop()
-    assert found.num_steps == 10_000
+    assert dataset.num_steps == 10_000
 
 
 def test_an_adroit_dataset_has_a_fit_only_where_the_reward_has_the_distance(root) -> None:
     space = gym.spaces.Box(-np.inf, np.inf, (45,), np.float64)
     path = create({**episode(5), "observations": np.ones((6, 45))}, observation_space=space)
     edit_metadata(path, env_spec=adroit_env_spec())
-    found = inspect_dataset(DATASET, progress=False)
-    assert "d4rl" in found.source.scorings and found.distance_coefficient is None and "d4rl" in found.scores
+    dataset = inspect_dataset(DATASET, progress=False)
+    assert "d4rl" in dataset.source.scorings and dataset.remarks == () and "d4rl" in dataset.scores

@@ -14,12 +14,33 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.source import Source
-from agents.environments.adroit import AdroitTask, adroit_task, palm_to_object
+from agents.environments.adroit import AdroitTask, palm_to_object
+from agents.environments.scoring import Remark
 
 Array = NDArray[np.float64]
 COEFFICIENT = 0.1  # of the distance, plus or minus; per metre
 TOLERANCE = 0.03  # how far a fit may be from it
+SIGNS = {  # what the sign is, what it means, what to do about it
+    1: (
+        "plus, as gymnasium-robotics 1.2.1 to 1.4.2",
+        "The rewards are those of gymnasium-robotics 1.2.1 to 1.4.2, which add 0.1 x that distance where D4RL "
+        "subtracts it: both scores of this dataset are what they say.",
+        None,
+    ),
+    -1: (
+        "minus, as D4RL, gymnasium-robotics 1.2.0 and v2",
+        "The rewards are D4RL's (also of gymnasium-robotics 1.2.0 and of v2): the environment that evaluates here adds "
+        "0.1 x that distance where they subtract it. The recorded returns are already D4RL's; the d4rl score of this "
+        "dataset shown here subtracts the distance once more.",
+        "compare eval/d4rl_score with the mean of the recorded returns; the differences are below a point",
+    ),
+    None: (
+        "neither plus nor minus 0.1",
+        "The rewards are neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's: scaled or shaped anew. Neither "
+        "score of this dataset means anything.",
+        "compare evaluations with each other only",
+    ),
+}
 HAMMER_HEAD = np.array([-0.2, 0.0, -0.04])  # in the hammer's frame, metres
 NAIL_FROM_GOAL = np.array([-0.0848155504, -0.0329745617, 0.0])  # at reset, metres; the board only moves up and down
 
@@ -52,12 +73,17 @@ class DistanceFit:
         """Of the distance, per metre."""
         return float((np.linalg.pinv(self._products, hermitian=True) @ self._target)[0])
 
+    def remark(self) -> Remark:
+        return remark(self.coefficient)
 
-def distance_fit(source: Source) -> DistanceFit | None:
-    """A fit for a dataset of door, hammer or relocate, with the rewards that D4RL's protocol scores; else None."""
-    spec = source.env_spec
-    task = adroit_task(spec.id) if spec is not None and "d4rl" in source.scorings else None
-    return None if task is None or task.hand is None else DistanceFit(task)
+
+def remark(coefficient: float) -> Remark:
+    """The coefficient, and which rewards it speaks for."""
+    text, name = f"{coefficient:+.3f} per metre", "palm-to-object distance"
+    value = {"coefficient": coefficient, "sign": sign(coefficient)}
+    which, says, advice = SIGNS[value["sign"]]
+    basis = f"the coefficient of the {name} in the recorded rewards, fitted from the observations: {text}"
+    return Remark(name, value, f"{text}: {which}", "warning" if advice else "note", says, basis, advice)
 
 
 def sign(coefficient: float) -> int | None:

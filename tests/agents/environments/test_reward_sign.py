@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.data.reward_sign import COEFFICIENT, DistanceFit, _rotation, sign
+from agents.environments.reward_sign import COEFFICIENT, DistanceFit, _rotation, sign
 from agents.environments.adroit import ADROIT_TASKS, palm_to_object
 from agents.environments.environment import EvaluationEnv
 from agents.evaluation.result import Episode
