@@ -1,4 +1,4 @@
-"""Adam's settings, and its step as one kernel for each group of parameters."""
+"""Adam's settings for a group of parameters, schedules among them."""
 
 from __future__ import annotations
 

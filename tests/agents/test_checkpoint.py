@@ -191,6 +191,19 @@ def test_an_unregistered_algorithm_is_named_and_can_be_passed(specs, tmp_path) -
     assert_same_state(agent, restored.build_agent(config))
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "config"),
+    [("bc_top", agents.BCConfig(best_episodes=0.1)), ("dqn", agents.DiscreteCQLConfig(alpha=None))],
+)
+def test_algorithms_of_version_0_1_that_are_presets_now_come_back(algorithm, config) -> None:
+    path = Path(agents.__file__).parents[1] / "tests/recipes/runs/resumable" / algorithm / "finished.safetensors"
+    checkpoint = load(path)
+    agent = checkpoint.build_agent()
+    assert agent.num_updates == 20 and agent.sampling["best_episodes"] == getattr(config, "best_episodes", None)
+    assert set(agent.loss_module.out_keys) == set(config.build(checkpoint.specs()).loss_module.out_keys)
+    assert load_policy(path)(TensorDict({"observation": torch.zeros(1, *checkpoint.specs().observation.shape)}, [1]))
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_setting_that_this_version_does_not_know_is_named(agent, config, specs, tmp_path, nested) -> None:
     restored = load(save(tmp_path / "a", agent, config=config, specs=specs))
