@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from agents.data.specs import Specs as Specs
     from agents.environments.environment import EvaluationEnv as EvaluationEnv
     from agents.environments.headless import gl_backend as gl_backend
-    from agents.environments.protocols import Reference as Reference
+    from agents.environments.scoring import Reference as Reference
     from agents.errors import AgentsError as AgentsError
     from agents.errors import CheckpointError as CheckpointError
     from agents.errors import ConfigError as ConfigError

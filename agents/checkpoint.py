@@ -88,9 +88,13 @@ class Checkpoint:
     def specs(self) -> Specs:
         """Shapes, bounds and statistics of the data that the agent was built for."""
         stored = unflatten(self.tensors)["specs"]
+        if "num_actions" in stored:
+            action: TensorSpec = Categorical(int(stored["num_actions"]))
+        else:
+            action = Bounded(stored["action_low"], stored["action_high"], stored["action_low"].shape)
         return Specs(
             observation=Unbounded(stored["observation_mean"].shape),
-            action=_action_spec(stored),
+            action=action,
             observation_mean=stored["observation_mean"],
             observation_std=stored["observation_std"],
             max_return=stored["max_return"].item() if "max_return" in stored else None,
@@ -134,14 +138,9 @@ def save(
     state = agent.state_dict()
     tensors = flatten(
         {
-            "loss_module": _network_tensors(agent),
+            "loss_module": {name: value for name, value in state["loss_module"].items() if isinstance(value, Tensor)},
             "optimizer": state["optimizer"],
-            "specs": {
-                "observation_mean": specs.observation_mean,
-                "observation_std": specs.observation_std,
-                **_action_tensors(specs),
-                **_return_tensors(specs),
-            },
+            "specs": _as_tensors(specs),
             "generators": dict(generators or {}),
         },
         sep="/",
@@ -234,31 +233,19 @@ class CheckpointFolder:
         return checkpoint, warning
 
 
-def _network_tensors(agent: Agent) -> dict[str, Tensor]:
-    return {name: value for name, value in agent.loss_module.state_dict().items() if isinstance(value, Tensor)}
-
-
-def _action_tensors(specs: Specs) -> dict[str, Tensor]:
+def _as_tensors(specs: Specs) -> dict[str, Tensor]:
+    tensors = {"observation_mean": specs.observation_mean, "observation_std": specs.observation_std}
     if isinstance(specs.action, Categorical):
-        return {"num_actions": torch.tensor(specs.action.n)}
-    low, high = action_bounds(specs.action)
-    return {"action_low": low, "action_high": high}
-
-
-def _return_tensors(specs: Specs) -> dict[str, Tensor]:
-    return {} if specs.max_return is None else {"max_return": torch.tensor(specs.max_return, dtype=torch.float64)}
-
-
-def _action_spec(stored: Mapping[str, Tensor]) -> TensorSpec:
-    """Inverse of :func:`_action_tensors`."""
-    if "num_actions" in stored:
-        return Categorical(int(stored["num_actions"]))
-    low, high = stored["action_low"], stored["action_high"]
-    return Bounded(low, high, low.shape)
+        tensors["num_actions"] = torch.tensor(specs.action.n)
+    else:
+        tensors["action_low"], tensors["action_high"] = action_bounds(specs.action)
+    if specs.max_return is not None:
+        tensors["max_return"] = torch.tensor(specs.max_return, dtype=torch.float64)
+    return tensors
 
 
 def _replaced(defaults: Any, fields: Mapping[str, Any]) -> Any:
-    """The config, nested ones included, that ``dataclasses.asdict`` made these fields of; others have their defaults."""
+    """The config whose ``dataclasses.asdict`` these fields are; what they lack is as in the defaults."""
     values = {}
     for name, value in fields.items():
         default = getattr(defaults, name)

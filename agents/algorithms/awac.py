@@ -11,15 +11,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agents.algorithms.common import TDConfig, assemble
+from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives.settings import check_awac
 from agents.training.adam import AdamConfig
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -38,10 +34,8 @@ class AWACConfig(TDConfig):
     temperature: float = 10.0  # beta = 1 / lambda, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
     normalize_observations: bool = field(default=True, kw_only=True)
-    actor: ActorConfig = field(
-        default_factory=lambda: ActorConfig(hidden_sizes=[256, 256, 256], init="default", log_std_min=-20.0)
-    )
-    qvalue: QValueConfig = field(default_factory=lambda: QValueConfig(hidden_sizes=[256, 256, 256], init="default"))
+    actor: ActorConfig = field(default_factory=lambda: ActorConfig([256] * 3, init="default", log_std_min=-20.0))
+    qvalue: QValueConfig = field(default_factory=lambda: QValueConfig([256] * 3, init="default"))
     actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 

@@ -10,7 +10,7 @@ from agents.errors import require
 from agents.objectives.settings import check_gamma
 from agents.training.settings import check_update
 
-if TYPE_CHECKING:  # with the types that every algorithm's build names
+if TYPE_CHECKING:
     import torch
     from tensordict.nn import TensorDictModule
     from torchrl.objectives import LossModule
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # with the types that every algorithm's build names
     from agents.training.sampling import Sampling
 
     Device = torch.device | str
+else:  # a signature alone is no reason to load torch
+    Specs = Agent = Device = Any
 
 
 @dataclass(kw_only=True)

@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agents.algorithms.common import MaxEntropyConfig, assemble
+from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.errors import require
 from agents.networks.configs import ActorConfig, MLPConfig
 from agents.training.adam import AdamConfig
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -40,11 +37,9 @@ class CQLConfig(MaxEntropyConfig):
     num_random: int = 10  # sampled actions of each of the three kinds per state, >= 1
     normalize_observations: bool = field(default=True, kw_only=True)
     actor: ActorConfig = field(
-        default_factory=lambda: ActorConfig(
-            [256, 256, 256], distribution="tanh_normal", init="default", log_std_min=-20.0
-        )
+        default_factory=lambda: ActorConfig([256] * 3, distribution="tanh_normal", init="default", log_std_min=-20.0)
     )
-    qvalue: MLPConfig = field(default_factory=lambda: MLPConfig([256, 256, 256]))  # each of the two critics
+    qvalue: MLPConfig = field(default_factory=lambda: MLPConfig([256] * 3))  # each of the two critics
     actor_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
     alpha_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))

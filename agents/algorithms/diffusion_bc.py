@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agents.algorithms.common import AlgorithmConfig, assemble
+from agents.algorithms.common import Agent, AlgorithmConfig, Device, Specs, assemble
 from agents.networks.configs import DiffusionActorConfig
 from agents.training.adam import AdamConfig
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass

@@ -8,16 +8,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agents.algorithms.common import TDConfig, assemble
+from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import QValueConfig
 from agents.objectives.settings import check_dqn
 from agents.training.adam import AdamConfig
 from agents.training.settings import check_update
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass

@@ -11,17 +11,12 @@ The losses of ``iql`` with a categorical policy, and critics with an output per 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from agents.algorithms.common import TDConfig, assemble
+from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import CategoricalActorConfig, QValueConfig, ValueConfig
 from agents.objectives.settings import check_iql
 from agents.training.adam import AdamConfig
-
-if TYPE_CHECKING:
-    from tensordict.nn import TensorDictModule
-
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -61,7 +56,7 @@ class DiscreteIQLConfig(TDConfig):
             **self._loss_settings(),
         )
         critics = [*loss.qvalue_network_params.parameters(), *loss.value_network_params.parameters()]
-        logits = cast("TensorDictModule", actor[0])
+        logits: Any = actor[0]
         return assemble(self, loss, greedy_policy(logits), actor=loss.actor_network_params, critic=critics)
 
     def _loss_settings(self) -> dict[str, Any]:

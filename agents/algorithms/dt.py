@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agents.algorithms.common import AlgorithmConfig, assemble
+from agents.algorithms.common import Agent, AlgorithmConfig, Device, Specs, assemble
 from agents.errors import ConfigError, require
 from agents.networks.configs import TransformerConfig
 from agents.training.adam import WarmUpAdamConfig
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass

@@ -10,16 +10,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agents.algorithms.common import MaxEntropyConfig, assemble
+from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.errors import require
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives.settings import check_edac
 from agents.training.adam import AdamConfig
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -34,11 +30,10 @@ class EDACConfig(MaxEntropyConfig):
 
     eta: float = 10.0  # weight of the diversification of the critics' gradients, >= 0; 0 is SAC-N
     actor: ActorConfig = field(
-        default_factory=lambda: ActorConfig([256, 256, 256], distribution="tanh_normal", init="default")
+        default_factory=lambda: ActorConfig([256] * 3, distribution="tanh_normal", init="default")
     )
-    qvalue: QValueConfig = field(
-        default_factory=lambda: QValueConfig([256, 256, 256], init="default", num_nets=20)  # at least 2
-    )
+    # at least two critics
+    qvalue: QValueConfig = field(default_factory=lambda: QValueConfig([256] * 3, init="default", num_nets=20))
     actor_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
     alpha_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.common import TDConfig
+from agents.algorithms.common import Agent, Device, Specs, TDConfig
 from agents.errors import require, require_choice
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.objectives.settings import check_adaptive_expectile, check_iql, check_linear_expectile
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
     from torch import nn
 
-    from agents.algorithms.common import Agent, Device, Specs
     from agents.objectives.iql import IQLLoss
 
 EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")

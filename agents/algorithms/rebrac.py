@@ -11,16 +11,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agents.algorithms.common import TDConfig, assemble
+from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.objectives.settings import check_rebrac
 from agents.training.adam import AdamConfig
 from agents.training.settings import check_update
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass
@@ -46,12 +43,8 @@ class ReBRACConfig(TDConfig):
     policy_noise: float = 0.2  # standard deviation of the noise on the target action, in half action ranges, >= 0
     noise_clip: float = 0.5  # largest such noise, in half action ranges, >= 0
     target_every: int = 2  # the target networks move at every n-th update, >= 1
-    actor: DeterministicActorConfig = field(
-        default_factory=lambda: DeterministicActorConfig(hidden_sizes=[256, 256, 256], init="default")
-    )
-    qvalue: QValueConfig = field(
-        default_factory=lambda: QValueConfig(hidden_sizes=[256, 256, 256], layer_norm=True, init="default")
-    )
+    actor: DeterministicActorConfig = field(default_factory=lambda: DeterministicActorConfig([256] * 3, init="default"))
+    qvalue: QValueConfig = field(default_factory=lambda: QValueConfig([256] * 3, layer_norm=True, init="default"))
     actor_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(every=2))
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
 

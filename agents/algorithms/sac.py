@@ -13,14 +13,10 @@ the error grows with every bootstrap.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from agents.algorithms.common import MaxEntropyConfig, assemble
+from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.training.adam import AdamConfig
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agents.algorithms.common import TDConfig, assemble
+from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.errors import require
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.training.adam import AdamConfig
 from agents.training.settings import check_update
-
-if TYPE_CHECKING:
-    from agents.algorithms.common import Agent, Device, Specs
 
 
 @dataclass

@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
     from agents.data.inspection import Inspection as Inspection
     from agents.data.inspection import inspect_dataset as inspect_dataset
-    from agents.data.layout import DEFAULT_KEYS as DEFAULT_KEYS
-    from agents.data.layout import Layout as Layout
-    from agents.data.source import Source as Source
-    from agents.data.source import open_source as open_source
     from agents.data.specs import Specs as Specs
-    from agents.data.store import is_here as is_here
 
 resolve_lazily(__name__)

@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     from agents.evaluation.result import EvalResult as EvalResult
     from agents.evaluation.rollouts import evaluate as evaluate
     from agents.evaluation.rollouts import random_policy as random_policy
-    from agents.evaluation.video import check_rendering as check_rendering
-    from agents.evaluation.video import film as film
     from agents.evaluation.video import record_video as record_video
 
 resolve_lazily(__name__)

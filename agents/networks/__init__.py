@@ -26,14 +26,10 @@ if TYPE_CHECKING:
     from agents.networks.critics import separate_critics as separate_critics
     from agents.networks.diffusion import DiffusionActor as DiffusionActor
     from agents.networks.diffusion import diffusion_policy as diffusion_policy
-    from agents.networks.distributions import BoundedTanhNormal as BoundedTanhNormal
     from agents.networks.layers import Dropout as Dropout
     from agents.networks.layers import Normalizer as Normalizer
     from agents.networks.policies import deterministic_policy as deterministic_policy
     from agents.networks.policies import greedy_policy as greedy_policy
-    from agents.networks.policies import sharing_tensors as sharing_tensors
-    from agents.networks.search import searching_policy as searching_policy
-    from agents.networks.transformer import DecisionTransformer as DecisionTransformer
     from agents.networks.transformer import return_conditioned_policy as return_conditioned_policy
 
 resolve_lazily(__name__)

@@ -1,7 +1,8 @@
 """Networks as small configs, each with a ``build`` that imports what it builds: settings and help need no torch.
 
 Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are
-the action bounds. A saved policy therefore needs nothing beside its own tensors.
+the action bounds. A saved policy therefore needs nothing beside its own tensors. A network for actions of the other
+kind than the data's is refused by its ``build`` with a ConfigError.
 
 Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``H`` hidden,
 ``N`` critics.
@@ -93,11 +94,7 @@ class QValueConfig(MLPConfig):
         return _module(network, "observation", "action", to="state_action_value")
 
     def build_action_values(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
-        """``observation [B, O] -> action_value [B, N, A]``, the values of all actions.
-
-        Raises:
-            ConfigError: if the actions are not discrete.
-        """
+        """``observation [B, O] -> action_value [B, N, A]``, the values of all actions."""
         return _module(self._action_values(specs, normalize), "observation", to="action_value")
 
     def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
@@ -129,11 +126,7 @@ class ActorConfig(MLPConfig):
         require(below, "log_std_min", f"be below log_std_max, {self.log_std_max}", self.log_std_min)
 
     def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
-        """``observation [B, O] -> loc, scale, action [B, A]`` with ``get_dist`` for the log-likelihood.
-
-        Raises:
-            ConfigError: if the actions are not continuous.
-        """
+        """``observation [B, O] -> loc, scale, action [B, A]`` with ``get_dist`` for the log-likelihood."""
         from agents.networks.actors import gaussian_actor
 
         return gaussian_actor(self, specs, normalize=normalize)
@@ -144,11 +137,7 @@ class DeterministicActorConfig(MLPConfig):
     """A policy that is one action per state: a tanh in the action bounds, as in TD3."""
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
-        """``observation [B, O] -> action [B, A]``.
-
-        Raises:
-            ConfigError: if the actions are not continuous.
-        """
+        """``observation [B, O] -> action [B, A]``."""
         from agents.networks.actors import DeterministicActor
         from agents.networks.bounds import require_bounds
 
@@ -161,11 +150,7 @@ class CategoricalActorConfig(MLPConfig):
     """A policy over discrete actions with a logit for each."""
 
     def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
-        """``observation [B, O] -> logits [B, A], action [B]`` with ``get_dist`` for the log-likelihood.
-
-        Raises:
-            ConfigError: if the actions are not discrete.
-        """
+        """``observation [B, O] -> logits [B, A], action [B]`` with ``get_dist`` for the log-likelihood."""
         from agents.networks.actors import categorical_actor
 
         return categorical_actor(self, specs, normalize=normalize)
@@ -209,11 +194,7 @@ class DiffusionActorConfig(MLPConfig):
         require(0.0 <= self.noise_scale < math.inf, "noise_scale", "be at least 0", self.noise_scale)
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
-        """``observation [B, O] -> action [B, A]``, in the form that TorchRL's DiffusionBCLoss takes.
-
-        Raises:
-            ConfigError: if the actions are not continuous.
-        """
+        """``observation [B, O] -> action [B, A]``, in the form that TorchRL's DiffusionBCLoss takes."""
         from agents.networks.bounds import require_bounds
         from agents.networks.diffusion import DiffusionActor
 
