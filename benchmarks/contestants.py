@@ -122,7 +122,6 @@ def random_dataset(device: torch.device, *, discrete: bool = False) -> agents.Of
         ),
         reference=None,
         env_spec=None,
-        task=None,
         fingerprint="",
         device=device,
     )

@@ -19,7 +19,7 @@ from yaml import YAMLError
 from agents import metrics
 from agents.algorithms.registry import config_of
 from agents.data.dataset import OfflineDataset
-from agents.errors import ConfigError
+from agents.errors import ConfigError, one_line
 from agents.files import write_atomically
 from recipes.runs.folder import RunFolder
 from recipes.runs.versions import versions
@@ -28,18 +28,9 @@ from recipes.settings.schema import TrainConfig, require_place
 
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
 FREE_ON_RESUME = (
-    "resume",
-    "device",
-    "compile",
-    "storage",
-    "logger",
-    "wandb",
-    "num_eval_envs",
-    "checkpoint_every",
-    "eval_videos",
-    "keep_videos",
-    "trust_env",
-)
+    "resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every", "eval_videos",
+    "keep_videos", "trust_env",
+)  # fmt: skip
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
 
@@ -60,10 +51,8 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
         if not cfg.overwrite:
-            raise ConfigError(
-                f"{folder.path} already holds a run: go on with it by resume={folder.path}, start over with "
-                "overwrite=true, or choose another run_dir"
-            )
+            way_out = f"go on with it by resume={folder.path}, start over with overwrite=true"
+            raise ConfigError(f"{folder.path} already holds a run: {way_out}, or choose another run_dir")
     require_place("run_dir", folder.path)
     return folder, build(cfg, "train"), False
 
@@ -93,7 +82,7 @@ def begin(
     The run that is overwritten goes only afterwards, when everything is known to work. A kill in between is undone by
     the next :func:`open_run`.
     """
-    path = begun = folder.path.resolve()  # a link to a folder stays one
+    path = folder.path.resolve()  # a link to a folder stays one
     staged, overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ("new", *ASIDE))
     for leftover in (staged, discarded):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -101,8 +90,8 @@ def begin(
         staged.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"cannot make {folder.path}: {error.strerror}; choose another run_dir") from error
+    begun = staged
     try:
-        begun = staged
         _describe(RunFolder(staged), cfg, config, dataset, speed)
         if path.exists() and any(path.iterdir()):
             _set_aside(folder, overwritten, overwrite=cfg.overwrite)
@@ -128,6 +117,7 @@ def _describe(
         dataset_fingerprint=dataset.fingerprint,
         wandb_id=_wandb_id(),
         versions=versions(),
+        gomp_spincount=os.environ.get("GOMP_SPINCOUNT"),  # how long torch's threads spin; None: as long as they like
         data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
         **speed,
     )
@@ -170,24 +160,20 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     if not folder.holds_run:
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
     if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
-        raise ConfigError(
-            f"{folder.path} has results and no checkpoint to go on from: put its checkpoints/ back, or start a new run "
-            "in another run_dir"
-        )
+        way_out = "put its checkpoints/ back, or start a new run in another run_dir"
+        raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")
     saved = read_settings(folder)
     typed = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
     if {"run_dir", "overwrite"} & {*typed}:
         raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
-    _refuse_differences(folder, saved, cfg, [key for key in typed if key.split(".")[0] not in FREE_ON_RESUME])
+    free = [key for key in typed if key.split(".")[0] in FREE_ON_RESUME]
+    _refuse_differences(folder, saved, cfg, [key for key in typed if key not in free])
     saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
     if ":" in (saved.eval_env or "") and "eval_env" not in typed:
-        raise ConfigError(
-            f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported; if you trust "
-            f"it, add eval_env={saved.eval_env}"
-        )
-    for key in typed:
-        if key.split(".")[0] in FREE_ON_RESUME:
-            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+        where = f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported"
+        raise ConfigError(f"{where}; if you trust it, add eval_env={saved.eval_env}")
+    for key in free:
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run_dir = str(folder.path)
     return folder, cast(TrainConfig, OmegaConf.to_object(saved))
 
@@ -209,29 +195,20 @@ def read_settings(folder: RunFolder) -> DictConfig:
             saved.algorithm = OmegaConf.structured(defaults)
             return cast(DictConfig, OmegaConf.merge(saved, OmegaConf.create(text)))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"cannot resume {folder.path}: its config.yaml or run.json is damaged or of another version ({reason}); "
-            "mend it, or start a new run in another run_dir"
-        ) from error
-    raise ConfigError(
-        f"cannot resume {folder.path} here: its algorithm, {name}, is not registered; resume it by the script that "
-        "made it"
-    )
+        reason = f"its config.yaml or run.json is damaged or of another version ({one_line(error)})"
+        way_out = "mend it, or start a new run in another run_dir"
+        raise ConfigError(f"cannot resume {folder.path}: {reason}; {way_out}") from error
+    reason = f"its algorithm, {name}, is not registered; resume it by the script that made it"
+    raise ConfigError(f"cannot resume {folder.path} here: {reason}")
 
 
 def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, keys: Sequence[str]) -> None:
-    differences = []
-    for key in keys:
-        there = folder.info["algorithm"] if key == "algorithm" else OmegaConf.select(saved, key)
-        here = _algorithm_choice() if key == "algorithm" else OmegaConf.select(cfg, key)
-        if there != here:
-            differences.append(f"{key} is {there} there, {here} here")
-    if differences:
-        raise ConfigError(
-            f"the run in {folder.path} has other settings: {'; '.join(differences)}; leave them out to resume it, or "
-            "start a new run in another run_dir"
-        )
+    values = {key: (OmegaConf.select(saved, key), OmegaConf.select(cfg, key)) for key in keys}
+    if "algorithm" in values:
+        values["algorithm"] = folder.info["algorithm"], _algorithm_choice()
+    if different := [f"{key} is {there} there, {here} here" for key, (there, here) in values.items() if there != here]:
+        way_out = "leave them out to resume it, or start a new run in another run_dir"
+        raise ConfigError(f"the run in {folder.path} has other settings: {'; '.join(different)}; {way_out}")
 
 
 def _wandb_id() -> str:

@@ -173,7 +173,7 @@ def test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped(tr
 
 
 def test_a_run_leaves_its_settings_versions_logs_plot_and_checkpoints(train, tmp_path) -> None:
-    finished = train("algorithm.expectile=0.9", plot=True)
+    finished = train("algorithm.expectile=0.9", plot=True, GOMP_SPINCOUNT="7")
     assert finished.code == 0, finished.err
     folder = tmp_path / RUN
     assert {path.name for path in folder.iterdir()} - {".lock"} == {
@@ -189,6 +189,7 @@ def test_a_run_leaves_its_settings_versions_logs_plot_and_checkpoints(train, tmp
         "versions"
     ].keys()
     assert info["dataset_fingerprint"] == agents.load_dataset("test/pendulum-v0").fingerprint
+    assert info["gomp_spincount"] == "7"
     assert (folder / "returns.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     saved = {path.name: checkpoint.load(path).num_updates for path in (folder / "checkpoints").iterdir()}
     assert saved["last.safetensors"] == 20 and saved["previous.safetensors"] == 10 and len(saved) == 3
@@ -273,6 +274,34 @@ def test_the_script_runs_as_it_is_typed(tmp_path, environment, usual, read_log) 
     )
     assert done.returncode == 0, done.stderr
     assert read_log(tmp_path / "run" / "metrics.csv") == read_log(usual / "metrics.csv")
+
+
+INHERITED = """
+import os, subprocess, sys
+{before}
+import recipes
+shown = "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
+exec(shown, {{}})
+sys.stdout.flush()
+subprocess.run([sys.executable, "-c", shown], check=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "variables", "spincount"),
+    [
+        ("", {}, "30000"),
+        ("", {"GOMP_SPINCOUNT": "7"}, "7"),
+        ("", {"OMP_WAIT_POLICY": "active"}, "None"),
+        ("import types; sys.modules['torch'] = types.ModuleType('torch')", {}, "None"),  # it has looked already
+    ],
+)
+def test_torchs_threads_spin_briefly_unless_the_user_has_a_say(before, variables, spincount) -> None:
+    """In processes of runs that are made together too."""
+    own = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", INHERITED.format(before=before)]
+    done = subprocess.run(command, env={**own, **variables}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [spincount, spincount]
 
 
 # A run that is there already -----------------------------------------------------------------------------------------
