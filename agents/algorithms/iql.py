@@ -19,7 +19,6 @@ from agents.objectives.settings import check_adaptive_expectile, check_iql, chec
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
-    from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
     from torch import nn
 
     from agents.objectives.iql import IQLLoss
@@ -128,6 +127,7 @@ class IQLConfig(TDConfig):
         from torch import nn
 
         from agents.networks.policies import deterministic_policy
+        from agents.networks.search import searching_policy
         from agents.objectives.iql import IQLLoss
         from agents.training.agent import Agent
 
@@ -147,7 +147,16 @@ class IQLConfig(TDConfig):
             max_grad_norm=self.max_grad_norm,
         )
         if self.extraction.searches:
-            agent.policy = self._search(specs, actor, critics, loss)
+            agent.policy = searching_policy(
+                actor,
+                critics,
+                loss.target_qvalue_network_params,
+                action_spec=specs.action,
+                num_candidates=self.extraction.num_candidates,
+                temperature=self.temperature if self.extraction.kind == "softmax" else None,
+                cem_iterations=self.extraction.cem_iterations,
+                seed=self.extraction.seed,
+            )
         return agent
 
     def _loss_settings(self) -> dict[str, Any]:
@@ -160,34 +169,13 @@ class IQLConfig(TDConfig):
         }
 
     def _optimizers(self, loss: IQLLoss) -> dict[str, tuple[list[nn.Parameter], AdamConfig]]:
-        actor, qvalue, value = (
-            list(params.parameters())
-            for params in (loss.actor_network_params, loss.qvalue_network_params, loss.value_network_params)
-        )
+        networks = (loss.actor_network_params, loss.qvalue_network_params, loss.value_network_params)
+        actor, qvalue, value = (list(parameters.parameters()) for parameters in networks)
         if self.value_warm_up is None:
             return {"actor": (actor, self.actor_optimizer), "critic": (qvalue + value, self.critic_optimizer)}
         later = replace(self.critic_optimizer, after=self.critic_optimizer.after + self.value_warm_up)
-        return {
-            "actor": (actor, self.actor_optimizer),
-            "critic": (qvalue, later),
-            "value": (value, self.critic_optimizer),
-        }
-
-    def _search(
-        self, specs: Specs, actor: ProbabilisticTensorDictSequential, critics: TensorDictModule, loss: IQLLoss
-    ) -> TensorDictModule:
-        from agents.networks.search import searching_policy
-
-        return searching_policy(
-            actor,
-            critics,
-            loss.target_qvalue_network_params,
-            action_spec=specs.action,
-            num_candidates=self.extraction.num_candidates,
-            temperature=self.temperature if self.extraction.kind == "softmax" else None,
-            cem_iterations=self.extraction.cem_iterations,
-            seed=self.extraction.seed,
-        )
+        groups = {"actor": (actor, self.actor_optimizer), "critic": (qvalue, later)}
+        return {**groups, "value": (value, self.critic_optimizer)}
 
 
 # Temperature and expectile tuned per dataset in the ReBRAC paper (Tarasov et al. 2023, arXiv 2305.09836).
