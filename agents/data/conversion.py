@@ -99,7 +99,7 @@ def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress:
         for index, episode in enumerate(read_episodes(source)):
             for start in range(0, episode.num_steps, PIECE):
                 rows = _pack(source, index, episode, start, clip_actions=clip_actions)
-                file.write(rows)
+                file.write(rows.data)
                 scan.add_rows(rows)
             if episode.num_steps:
                 scan.add_episode(episode)
@@ -162,7 +162,7 @@ class _Scan:
 
     def add_rows(self, rows: NDArray[np.float32]) -> None:
         observation, action, _, reward, _ = self.layout.parts(rows)
-        self.digest.update(rows)
+        self.digest.update(rows.data)
         for moments, values in ((self.observation, observation), (self.action, action), (self.reward, reward)):
             moments.add(values)
         if not self.layout.discrete:

@@ -51,8 +51,10 @@ class Moments:
     """Mean and variance per column, merged as Chan et al. 1979: exact where the mean is far larger than the std."""
 
     def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, np.float64(0.0), np.float64(0.0)
-        self.min, self.max = np.float32(np.inf), np.float32(-np.inf)
+        self.count = 0
+        self.mean, self.squares = np.zeros(()), np.zeros(())
+        self.min: NDArray[np.float32] = np.full((), np.inf, np.float32)
+        self.max: NDArray[np.float32] = np.full((), -np.inf, np.float32)
 
     def add(self, values: NDArray[Any]) -> None:  # [T, columns]
         self.min, self.max = np.minimum(self.min, values.min(0)), np.maximum(self.max, values.max(0))

@@ -5,12 +5,11 @@ the local store afterwards. ``expert`` is one good policy with its own Gaussian 
 for the rest, an early stage of the same policy's training, so that an offline method has to tell good from bad.
 ``agents/policies/README.md`` says where the policies come from.
 
-Shapes: ``O`` observation, ``A`` action, ``T`` steps of an episode.
+Shapes: ``O`` observation, ``A`` action.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -21,7 +20,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
@@ -29,6 +30,7 @@ from tqdm import tqdm
 
 from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
+from agents.environments.recording import Episode, record, record_all
 from agents.errors import DataError
 
 NAMESPACE = "demo"
@@ -117,49 +119,27 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
             env,
             tqdm(total=NUM_EPISODES, desc=f"making {dataset_id}", unit="episode", disable=not progress or None) as bar,
         ):
-            episodes = _rollouts(env, policies, bar.update)
-            _write(staging, dataset_id, episodes, env, bundle)
+            _write(staging, dataset_id, _record(env, policies, bar.update), env, bundle)
     except OSError as error:
         raise DataError(
             f"could not write {dataset_id}: {error}; free some space or set MINARI_DATASETS_PATH"
         ) from error
 
 
-def _rollouts(env: EvaluationEnv, policies: list[BundledPolicy], report: Callable[[], object]) -> list:
+def _record(env: EvaluationEnv, policies: list[BundledPolicy], report: Callable[[], object]) -> list[Episode]:
     """One whole episode per policy in the list, several at a time; episode ``i`` is seeded by ``i`` alone."""
-    from minari.data_collector import EpisodeBuffer
 
-    idle: list = []
+    def run(gym_env: gym.Env, index: int, on_state: Callable[[], None]) -> Episode:
+        def act(observation: NDArray[np.float64], _: float | None, rng: np.random.Generator) -> NDArray[np.float32]:
+            return policies[index](observation, rng)
 
-    def rollout(index: int) -> EpisodeBuffer:
-        gym_env = idle.pop()
         seed = FIRST_SEED + index
-        rng = np.random.default_rng(seed)
-        observation, _ = gym_env.reset(seed=seed)
-        observations, actions, rewards, success, done = [observation], [], [], [], False
-        while not done:
-            action = policies[index](observation, rng)
-            observation, reward, terminated, truncated, info = gym_env.step(action)
-            observations.append(observation)
-            actions.append(action)
-            rewards.append(float(reward))
-            success.append(bool(info["success"]))
-            done = terminated or truncated
-        idle.append(gym_env)
+        episode = record(gym_env, act, np.random.default_rng(seed), seed=seed, index=index, on_state=on_state)
         report()
-        return EpisodeBuffer(
-            seed=seed,
-            observations=np.array(observations),  # [T + 1, O]
-            actions=np.array(actions),  # [T, A]
-            rewards=rewards,
-            terminations=[False] * (len(rewards) - 1) + [terminated],
-            truncations=[False] * (len(rewards) - 1) + [truncated],
-            infos={"success": np.array(success)},
-        )
+        return episode
 
-    with env.borrow(env.num_envs) as gym_envs, concurrent.futures.ThreadPoolExecutor(env.num_envs) as workers:
-        idle.extend(gym_envs)
-        return list(workers.map(rollout, range(len(policies))))
+    with env.borrow(env.num_envs) as gym_envs:
+        return record_all(gym_envs, len(policies), run)
 
 
 @contextlib.contextmanager
@@ -180,17 +160,17 @@ def _destination(dataset_id: str) -> Iterator[Path]:
                 raise
 
 
-def _write(folder: Path, dataset_id: str, episodes: list, env: EvaluationEnv, bundle: Bundle) -> None:
+def _write(folder: Path, dataset_id: str, episodes: list[Episode], env: EvaluationEnv, bundle: Bundle) -> None:
     """Through Minari's storage: its ``create_dataset_from_buffers`` writes only where an environment variable says."""
     import minari
+    from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
     num_bytes = sum(episode.observations.nbytes + episode.actions.nbytes for episode in episodes)
     if shutil.disk_usage(folder).free < 1.2 * num_bytes + 1e6:  # HDF5 would crash the process on a full disk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with env.borrow(1) as (gym_env,):
-        spaces = {"observation_space": gym_env.observation_space, "action_space": gym_env.action_space}
-    storage = MinariStorage.new(folder / "data", env_spec=env.spec, **spaces)
+        storage = MinariStorage.new(folder / "data", gym_env.observation_space, gym_env.action_space, env_spec=env.spec)
     storage.update_metadata(
         {
             "dataset_id": dataset_id,
@@ -202,4 +182,15 @@ def _write(folder: Path, dataset_id: str, episodes: list, env: EvaluationEnv, bu
             "num_episodes_average_score": 100,
         }
     )
-    storage.update_episodes(episodes)
+    buffers = []
+    for index, episode in enumerate(episodes):
+        last = np.arange(len(episode.rewards)) == len(episode.rewards) - 1
+        arrays: dict[str, Any] = {  # which EpisodeBuffer takes, though its annotations have lists
+            "observations": episode.observations,
+            "actions": episode.actions,
+            "rewards": episode.rewards,
+            "terminations": last & episode.terminated,
+            "truncations": last & episode.truncated,
+        }
+        buffers.append(EpisodeBuffer(seed=FIRST_SEED + index, **arrays, infos={"success": episode.success}))
+    storage.update_episodes(buffers)

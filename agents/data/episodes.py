@@ -108,8 +108,9 @@ def _read_arrow(source: Source) -> Iterator[Episode]:
         # all but the observations are padded to T + 1 rows on disk
         observations, *rest = columns[0], *(column[:num_steps] for column in columns[1:])
         infos = table["infos"].combine_chunks() if "infos" in table.column_names else None
-        present = infos is not None and infos.type.get_field_index("success") >= 0
-        yield Episode(observations, *rest, success=_to_numpy(infos.field("success")) if present else None)
+        if infos is not None and infos.type.get_field_index("success") < 0:
+            infos = None
+        yield Episode(observations, *rest, success=None if infos is None else _to_numpy(infos.field("success")))
 
 
 def _to_numpy(array: Any) -> NDArray[Any]:
@@ -124,7 +125,7 @@ def _check_shapes(source: Source, index: int, episode: Episode) -> None:
     wanted = [(num_steps + 1, source.num_observations), actions, (num_steps,), (num_steps,), (num_steps,)]
     if num_steps == 0 and episode.actions.shape[:1] == (0,):
         return  # skipped by the caller
-    for name, array, shape in zip(Episode._fields, episode, wanted):
+    for name, array, shape in zip(Episode._fields, episode[:-1], wanted):
         if array.shape != shape or array.dtype.kind not in "fiub":
             problem = f"{name} are {array.dtype}{list(array.shape)}, expected numbers {list(shape)}"
             raise source.error(index, problem, "write the dataset again, with one observation more than actions")

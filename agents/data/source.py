@@ -111,19 +111,28 @@ def _read_metadata(dataset_id: str, path: Path) -> Source:
             f"dataset {dataset_id!r} was written by Minari {version}, which the installed {minari.__version__} cannot "
             "read; use another version of the dataset, or of Minari"
         )
+    spaces: dict[str, Any] = {"observations": storage.observation_space, "actions": storage.action_space}
+    _check_spaces(dataset_id, spaces)
+    observation, action = spaces.values()
+    discrete = isinstance(action, gym.spaces.Discrete)
+    low, high = ([0], [action.n - 1]) if discrete else (action.low, action.high)
     return Source(
         dataset_id,
         path,
         metadata["data_format"],
         *counts,
-        **_read_spaces(dataset_id, storage.observation_space, storage.action_space),
+        num_observations=observation.shape[0],
+        num_actions=len(low),
+        discrete=discrete,
+        low=np.array(low, np.float32),
+        high=np.array(high, np.float32),
         reference=_read_reference(dataset_id, metadata),
         env_spec=_read_env_spec(dataset_id, metadata),
     )
 
 
-def _read_spaces(dataset_id: str, observation: gym.Space, action: gym.Space) -> dict[str, Any]:
-    for name, space in (("observations", observation), ("actions", action)):
+def _check_spaces(dataset_id: str, spaces: dict[str, gym.Space]) -> None:
+    for name, space in spaces.items():
         flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
         indices = name == "actions" and isinstance(space, gym.spaces.Discrete) and space.start == 0
         if not flat and not indices:
@@ -131,23 +140,12 @@ def _read_spaces(dataset_id: str, observation: gym.Space, action: gym.Space) -> 
                 f"dataset {dataset_id!r} has {name} in a {type(space).__name__} of shape {space.shape}; supported are "
                 "a one-dimensional Box, and Discrete actions from 0 on: flatten it into a new dataset"
             )
-    discrete = isinstance(action, gym.spaces.Discrete)
-    low, high = ([0], [action.n - 1]) if discrete else (action.low, action.high)
-    return {
-        "num_observations": observation.shape[0],
-        "num_actions": len(low),
-        "discrete": discrete,
-        "low": np.array(low, np.float32),
-        "high": np.array(high, np.float32),
-    }
 
 
 def _read_reference(dataset_id: str, metadata: dict[str, Any]) -> Reference | None:
-    scores = metadata.get("ref_min_score"), metadata.get("ref_max_score")
-    if None in scores:
-        return None
+    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     try:
-        return Reference(float(scores[0]), float(scores[1]))
+        return None if low is None or high is None else Reference(float(low), float(high))
     except (DataError, TypeError, ValueError) as error:
         warnings.warn(f"dataset {dataset_id!r}: reference scores ignored: {error}", stacklevel=2)
         return None
@@ -155,10 +153,8 @@ def _read_reference(dataset_id: str, metadata: dict[str, Any]) -> Reference | No
 
 def _read_env_spec(dataset_id: str, metadata: dict[str, Any]) -> EnvSpec | None:
     text = metadata.get("eval_env_spec") or metadata.get("env_spec")
-    if text is None:
-        return None
     try:
-        return read_spec(text)
+        return None if text is None else read_spec(text)
     except ValueError as error:
         warnings.warn(f"dataset {dataset_id!r}: environment metadata ignored: {one_line(error)}", stacklevel=2)
         return None

@@ -1,7 +1,4 @@
-"""The result of an evaluation.
-
-Shapes: ``E`` episodes, ``T`` steps of an episode, ``O`` observation, ``A`` action.
-"""
+"""The result of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,21 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.environments.protocols import PROTOCOLS
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One recorded rollout."""
-
-    observations: NDArray[Any]  # [T + 1, O], as the environment gave them
-    actions: NDArray[Any]  # [T, A], as the environment received them
-    rewards: NDArray[np.float64]  # [T]
-    success: NDArray[np.bool_] | None  # [T], info["success"]; None when the environment gives none
+from agents.environments.recording import Episode
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Returns, scores and successes; every array is ``[E]``, in the order of the seeds.
+    """Returns, scores and successes; every array has an entry per episode, ``[E]``, in the order of the seeds.
 
     A protocol that the environment does not have, or that asks for longer episodes, is in none of the mappings.
     """

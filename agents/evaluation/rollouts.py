@@ -12,13 +12,10 @@ Shapes: ``E`` episodes, ``T`` steps of an episode, ``O`` observation, ``A`` acti
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import copy
 import functools
 import operator
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,15 +28,14 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from agents.environments.environment import EvaluationEnv
-from agents.errors import AgentsError, ConfigError, DataError
+from agents.environments.recording import Episode, Step, record, record_all
+from agents.errors import ConfigError, DataError
 from agents.evaluation.numpy_forward import as_numpy
-from agents.evaluation.result import Episode, EvalResult
+from agents.evaluation.result import EvalResult
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
 Policy = TensorDictModuleBase | Act
-# observation [O], reward of the step before (None at the first), the episode's own generator -> action [A]
-_Step = Callable[[NDArray[Any], float | None, np.random.Generator], Any]
-_Begin = Callable[[], _Step]  # at the start of an episode
+Begin = Callable[[], Step]  # at the start of an episode
 
 
 def evaluate(
@@ -61,7 +57,8 @@ def evaluate(
     if num_episodes < 1:
         raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
     with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, one_deterministic_thread():
-        episodes = _run_episodes([(gym_env, prepare(policy, gym_env)) for gym_env in gym_envs], num_episodes, seed)
+        workers = [(gym_env, prepare(policy, gym_env)) for gym_env in gym_envs]
+        episodes = record_all(workers, num_episodes, lambda worker, *episode: rollout(*worker, seed, *episode))
     scorings = env.scorings
     returns = {
         name: np.array([scoring.episode_return(episode.observations, episode.rewards) for episode in episodes])
@@ -96,71 +93,27 @@ def random_policy(env: EvaluationEnv) -> Act:
     raise DataError(f"a random policy needs a bounded Box or Discrete action space, {env.spec.id} has {space}")
 
 
-def _run_episodes(workers: list[tuple[gym.Env, _Begin]], num_episodes: int, seed: int) -> list[Episode]:
-    idle: queue.SimpleQueue[tuple[gym.Env, _Begin]] = queue.SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-    stop = threading.Event()
-
-    def cancel_when_stopped() -> None:
-        if stop.is_set():
-            raise concurrent.futures.CancelledError
-
-    def run(episode: int) -> Episode:
-        worker = idle.get()
-        try:
-            return rollout(*worker, seed, episode, on_state=cancel_when_stopped)
-        finally:
-            idle.put(worker)
-
-    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
-        futures = [pool.submit(run, episode) for episode in range(num_episodes)]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-        finally:  # also on Ctrl-C: the pool waits for its threads
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in futures]
-
-
 @torch.inference_mode()
-def rollout(gym_env: gym.Env, begin: _Begin, seed: int, episode: int, on_state: Callable[[], None]) -> Episode:
-    rng = np.random.default_rng((seed, episode))
-    space = gym_env.action_space
-    observation, _ = gym_env.reset(seed=seed + episode)
-    on_state()
-    observations, actions, rewards, success = [np.array(observation)], [], [], []
-    act, reward, ended = begin(), None, False
-    while not ended:
-        action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
-        if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
-            raise AgentsError(f"the policy returned a non-finite action in episode {episode}, step {len(actions)}")
-        observation, reward, terminated, truncated, info = gym_env.step(action)
-        on_state()
-        observations.append(np.array(observation))
-        actions.append(action)
-        rewards.append(float(reward))
-        success.append(info.get("success"))  # a bool, a number, or either as an array of one
-        ended = terminated or truncated
-    steps = None if all(value is None for value in success) else np.array([bool(value) for value in success])
-    return Episode(np.array(observations), np.array(actions), np.array(rewards), steps)
+def rollout(gym_env: gym.Env, begin: Begin, seed: int, index: int, on_state: Callable[[], None]) -> Episode:
+    """Episode ``index`` of an evaluation with this seed."""
+    rng = np.random.default_rng((seed, index))
+    return record(gym_env, begin(), rng, seed=seed + index, index=index, on_state=on_state)
 
 
-def prepare(policy: Policy, gym_env: gym.Env) -> _Begin:
-    if not isinstance(policy, torch.nn.Module):
+def prepare(policy: Policy, gym_env: gym.Env) -> Begin:
+    if not isinstance(policy, TensorDictModuleBase):
         return lambda: lambda observation, reward, rng: policy(observation, rng)
     policy = copy.deepcopy(policy).to("cpu").eval()  # the caller's stays in its mode, on its device
     if type(policy) is TensorDictModule and policy.in_keys == ["observation"] and policy.out_keys == ["action"]:
-        network = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
-        forward = as_numpy(network, gym_env.observation_space.shape)
+        network: Any = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
+        forward = as_numpy(network, gym_env.observation_space.shape or ())
         if forward is not None:
             return lambda: lambda observation, reward, rng: forward(np.asarray(observation, dtype=np.float32))
         return lambda: lambda observation, reward, rng: network(_batch_of_one(observation)).numpy()
     return functools.partial(_begin, policy)
 
 
-def _begin(policy: TensorDictModuleBase) -> _Step:
+def _begin(policy: TensorDictModuleBase) -> Step:
     remembered: dict[Any, Any] = {}
 
     def act(observation: NDArray[Any], reward: float | None, rng: np.random.Generator) -> NDArray[Any]:

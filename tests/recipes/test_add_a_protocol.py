@@ -21,7 +21,7 @@ from recipes.reporting import results, tables
 from recipes.tracking import panels, wandb_project, wandb_report, wandb_workspace
 
 DATASET = "test/pendulum-v0"
-# twice Pendulum's return, between -4000 and 0; upright is an episode that ever costs less than 1 in a step
+# twice Pendulum's return, between -4000 and 0
 SWING = """
 from agents.environments.protocols import PROTOCOLS
 from agents.environments.scoring import Reference, Scoring, ScoreProtocol
@@ -31,7 +31,8 @@ def scoring(spec, reference, num_observations):
         return None
     return Scoring(Reference(-4000.0, 0.0), lambda observations, rewards: 2.0 * float(rewards.sum()))
 
-PROTOCOLS.insert(0, ScoreProtocol("swing", "Swing-up", "the swing-up protocol", "Up is good.", scoring, own_return=True))
+swing = ScoreProtocol("swing", "Swing-up", "the swing-up protocol", "Up is good.", scoring, own_return=True)
+PROTOCOLS.insert(0, swing)
 """
 QUICK = (
     *("gradient_steps=20", "batch_size=16", "eval_every=10", "num_eval_episodes=2", "log_every=5", "compile=off"),

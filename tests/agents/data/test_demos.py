@@ -263,7 +263,7 @@ def test_a_full_disk_is_noticed_before_hdf5_meets_it(store, monkeypatch) -> None
 
 def test_a_store_that_cannot_be_written_is_noticed_before_the_work(store, monkeypatch) -> None:
     store.touch()
-    monkeypatch.setattr(demos, "_rollouts", lambda *_: pytest.fail("rolled out for nothing"))
+    monkeypatch.setattr(demos, "_record", lambda *_: pytest.fail("rolled out for nothing"))
     message = refusal()
     assert EXPERT in message and str(store) in message and "MINARI_DATASETS_PATH" in message
 

@@ -11,7 +11,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 import agents
-from agents.evaluation.result import Episode
+from agents.environments.recording import Episode
 from agents.evaluation.video import Film
 from recipes.runs import videos
 from recipes.runs.videos import Scene, choose

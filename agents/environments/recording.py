@@ -1,0 +1,104 @@
+"""Whole episodes of an environment as arrays, several recorded at a time.
+
+Shapes: ``T`` steps of an episode, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.errors import AgentsError
+
+Worker = TypeVar("Worker")
+# observation [O], reward of the step before (None at the first), the episode's own generator -> action [A]
+Step = Callable[[NDArray[Any], float | None, np.random.Generator], Any]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded rollout."""
+
+    observations: NDArray[Any]  # [T + 1, O], as the environment gave them
+    actions: NDArray[Any]  # [T, A], as the environment received them
+    rewards: NDArray[np.float64]  # [T]
+    success: NDArray[np.bool_] | None  # [T], info["success"]; None when the environment gives none
+    terminated: bool = False  # flags of the last step
+    truncated: bool = True
+
+
+def record(
+    gym_env: gym.Env, act: Step, rng: np.random.Generator, *, seed: int, index: int, on_state: Callable[[], None]
+) -> Episode:
+    """Run an episode to its end.
+
+    Args:
+        seed: of the environment.
+        index: of the episode, for the message.
+        on_state: called at every state, the first included.
+
+    Raises:
+        AgentsError: the policy returned a NaN or infinite action.
+    """
+    space = gym_env.action_space
+    observation, _ = gym_env.reset(seed=seed)
+    on_state()
+    observations, actions, rewards, success = [np.array(observation)], [], [], []
+    reward, terminated, truncated = None, False, False
+    while not (terminated or truncated):
+        action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
+        if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
+            raise AgentsError(f"the policy returned a non-finite action in episode {index}, step {len(actions)}")
+        observation, reward, terminated, truncated, info = gym_env.step(action)
+        reward = float(reward)
+        on_state()
+        observations.append(np.array(observation))
+        actions.append(action)
+        rewards.append(reward)
+        success.append(info.get("success"))  # a bool, a number, or either as an array of one
+    steps = None if all(value is None for value in success) else np.array([bool(value) for value in success])
+    arrays = np.array(observations), np.array(actions), np.array(rewards)
+    return Episode(*arrays, steps, bool(terminated), bool(truncated))
+
+
+def record_all(
+    workers: Sequence[Worker], num_episodes: int, run: Callable[[Worker, int, Callable[[], None]], Episode]
+) -> list[Episode]:
+    """Episodes 0, 1, ..., each on a worker that is free; an error in one, or Ctrl-C, ends the others early.
+
+    Args:
+        run: records the episode of an index on a worker, and hands the last argument on as ``on_state``.
+    """
+    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+    stop = threading.Event()
+
+    def cancel_when_stopped() -> None:
+        if stop.is_set():
+            raise concurrent.futures.CancelledError
+
+    def run_on_idle(index: int) -> Episode:
+        worker = idle.get()
+        try:
+            return run(worker, index, cancel_when_stopped)
+        finally:
+            idle.put(worker)
+
+    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
+        futures = [pool.submit(run_on_idle, index) for index in range(num_episodes)]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        finally:  # also on Ctrl-C: the pool waits for its threads
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [future.result() for future in futures]
