@@ -38,7 +38,12 @@ class AlgorithmConfig:
     max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
 
     def __post_init__(self) -> None:
-        check_update(max_grad_norm=self.max_grad_norm)
+        check_update(**self.update_settings())
+
+    def update_settings(self) -> dict[str, Any]:
+        """Those of an agent's settings that this algorithm has."""
+        names = ("target_tau", "target_every", "max_grad_norm")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator.
@@ -59,7 +64,6 @@ class TDConfig(AlgorithmConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_gamma(self.gamma)
-        check_update(target_tau=self.target_tau)
 
 
 @dataclass(kw_only=True)
@@ -99,10 +103,7 @@ def assemble(
 
     from agents.training.agent import Agent
 
-    names = ("target_tau", "target_every", "max_grad_norm")
-    settings: dict[str, Any] = {name: getattr(config, name) for name in names if hasattr(config, name)}
-    if sampling is not None:
-        settings["sampling"] = sampling
+    settings = config.update_settings() | ({} if sampling is None else {"sampling": sampling})
     parameters = {name: each.parameters() if isinstance(each, nn.Module) else each for name, each in groups.items()}
     optimizers = {name: (each, getattr(config, f"{name}_optimizer")) for name, each in parameters.items()}
     return Agent(loss_module, policy, optimizers=optimizers, **settings)

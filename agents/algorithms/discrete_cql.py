@@ -13,7 +13,6 @@ from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import QValueConfig
 from agents.objectives.settings import check_dqn
 from agents.training.adam import AdamConfig
-from agents.training.settings import check_update
 
 
 @dataclass
@@ -40,7 +39,6 @@ class DiscreteCQLConfig(TDConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_dqn(loss_function=self.loss_function, gamma=self.gamma, cql_alpha=self.alpha)
-        check_update(target_every=self.target_every)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import greedy_policy

@@ -17,7 +17,6 @@ from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.objectives.settings import check_rebrac
 from agents.training.adam import AdamConfig
-from agents.training.settings import check_update
 
 
 @dataclass
@@ -51,7 +50,6 @@ class ReBRACConfig(TDConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rebrac(**self._loss_settings())
-        check_update(target_every=self.target_every)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy

@@ -17,7 +17,6 @@ from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.errors import require
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.training.adam import AdamConfig
-from agents.training.settings import check_update
 
 
 @dataclass
@@ -45,7 +44,6 @@ class TD3BCConfig(TDConfig):
         for name in ("alpha", "policy_noise", "noise_clip"):
             value = getattr(self, name)
             require(0.0 <= value < math.inf, name, "be at least 0", value)
-        check_update(target_every=self.target_every)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import TD3BCLoss
