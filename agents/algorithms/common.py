@@ -103,7 +103,7 @@ def assemble(
 
     from agents.training.agent import Agent
 
-    settings = config.update_settings() | ({} if sampling is None else {"sampling": sampling})
+    settings: dict[str, Any] = {**config.update_settings(), **({} if sampling is None else {"sampling": sampling})}
     parameters = {name: each.parameters() if isinstance(each, nn.Module) else each for name, each in groups.items()}
     optimizers = {name: (each, getattr(config, f"{name}_optimizer")) for name, each in parameters.items()}
     return Agent(loss_module, policy, optimizers=optimizers, **settings)
