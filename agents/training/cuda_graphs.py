@@ -52,28 +52,20 @@ class GraphedUpdates:
     def __call__(self, num_updates: int) -> TensorDict:
         """Make ``num_updates`` >= 1 updates; returns what the last one returned."""
         end, statistics = self.rule.num_updates + num_updates, TensorDict()
-        while self.rule.num_updates < end:
-            if self._may_capture(end):
+        while (done := self.rule.num_updates) < end:
+            fits = end - done >= self.size
+            if fits and self._replay is None and self.problem is None and done >= self._capture_at:
                 self._capture()
-            statistics = self._replay_once() if self._may_replay(end) else self.rule.update(self.sample())
+            in_phase = (done - self._captured_at) % self.rule.period == 0
+            replay = self._replay if fits and in_phase else None
+            statistics = self.rule.update(self.sample()) if replay is None else self._statistics_of(replay)
         return statistics
 
-    def _may_capture(self, end: int) -> bool:
-        done = self.rule.num_updates
-        wanted = self._replay is None and self.problem is None
-        return wanted and done >= self._capture_at and end - done >= self.size
-
-    def _may_replay(self, end: int) -> bool:
-        done = self.rule.num_updates
-        in_phase = (done - self._captured_at) % self.rule.period == 0
-        return self._replay is not None and in_phase and end - done >= self.size
-
-    def _replay_once(self) -> TensorDict:
-        assert self._replay is not None  # as _may_replay has it
+    def _statistics_of(self, replay: Callable[[], None]) -> TensorDict:
         done = self.rule.num_updates
         rates = [self.rule.rates(done + i) for i in range(self.size)]
         self._rates.copy_(torch.tensor(rates))
-        self._replay()
+        replay()
         self.rule.count(done + self.size)
         return self._statistics.clone()  # the next replay writes over them
 

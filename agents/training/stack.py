@@ -41,10 +41,10 @@ class AgentStack:
 
     def __init__(self, agents: Sequence[Agent], generators: Sequence[Generator]) -> None:
         self.agents = list(agents)
-        self._generators = list(generators)
+        self.generators = list(generators)
         first = self.agents[0].rule
         updater = first.target_net_updater
-        states = [_state(agent) for agent in self.agents]
+        states = [_state(agent.loss_module) for agent in self.agents]
         _check_alike(self.agents, states)
         names = {id(tensor): name for name, tensor in states[0].items()}
         followed = _names_of_pairs(updater, states[0])
@@ -67,6 +67,8 @@ class AgentStack:
             max_grad_norm=first.max_grad_norm,
             on_count=self._pass_on,
         )
+        self._parts = [*zip(self.rule.parameters, *(agent.rule.parameters for agent in self.agents))]
+        self._num_shared = 0
         self._join_moments()
         self.rule.count(first.num_updates)
 
@@ -95,7 +97,7 @@ class AgentStack:
 
     def _evaluation(self, due: Due, parameters: list[nn.Parameter]) -> LossAndGradients:
         functions = [agent.rule.function(due) for agent in self.agents]
-        return _StackedLossAndGradients(functions, parameters, self._stacked, self._generators)
+        return _StackedLossAndGradients(functions, parameters, self._stacked, self.generators)
 
     def _check_finite(self, losses: Losses, *, step: int, batch: TensorDictBase) -> None:
         if all(loss.isfinite().all() for loss in losses.values()):
@@ -105,8 +107,7 @@ class AgentStack:
 
     def _join_moments(self) -> None:
         """Adam's state of agents that have been trained before."""
-        self._num_shared = 0
-        for stacked, parts in self._parameters():
+        for stacked, *parts in self._parts:
             states = [agent.rule.optimizer.state.get(part) for agent, part in zip(self.agents, parts)]
             known = [state for state in states if state is not None]
             if known:
@@ -119,17 +120,12 @@ class AgentStack:
             agent.rule.count(self.num_updates)
         if self._num_shared == len(self.rule.optimizer.state):
             return
-        for stacked, parts in self._parameters():
-            if stacked not in self.rule.optimizer.state:
-                continue
-            step, *moments = (self.rule.optimizer.state[stacked][name] for name in ("step", *MOMENTS))
-            for agent, part, *own in zip(self.agents, parts, *moments):
-                agent.rule.optimizer.state[part] = {"step": step, **dict(zip(MOMENTS, own))}
+        for stacked, *parts in self._parts:
+            state = self.rule.optimizer.state.get(stacked, {})
+            for index, (agent, part) in enumerate(zip(self.agents, parts) if state else ()):
+                moments = {name: state[name][index] for name in MOMENTS}
+                agent.rule.optimizer.state[part] = {"step": state["step"], **moments}
         self._num_shared = len(self.rule.optimizer.state)
-
-    def _parameters(self) -> Iterator[tuple[nn.Parameter, tuple[nn.Parameter, ...]]]:
-        """Every stacked parameter, and those of the agents that are its parts."""
-        return zip(self.rule.parameters, zip(*(agent.rule.parameters for agent in self.agents)))
 
 
 class _StackedLossAndGradients(LossAndGradients):
@@ -162,8 +158,7 @@ class _StackedLossAndGradients(LossAndGradients):
         first = self._alone[0]
         first.dtype = self.dtype
         trace = first.trace(batch.unbind(0)[0])
-        state = (*first.loss_module.named_parameters(), *first.loss_module.named_buffers())
-        stacked = {id(tensor): self._stacked[name] for name, tensor in state}
+        stacked = {id(tensor): self._stacked[name] for name, tensor in _state(first.loss_module).items()}
         tensors = [stacked.get(id(tensor), tensor) for tensor in trace.tensors]
         shared = [id(tensor) not in stacked for tensor in trace.tensors]  # constants
         with self.undone():
@@ -182,8 +177,8 @@ class _StackedLossAndGradients(LossAndGradients):
                     generator.set_state(state)
 
 
-def _state(agent: Agent) -> dict[str, Tensor]:
-    return dict((*agent.loss_module.named_parameters(), *agent.loss_module.named_buffers()))
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return dict((*module.named_parameters(), *module.named_buffers()))
 
 
 def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:

@@ -44,22 +44,19 @@ def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict
     )
     if steps["action"].is_floating_point():
         steps["action"] = steps["action"].float()
-    loss, found = agent.loss_module, {}
-    if _has(loss, "qvalue_network"):
-        found["qvalue"] = torch.stack([_qvalues(network, steps) for network in _networks(loss, "qvalue_network")], -1)
-    if _has(loss, "value_network"):
-        (network,) = _networks(loss, "value_network")
-        found["state_value"] = network(steps.copy())[network.out_keys[-1]]
-    return {name: values.flatten(1).amin(-1).cpu().numpy() for name, values in found.items()}
-
-
-def _has(loss: LossModule, name: str) -> bool:
-    return getattr(loss, name, None) is not None and getattr(loss, f"{name}_params", None) is not None
+    values: dict[str, Tensor] = {}
+    if critics := _networks(agent.loss_module, "qvalue_network"):
+        values["qvalue"] = torch.stack([_qvalues(network, steps) for network in critics], -1)
+    for network in _networks(agent.loss_module, "value_network"):  # one, if any
+        values["state_value"] = network(steps.copy())[network.out_keys[-1]]
+    return {name: of_steps.flatten(1).amin(-1).cpu().numpy() for name, of_steps in values.items()}
 
 
 def _networks(loss: LossModule, name: str) -> list[TensorDictModule]:
     """Copies in eval mode that share the parameters; of TorchRL's losses, whose parameters are stacked, one each."""
-    params: TensorDictBase = getattr(loss, f"{name}_params")
+    params: TensorDictBase | None = getattr(loss, f"{name}_params", None)
+    if params is None or getattr(loss, name, None) is None:
+        return []
     networks = []
     for own in params.unbind(0) if params.batch_dims else [params]:
         network = copy.deepcopy(getattr(loss, name))

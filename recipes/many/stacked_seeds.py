@@ -18,13 +18,11 @@ from agents.algorithms.registry import check_actions
 from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
 from recipes.runs import console
-from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Interrupt, Stopwatch, progress_bar
 from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env
 from recipes.runs.writer import RunWriter
-from recipes.settings.schema import TrainConfig
 
 
 def train(cfgs: Sequence[DictConfig], device: torch.device) -> None:
@@ -36,8 +34,14 @@ def train(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     check_actions(config.algorithm, dataset.specs)
     env = evaluation_env(config, dataset)
 
-    runs = [new_run(*each, dataset, env, device) for each in zip(folders, configs)]
-    stack = AgentStack([run.agent for run in runs], [run.generator for run in runs if run.generator is not None])
+    runs, generators = [], []
+    for folder, own in zip(folders, configs):
+        torch.manual_seed(own.seed)
+        agent = own.algorithm.build(dataset.specs, device=device)
+        generators.append(random_generator(device))  # which the run would go on with alone
+        buffer = dataset.replay_buffer(own.batch_size, seed=own.seed, **agent.sampling)
+        runs.append(Training(folder, own, dataset, env, agent, buffer, generators[-1]))
+    stack = AgentStack([run.agent for run in runs], generators)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, **runs[0].agent.sampling).sample()
     speed = speed_up(stack, stacked([example] * len(runs)), config, before={})
@@ -50,24 +54,10 @@ def train(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     learn(stack, runs, writers)
 
 
-def new_run(
-    folder: RunFolder,
-    config: TrainConfig,
-    dataset: agents.OfflineDataset,
-    env: agents.EvaluationEnv | None,
-    device: torch.device,
-) -> Training:
-    torch.manual_seed(config.seed)
-    agent = config.algorithm.build(dataset.specs, device=device)
-    generator = random_generator(device)  # which the run would go on with alone
-    buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, **agent.sampling)
-    return Training(folder, config, dataset, env, agent, buffer, generator)
-
-
 def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWriter]) -> None:
     """All updates, and what is due after them for each of the runs."""
     config, clock, each = runs[0].config, Stopwatch(), list(zip(runs, writers))
-    generators = [generator for run in runs for generator in (run.generator, run.buffer._rng) if generator is not None]
+    generators = [*stack.generators, *(run.buffer._rng for run in runs)]
     step = logged_step = 0
     with ExitStack() as closing, Interrupt() as interrupt, progress_bar(step, config.gradient_steps) as progress:
         for writer in writers:

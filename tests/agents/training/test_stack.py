@@ -65,11 +65,11 @@ def test_moments_from_before_are_taken_along(specs, batches) -> None:
         agent.load_state_dict(other.state_dict())
     again = stacked(*loaded)
     assert again.num_updates == 5
-    stack._generators[:] = again._generators[:] = [random_generator(CPU) for _ in resumed]
+    stack.generators[:] = again.generators[:] = [random_generator(CPU) for _ in resumed]
     pair = torch.stack([batches(6), batches(7)])
-    states = [generator.get_state() for generator in stack._generators]
+    states = [generator.get_state() for generator in stack.generators]
     expected = stack.update(pair).to_dict()
-    for generator, state in zip(again._generators, states):
+    for generator, state in zip(again.generators, states):
         generator.set_state(state)
     torch.testing.assert_close(again.update(pair).to_dict(), expected, rtol=0.0, atol=0.0)
     for first, second in zip(together, loaded):
