@@ -6,7 +6,7 @@ Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled
 from __future__ import annotations
 
 import torch
-from tensordict import TensorDict, TensorDictBase, TensorDictParams
+from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
@@ -14,12 +14,12 @@ from torch.distributions import Distribution
 from torchrl.data import TensorSpec
 
 from agents.networks.bounds import register_limits
-from agents.objectives.common import CriticLoss, bellman_target, critic_values, distribution, transition_keys
+from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, distribution, transition_keys
 from agents.objectives.iql import weighted_regression
 from agents.objectives.settings import check_awac
 
 
-class AWACLoss(CriticLoss):
+class AWACLoss(ActorCriticLoss):
     r"""AWAC's two losses from one evaluation of each network at each action.
 
     With :math:`\tilde a \sim \pi(s)`, :math:`\tilde a' \sim \pi(s')`, clipped to the action bounds, and :math:`\bar Q`
@@ -49,9 +49,6 @@ class AWACLoss(CriticLoss):
         ConfigError: if a setting is out of range.
     """
 
-    actor_network: ProbabilisticTensorDictSequential
-    actor_network_params: TensorDictParams
-    target_actor_network_params: TensorDictParams
     action_low: Tensor  # [A]
     action_high: Tensor  # [A]
 

@@ -36,13 +36,16 @@ class CriticKeys(TransitionKeys):
     state_action_value: NestedKey = "state_action_value"
 
 
-class CriticLoss(LossModule):
-    """The fields of a loss that has an ensemble of critics with targets."""
+class ActorCriticLoss(LossModule):
+    """The fields of a loss of an actor and an ensemble of critics."""
 
     _AcceptedKeys = CriticKeys
     default_keys = CriticKeys
     tensor_keys: CriticKeys  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of this type
 
+    actor_network: Any  # a TensorDictModule, with get_dist where actions are drawn
+    actor_network_params: TensorDictParams
+    target_actor_network_params: TensorDictParams
     qvalue_network: TensorDictModule
     qvalue_network_params: TensorDictParams
     target_qvalue_network_params: TensorDictParams
@@ -77,7 +80,7 @@ def output(
 
 
 def critic_values(
-    loss: CriticLoss, params: TensorDictBase, tensordict: TensorDictBase, action: Tensor | None = None
+    loss: ActorCriticLoss, params: TensorDictBase, tensordict: TensorDictBase, action: Tensor | None = None
 ) -> Tensor:
     """Q of the batch's actions, or of others, by these parameters of the loss's critics, ``[B, N]``."""
     keys = loss.tensor_keys

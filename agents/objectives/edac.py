@@ -9,13 +9,13 @@ import math
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase, TensorDictParams
+from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.modules.distributions.utils import rsample_and_log_prob
 
-from agents.objectives.common import CriticLoss, bellman_target, distribution, transition_keys
+from agents.objectives.common import ActorCriticLoss, bellman_target, distribution, transition_keys
 from agents.objectives.settings import check_edac
 
 
@@ -36,7 +36,7 @@ def gradient_similarity(gradients: Tensor) -> Tensor:
     return pairs / (len(gradients) - 1)
 
 
-class EDACLoss(CriticLoss):
+class EDACLoss(ActorCriticLoss):
     r"""SAC with the smallest of N target critics, and critics whose gradients are driven apart.
 
     With :math:`a \sim \pi(s)`, :math:`a' \sim \pi(s')` and :math:`\bar Q` the target critics,
@@ -65,10 +65,6 @@ class EDACLoss(CriticLoss):
     Raises:
         ConfigError: if a setting is out of range.
     """
-
-    actor_network: ProbabilisticTensorDictSequential
-    actor_network_params: TensorDictParams
-    target_actor_network_params: TensorDictParams
 
     def __init__(
         self,

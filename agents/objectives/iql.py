@@ -17,8 +17,8 @@ from torchrl.objectives.utils import distance_loss
 
 from agents.errors import require
 from agents.objectives.common import (
+    ActorCriticLoss,
     CriticKeys,
-    CriticLoss,
     bellman_target,
     critic_values,
     distribution,
@@ -98,7 +98,7 @@ def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
     return -(scale * qvalue + bc_weight * log_prob).mean()
 
 
-class IQLLoss(CriticLoss):
+class IQLLoss(ActorCriticLoss):
     r"""IQL's three losses from one evaluation of each network.
 
     With :math:`u = \min_i \bar Q_i(s, a) - V(s)` and :math:`\bar Q` the target critics,
@@ -140,9 +140,6 @@ class IQLLoss(CriticLoss):
     tensor_keys: _AcceptedKeys  # pyright: ignore[reportIncompatibleVariableOverride]  # the critics' keys, and one more
     default_keys = _AcceptedKeys
 
-    actor_network: ProbabilisticTensorDictSequential
-    actor_network_params: TensorDictParams
-    target_actor_network_params: TensorDictParams
     value_network: TensorDictModule
     value_network_params: TensorDictParams
     target_value_network_params: TensorDictParams

@@ -14,11 +14,11 @@ from torchrl.data import TensorSpec
 
 from agents.errors import ConfigError
 from agents.networks.bounds import center_and_half_range, divisor, register_limits
-from agents.objectives.common import CriticLoss, bellman_target, critic_values, output, transition_keys
+from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, output, transition_keys
 from agents.objectives.settings import check_rebrac
 
 
-class ReBRACLoss(CriticLoss):
+class ReBRACLoss(ActorCriticLoss):
     r"""ReBRAC's two losses.
 
     With :math:`a'` the data's next action, :math:`\bar\pi` and :math:`\bar Q` the target actor and critics, and
@@ -53,9 +53,6 @@ class ReBRACLoss(CriticLoss):
         ConfigError: if a setting is out of range; at a call, if the batch has no next action.
     """
 
-    actor_network: TensorDictModule
-    actor_network_params: TensorDictParams
-    target_actor_network_params: TensorDictParams
     action_low: Tensor  # [A], as the two after it
     action_high: Tensor
     action_half_range: Tensor
