@@ -72,11 +72,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
-    """Refuse runs that leave nothing to compare, as far as their data are known here.
-
-    Raises:
-        ConfigError: if none of them can be evaluated.
-    """
+    """Refuse runs, with a ConfigError, of which none can be evaluated, as far as their data are known here."""
     if sources and not any(run.config.eval_env or sources[run.dataset].env_spec for run in runs):
         raise ConfigError("nothing to compare: the data name no environment; name one by eval_env=ID")
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
 
 # isort: split
-import dataclasses
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
+from torchrl.record.loggers import Logger
 
 import agents
 from agents import metrics
@@ -38,8 +37,13 @@ DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 
 def evaluate(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "evaluate")
-    checkpoint = read_checkpoint(find(config.checkpoint))
-    output = Path(config.output) if config.output else run_folder(checkpoint.path) / "evaluation"
+    named = config.checkpoint
+    checkpoint = read_checkpoint(
+        artifacts.fetch(named, DOWNLOADS) if named.startswith(artifacts.PREFIX) else Path(named)
+    )
+    folder = checkpoint.path.parent  # the run's, or any other in which it was put
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    output = Path(config.output) if config.output else folder / "evaluation"
     schema.require_place("output", output)
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
 
@@ -67,17 +71,8 @@ def evaluate(cfg: DictConfig) -> None:
             log(config, checkpoint, output, result, films)
 
 
-def find(checkpoint: str) -> Path:
-    """The file or folder that a setting names; what is in W&B is fetched."""
-    return artifacts.fetch(checkpoint, DOWNLOADS) if checkpoint.startswith(artifacts.PREFIX) else Path(checkpoint)
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file, or the last one of a run's folder.
-
-    Raises:
-        CheckpointError: if it cannot be read, or was not written by ``recipes/train.py``.
-    """
+    """The checkpoint in a file, or the last one of a run's folder; only such as ``recipes/train.py`` writes."""
     checkpoints = RunFolder(path).checkpoints
     try:
         checkpoint = load(checkpoints.last if path.is_dir() else path)
@@ -93,28 +88,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def run_folder(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint belongs to; its own folder when it was taken out of one."""
-    folder = checkpoint.parent
-    return folder.parent if folder.name == "checkpoints" else folder
-
-
 def evaluation_env(config: schema.EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
     """The environment that the settings name, else the one of training."""
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
-    if config.eval_env is None and stored is None:
-        raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
     if config.eval_env is not None:
         spec = find_spec(config.eval_env)
-        other = stored is not None and spec.id != trained_in(stored)
+        if stored is not None and spec.id != trained_in(stored):
+            reference = None  # its returns are on another scale
+    elif stored is None:
+        raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
     else:
-        spec, other = spec_from_file(stored, str(checkpoint.path), trust=config.trust_env), False
-    env = agents.EvaluationEnv(
-        spec,
-        num_envs=config.num_envs or default_num_envs(),
-        # returns of another environment are on another scale
-        reference=agents.Reference(*reference) if reference and not other else None,
-    )
+        spec = spec_from_file(stored, str(checkpoint.path), trust=config.trust_env)
+    reference = agents.Reference(*reference) if reference else None
+    env = agents.EvaluationEnv(spec, num_envs=config.num_envs or default_num_envs(), reference=reference)
     checkpoint.specs().check_fit(env, f"the policy in {checkpoint.path}")
     return env
 
@@ -141,27 +127,24 @@ def log(
     films: Mapping[str, Path],
 ) -> None:
     """The evaluation as a run of its own in W&B, where the settings ask for it."""
-    logger = loggers.make_logger(
-        config.logger,
+
+    def log_results(logger: Logger | None) -> None:
+        loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)
+        loggers.log_videos(logger, films, checkpoint.num_updates)
+
+    hint = loggers.log_once(
+        config,
         output,
+        log_results,
         name=f"{checkpoint.extra['algorithm']}/{checkpoint.extra['dataset']}",
-        run_id=uuid.uuid4().hex[:8],
         job_type="eval",
-        settings={
-            **dataclasses.asdict(config),
-            "algorithm": checkpoint.metadata["algorithm"]["fields"],
-            "algorithm_name": checkpoint.extra["algorithm"],
-            "dataset": checkpoint.extra["dataset"],
-            "dataset_fingerprint": checkpoint.extra["dataset_fingerprint"],
-            "step": checkpoint.num_updates,
-            "versions": versions(),
-        },
-        wandb=config.wandb,
+        algorithm=checkpoint.metadata["algorithm"]["fields"],
+        algorithm_name=checkpoint.extra["algorithm"],
+        dataset=checkpoint.extra["dataset"],
+        dataset_fingerprint=checkpoint.extra["dataset_fingerprint"],
+        step=checkpoint.num_updates,
+        versions=versions(),
     )
-    loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)
-    loggers.log_videos(logger, films, checkpoint.num_updates)
-    hint = loggers.sync_hint(logger)
-    loggers.close(logger)
     if hint:
         print(f"W&B: offline; upload by: {hint}")
 

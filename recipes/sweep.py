@@ -13,7 +13,6 @@ it goes on, and does not make again what is finished.
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,14 +23,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from agents.errors import ConfigError, require_choice
-from agents.evaluation import statistics
 from agents.metrics import evaluation_keys
 from recipes.many import provenance
 from recipes.many.plan import changed_data, compose_settings
 from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
 from recipes.reporting import figures, html_report, tables
-from recipes.reporting.results import measures
+from recipes.reporting.results import Cell, measures
 from recipes.runs import console
 from recipes.settings import command_line, schema
 from recipes.settings.overrides import KEPT
@@ -69,11 +67,7 @@ def run(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def read_checked(config: SweepConfig, overrides: Sequence[str]) -> Sweep:
-    """The sweep file, with what was typed in place of its own settings.
-
-    Raises:
-        ConfigError: if it is wrong, or leaves nothing to try.
-    """
+    """The sweep file, with what was typed in place of its own; a ConfigError if that leaves nothing to try."""
     sweep = read_sweep(config.sweep).without(by_name(overrides))
     sweep = replace(sweep, method=config.method or sweep.method, metric=config.metric or sweep.metric)
     require_choice("metric", sweep.metric, evaluation_keys())
@@ -102,7 +96,8 @@ def table(trials: Sequence[Trial], sweep: Sweep) -> list[list[str]]:
     rows = [["trial", *map(short, sweep.varied), *titles]]
     for trial in trials:
         values = [shown(trial.settings[name]) for name in sweep.varied]
-        rows.append([str(trial.number), *values, *(spread(trial.scores(key)) for key in titles.values())])
+        cells = (Cell(dict(enumerate(trial.scores(key)))) for key in titles.values())
+        rows.append([str(trial.number), *values, *map(tables.spread, cells)])
     return rows
 
 
@@ -115,12 +110,6 @@ def numbers(trials: Sequence[Trial], sweep: Sweep) -> list[tuple[Any, ...]]:
         for run, scores in zip(trial.runs, zip(*(trial.scores(key) for key in keys))):
             rows.append((trial.number, *values, run.seed, *scores, str(run.folder.path)))
     return rows
-
-
-def spread(scores: Sequence[float]) -> str:
-    error = statistics.standard_error(scores)
-    value = tables.number(sum(scores) / len(scores))
-    return value if math.isnan(error) else f"{value} ± {tables.number(error)}"
 
 
 def warning(trials: Sequence[Trial], config: SweepConfig) -> tuple[str, str]:

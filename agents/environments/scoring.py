@@ -37,7 +37,7 @@ class Remark(NamedTuple):
 
     name: str
     value: Any  # for JSON
-    text: str  # of the fact, for a person
+    text: str  # the value for a person
     level: str  # note or warning
     says: str
     computed_from: str
@@ -45,7 +45,7 @@ class Remark(NamedTuple):
 
 
 class RewardCheck(Protocol):
-    """A check of recorded rewards, over all episodes: whether they are those that a protocol scores."""
+    """A check of whether recorded rewards are those that a protocol scores."""
 
     def add(self, observations: NDArray[Any], rewards: NDArray[Any], /) -> None:
         """An episode, ``[T + 1, O]`` and ``[T]``."""
@@ -70,28 +70,17 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ScoreProtocol:
-    """A way to score the episodes of some environments, with the words for it; its scores are on a scale of their own.
+    """A way to score the episodes of some environments, with the words for it; no two are on one scale."""
 
-    Attributes:
-        name: in files and in keys: ``d4rl_score``, ``d4rl_return``, ``success_held``.
-        label: in titles.
-        definition: whose rule it is, in the units of panels.
-        meaning: what a report says of its scores.
-        scoring: its rule for an environment and the reference returns of a dataset, for observations of this size where
-            that is known; None: it does not score there.
-        own_return: whether its return is another one than the environment's.
-        success: of the criterion that it has for an episode's success; None: none.
-        dataset_ids: datasets that it is used for and Minari hosts.
-    """
-
-    name: str
-    label: str
-    definition: str
-    meaning: str
+    name: str  # in files and keys: d4rl_score, d4rl_return
+    label: str  # in titles
+    definition: str  # whose rule it is, in the units of panels
+    meaning: str  # for the reader of a report
+    # of an environment, a dataset's reference returns, and the size of an observation if known; None: no score there
     scoring: Callable[[EnvSpec | None, Reference | None, int | None], Scoring | None]
-    own_return: bool = False
-    success: str | None = None
-    dataset_ids: tuple[str, ...] = ()
+    own_return: bool = False  # whether its return is another one than the environment's
+    success: str | None = None  # name of its criterion, in keys too: success_held; None: it has none
+    dataset_ids: tuple[str, ...] = ()  # that it is used for and Minari hosts
 
     @property
     def title(self) -> str:

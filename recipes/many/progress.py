@@ -41,12 +41,7 @@ class _Row:
 
 
 class Board:
-    """The table of a pool's runs.
-
-    Args:
-        runs: folder and number of updates of each run by its name.
-        show: False prints nothing.
-    """
+    """The table of a pool's runs, each a folder and a number of updates by its name; printed if shown."""
 
     def __init__(self, runs: Mapping[str, tuple[Path, int]], show: bool = True) -> None:
         self._rows = {name: _Row(RunFolder(folder), total) for name, (folder, total) in runs.items()}

@@ -21,18 +21,13 @@ from recipes.settings.schema import SweepConfig
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings that are tried, with a run per seed.
-
-    Attributes:
-        settings: those in which trials differ.
-        overrides: of all its runs, as typed; without algorithm, dataset and seed.
-    """
+    """Settings that are tried, with a run per seed."""
 
     number: int
-    settings: Settings
+    settings: Settings  # in which trials differ
     algorithm: str
     dataset: str
-    overrides: tuple[str, ...]
+    overrides: tuple[str, ...]  # of all its runs, as typed; without algorithm, dataset and seed
     runs: tuple[Run, ...]
 
     @property
@@ -44,11 +39,7 @@ class Trial:
         return [read_csv(run.folder.evaluations_file)[-1] for run in self.runs]
 
     def scores(self, key: str) -> list[float]:
-        """A column of the last evaluation of each run.
-
-        Raises:
-            ConfigError: if there is no such column.
-        """
+        """A column of the last evaluation of each run; a ConfigError if there is none."""
         rows = self.last_rows()
         for run, row in zip(self.runs, rows):
             if not row.get(key):
@@ -62,11 +53,7 @@ class Trial:
 
 
 def plan_trial(number: int, point: Settings, sweep: Sweep, config: SweepConfig, overrides: Sequence[str]) -> Trial:
-    """The runs of some settings.
-
-    Raises:
-        ConfigError: if a setting is wrong.
-    """
+    """The runs of some settings; a ConfigError if one of them is wrong."""
     typed = by_name(overrides)
     typed |= {name: as_typed(value) for name, value in {**sweep.fixed, **point}.items()}
     algorithm, dataset = typed.pop("algorithm", "iql"), typed.pop("dataset")
@@ -110,11 +97,7 @@ def run_trials(
 
 
 def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
-    """Refuse a metric that evaluations of a run will not have, as far as its data are known here.
-
-    Raises:
-        ConfigError: naming the data and a way out.
-    """
+    """Refuse a metric, with a ConfigError, that evaluations of a run will not have, as far as its data are known."""
     for run in runs:
         source = sources.get(run.dataset)
         if source is None or run.config.eval_env is not None:

@@ -60,14 +60,14 @@ def curves(section: Section) -> Figure:
     figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
     for axes, dataset in zip(grid.flat, section.datasets):
         for algorithm in section.algorithms:
-            if (dataset, algorithm) not in section.curves:
+            if (cell := section.cells.get((dataset, algorithm))) is None:
                 continue
-            steps, scores = section.curves[dataset, algorithm]  # [P], [S, P]
-            mean, style = scores.mean(0), _style(section, algorithm)
-            axes.plot(steps, mean, label=algorithm, **style)
-            if len(scores) > 1:
-                error = scores.std(0, ddof=1) / np.sqrt(len(scores))
-                axes.fill_between(steps, mean - error, mean + error, color=style["color"], alpha=0.15, linewidth=0)
+            mean, style = cell.scores.mean(0), _style(section, algorithm)
+            axes.plot(cell.steps, mean, label=algorithm, **style)
+            if len(cell.scores) > 1:
+                error = cell.scores.std(0, ddof=1) / np.sqrt(len(cell.scores))
+                band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
+                axes.fill_between(cell.steps, mean - error, mean + error, **band)
         if dataset in section.data:
             axes.axhline(section.data[dataset], label=DATA, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
         axes.set_title(dataset)
@@ -146,11 +146,8 @@ def draw_trials(
 ) -> None:
     """Write scores of a sweep's trials over each of its settings, a panel each, with means where values are few.
 
-    Args:
-        settings: the value of each trial by the setting's name.
-        scores: of each trial.
-        best: index of the best trial, which stands out.
-        log: names of settings on a logarithmic axis.
+    ``settings`` has each trial's value by the setting's name; the trial with the index ``best`` stands out; the
+    settings named in ``log`` have a logarithmic axis.
     """
     columns = min(3, len(settings))
     rows = math.ceil(len(settings) / columns)

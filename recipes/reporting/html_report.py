@@ -56,11 +56,7 @@ class Best(str):
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """The file.
-
-    Args:
-        parts: HTML, as the functions below give it.
-    """
+    """The file; its parts are HTML, as the functions below give it."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style>"
@@ -106,12 +102,7 @@ def image(path: Path, description: str) -> str:
 def comparison(
     sections: Sequence[Section], lines: Sequence[str], images: Mapping[str, Sequence[str]], folder: Path
 ) -> str:
-    """All of a comparison.
-
-    Args:
-        lines: how it was made.
-        images: names of PNG files in the folder, by protocol.
-    """
+    """All of a comparison, with lines on how it came about and PNG files of the folder, by the measure's name."""
 
     def show(cell: Cell, best: bool) -> str:
         return Best(tables.spread(cell)) if best else tables.spread(cell)

@@ -7,9 +7,10 @@ tasks have nothing in common.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,18 +29,13 @@ Data = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of evaluations.csv by which policies are compared: the score of a protocol, or the return.
-
-    Attributes:
-        meaning: for the reader of a report.
-        details: further columns on the same scale, or on that of its returns.
-    """
+    """A column of evaluations.csv by which policies are compared: the score of a protocol, or the return."""
 
     name: str
     title: str
     key: str
-    meaning: str
-    details: tuple[str, ...]
+    meaning: str  # for the reader of a report
+    details: tuple[str, ...]  # further columns: the returns behind it
 
     @property
     def data_key(self) -> str:
@@ -70,10 +66,12 @@ def default_baseline(algorithms: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """An algorithm on a dataset: the score of the last evaluation by seed."""
+    """An algorithm on a dataset."""
 
-    seeds: Mapping[int, float]
-    published: float | None
+    seeds: Mapping[int, float]  # score of the last evaluation by seed
+    published: float | None = None
+    steps: np.ndarray = field(default_factory=lambda: np.empty(0))  # [P] at which all seeds were evaluated
+    scores: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # [S, P] there
 
     @property
     def mean(self) -> float:
@@ -87,29 +85,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Section:
-    """The results by one measure.
-
-    Attributes:
-        curves: steps ``[P]`` and scores ``[S, P]`` of the evaluations, by dataset and algorithm.
-        data: mean over the recorded episodes, by dataset, where it is known.
-        notes: what a reader has to know, a line each.
-        aggregates: statistics over all of the section's datasets, by algorithm and name of the statistic.
-    """
+    """The results by one measure."""
 
     measure: Measure
     algorithms: Sequence[str]
     datasets: Sequence[str]
     baseline: str
-    cells: Mapping[tuple[str, str], Cell]
-    curves: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]
-    data: Mapping[str, float]
-    notes: Sequence[str]
-    aggregates: Mapping[str, Mapping[str, Estimate]]
+    cells: Mapping[tuple[str, str], Cell]  # by dataset and algorithm
+    data: Mapping[str, float]  # mean over the recorded episodes, by dataset, where it is known
+    # statistics over all of the section's datasets, by algorithm and name of the statistic
+    aggregates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    notes: Sequence[str] = ()  # for the reader, a line each
 
     @property
     def improvement(self) -> str:
         """Name of the statistic that compares with the baseline."""
         return f"P(better than {self.baseline})"
+
+    def on_all(self, algorithm: str) -> bool:
+        return all((dataset, algorithm) in self.cells for dataset in self.datasets)
 
     def runs(self, algorithm: str) -> list[list[float]]:
         """Scores by dataset and seed, as :mod:`agents.evaluation.statistics` takes them."""
@@ -130,22 +124,18 @@ def sections(
     own = {measure: _datasets_with(measure, curves, datasets) for measure in measures()}
     scored = {dataset for measure, names in own.items() for dataset in names if measure is not RETURN}
     own[RETURN] = [dataset for dataset in own[RETURN] if dataset not in scored]
-    finished = {dataset for dataset, _, _ in curves}
+    finished = [dataset for dataset in datasets if any(dataset == name for name, _, _ in curves)]
     sections = []
     for measure in (measure for measure, names in own.items() if names):
-        runs = {
-            (dataset, algorithm): rows
-            for dataset in own[measure]
-            for algorithm in algorithms
-            if (rows := {seed: rows for (*names, seed), rows in curves.items() if names == [dataset, algorithm]})
-        }
-        cells = {names: _cell(measure, *names, rows) for names, rows in runs.items()}
-        lines = {names: _curve(measure, [*rows.values()]) for names, rows in runs.items()}
-        key, known = measure.data_key, (name for name in own[measure] if measure.data_key in data.get(name, {}))
-        means = {name: data[name][key] for name in known}
-        section = Section(measure, algorithms, own[measure], baseline, cells, lines, means, [], {})
-        section = replace(section, notes=_notes(section, finished, datasets, len(seeds)))
-        sections.append(section if measure is RETURN else _with_aggregates(section, num_resamples))
+        cells = {}
+        for names in itertools.product(own[measure], algorithms):
+            if runs := {seed: rows for (*of_run, seed), rows in curves.items() if of_run == [*names]}:
+                cells[names] = _cell(measure, *names, runs)
+        means = {name: data[name][measure.data_key] for name in own[measure] if measure.data_key in data.get(name, {})}
+        section = Section(measure, algorithms, own[measure], baseline, cells, means)
+        if measure is not RETURN:
+            section = replace(section, aggregates=_aggregates(section, num_resamples))
+        sections.append(replace(section, notes=_notes(section, datasets, finished, len(seeds))))
     return sections
 
 
@@ -156,50 +146,41 @@ def _datasets_with(measure: Measure, curves: Curves, datasets: Sequence[str]) ->
 
 
 def _cell(measure: Measure, dataset: str, algorithm: str, runs: Mapping[int, Rows]) -> Cell:
-    scores = {seed: rows[-1][measure.key] for seed, rows in sorted(runs.items())}
-    return Cell(scores, published(measure.name, dataset, algorithm))
+    seeds = {seed: rows[-1][measure.key] for seed, rows in sorted(runs.items())}
+    lines = [{row["step"]: row[measure.key] for row in rows if measure.key in row} for rows in runs.values()]
+    steps = sorted(set.intersection(*map(set, lines)))
+    scores = np.array([[line[step] for step in steps] for line in lines])
+    return Cell(seeds, published(measure.name, dataset, algorithm), np.array(steps), scores)
 
 
-def _curve(measure: Measure, runs: Sequence[Rows]) -> tuple[np.ndarray, np.ndarray]:
-    """Steps at which all seeds were evaluated, ``[P]``, and the scores there, ``[S, P]``."""
-    scores = [{row["step"]: row[measure.key] for row in rows if measure.key in row} for rows in runs]
-    steps = sorted(set.intersection(*map(set, scores)))
-    return np.array(steps), np.array([[run[step] for step in steps] for run in scores])
-
-
-def _notes(section: Section, finished: set[str], datasets: Sequence[str], num_seeds: int) -> list[str]:
-    notes = []
+def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], num_seeds: int) -> list[str]:
+    notes, returns = [], section.measure is RETURN
     if missing := [dataset for dataset in datasets if dataset not in finished]:
         notes.append(f"No run has finished on {', '.join(missing)}.")
-    others = [dataset for dataset in datasets if dataset in finished and dataset not in section.datasets]
-    if others and section.measure is RETURN:
+    others = [dataset for dataset in finished if dataset not in section.datasets]
+    if others and returns:
         notes.append("These datasets have no normalised score: they are in no statistic over datasets.")
     elif others:
         notes.append(f"Without a {section.measure.title}, and so left out of this section: {', '.join(others)}.")
-    elif section.measure is RETURN:
+    elif returns:
         notes.append("No dataset has a normalised score: there are no statistics over datasets.")
-    for dataset in section.datasets:
-        for algorithm in section.algorithms:
-            number = len(section.cells[dataset, algorithm].seeds) if (dataset, algorithm) in section.cells else 0
-            if number < num_seeds:
-                notes.append(f"{algorithm} on {dataset}: {number} of {num_seeds} seeds.")
-    absent = [name for name in section.algorithms if not _on_all(section, name)]
-    if absent and section.measure is not RETURN:
+    for dataset, algorithm in itertools.product(section.datasets, section.algorithms):
+        cell = section.cells.get((dataset, algorithm), Cell({}))
+        if len(cell.seeds) < num_seeds:
+            notes.append(f"{algorithm} on {dataset}: {len(cell.seeds)} of {num_seeds} seeds.")
+    absent = [name for name in section.algorithms if not section.on_all(name)]
+    if absent and not returns:
         notes.append(f"Not on every dataset, and so in no statistic over datasets: {', '.join(absent)}.")
     return notes
 
 
-def _on_all(section: Section, algorithm: str) -> bool:
-    return all((dataset, algorithm) in section.cells for dataset in section.datasets)
-
-
-def _with_aggregates(section: Section, num_resamples: int) -> Section:
-    estimate = partial(statistics.estimate, num_resamples=num_resamples)
-    runs = {name: section.runs(name) for name in section.algorithms if _on_all(section, name)}
+def _aggregates(section: Section, num_resamples: int) -> dict[str, dict[str, Estimate]]:
+    estimate = functools.partial(statistics.estimate, num_resamples=num_resamples)
+    runs = {name: section.runs(name) for name in section.algorithms if section.on_all(name)}
     aggregates = {
         name: {title: estimate(statistic, own) for title, statistic in STATISTICS.items()} for name, own in runs.items()
     }
     for name in runs.keys() - {section.baseline} if section.baseline in runs else ():
         improvement = estimate(statistics.probability_of_improvement, runs[name], runs[section.baseline])
         aggregates[name][section.improvement] = improvement
-    return replace(section, aggregates=aggregates)
+    return aggregates

@@ -21,11 +21,9 @@ LATEX_SPECIAL = str.maketrans({"±": r"$\pm$", "_": r"\_", "%": r"\%", "&": r"\&
 def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> list[list[str]]:
     """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
 
-    Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it.
-
-    Args:
-        show: a cell as text; True for the highest mean of its row.
-        rest: text of a cell that is not known.
+    Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it. ``show``
+    makes text of a cell, and of whether it has the highest mean of its row; of a cell that is not known, it is
+    ``rest``.
     """
     first = [DATA] if section.data else []
     table = [["dataset", *first, *section.algorithms]]
@@ -85,12 +83,7 @@ def sources(section: Section) -> list[str]:
 
 
 def to_markdown(sections: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
-    """The whole comparison as a page.
-
-    Args:
-        about: lines on how it was made.
-        figures: names of image files beside the page, by protocol.
-    """
+    """The whole comparison as a page, with lines about it and image files beside it, by the measure's name."""
 
     def bold(cell: Cell, best: bool) -> str:
         return f"**{spread(cell)}**" if best else spread(cell)

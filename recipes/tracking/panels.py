@@ -17,17 +17,12 @@ PREFIXES = {"train": "Learning", "eval": "Behaviour", "data": "Data", "time": "S
 
 @dataclass(frozen=True)
 class Panel:
-    """Keys that are drawn together, since they share a unit.
-
-    Attributes:
-        form: curves over gradient steps, shares stacked to a whole, or bars of the last value, for numbers; others have
-            the form of their kind.
-    """
+    """Keys that are drawn together, since they share a unit."""
 
     title: str
     keys: tuple[str, ...]
     unit: str = ""
-    form: str = "curves"
+    form: str = "curves"  # over gradient steps, shares stacked to a whole, or bars of the last value: for numbers alone
     kind: str = NUMBER
 
 
@@ -140,8 +135,7 @@ def reason(key: str) -> str | None:
 def arrange(keys: Mapping[str, str]) -> dict[str, list[Panel]]:
     """The panels by section, of what was logged and nothing else; keys that are not known here are at a section's end.
 
-    Args:
-        keys: kind by key.
+    ``keys`` has the kind of each key.
     """
     left = {key: kind for key, kind in keys.items() if reason(key) is None}
     arranged: dict[str, list[Panel]] = {}

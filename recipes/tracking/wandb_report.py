@@ -138,17 +138,18 @@ def as_bars(panels: Sequence[Panel]) -> list[Panel]:
     return [replace(panel, form="bars") for panel in panels]
 
 
+def chapter(title: str, text: str, *grids: wr.PanelGrid) -> list[Any]:
+    return [wr.H1(title), wr.P(text), *grids]
+
+
 def behaviour(project: Project) -> list[Any]:
     """The policies' episodes, as far as they were filmed and counted."""
-    blocks = [
-        wr.H1("Behaviour"),
-        wr.P(
-            "A score hides how it was earned. Success is counted per episode: at the goal at any step, long enough "
-            "(as DAPG counts), or at the last step. Where the returns lie in two heaps, episodes either succeed or "
-            "fail, and their mean describes none of them."
-        ),
-        grid(project, map(draw, arranged(project, TRAIN, "Behaviour"))),
-    ]
+    text = (
+        "A score hides how it was earned. Success is counted per episode: at the goal at any step, long enough (as "
+        "DAPG counts), or at the last step. Where the returns lie in two heaps, episodes either succeed or fail, and "
+        "their mean describes none of them."
+    )
+    blocks = chapter("Behaviour", text, grid(project, map(draw, arranged(project, TRAIN, "Behaviour"))))
     if again := arranged(project, EVALUATE, "Behaviour"):
         blocks += [wr.H2("Finished policies"), wr.P("Episodes and films of recipes/evaluate.py.")]
         blocks.append(grid(project, map(draw, as_bars(again)), job=EVALUATE))
@@ -157,15 +158,13 @@ def behaviour(project: Project) -> list[Any]:
 
 def learning(project: Project) -> list[Any]:
     """The losses and their parts, one algorithm at a time: losses of two algorithms have nothing in common."""
-    blocks = [
-        wr.H1("Learning"),
-        wr.P(
-            "Losses of different algorithms cannot be compared. What can go wrong shows in four places: Q values that "
-            "grow beyond any return in the data (overestimation); an advantage whose weights are all one (no "
-            "preference) or mostly clipped (a few transitions own the batch); a log-likelihood that rises without end "
-            "(the clone memorises); and a gradient norm that jumps."
-        ),
-    ]
+    text = (
+        "Losses of different algorithms cannot be compared. What can go wrong shows in four places: Q values that grow "
+        "beyond any return in the data (overestimation); an advantage whose weights are all one (no preference) or "
+        "mostly clipped (a few transitions own the batch); a log-likelihood that rises without end (the clone "
+        "memorises); and a gradient norm that jumps."
+    )
+    blocks = chapter("Learning", text)
     for algorithm in project.algorithms:
         own = project.where(algorithm_name=algorithm)
         panels = map(draw, arranged(own, TRAIN, "Learning"))
@@ -175,17 +174,13 @@ def learning(project: Project) -> list[Any]:
 
 def data(project: Project) -> list[Any]:
     """The data that was learned from."""
-    blocks = [
-        wr.H1("Data"),
-        wr.P(
-            "Offline, a policy can hardly be better than the best of what it saw. The returns of the dataset's "
-            "episodes say how much good there is to find; actions at their bounds say where a squashed Gaussian "
-            "will have trouble."
-        ),
-    ]
-    if shown := arranged(project, TRAIN, "Data"):
-        blocks += [grid(project, map(draw, shown), group_by="dataset")]
-    return [*blocks, *of_recipe(project, INSPECT, "inspect_dataset")]
+    text = (
+        "Offline, a policy can hardly be better than the best of what it saw. The returns of the dataset's episodes "
+        "say how much good there is to find; actions at their bounds say where a squashed Gaussian will have trouble."
+    )
+    panels = [draw(panel) for panel in arranged(project, TRAIN, "Data")]
+    grids = [grid(project, panels, group_by="dataset")] if panels else []
+    return [*chapter("Data", text, *grids), *of_recipe(project, INSPECT, "inspect_dataset")]
 
 
 def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
@@ -198,26 +193,20 @@ def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
 
 def cost(project: Project) -> list[Any]:
     """How long it took, and where the time went."""
-    return [
-        wr.H1("Speed and cost"),
-        wr.P(
-            "Updates per second count sampling and updating alone. The shares are of all five stages since the last "
-            "point; memory is the most that the process has held."
-        ),
-        grid(project, map(draw, arranged(project, TRAIN, "Speed"))),
-    ]
+    text = (
+        "Updates per second count sampling and updating alone. The shares are of all five stages since the last "
+        "point; memory is the most that the process has held."
+    )
+    return chapter("Speed and cost", text, grid(project, map(draw, arranged(project, TRAIN, "Speed"))))
 
 
 def compared(project: Project) -> list[Any]:
     """Runs side by side; what recipes/compare.py said, where it was run."""
-    blocks = [
-        wr.H1("Comparison"),
-        wr.P(
-            "Which settings go with a high score, each protocol by itself. Importance and correlation are those of a "
-            "random forest over the runs: with few of them, they are no more than a hint."
-        ),
-        grid(project, comparison(project)),
-    ]
+    text = (
+        "Which settings go with a high score, each protocol by itself. Importance and correlation are those of a "
+        "random forest over the runs: with few of them, they are no more than a hint."
+    )
+    blocks = chapter("Comparison", text, grid(project, comparison(project)))
     if project.of(COMPARE):
         blocks.append(wr.P("Where a table has several protocols, a row names its own; each figure is of one."))
     return [*blocks, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
@@ -242,9 +231,7 @@ def grid(
 ) -> wr.PanelGrid:
     """Panels, two beside each other, over a set of runs per algorithm; none where the runs say no algorithm.
 
-    Args:
-        dataset: only runs on this one.
-        group_by: a setting; the runs of a set that share it are one line.
+    Only runs on a dataset, where one is named; the runs of a set that share the setting ``group_by`` are one line.
     """
     placed = [*panels]
     for index, panel in enumerate(placed):

@@ -35,11 +35,7 @@ def workspaces(project: Project) -> list[ws.Workspace]:
 
 
 def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
-    """A view of the training runs: seeds of an algorithm on a task are one line, with a band of one standard error.
-
-    Args:
-        dataset: only runs on this one; None: all, a line per task and algorithm.
-    """
+    """A view of the training runs, of one dataset or all: an algorithm's seeds on a task are one line, with a band."""
     filters = [ws.Metric("JobType") == TRAIN]
     grouping: list[Any] = [ws.Config("algorithm_name")]
     if dataset is None:

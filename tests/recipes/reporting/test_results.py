@@ -119,8 +119,8 @@ def test_nothing_finished_is_no_section() -> None:
 
 def test_curves_are_those_of_all_seeds_at_the_steps_they_share(curves) -> None:
     curves[PEN, "iql", 1] = rows(98.0, 74.0)[1:]
-    steps, scores = sections(curves)[0].curves[PEN, "iql"]
-    assert steps.tolist() == [20.0] and scores.tolist() == [[70.0], [74.0]]
+    cell = sections(curves)[0].cells[PEN, "iql"]
+    assert cell.steps.tolist() == [20.0] and cell.scores.tolist() == [[70.0], [74.0]]
 
 
 def test_the_mean_of_the_data_stands_beside_each_protocols_scores_where_it_is_known(curves, tmp_path) -> None:
