@@ -1,3 +1,3 @@
-"""``agents.training.adam`` where version 0.1 had it: scripts that bring an algorithm of their own import it from here."""
+"""The place of ``agents.training.adam`` in version 0.1, from which scripts with an algorithm of their own import it."""
 
 from agents.training.adam import AdamConfig as AdamConfig
