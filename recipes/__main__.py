@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 
 from recipes.settings import command_line
-from recipes.settings.help_text import show
+from recipes.settings.help_text import docstring, show
 from recipes.settings.messages import closest
+from recipes.settings.schema import RECIPES
 
-# a recipe's function bears the name of its command
-RECIPES = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "compare": "compare",
-    "sweep": "sweep",
-    "inspect": "inspect_dataset",
-    "dashboard": "dashboard",
-}
-USAGE = """offline-agents COMMAND [NAME=VALUE ...]
+COMMANDS = {recipe.removesuffix("_dataset"): recipe for recipe in RECIPES}  # each is the name of the recipe's function
 
-  train      train an agent on a Minari dataset, evaluate it, log what happened
-  evaluate   evaluate a checkpoint
-  compare    train algorithms on datasets over seeds; a table with statistics
-  sweep      try the settings of a sweep file, without a server
-  inspect    say what is in a dataset
-  dashboard  a workspace and a report in Weights & Biases
 
-offline-agents COMMAND --help lists the settings of each."""
+def usage() -> str:
+    lines = [f"  {command:11}{re.split('[.:]', docstring(recipe))[0]}" for command, recipe in COMMANDS.items()]
+    ending = "\noffline-agents COMMAND --help lists the settings of each."
+    return "\n".join(["offline-agents COMMAND [NAME=VALUE ...]\n", *lines, ending])
 
 
 def main() -> None:
     """Run the recipe that the first word names; it is imported, and torch with it, once its settings are read."""
     command, *arguments = sys.argv[1:] or [""]
     if not command or command in command_line.HELP:
-        show(USAGE)
+        show(usage())
         sys.exit(0 if command else 2)
-    if command not in RECIPES:
-        text = f"unknown command {command!r}{closest(command, [*RECIPES])}; choose from {', '.join(RECIPES)}"
+    if command not in COMMANDS:
+        text = f"unknown command {command!r}{closest(command, [*COMMANDS])}; choose from {', '.join(COMMANDS)}"
         sys.exit(command_line.refuse(text))
     sys.argv = [f"offline-agents {command}", *arguments]
-    recipe = RECIPES[command]
+    recipe = COMMANDS[command]
     command_line.main(recipe, lambda *given: getattr(importlib.import_module(f"recipes.{recipe}"), command)(*given))
 
 

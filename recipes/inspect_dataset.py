@@ -8,10 +8,8 @@ For example:
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-import uuid
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -42,29 +40,19 @@ def inspect(cfg: DictConfig) -> None:
     }
     for name, content in files.items():
         write_atomically(output / name, content)
-    hint = log(config, output, rendering.tables(*card))
+    tables, images = rendering.tables(*card), [output / "page.png"]
+    hint = loggers.log_once(
+        config,
+        output,
+        lambda logger: loggers.log_comparison(logger, tables, images),
+        name=config.dataset,
+        job_type="inspect",
+    )
     print(values if config.json else text)
     places = sys.stderr if config.json else sys.stdout
     print(f"\nplots: {output / 'page.png'}\ncard:  {output / 'card.json'} (and .txt, episodes.csv)", file=places)
     if hint:
         print(f"W&B:   offline; upload by: {hint}", file=places)
-
-
-def log(config: InspectConfig, output: Path, tables: dict[str, list[list[str]]]) -> str | None:
-    """Tables and page as a run of its own in W&B, where the settings ask for it; returns how to upload it."""
-    logger = loggers.make_logger(
-        config.logger,
-        output,
-        name=config.dataset,
-        run_id=uuid.uuid4().hex[:8],
-        job_type="inspect",
-        settings=dataclasses.asdict(config),
-        wandb=config.wandb,
-    )
-    loggers.log_comparison(logger, tables, [output / "page.png"])
-    hint = loggers.sync_hint(logger)
-    loggers.close(logger)
-    return hint
 
 
 def main() -> None:

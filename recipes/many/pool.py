@@ -54,10 +54,9 @@ class Job:
 
     def arguments(self) -> list[str]:
         """Settings as typed: a run that was begun goes on, with those of its settings that may change then."""
-        if self.start_over:
-            return ["num_eval_envs=1", *self.overrides, "overwrite=true", f"run_dir={quoted(self.folder)}"]
-        if not RunFolder(self.folder).config_file.exists():
-            return ["num_eval_envs=1", *self.overrides, f"run_dir={quoted(self.folder)}"]
+        if self.start_over or not RunFolder(self.folder).config_file.exists():
+            overwrite = ["overwrite=true"] if self.start_over else []
+            return ["num_eval_envs=1", *self.overrides, *overwrite, f"run_dir={quoted(self.folder)}"]
         may = (*FREE_ON_RESUME, "eval_env")  # the latter is the same, and has to be typed where it imports a module
         free = [override for override in self.overrides if re.split(r"[.=]", override)[0] in may]
         return ["num_eval_envs=1", *free, f"resume={quoted(self.folder)}"]
@@ -92,14 +91,10 @@ class Outcomes:
 
 
 class Process(Protocol):
-    """A job that is being done, here or elsewhere."""
+    """A job that is being done, here or elsewhere; a signal asks it to save and stop."""
 
-    def poll(self) -> int | None:
-        """Its exit code; None while it runs."""
-        ...
-
-    def send_signal(self, number: int, /) -> None:
-        """Ask it to save and stop."""
+    def poll(self) -> int | None: ...  # its exit code; None while it runs
+    def send_signal(self, number: int, /) -> None: ...
 
 
 def run_jobs(
@@ -151,14 +146,10 @@ def run_jobs(
 
 def start_process(job: Job) -> subprocess.Popen[bytes]:
     """``recipes/train.py`` with one thread, in a session of its own: a terminal's Ctrl-C reaches the pool alone."""
-    with open(begin_output(job), "a") as output:
+    environment = {**os.environ, **ONE_THREAD}
+    with open(begin_output(job), "a") as out:
         return subprocess.Popen(
-            job.command(),
-            env={**os.environ, **ONE_THREAD},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+            job.command(), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
 
 

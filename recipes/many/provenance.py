@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +69,13 @@ def log(
     Args:
         name: of that run, which is its type too.
     """
-    logger = loggers.make_logger(
-        config.logger,
+    hint = loggers.log_once(
+        config,
         output,
+        lambda logger: loggers.log_comparison(logger, tables, images),
         name=name,
-        run_id=uuid.uuid4().hex[:8],
         job_type=name,
-        settings={**asdict(config), "overrides": [*overrides]},
-        wandb=config.wandb,
+        overrides=[*overrides],
     )
-    loggers.log_comparison(logger, tables, images)
-    hint = loggers.sync_hint(logger)
-    loggers.close(logger)
     if hint:
         print(f"W&B:     offline; upload by: {hint}")

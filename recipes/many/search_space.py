@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Any]
 """What a trial sets beside what all trials share, by the name of the setting."""
 
+SWEEPS = Path(__file__).parents[1] / "sweeps"
 NUM_TRIALS = 20  # where neither the file nor the user says how many; a grid is tried as a whole
 PATIENCE = 50  # proposals of settings that were tried already, for each new one, until nothing new is expected
 OF_W_AND_B = {"bayes": "tpe"}  # W&B's method: what stands for it here
@@ -71,12 +72,14 @@ class Sweep:
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """Read a sweep file.
+    """Read a sweep file, or the one of this name that comes with the recipes.
 
     Raises:
         ConfigError: if it cannot be read, or asks for something that is not known here.
     """
     path = Path(path)
+    if not path.exists() and (SWEEPS / f"{path}.yaml").exists():  # a name, as iql
+        path = SWEEPS / f"{path}.yaml"
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:

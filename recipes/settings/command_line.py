@@ -41,6 +41,8 @@ def register() -> None:
     """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
     for name, config in RECIPES.items():
         _store(f"{name}_schema", config)
+        if name != "train":  # a file says what of its settings is derived from others
+            ConfigStore.instance().store(name, {"defaults": [f"{name}_schema", "quiet", "_self_"]})
     files = preset_files()
     for name, config in ALGORITHMS.items():
         _store(name, config, group="algorithm/schema")
@@ -112,26 +114,22 @@ def build(cfg: DictConfig, recipe: str) -> Any:
 
 def invocation() -> str:
     """The call of this process as typed, without its settings: ``offline-agents train``, ``python my_script.py``."""
-    command, name = sys.argv[0], module_name()
-    if command.startswith("offline-agents "):  # as recipes/__main__.py has it
-        return command
-    return f"python -m {name}" if name else f"python {shlex.quote(command)}"
+    command = sys.argv[0]  # recipes/__main__.py has its word in it
+    return command if command.startswith("offline-agents ") else f"python {shlex.join(_arguments_of_python())}"
 
 
 def user_script() -> tuple[str, ...]:
     """Arguments of Python that start the user's own script, which may know more algorithms; none for a recipe."""
-    script, name = Path(sys.argv[0]).resolve(), module_name()
-    if not script.is_file() or script.is_relative_to(Path(CONF).parent):
-        return ()
-    return ("-m", name) if name else (str(script),)
+    script = Path(sys.argv[0]).resolve()
+    return _arguments_of_python() if script.is_file() and not script.is_relative_to(Path(CONF).parent) else ()
 
 
-def module_name() -> str | None:
-    """The module that ``python -m`` has started; None where a script was."""
+def _arguments_of_python() -> tuple[str, ...]:
+    """The script that was started, or ``-m`` and the module."""
     main = sys.modules["__main__"]
     if main.__spec__ is None or getattr(main, "__file__", None) != sys.argv[0]:
-        return None
-    return main.__spec__.name.removesuffix(".__main__")
+        return (sys.argv[0],)
+    return "-m", main.__spec__.name.removesuffix(".__main__")
 
 
 def _check(arguments: Sequence[str], recipe: str) -> None:

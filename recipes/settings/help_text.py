@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
 from recipes.settings.overrides import as_typed
-from recipes.settings.presets import preset_files
+from recipes.settings.presets import CONF, preset_files
 from recipes.settings.schema import RECIPES
 
 
@@ -26,10 +26,14 @@ def show(text: str) -> None:
     print(text)
 
 
+def docstring(recipe: str) -> str:
+    script = Path(CONF).parent / f"{recipe}.py"
+    return ast.get_docstring(ast.parse(script.read_text())) or ""
+
+
 def help_text(recipe: str) -> str:
     """The recipe's docstring, then every setting with its default and the comment beside it."""
-    script = Path(__file__).parents[1] / f"{recipe}.py"
-    parts = [ast.get_docstring(ast.parse(script.read_text())) or "", "\nSettings:", *_settings(RECIPES[recipe]())]
+    parts = [docstring(recipe), "\nSettings:", *_settings(RECIPES[recipe]())]
     if recipe == "train":
         for name, config in ALGORITHMS.items():
             parts += [f"\nSettings of algorithm={name}:", *_settings(config(), "algorithm.")]

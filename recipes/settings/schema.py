@@ -1,4 +1,8 @@
-"""The recipes' settings: every key is a field here or in an algorithm's own config; YAML holds what differs."""
+"""The recipes' settings: every key is a field here or in an algorithm's own config; YAML holds what differs.
+
+A config raises a ConfigError if a field is outside the range given in its comment; so do the checks at the end of this
+file, each of which names the setting.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ class WandbConfig:
     project: str = "offline-agents"  # a project that does not exist yet is made
     entity: str | None = None  # user or team; None: the account's default
     mode: str = "auto"  # online, offline, or auto: online where an API key is found
-    group: str = MISSING  # runs that differ in the seed alone; <algorithm>/<dataset> by default
+    group: str = MISSING  # runs to be seen together; in training <algorithm>/<dataset>, which differ in the seed alone
     tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
     timeout: int = 20  # seconds to wait for an answer of the server, >= 1; without one the run is logged offline
     upload_timeout: int = 300  # seconds to wait at the end until everything is uploaded, >= 1; the rest stays here
@@ -41,11 +45,7 @@ class WandbConfig:
 
 @dataclass
 class TrainConfig:
-    """Settings of ``recipes/train.py``.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """Settings of ``recipes/train.py``."""
 
     algorithm: Any = MISSING  # one of those below, or a preset of theirs; its own settings as algorithm.<name>=<value>
     dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
@@ -88,11 +88,7 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Settings of ``recipes/evaluate.py``.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """Settings of ``recipes/evaluate.py``."""
 
     checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
     num_episodes: int = 100  # >= 1
@@ -104,7 +100,7 @@ class EvaluateConfig:
     trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
     output: str | None = None  # folder for scores, plot and video; None: <run>/evaluation
     logger: str = "none"  # wandb or none
-    wandb: WandbConfig = field(default_factory=WandbConfig)
+    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="evaluation"))
 
     def __post_init__(self) -> None:
         require_counts(self, "num_episodes", "num_envs")
@@ -126,11 +122,7 @@ class SlurmConfig:
 
 @dataclass
 class CompareConfig:
-    """Settings of ``recipes/compare.py``, beside those that it hands on to ``recipes/train.py``.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """Settings of ``recipes/compare.py``, beside those that it hands on to ``recipes/train.py``."""
 
     algorithms: list[str] = field(default_factory=lambda: ["iql", "bc"])  # as algorithm= of train.py, with commas
     datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v0"])  # Minari ids, with commas
@@ -144,7 +136,7 @@ class CompareConfig:
     output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
     num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
     logger: str = "none"  # wandb: each run and, as a run of its own, the comparison; none
-    wandb: WandbConfig = field(default_factory=WandbConfig)
+    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="comparison"))
 
     def __post_init__(self) -> None:
         for name in ("algorithms", "datasets"):
@@ -159,13 +151,9 @@ class CompareConfig:
 
 @dataclass
 class SweepConfig:
-    """Settings of ``recipes/sweep.py``, beside those that it hands on to ``recipes/train.py``.
+    """Settings of ``recipes/sweep.py``, beside those that it hands on to ``recipes/train.py``."""
 
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
-
-    sweep: str = MISSING  # YAML file in W&B's format, as recipes/sweeps/iql.yaml
+    sweep: str = MISSING  # YAML file in W&B's format, or a name of those in recipes/sweeps, as iql
     method: str | None = None  # grid, random or tpe; None: the file's, with tpe for W&B's bayes
     num_trials: int | None = None  # at most, >= 1; None: the file's run_cap, else all of a grid, and 20 otherwise
     batch: int = 4  # trials that tpe proposes before it looks at their scores, >= 1
@@ -179,7 +167,7 @@ class SweepConfig:
     runs: str = "runs"  # folder of all runs: those that are finished there are not made again
     output: str | None = None  # folder for table and figure, which are replaced; None: <runs>/sweeps/<file>/<dataset>
     logger: str = "none"  # wandb: each run and, as a run of its own, the table; none
-    wandb: WandbConfig = field(default_factory=WandbConfig)
+    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="sweep"))
 
     def __post_init__(self) -> None:
         require_counts(self, "num_trials", "batch", "workers")
@@ -193,18 +181,14 @@ class SweepConfig:
 
 @dataclass
 class InspectConfig:
-    """Settings of ``recipes/inspect_dataset.py``.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """Settings of ``recipes/inspect_dataset.py``."""
 
     dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
     good_above: float = 0.75  # a good episode's return, between the lowest reference and the best one, in (0, 1]
     json: bool = False  # print the card as JSON instead of text; --json is the same
     output: str | None = None  # folder for card and plots; None: runs/inspection/<dataset>
     logger: str = "none"  # wandb or none
-    wandb: WandbConfig = field(default_factory=WandbConfig)
+    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="inspection"))
 
     def __post_init__(self) -> None:
         require(0.0 < self.good_above <= 1.0, "good_above", "lie in (0, 1]", self.good_above)
@@ -232,51 +216,31 @@ RECIPES: dict[str, type] = {
 
 
 def require_counts(config: object, *names: str, prefix: str = "") -> None:
-    """Refuse counts below 1; None, where it is allowed, is none.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse counts below 1; None, where it is allowed, is none."""
     for name in names:
         value = getattr(config, name)
         require(value is None or value >= 1, f"{prefix}{name}", "be at least 1", value)
 
 
 def require_different(name: str, values: Sequence[Any]) -> None:
-    """Refuse an empty list, or one that names something twice.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse an empty list, or one that names something twice."""
     require(len(values) > 0 and len({*values}) == len(values), name, "be different ones, at least one", values)
 
 
 def require_seeds(values: Sequence[int]) -> None:
-    """Refuse seeds that are not different ones, or not seeds.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse seeds that are not different ones, or not seeds."""
     require_different("seeds", values)
     for value in values:
         require_seed("seeds", value)
 
 
 def require_seed(name: str, value: int, limit: int = 2**63) -> None:
-    """Refuse what a generator of random numbers does not take: torch's, unless the limit is another.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse what a generator of random numbers does not take: torch's, unless the limit is another."""
     require(0 <= value < limit, name, f"be at least 0 and below 2^{limit.bit_length() - 1}", value)
 
 
 def require_place(name: str, folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that cannot be made or written, before the work whose results it is to hold.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse a folder that cannot be made or written, before the work whose results it is to hold."""
     path = Path(folder).absolute()
     there = next(filter(os.path.exists, (path, *path.parents)), path)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):

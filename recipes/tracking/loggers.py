@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +18,7 @@ from agents.data.dataset import OfflineDataset
 from agents.errors import AgentsError, ConfigError, one_line, optional_package
 from agents.evaluation.result import EvalResult
 from agents.files import flatten
-from recipes.settings.schema import WandbConfig
+from recipes.settings.schema import CompareConfig, EvaluateConfig, InspectConfig, SweepConfig, WandbConfig
 from recipes.tracking.wandb_logger import PatientLogger
 
 Answer = TypeVar("Answer")
@@ -52,6 +54,24 @@ def make_logger(
             return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
     config = {key: value for key, value in flatten(settings).items() if key not in PATHS}
     return _wandb_logger(wandb, run_id, exp_name=name, save_dir=str(folder), job_type=job_type, config=config)
+
+
+def log_once(
+    config: CompareConfig | EvaluateConfig | InspectConfig | SweepConfig,
+    folder: Path,
+    log: Callable[[Logger | None], None],
+    *,
+    name: str,
+    job_type: str,
+    **settings: Any,
+) -> str | None:
+    """Results as a run of their own, where the settings ask for it; returns the command that uploads it later."""
+    run = {"name": name, "run_id": uuid.uuid4().hex[:8], "job_type": job_type}
+    logger = make_logger(config.logger, folder, **run, settings={**asdict(config), **settings}, wandb=config.wandb)
+    log(logger)
+    hint = sync_hint(logger)
+    close(logger)
+    return hint
 
 
 def wandb_client() -> Any:

@@ -42,6 +42,7 @@ def test_first_and_last_trial_of_every_file_are_settings_of_its_algorithm_as_wan
     path, hydra
 ) -> None:
     sweep, content = read_sweep(path), yaml.safe_load(path.read_text())
+    assert read_sweep(path.stem) == sweep  # by its name, from any folder
     assert content["program"] == "recipes/train.py" and content["early_terminate"]["type"] == "hyperband"
     discrete = {**ALGORITHMS, **PRESETS}[sweep.fixed["algorithm"]]().actions == "discrete"
     assert sweep.maximize and sweep.metric == ("eval/return" if discrete else "eval/d4rl_score")
