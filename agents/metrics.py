@@ -42,9 +42,9 @@ def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
 
 def evaluation_keys() -> list[str]:
     """The keys that evaluations can have, whatever the environment."""
-    held = [protocol.success_key for protocol in PROTOCOLS]
+    criteria = [protocol.success_key for protocol in PROTOCOLS]
     scores = [name for protocol in reversed(PROTOCOLS) for name in (protocol.return_key, protocol.score_key)]
-    names = ("return", "length", "success", *held, "success_last", *scores, "return_std")
+    names = ("return", "length", "success", *criteria, "success_last", *scores, "return_std")
     return [f"eval/{name}" for name in names if name is not None]
 
 

@@ -62,7 +62,7 @@ class BundledPolicy:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What ships for one task: two policies, the share of the expert in ``mixed``, and the reference returns."""
+    """The parts that ship for one task: two policies, the expert's share in ``mixed``, and the reference returns."""
 
     expert: BundledPolicy
     weak: BundledPolicy

@@ -91,9 +91,9 @@ def _read_hdf5(source: Source) -> Iterator[Episode]:
         with h5py.File(source.path / "main_data.hdf5") as file:
             for index in range(start, min(start + REOPEN_EVERY, source.num_episodes)):
                 group = file[f"episode_{index}"].id
-                known = b"infos" in group and b"infos/success" in group
+                has_success = b"infos" in group and b"infos/success" in group
                 arrays = [read(group, name) for name in Episode._fields[:-1]]
-                yield Episode(*arrays, success=read(group, "infos/success") if known else None)
+                yield Episode(*arrays, success=read(group, "infos/success") if has_success else None)
 
 
 def _read_arrow(source: Source) -> Iterator[Episode]:
@@ -122,10 +122,10 @@ def _to_numpy(array: Any) -> NDArray[Any]:
 def _check_shapes(source: Source, index: int, episode: Episode) -> None:
     num_steps = episode.num_steps
     actions = (num_steps,) if source.discrete else (num_steps, source.num_actions)
-    wanted = [(num_steps + 1, source.num_observations), actions, (num_steps,), (num_steps,), (num_steps,)]
+    shapes = [(num_steps + 1, source.num_observations), actions, (num_steps,), (num_steps,), (num_steps,)]
     if num_steps == 0 and episode.actions.shape[:1] == (0,):
         return  # skipped by the caller
-    for name, array, shape in zip(Episode._fields, episode[:-1], wanted):
+    for name, array, shape in zip(Episode._fields, episode[:-1], shapes):
         if array.shape != shape or array.dtype.kind not in "fiub":
             problem = f"{name} are {array.dtype}{list(array.shape)}, expected numbers {list(shape)}"
             raise source.error(index, problem, "write the dataset again, with one observation more than actions")

@@ -55,11 +55,11 @@ def locked(path: Path, doing: str) -> Iterator[None]:
     """Hold a lock that the system frees after a kill; on stderr, say once what another process holds it for."""
     lock = FileLock(path)
     try:
-        held = lock.acquire(timeout=LOCK_PATIENCE)
+        hold = lock.acquire(timeout=LOCK_PATIENCE)
     except Timeout:
         print(f"waiting for another process that is {doing}", file=sys.stderr, flush=True)
-        held = lock.acquire()
-    with held:
+        hold = lock.acquire()
+    with hold:
         yield
 
 
@@ -117,24 +117,21 @@ def _minari_folder(path: Path) -> Iterator[None]:
 
 
 def _move_datasets(part: Path, root: Path) -> None:
-    namespaces = list(part.rglob("namespace_metadata.json"))
-    for found in [path.parent.parent for path in part.rglob("data/metadata.json")] + namespaces:
-        target = root / found.relative_to(part)
+    datasets = [path.parent.parent for path in part.rglob("data/metadata.json")]
+    for path in [*datasets, *part.rglob("namespace_metadata.json")]:
+        target = root / path.relative_to(part)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            found.rename(target)
+            path.rename(target)
             if (target / "data").is_dir():
-                _note_download(target.relative_to(root).as_posix(), target)
+                dataset_id = target.relative_to(root).as_posix()
+                note = _download_note(dataset_id)
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(f"{dataset_id} {target.stat().st_ino}")
 
 
 def _download_note(dataset_id: str) -> Path:
     return work_folder("downloaded") / flat(dataset_id)
-
-
-def _note_download(dataset_id: str, folder: Path) -> None:
-    note = _download_note(dataset_id)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{dataset_id} {folder.stat().st_ino}")
 
 
 def _was_downloaded(dataset_id: str, folder: Path) -> bool:

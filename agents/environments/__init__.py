@@ -1,4 +1,4 @@
-"""What an environment is, which one is meant, how an episode in it is scored, and rendering without a display."""
+"""Environments: which one is meant, recording and scoring their episodes, and rendering without a display."""
 
 from typing import TYPE_CHECKING
 

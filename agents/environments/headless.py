@@ -26,12 +26,12 @@ def _import_mujoco() -> None:
 
     With that variable the import itself would fail; the renderer reads it when it is made.
     """
-    chosen = os.environ.pop("MUJOCO_GL", None)
+    backend = os.environ.pop("MUJOCO_GL", None)
     try:
         import mujoco  # noqa: F401
     finally:
-        if chosen is not None:
-            os.environ["MUJOCO_GL"] = chosen
+        if backend is not None:
+            os.environ["MUJOCO_GL"] = backend
 
 
 _import_mujoco()
@@ -48,13 +48,13 @@ def choose_gl_backend(gym_env: gym.Env) -> None:
 
 
 @functools.cache
-def gl_backend(chosen: str | None = None) -> str:
-    """The OpenGL backend ``chosen``, or else the first one that works here, looked for once per process.
+def gl_backend(name: str | None = None) -> str:
+    """The OpenGL backend of this name, or else the first one that works here, looked for once per process.
 
     Raises:
         AgentsError: none does; the message says what to install.
     """
-    candidates = (chosen,) if chosen else GL_BACKENDS
+    candidates = (name,) if name else GL_BACKENDS
     for backend in candidates:
         # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice
         with contextlib.suppress(subprocess.SubprocessError):
@@ -62,7 +62,7 @@ def gl_backend(chosen: str | None = None) -> str:
             environment = {**os.environ, "MUJOCO_GL": backend}
             subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
             return backend
-    others = "unset MUJOCO_GL to try others, or " if chosen else ""
+    others = "unset MUJOCO_GL to try others, or " if name else ""
     raise AgentsError(
         f"cannot render: no OpenGL backend works here (tried {', '.join(candidates)}); {others}"
         "install one, on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0, or: apt-get install libosmesa6"

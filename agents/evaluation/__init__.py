@@ -1,4 +1,4 @@
-"""Rollouts of a policy and what they measured: scores, films, statistics over runs."""
+"""Rollouts of a policy and their results: scores, films, statistics over runs."""
 
 from typing import TYPE_CHECKING
 

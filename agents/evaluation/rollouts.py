@@ -114,13 +114,13 @@ def prepare(policy: Policy, gym_env: gym.Env) -> Begin:
 
 
 def _begin(policy: TensorDictModuleBase) -> Step:
-    remembered: dict[Any, Any] = {}
+    memory: dict[Any, Any] = {}
 
     def act(observation: NDArray[Any], reward: float | None, rng: np.random.Generator) -> NDArray[Any]:
         before = {} if reward is None else {"reward": torch.tensor([[reward]], dtype=torch.float32)}
-        step = TensorDict({"observation": _batch_of_one(observation), **before, **remembered}, batch_size=[1])
+        step = TensorDict({"observation": _batch_of_one(observation), **before, **memory}, batch_size=[1])
         step = policy(step)
-        remembered.update({key: step[key] for key in policy.in_keys if key in policy.out_keys})
+        memory.update({key: step[key] for key in policy.in_keys if key in policy.out_keys})
         return step["action"].numpy()
 
     return act

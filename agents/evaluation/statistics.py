@@ -1,4 +1,4 @@
-"""What a few runs say about an algorithm: aggregates over tasks and their intervals, as in arXiv 2108.13264.
+"""Statistics of few runs: aggregates over tasks and their intervals, as in arXiv 2108.13264.
 
 (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".)
 
@@ -91,10 +91,10 @@ def estimate(
     """A statistic of one or more algorithms' runs with its stratified bootstrap interval.
 
     Seeds are drawn with replacement within each task and for each algorithm on its own, since tasks are not a sample
-    of anything; the interval is the one between percentiles of the resampled statistics.
+    of anything; the interval is the one between percentiles of the resamples statistics.
 
     Args:
-        statistic: function of as many ``runs`` as are given, any of those above.
+        statistic: any of those above, of as many ``runs`` as it takes.
         confidence: share of intervals that would hold the true value, in (0, 1).
 
     Raises:
@@ -109,9 +109,9 @@ def estimate(
     if all(task.shape[-1] == 1 for tasks in arrays for task in tasks):
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
     rng = np.random.default_rng(seed)
-    resampled = statistic(*([_resample(task, num_resamples, rng) for task in tasks] for tasks in arrays))  # [R, ...]
+    resamples = statistic(*([_resample(task, num_resamples, rng) for task in tasks] for tasks in arrays))  # [R, ...]
     tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(resampled, [tail, 100.0 - tail], axis=0)
+    low, high = np.percentile(resamples, [tail, 100.0 - tail], axis=0)
     return Estimate(value, low, high)
 
 

@@ -47,9 +47,9 @@ def film(policy: Policy, env: EvaluationEnv, episode: int, *, seed: int = 0, max
     frames: dict[int, Picture] = {}
     with _rendering(env) as gym_env, one_deterministic_thread():
         fps, camera = _camera(gym_env, max_fps, frames.__setitem__)
-        recorded = rollout(gym_env, prepare(policy, gym_env), seed, episode, camera)
-        frames[len(recorded.rewards)] = _picture(gym_env)
-    return Film(recorded, tuple(frames.values()), tuple(frames), fps)
+        recording = rollout(gym_env, prepare(policy, gym_env), seed, episode, camera)
+        frames[len(recording.rewards)] = _picture(gym_env)
+    return Film(recording, tuple(frames.values()), tuple(frames), fps)
 
 
 def record_video(

@@ -24,7 +24,7 @@ Rows = Sequence[Mapping[str, float]]
 Curves = Mapping[tuple[str, str, int], Rows]
 """Rows of evaluations.csv of every finished run, by dataset, algorithm and seed."""
 Data = Mapping[str, Mapping[str, float]]
-"""What is known of the recorded episodes by dataset: means as :func:`agents.metrics.data` gives them."""
+"""Means over the recorded episodes by dataset, as :func:`agents.metrics.data` gives them."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def sections(
 ) -> list[Section]:
     """A section for each protocol that any dataset has."""
     own = {measure: _datasets_with(measure, curves, datasets) for measure in measures()}
-    scored = {dataset for measure, names in own.items() for dataset in names if measure is not RETURN}
-    own[RETURN] = [dataset for dataset in own[RETURN] if dataset not in scored]
+    with_score = {dataset for measure, names in own.items() for dataset in names if measure is not RETURN}
+    own[RETURN] = [dataset for dataset in own[RETURN] if dataset not in with_score]
     finished = [dataset for dataset in datasets if any(dataset == name for name, _, _ in curves)]
     sections = []
     for measure in (measure for measure, names in own.items() if names):

@@ -38,7 +38,7 @@ def _of_protocol(protocol: ScoreProtocol) -> Iterator[Panel]:
 
 def sections() -> dict[str, tuple[Panel, ...]]:
     """All panels by section."""
-    held = [f"eval/{protocol.success_key}" for protocol in PROTOCOLS if protocol.success_key]
+    criteria = [f"eval/{protocol.success_key}" for protocol in PROTOCOLS if protocol.success_key]
     return {
         "Scores": (
             *(panel for protocol in PROTOCOLS for panel in _of_protocol(protocol)),
@@ -97,7 +97,7 @@ def sections() -> dict[str, tuple[Panel, ...]]:
         ),
         "Behaviour": (
             _panel("Episodes on film", "eval/video_best eval/video_median eval/video_worst eval/video"),
-            _panel("Success", " ".join(("eval/success", *held, "eval/success_last")), "share of episodes"),
+            _panel("Success", " ".join(("eval/success", *criteria, "eval/success_last")), "share of episodes"),
             _panel("Length of an episode", "eval/length", "steps"),
             _panel("Returns of the evaluations' episodes", "eval/returns", "return of the environment"),
             _panel("Episodes of the last evaluation", "eval/episodes"),
