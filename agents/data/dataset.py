@@ -25,7 +25,7 @@ from agents.data.storage import PackedStorage
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
 from agents.environments.spec import find_spec, spec_from_file
-from agents.errors import ConfigError, DataError, require
+from agents.errors import ConfigError, DataError, require, require_choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,41 +79,30 @@ class OfflineDataset:
             DataError: no step is left to draw from.
         """
         keys = tuple(keys)
-        if unknown := [key for key in keys if key not in DEFAULT_KEYS + OPTIONAL_KEYS]:
-            raise ConfigError(f"offline data have no {unknown[0]!r}; choose from {DEFAULT_KEYS + OPTIONAL_KEYS}")
-        require(context_length is None or context_length >= 1, "context_length", "be at least 1", context_length)
-        if context_length is None and (of_windows := [key for key in keys if key in WINDOW_KEYS]):
-            raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
+        _check_entries(keys, context_length)
         generator = torch.Generator(self.rows.device).manual_seed(seed)
+        lengths, subset = torch.from_numpy(self.statistics.lengths), self._subset(keys, best_episodes)
+        storage = PackedStorage(
+            self.rows, self.layout, lengths, keys, arrival=self.device, subset=subset, context_length=context_length
+        )
         return TensorDictReplayBuffer(
-            storage=PackedStorage(
-                self.rows,
-                self.layout,
-                keys,
-                lengths=torch.from_numpy(self.statistics.lengths),
-                arrival=self.device,
-                chosen=self._choose(keys, best_episodes),
-                context_length=context_length,
-            ),
-            writer=ImmutableDatasetWriter(),
-            batch_size=batch_size,
-            generator=generator,
+            storage=storage, writer=ImmutableDatasetWriter(), batch_size=batch_size, generator=generator
         )
 
-    def _choose(self, keys: tuple[Key, ...], best_episodes: float | None) -> Tensor | None:
+    def _subset(self, keys: tuple[Key, ...], best_episodes: float | None) -> Tensor | None:
         """The rows to draw from, ``[M]``; None: all of them."""
         if best_episodes is None and NEXT_ACTION not in keys:
             return None
-        chosen = torch.ones(len(self), dtype=torch.bool)
+        among = torch.ones(len(self), dtype=torch.bool)  # whether a row is, [N]
         if best_episodes is not None:
-            chosen &= self._of_best_episodes(best_episodes)
+            among &= self._of_best_episodes(best_episodes)
         if NEXT_ACTION in keys:
             ends = torch.from_numpy(self.statistics.lengths.cumsum() - 1)  # [E]
             cut_off = self.rows[ends.to(self.rows.device), -1] == 0
-            chosen[ends[cut_off.cpu()]] = False
-        if not chosen.any():
+            among[ends[cut_off.cpu()]] = False
+        if not among.any():
             raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
-        return chosen.nonzero().squeeze(-1).to(self.rows.device)
+        return among.nonzero().squeeze(-1).to(self.rows.device)
 
     def _of_best_episodes(self, share: float) -> Tensor:
         """Whether a row is of one of the episodes with the largest returns, ``[N]`` bool; of equal ones, the first."""
@@ -138,8 +127,7 @@ class OfflineDataset:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
 
         Args:
-            trust: call what the metadata name, whatever it is; else only what :func:`agents.envs.spec_from_file` lets
-                through.
+            trust: call what the metadata name, whatever it is; else only what :func:`spec_from_file` lets through.
 
         Raises:
             DataError: neither is given, the environment is unknown, ``env_id`` names one of other shapes, or the
@@ -177,8 +165,7 @@ def load_dataset(
         DataError: the dataset is unknown, damaged, or of an unsupported kind.
         ConfigError: ``storage`` is neither of the two.
     """
-    if storage not in ("memory", "memmap"):
-        raise ConfigError(f"unknown storage {storage!r}; choose from memory, memmap")
+    require_choice("storage", storage, ("memory", "memmap"))
     source = open_source(dataset_id, progress=progress)
     cache = convert(source, clip_actions=clip_actions, progress=progress)
     device = torch.device(device)
@@ -194,6 +181,14 @@ def load_dataset(
         fingerprint=cache.fingerprint,
         device=rows.device if storage == "memory" else device,
     )
+
+
+def _check_entries(keys: tuple[Key, ...], context_length: int | None) -> None:
+    if unknown := [key for key in keys if key not in DEFAULT_KEYS + OPTIONAL_KEYS]:
+        raise ConfigError(f"offline data have no {unknown[0]!r}; choose from {DEFAULT_KEYS + OPTIONAL_KEYS}")
+    require(context_length is None or context_length >= 1, "context_length", "be at least 1", context_length)
+    if context_length is None and (of_windows := [key for key in keys if key in WINDOW_KEYS]):
+        raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
 
 
 def _specs(source: Source, cache: Cache) -> Specs:

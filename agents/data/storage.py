@@ -21,9 +21,9 @@ class PackedStorage(TensorStorage):
 
     Args:
         rows: ``[N, D]`` float32, columns as in ``layout``.
-        lengths: steps of each episode, ``[E]`` int64; their sum is ``N``.
+        lengths: steps of each episode, ``[E]`` int64.
         arrival: the device of the batches.
-        chosen: the rows to draw from, ``[M]`` int64; None: all.
+        subset: the rows to draw from, ``[M]`` int64; None: all.
         context_length: K, for windows that begin at these rows; None: the rows themselves.
     """
 
@@ -31,19 +31,19 @@ class PackedStorage(TensorStorage):
         self,
         rows: Tensor,
         layout: Layout,
+        lengths: Tensor,
         keys: Iterable[Key],
         *,
-        lengths: Tensor,
         arrival: torch.device,
-        chosen: Tensor | None = None,
+        subset: Tensor | None = None,
         context_length: int | None = None,
     ) -> None:
         super().__init__(rows, device=rows.device)
         self._rows, self._layout, self._keys = rows, layout, frozenset(keys)
         self._arrival = None if arrival == rows.device else arrival
-        self._chosen = chosen
-        if chosen is not None:
-            self._len = len(chosen)
+        self._subset = subset
+        if subset is not None:
+            self._len = len(subset)
         self._ends: Tensor | None = None  # [N, 1] bool
         if self._keys.intersection((*END_KEYS, NEXT_ACTION)):
             self._ends = torch.zeros(len(rows), 1, dtype=torch.bool, device=rows.device)
@@ -51,8 +51,8 @@ class PackedStorage(TensorStorage):
         self._windows = None if context_length is None else _Windows(rows, lengths, context_length)
 
     def get(self, index: Any) -> TensorDict:
-        if self._chosen is not None:
-            index = self._chosen[index]
+        if self._subset is not None:
+            index = self._subset[index]
         of_windows: dict[Key, Tensor] = {}
         if self._windows is not None:
             index, of_windows = self._windows.at(self._as_tensor(index))  # [B] -> [B, K]

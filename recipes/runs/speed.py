@@ -36,12 +36,12 @@ def speed_up(
     Raises:
         ConfigError: if the settings ask for a way that cannot be had here.
     """
-    wanted = {"compile": config.compile, "matmul_precision": config.matmul_precision}
-    chosen = {name: before.get(name, value) if value == "auto" else value for name, value in wanted.items()}
-    matmul_precision = choose_matmul_precision(chosen["matmul_precision"], agent.device)
+    ways = {"compile": config.compile, "matmul_precision": config.matmul_precision}
+    ways = {name: before.get(name, way) if way == "auto" else way for name, way in ways.items()}
+    matmul_precision = choose_matmul_precision(ways["matmul_precision"], agent.device)
     dtype = getattr(torch, config.precision)
     try:
-        compilation = agent.compile(example, chosen["compile"], dtype=dtype)
+        compilation = agent.compile(example, ways["compile"], dtype=dtype)
     except ConfigError as error:
         if config.compile != "auto":
             raise
