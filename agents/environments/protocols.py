@@ -1,26 +1,20 @@
-"""The score protocols that there are, of which an environment may have several: to add one, add it to the list here."""
+"""The score protocols that there are, of which an environment may have several: to add one, add it to the list here.
+
+All are computed from the same rollout: Gymnasium-Robotics and D4RL, say, score one simulation differently.
+"""
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from numpy.typing import NDArray
 
 from agents.environments.d4rl import D4RL
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 
 
 def _minari_scoring(spec: EnvSpec | None, reference: Reference | None, num_observations: int | None) -> Scoring | None:
-    limit = None if spec is None else spec.max_episode_steps
-    return reference and Scoring(reference, functools.partial(_first_rewards, limit))
-
-
-def _first_rewards(limit: int | None, observations: NDArray[Any], rewards: NDArray[Any]) -> float:
-    """Sum of the rewards of as many steps as an evaluation makes: a recording may be longer."""
-    return float(np.asarray(rewards, dtype=np.float64)[:limit].sum())
+    limit = None if spec is None else spec.max_episode_steps  # a recording may be longer than an evaluation
+    return reference and Scoring(reference, lambda _, rewards: float(rewards[:limit].sum(dtype=np.float64)))
 
 
 MINARI = ScoreProtocol(
@@ -37,11 +31,6 @@ PROTOCOLS: list[ScoreProtocol] = [D4RL, MINARI]  # where one number stands for a
 def scorings(
     spec: EnvSpec | None, reference: Reference | None, num_observations: int | None = None
 ) -> dict[str, Scoring]:
-    """The rules of all protocols that score an environment, by protocol.
-
-    Args:
-        reference: reference returns in the metadata of a dataset of this environment.
-        num_observations: size of an observation, where it is known.
-    """
+    """The rules of all protocols that score an environment, by protocol; arguments as of ``ScoreProtocol.scoring``."""
     bound = {protocol.name: protocol.scoring(spec, reference, num_observations) for protocol in PROTOCOLS}
     return {name: scoring for name, scoring in bound.items() if scoring is not None}

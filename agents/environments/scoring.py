@@ -63,10 +63,6 @@ class Scoring:
     horizon: int = 0  # steps: evaluations that are cut off before have no return under this protocol
     reward_check: Callable[[], RewardCheck] | None = None  # begins one over a dataset
 
-    def covers(self, limit: int | None) -> bool:
-        """Whether episodes of at most ``limit`` steps, None: of any length, are as long as the protocol's."""
-        return limit is None or limit >= self.horizon
-
 
 @dataclass(frozen=True)
 class ScoreProtocol:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -59,11 +60,11 @@ def evaluate(
     with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, one_deterministic_thread():
         workers = [(gym_env, prepare(policy, gym_env)) for gym_env in gym_envs]
         episodes = record_all(workers, num_episodes, lambda worker, *episode: rollout(*worker, seed, *episode))
-    scorings = env.scorings
+    scorings, limit = env.scorings, env.spec.max_episode_steps or math.inf
     returns = {
         name: np.array([scoring.episode_return(episode.observations, episode.rewards) for episode in episodes])
         for name, scoring in scorings.items()
-        if scoring.covers(env.spec.max_episode_steps)
+        if limit >= scoring.horizon
     }
     held = {name: _goals(episodes, scoring.success) for name, scoring in scorings.items() if scoring.success}
     return EvalResult(
