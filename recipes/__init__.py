@@ -1,4 +1,4 @@
-"""What a user runs: ``offline-agents train``, ``python -m recipes.train`` or ``python recipes/train.py``."""
+"""The recipes: ``offline-agents train``, ``python -m recipes.train`` or ``python recipes/train.py``."""
 
 import os
 import sys

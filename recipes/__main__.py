@@ -31,7 +31,7 @@ def main() -> None:
         sys.exit(command_line.refuse(text))
     sys.argv = [f"offline-agents {command}", *arguments]
     recipe = COMMANDS[command]
-    command_line.main(recipe, lambda *given: getattr(importlib.import_module(f"recipes.{recipe}"), command)(*given))
+    command_line.main(recipe, lambda *args: getattr(importlib.import_module(f"recipes.{recipe}"), command)(*args))
 
 
 if __name__ == "__main__":
