@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from agents.evaluation import statistics
 from agents.evaluation.statistics import Estimate
@@ -73,7 +73,7 @@ def curves(section: Section) -> Figure:
         axes.set_title(dataset)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
-        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k, 1M
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
         axes.grid(alpha=0.25, linewidth=0.5)
     for index, axes in enumerate(grid.flat):
@@ -206,9 +206,3 @@ def _legend(figure: Figure, section: Section, all_axes: list[Axes]) -> None:
     names = [name for name in (*section.algorithms, DATA) if name in lines]
     ncols = min(len(names), int(figure.get_figwidth()))  # an inch for a name
     figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=ncols, handlelength=1.6)
-
-
-def _thousands(value: float, _: int) -> str:
-    if value >= 1_000_000:
-        return f"{value / 1_000_000:g}M"
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"

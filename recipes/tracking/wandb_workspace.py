@@ -15,7 +15,7 @@ from recipes.tracking.wandb_project import TRAIN, Project
 
 OPEN = ("Scores", "Behaviour")  # sections that are unfolded at first
 MAX_LINES = 100  # W&B draws ten of them if nothing is said
-LAST_OF = {"algorithm": "algorithm_name", "dataset": "dataset", "seed": "seed"}  # columns of the run table
+IDENTITY = ("algorithm_name", "dataset", "seed")  # of a run
 
 
 class Column(wr.ParallelCoordinatesPlotColumn):
@@ -75,7 +75,7 @@ def pinned_columns(project: Project) -> list[str]:
     """The columns of the run table that are always seen: what identifies a run, then how it ended."""
     keys = project.keys(TRAIN)
     shown = [key for key in (*map(last, measures()), "final/success", "time/updates_per_second") if key in keys]
-    settings = [f"config:{name}.value" for name in LAST_OF.values()]
+    settings = [f"config:{name}.value" for name in IDENTITY]
     return ["run:displayName", "run:state", *settings, *(f"summary:{key}" for key in shown)]
 
 
@@ -87,20 +87,18 @@ def draw(panel: Panel) -> Any:
         return wr.MediaBrowser(title=panel.title, media_keys=[*panel.keys], num_columns=len(panel.keys))
     if panel.form == "bars" and panel.kind == NUMBER:
         return bars(panel.title, *panel.keys, unit=panel.unit)
-    if panel.kind != NUMBER:  # histograms, of which there is no mean
-        return wr.LinePlot(title=panel.title, x=step_of(panel.keys[0]), y=[*panel.keys], title_x="gradient steps")
-    return wr.LinePlot(
-        title=panel.title,
-        x=step_of(panel.keys[0]),
-        y=[*panel.keys],
-        title_x="gradient steps",
-        title_y=panel.unit or None,
-        groupby_aggfunc="mean",  # over what the run table groups: the seeds
-        groupby_rangefunc=None if panel.form == "shares" else "stderr",
-        smoothing_type="none",
-        max_runs_to_show=MAX_LINES,
-        plot_type="stacked-area" if panel.form == "shares" else "line",
-    )
+    options: dict[str, Any] = {}
+    if panel.kind == NUMBER:  # else a histogram, of which there is no mean
+        options = {
+            "title_y": panel.unit or None,
+            "groupby_aggfunc": "mean",  # over what the run table groups: the seeds
+            "groupby_rangefunc": None if panel.form == "shares" else "stderr",
+            "smoothing_type": "none",
+            "max_runs_to_show": MAX_LINES,
+            "plot_type": "stacked-area" if panel.form == "shares" else "line",
+        }
+    x, title_x = f"{panel.keys[0].split('/')[0]}/step", "gradient steps"
+    return wr.LinePlot(title=panel.title, x=x, y=[*panel.keys], title_x=title_x, **options)
 
 
 def bars(title: str, *keys: str, unit: str = "") -> wr.BarPlot:
@@ -115,16 +113,11 @@ def bars(title: str, *keys: str, unit: str = "") -> wr.BarPlot:
     )
 
 
-def step_of(key: str) -> str:
-    """The x-axis of a key."""
-    return f"{key.split('/')[0]}/step"
-
-
 def comparison(project: Project) -> list[Any]:
     """Runs side by side, and their scores by setting; each protocol has panels of its own."""
     keys = project.keys(TRAIN)
     panels: list[Any] = [wr.RunComparer(diff_only="split")]
-    axes = [name for name in (*LAST_OF.values(), *project.varied()) if len(project.values(name)) > 1]
+    axes = [name for name in (*IDENTITY, *project.varied()) if len(project.values(name)) > 1]
     for measure in measures():
         if last(measure) not in keys or (measure is RETURN and len(panels) > 1):
             continue
