@@ -26,93 +26,90 @@ class Panel:
     kind: str = NUMBER
 
 
-def _panel(title: str, keys: str, unit: str = "", form: str = "curves") -> Panel:
-    return Panel(title, tuple(keys.split()), unit, form)
+Row = tuple[str, ...]  # a panel's title, keys, unit and form
 
 
-def _of_protocol(protocol: ScoreProtocol) -> Iterator[Panel]:
-    yield _panel(protocol.title, f"eval/{protocol.score_key}", f"{protocol.definition}, 0-100")
+def _of_protocol(protocol: ScoreProtocol) -> Iterator[Row]:
+    yield protocol.title, f"eval/{protocol.score_key}", f"{protocol.definition}, 0-100"
     if protocol.return_key:
-        yield _panel(f"{protocol.label} return", f"eval/{protocol.return_key}", f"return under {protocol.definition}")
+        yield f"{protocol.label} return", f"eval/{protocol.return_key}", f"return under {protocol.definition}"
 
 
 def sections() -> dict[str, tuple[Panel, ...]]:
     """All panels by section."""
     criteria = [f"eval/{protocol.success_key}" for protocol in PROTOCOLS if protocol.success_key]
-    return {
+    rows: dict[str, tuple[Row, ...]] = {
         "Scores": (
-            *(panel for protocol in PROTOCOLS for panel in _of_protocol(protocol)),
-            _panel("Return", "eval/return", "return of the environment"),
-            _panel("Return, standard deviation over episodes", "eval/return_std", "return of the environment"),
+            *(row for protocol in PROTOCOLS for row in _of_protocol(protocol)),
+            ("Return", "eval/return", "return of the environment"),
+            ("Return, standard deviation over episodes", "eval/return_std", "return of the environment"),
         ),
         "Learning": (
-            _panel("Actor's loss", "train/loss_actor"),
-            _panel("Cloning loss", "train/loss_bc", "nats"),
-            _panel("Denoising loss", "train/loss_diffusion_bc", "squared noise"),
-            _panel("Distance to the data's actions (TD3+BC)", "train/bc_loss", "action²"),
-            _panel("Bellman error", "train/loss_qvalue", "return²"),
-            _panel("Value's expectile loss", "train/loss_value", "return²"),
-            _panel("Conservative penalty", "train/loss_cql", "return"),
-            _panel("Agreement of the critics' gradients", "train/loss_diversity"),
-            _panel("Loss of the entropy's weight", "train/loss_alpha", "nats"),
-            _panel("Loss of the penalty's weight", "train/loss_alpha_prime", "return"),
-            _panel("Q of the data's actions", "train/qvalue train/pred_value", "discounted return"),
-            _panel("Q of the best actions", "train/qvalue_greedy", "discounted return"),
-            _panel("Q of the policy's actions", "train/state_action_value_actor", "discounted return"),
-            _panel(
-                "What the critics are trained to give", "train/target_value train/next_state_value", "discounted return"
-            ),
-            _panel("Disagreement of the critics", "train/qvalue_std", "discounted return"),
-            _panel("State value", "train/state_value", "discounted return"),
-            _panel("Advantage", "train/advantage", "discounted return"),
-            _panel("Weight of a transition", "train/weight"),
-            _panel("Share of clipped weights", "train/clip_fraction", "share of the batch"),
-            _panel("Expectile", "train/expectile"),
-            _panel("Log-likelihood of the data's actions", "train/log_prob", "nats"),
-            _panel("Entropy", "train/entropy", "nats"),
-            _panel("Share of best actions among the data's", "train/greedy_share", "share of the batch"),
-            _panel(
-                "Distance of the policy's actions", "train/action_distance train/next_action_distance", "half ranges²"
-            ),
-            _panel("Weight of the entropy", "train/alpha", "return / nat"),
-            _panel("Weight of the penalty", "train/alpha_prime"),
-            _panel("Weight of Q in the actor's loss", "train/lmbd", "1 / return"),
-            _panel(
-                "Learning rates", "train/lr_actor train/lr_critic train/lr_value train/lr_alpha train/lr_alpha_prime"
-            ),
-            _panel("Gradient norm before clipping", "train/grad_norm"),
+            ("Actor's loss", "train/loss_actor"),
+            ("Cloning loss", "train/loss_bc", "nats"),
+            ("Denoising loss", "train/loss_diffusion_bc", "squared noise"),
+            ("Distance to the data's actions (TD3+BC)", "train/bc_loss", "action²"),
+            ("Bellman error", "train/loss_qvalue", "return²"),
+            ("Value's expectile loss", "train/loss_value", "return²"),
+            ("Conservative penalty", "train/loss_cql", "return"),
+            ("Agreement of the critics' gradients", "train/loss_diversity"),
+            ("Loss of the entropy's weight", "train/loss_alpha", "nats"),
+            ("Loss of the penalty's weight", "train/loss_alpha_prime", "return"),
+            ("Q of the data's actions", "train/qvalue train/pred_value", "discounted return"),
+            ("Q of the best actions", "train/qvalue_greedy", "discounted return"),
+            ("Q of the policy's actions", "train/state_action_value_actor", "discounted return"),
+            ("What the critics are trained to give", "train/target_value train/next_state_value", "discounted return"),
+            ("Disagreement of the critics", "train/qvalue_std", "discounted return"),
+            ("State value", "train/state_value", "discounted return"),
+            ("Advantage", "train/advantage", "discounted return"),
+            ("Weight of a transition", "train/weight"),
+            ("Share of clipped weights", "train/clip_fraction", "share of the batch"),
+            ("Expectile", "train/expectile"),
+            ("Log-likelihood of the data's actions", "train/log_prob", "nats"),
+            ("Entropy", "train/entropy", "nats"),
+            ("Share of best actions among the data's", "train/greedy_share", "share of the batch"),
+            ("Distance of the policy's actions", "train/action_distance train/next_action_distance", "half ranges²"),
+            ("Weight of the entropy", "train/alpha", "return / nat"),
+            ("Weight of the penalty", "train/alpha_prime"),
+            ("Weight of Q in the actor's loss", "train/lmbd", "1 / return"),
+            ("Learning rates", "train/lr_actor train/lr_critic train/lr_value train/lr_alpha train/lr_alpha_prime"),
+            ("Gradient norm before clipping", "train/grad_norm"),
         ),
         "Data": (
-            _panel("Returns of the dataset's episodes", "data/returns", "return"),
-            _panel("Mean return of the dataset", "data/return", "return of the environment", "bars"),
-            _panel("Saturated actions in the data", "data/saturated_actions", "share of action components", "bars"),
-            _panel("Success in the data", "data/success", "share of episodes", "bars"),
+            ("Returns of the dataset's episodes", "data/returns", "return"),
+            ("Mean return of the dataset", "data/return", "return of the environment", "bars"),
+            ("Saturated actions in the data", "data/saturated_actions", "share of action components", "bars"),
+            ("Success in the data", "data/success", "share of episodes", "bars"),
             *(
-                _panel(f"{each.title} of the data", f"data/{each.score_key}", f"{each.definition}, 0-100", "bars")
+                (f"{each.title} of the data", f"data/{each.score_key}", f"{each.definition}, 0-100", "bars")
                 for each in PROTOCOLS
             ),
-            _panel("Length of the data's episodes", "data/length", "steps", "bars"),
-            _panel("Episodes in the data", "data/num_episodes", "episodes", "bars"),
-            _panel("Steps in the data", "data/num_steps", "steps", "bars"),
+            ("Length of the data's episodes", "data/length", "steps", "bars"),
+            ("Episodes in the data", "data/num_episodes", "episodes", "bars"),
+            ("Steps in the data", "data/num_steps", "steps", "bars"),
         ),
         "Behaviour": (
-            _panel("Episodes on film", "eval/video_best eval/video_median eval/video_worst eval/video"),
-            _panel("Success", " ".join(("eval/success", *criteria, "eval/success_last")), "share of episodes"),
-            _panel("Length of an episode", "eval/length", "steps"),
-            _panel("Returns of the evaluations' episodes", "eval/returns", "return of the environment"),
-            _panel("Episodes of the last evaluation", "eval/episodes"),
+            ("Episodes on film", "eval/video_best eval/video_median eval/video_worst eval/video"),
+            ("Success", " ".join(("eval/success", *criteria, "eval/success_last")), "share of episodes"),
+            ("Length of an episode", "eval/length", "steps"),
+            ("Returns of the evaluations' episodes", "eval/returns", "return of the environment"),
+            ("Episodes of the last evaluation", "eval/episodes"),
         ),
         "Speed": (
-            _panel("Updates per second", "time/updates_per_second", "1/s"),
-            _panel(
+            ("Updates per second", "time/updates_per_second", "1/s"),
+            (
                 "Where the time goes",
                 "time/update_share time/sample_share time/evaluation_share time/logging_share time/checkpoint_share",
                 "share of the time",
                 "shares",
             ),
-            _panel("Memory", "time/memory", "GB"),
-            _panel("Memory on the GPU", "time/gpu_memory", "GB"),
+            ("Memory", "time/memory", "GB"),
+            ("Memory on the GPU", "time/gpu_memory", "GB"),
         ),
+    }
+    return {
+        section: tuple(Panel(title, tuple(keys.split()), *form) for title, keys, *form in own)
+        for section, own in rows.items()
     }
 
 
@@ -127,15 +124,14 @@ WITHOUT_PANEL = {  # or keys that begin like this
 
 def reason(key: str) -> str | None:
     """Why a key has no panel of its own; None: it has one."""
-    return next(
-        (why for name, why in WITHOUT_PANEL.items() if key == name or name[-1] == "/" and key[:6] == name), None
-    )
+    return WITHOUT_PANEL.get(key) or WITHOUT_PANEL.get(key.partition("/")[0] + "/")
 
 
 def arrange(keys: Mapping[str, str]) -> dict[str, list[Panel]]:
     """The panels by section, of what was logged and nothing else; keys that are not known here are at a section's end.
 
-    ``keys`` has the kind of each key.
+    Args:
+        keys: the kind of each key.
     """
     left = {key: kind for key, kind in keys.items() if reason(key) is None}
     arranged: dict[str, list[Panel]] = {}
