@@ -8,13 +8,12 @@ from __future__ import annotations
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
-from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.distributions import Distribution
 from torchrl.data import TensorSpec
 
 from agents.networks.bounds import register_limits
-from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, distribution, transition_keys
+from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, distribution
 from agents.objectives.iql import weighted_regression
 from agents.objectives.settings import check_awac
 
@@ -31,8 +30,7 @@ class AWACLoss(ActorCriticLoss):
         A     &= \min_j Q_j(s, a) - \min_j Q_j(s, \tilde a) \\
         L_\pi &= -E[\, \min(\exp(\beta A), c) \log \pi(a|s) \,]
 
-    (AWAC, eqs. 5 and 13, where beta is 1 / lambda.) No gradient flows through y or A. Both losses use the parameters
-    from before the update.
+    (AWAC, eqs. 5 and 13, where beta is 1 / lambda.) No gradient flows through y or A.
 
     Args:
         actor_network: ``observation -> action`` with ``get_dist``.
@@ -44,9 +42,6 @@ class AWACLoss(ActorCriticLoss):
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue`` and, detached, ``log_prob``, ``qvalue``,
     ``state_value`` (the smallest Q of the policy's action), ``advantage``, ``weight``, ``clip_fraction``.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     action_low: Tensor  # [A]
@@ -71,19 +66,17 @@ class AWACLoss(ActorCriticLoss):
         statistics = ["log_prob", "qvalue", "state_value", "advantage", "weight", "clip_fraction"]
         self.out_keys = ["loss_actor", "loss_qvalue", *statistics]
 
-    @property
-    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
-        networks = (self.actor_network, self.qvalue_network)
-        return transition_keys(self.tensor_keys, networks, networks)
-
     @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        policy = self._policy(tensordict)
+        policy = distribution(self, tensordict)
         qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
         with torch.no_grad():
             action = self._sample(policy)
             value = critic_values(self, self.qvalue_network_params, tensordict, action).amin(-1)  # [B]
-            target = bellman_target(tensordict, self._next_value(tensordict), self.gamma, self.tensor_keys)  # [B]
+            following = tensordict.get("next")
+            next_action = self._sample(distribution(self, following))
+            next_qvalues = critic_values(self, self.target_qvalue_network_params, following, next_action)  # [B, N]
+            target = bellman_target(self, tensordict, next_qvalues.amin(-1))  # [B]
         advantage = qvalues.detach().amin(-1) - value
         log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
         loss_actor, weights = weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
@@ -99,14 +92,6 @@ class AWACLoss(ActorCriticLoss):
             }
         )
 
-    def _policy(self, tensordict: TensorDictBase) -> Distribution:
-        return distribution(self.actor_network, self.actor_network_params, tensordict)
-
     def _sample(self, policy: Distribution) -> Tensor:
         # an unsquashed Normal knows no bounds, and the critics know nothing beyond them
         return policy.rsample().clamp(self.action_low, self.action_high)
-
-    def _next_value(self, tensordict: TensorDictBase) -> Tensor:
-        following = tensordict.get("next")
-        action = self._sample(self._policy(following))
-        return critic_values(self, self.target_qvalue_network_params, following, action).amin(-1)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
+from tensordict.nn import TensorDictModule
 from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.distributions import Distribution
@@ -36,19 +36,31 @@ class CriticKeys(TransitionKeys):
     state_action_value: NestedKey = "state_action_value"
 
 
-class ActorCriticLoss(LossModule):
+class CriticLoss(LossModule):
+    """The fields of a loss of an ensemble of critics."""
+
+    tensor_keys: Any  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of a type for each loss
+    gamma: float
+    qvalue_network: TensorDictModule
+    qvalue_network_params: TensorDictParams
+    target_qvalue_network_params: TensorDictParams
+
+
+class ActorCriticLoss(CriticLoss):
     """The fields of a loss of an actor and an ensemble of critics."""
 
     _AcceptedKeys = CriticKeys
     default_keys = CriticKeys
-    tensor_keys: CriticKeys  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of this type
+    tensor_keys: CriticKeys
 
     actor_network: Any  # a TensorDictModule, with get_dist where actions are drawn
     actor_network_params: TensorDictParams
     target_actor_network_params: TensorDictParams
-    qvalue_network: TensorDictModule
-    qvalue_network_params: TensorDictParams
-    target_qvalue_network_params: TensorDictParams
+
+    @property
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        networks = (self.actor_network, self.qvalue_network)
+        return transition_keys(self.tensor_keys, networks, networks)
 
 
 def transition_keys(
@@ -89,28 +101,24 @@ def critic_values(
         return output(loss.qvalue_network, tensordict, keys.state_action_value, replacements)
 
 
-def distribution(
-    actor: ProbabilisticTensorDictSequential, params: TensorDictBase, tensordict: TensorDictBase
-) -> Distribution:
-    """The actor's distribution over actions."""
-    network, head = actor[0], cast(Any, actor[-1])  # whose get_dist an nn.Module does not declare
-    with params.to_module(actor):
+def distribution(loss: ActorCriticLoss, tensordict: TensorDictBase) -> Distribution:
+    """The distribution over actions of the loss's actor."""
+    actor = loss.actor_network
+    network = actor[0]
+    with loss.actor_network_params.to_module(actor):
         if len(actor) == 2 and type(network) is TensorDictModule:  # as above
             outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            return head.get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
+            return actor[-1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
         return actor.get_dist(tensordict.copy())
 
 
-def bellman_target(tensordict: TensorDictBase, next_value: Tensor, gamma: float, keys: TransitionKeys) -> Tensor:
-    r"""The value that a critic is to give the data's actions, ``[B]``.
+def bellman_target(loss: CriticLoss, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
+    r"""The value that a critic is to give the data's actions, ``[B]``, of V(s') ``[B]``.
 
     .. math:: y = r + \gamma (1 - \mathrm{terminated}) V(s')
-
-    Args:
-        next_value: V(s'), ``[B]``.
     """
-    following = tensordict.get("next")
+    keys, following = loss.tensor_keys, tensordict.get("next")
     # a truncated episode goes on in truth: only termination ends the sum of rewards
     bootstrap = ~following.get(keys.terminated).bool().squeeze(-1)
-    return following.get(keys.reward).squeeze(-1) + gamma * bootstrap * next_value
+    return following.get(keys.reward).squeeze(-1) + loss.gamma * bootstrap * next_value

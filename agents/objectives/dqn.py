@@ -13,11 +13,10 @@ from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
-from torchrl.objectives import LossModule
 from torchrl.objectives.utils import distance_loss
 
 from agents.networks.critics import chosen_action_value
-from agents.objectives.common import TransitionKeys, bellman_target, output, transition_keys
+from agents.objectives.common import CriticLoss, TransitionKeys, bellman_target, output, transition_keys
 from agents.objectives.settings import check_dqn
 
 
@@ -28,15 +27,12 @@ def conservative_gap(action_value: Tensor, qvalues: Tensor) -> Tensor:
 
     Args:
         action_value: of all actions, ``[B, N, A]``.
-        qvalues: of the data's actions, ``[B, N]``.
-
-    Returns:
-        Gap per state and critic, ``[B, N]``, > 0.
+        qvalues: of the data's actions, ``[B, N]``, as the gap, > 0.
     """
     return action_value.logsumexp(-1) - qvalues
 
 
-class DQNLoss(LossModule):
+class DQNLoss(CriticLoss):
     r"""Double Q-learning on discrete actions, conservative or not, from one evaluation of each network per state.
 
     With :math:`\bar Q` the target critics and :math:`a^* = \arg\max_a Q(s', a)`,
@@ -61,21 +57,14 @@ class DQNLoss(LossModule):
     Returns (forward): TensorDict of scalars ``loss_qvalue``, with ``cql_alpha`` also ``loss_cql`` (weights included),
     and, detached, ``qvalue`` (of the data's actions), ``qvalue_greedy`` (of the best ones), ``greedy_share`` (of the
     data's actions that are the best ones).
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     @dataclass
     class _AcceptedKeys(TransitionKeys):
         action_value: NestedKey = "action_value"
 
-    tensor_keys: _AcceptedKeys  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of this type
+    tensor_keys: _AcceptedKeys
     default_keys = _AcceptedKeys
-
-    qvalue_network: TensorDictModule
-    qvalue_network_params: TensorDictParams
-    target_qvalue_network_params: TensorDictParams
 
     def __init__(
         self,
@@ -120,7 +109,7 @@ class DQNLoss(LossModule):
         best = self._action_value(following, self.qvalue_network_params).mean(1).argmax(-1)  # [B, N, A] -> [B]
         values = self._action_value(following, self.target_qvalue_network_params)  # [B, N, A]
         next_value = chosen_action_value(values, best).amin(-1)  # [B, N, A] -> [B]
-        return bellman_target(tensordict, next_value, self.gamma, self.tensor_keys)
+        return bellman_target(self, tensordict, next_value)
 
 
 def _statistics(action_value: Tensor, qvalues: Tensor, action: Tensor) -> dict[str, Tensor]:

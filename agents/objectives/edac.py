@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
-from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.modules.distributions.utils import rsample_and_log_prob
 
-from agents.objectives.common import ActorCriticLoss, bellman_target, distribution, transition_keys
+from agents.objectives.common import ActorCriticLoss, bellman_target, distribution
 from agents.objectives.settings import check_edac
 
 
@@ -28,7 +27,7 @@ def gradient_similarity(gradients: Tensor) -> Tensor:
         gradients: of each critic by its action, ``[N, B, A]``, N >= 2.
 
     Returns:
-        ES per transition, ``[B]``, in [-N / (N - 1), N].
+        ES, ``[B]``, in [-N / (N - 1), N].
     """
     directions = nn.functional.normalize(gradients, dim=-1, eps=1e-10)
     # the square of the sum holds every pair twice and every direction with itself: no [N, N] table is needed
@@ -48,7 +47,7 @@ class EDACLoss(ActorCriticLoss):
         L_\pi &= E[\, \alpha \log \pi(a|s) - \min_j Q_j(s, a) \,] \\
         L_\alpha &= -\log \alpha \, E[\, \log \pi(a|s) + \bar H \,]
 
-    ``eta=0`` is SAC-N, and with two critics SAC. All losses use the parameters from before the update.
+    ``eta=0`` is SAC-N, and with two critics SAC.
 
     Args:
         actor_network: ``observation -> action`` with ``get_dist``, which can be sampled with a gradient.
@@ -61,9 +60,6 @@ class EDACLoss(ActorCriticLoss):
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, with ``eta > 0`` ``loss_diversity``,
     ``loss_alpha`` and, detached, ``alpha``, ``entropy``, ``qvalue`` and ``qvalue_std``, over the critics.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     def __init__(
@@ -85,10 +81,6 @@ class EDACLoss(ActorCriticLoss):
         self.log_alpha = nn.Parameter(torch.tensor(math.log(alpha_init), device=device))
         losses = ["loss_actor", "loss_qvalue", *(["loss_diversity"] if eta > 0.0 else []), "loss_alpha"]
         self.out_keys = [*losses, "alpha", "entropy", "qvalue", "qvalue_std"]
-
-    @property
-    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
-        return transition_keys(self.tensor_keys, [self.actor_network], [self.actor_network])
 
     @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -112,7 +104,7 @@ class EDACLoss(ActorCriticLoss):
         return TensorDict({**losses, "alpha": alpha, **statistics})
 
     def _sample(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
-        return rsample_and_log_prob(distribution(self.actor_network, self.actor_network_params, tensordict))
+        return rsample_and_log_prob(distribution(self, tensordict))
 
     def _qvalues(self, tensordict: TensorDictBase, action: Tensor, params: TensorDictBase) -> Tensor:
         network = self.qvalue_network
@@ -130,9 +122,9 @@ class EDACLoss(ActorCriticLoss):
         critics: Any = self.qvalue_network.module
         return action.expand(critics.num_nets, *action.shape).detach().requires_grad_()
 
+    @torch.no_grad()
     def _bellman_target(self, tensordict: TensorDictBase, alpha: Tensor) -> Tensor:
         following = tensordict.get("next")
-        with torch.no_grad():
-            action, log_prob = self._sample(following)
-            next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
-            return bellman_target(tensordict, next_value - alpha * log_prob, self.gamma, self.tensor_keys)
+        action, log_prob = self._sample(following)
+        next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
+        return bellman_target(self, tensordict, next_value - alpha * log_prob)

@@ -34,11 +34,8 @@ def expectile_loss(residual: Tensor, expectile: float | Tensor) -> Tensor:
     .. math:: L(u) = |\tau - 1(u < 0)| \, u^2        (IQL, section 4.1)
 
     Args:
-        residual: target minus prediction, any shape, in units of (scaled) return.
+        residual: target minus prediction, in units of (scaled) return, of any shape, which the loss has too.
         expectile: tau in (0, 1); 0.5 is half the squared error.
-
-    Returns:
-        Loss per element, in the shape of ``residual``.
 
     Raises:
         ConfigError: if ``expectile`` is a number outside (0, 1).
@@ -54,12 +51,9 @@ def advantage_weight(advantage: Tensor, temperature: float, advantage_clip: floa
     .. math:: w = \min(\exp(\beta A), c)        (IQL, eq. 7; the clip c is 100 in the official code)
 
     Args:
-        advantage: ``[B]``, in units of (scaled) return.
+        advantage: in units of (scaled) return, ``[B]``, as the weight.
         temperature: beta >= 0, an inverse temperature; 0 is behaviour cloning.
         advantage_clip: c > 0, or None for no clip.
-
-    Returns:
-        Weight per transition, ``[B]``.
     """
     weight = torch.exp(temperature * advantage)
     # clipped as the official code does: one outlier would own the batch
@@ -90,9 +84,6 @@ def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
         qvalue: of the policy's mean action mu(s), ``[B]``, with a gradient by that action.
         log_prob: of the data's actions, ``[B]``.
         bc_weight: alpha >= 0.
-
-    Returns:
-        Loss, ``[]``.
     """
     scale = 1.0 / qvalue.detach().abs().mean()
     return -(scale * qvalue + bc_weight * log_prob).mean()
@@ -109,7 +100,7 @@ class IQLLoss(ActorCriticLoss):
         L_\pi &= -E[\, \min(\exp(\beta u), c) \log \pi(a|s) \,]
 
     No gradient flows through :math:`\bar Q`, through :math:`V(s')` in :math:`L_Q`, or through :math:`u` in
-    :math:`L_\pi`. All three use the parameters from before the update.
+    :math:`L_\pi`.
 
     Differs from :class:`torchrl.objectives.IQLLoss`: the defaults are the paper's, critics come as one ensemble module,
     statistics are returned, and the batch is left as it was.
@@ -128,9 +119,6 @@ class IQLLoss(ActorCriticLoss):
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy``
     (TorchRL's key: the negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``,
     unless ``bc_weight`` is given ``weight`` and ``clip_fraction``, and ``expectile`` where that changes.
-
-    Raises:
-        ConfigError: if a setting is out of range.
     """
 
     @dataclass
@@ -187,11 +175,11 @@ class IQLLoss(ActorCriticLoss):
             target_qvalue = critic_values(self, self.target_qvalue_network_params, tensordict).amin(-1)  # [B]
         value, next_value = self._values(tensordict)  # [B], [B]
         advantage = (target_qvalue - value).detach()
-        policy = distribution(self.actor_network, self.actor_network_params, tensordict)
+        policy = distribution(self, tensordict)
         log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
         loss_actor, actor_statistics = self._extract_policy(tensordict, policy, log_prob, advantage)
         qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
-        target = bellman_target(tensordict, next_value, self.gamma, self.tensor_keys)[:, None].expand_as(qvalues)
+        target = bellman_target(self, tensordict, next_value)[:, None].expand_as(qvalues)
         expectile, schedule = self._expectile(advantage)
         return TensorDict(
             {

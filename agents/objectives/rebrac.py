@@ -34,7 +34,7 @@ class ReBRACLoss(ActorCriticLoss):
 
     (ReBRAC, eqs. 4 and 5, and its code.) Noise and distances are measured in halves of the action range, which is what
     they are in the paper, where actions lie in +-1. No gradient flows through y, lambda, or to the critics through
-    :math:`L_\pi`. Both losses use the parameters from before the update.
+    :math:`L_\pi`.
 
     Args:
         actor_network: ``observation -> action``.
@@ -50,7 +50,7 @@ class ReBRACLoss(ActorCriticLoss):
     ``action_distance`` (squared, of the policy to the data) and ``next_action_distance`` (of the target action).
 
     Raises:
-        ConfigError: if a setting is out of range; at a call, if the batch has no next action.
+        ConfigError: at a call, if the batch has no next action.
     """
 
     action_low: Tensor  # [A], as the two after it
@@ -69,13 +69,8 @@ class ReBRACLoss(ActorCriticLoss):
         noise_clip: float = 0.5,
         gamma: float = 0.99,
     ) -> None:
-        check_rebrac(
-            actor_penalty=actor_penalty,
-            critic_penalty=critic_penalty,
-            policy_noise=policy_noise,
-            noise_clip=noise_clip,
-            gamma=gamma,
-        )
+        penalties = {"actor_penalty": actor_penalty, "critic_penalty": critic_penalty}
+        check_rebrac(gamma=gamma, policy_noise=policy_noise, noise_clip=noise_clip, **penalties)
         super().__init__()
         self.actor_penalty, self.critic_penalty, self.gamma = actor_penalty, critic_penalty, gamma
         self.policy_noise, self.noise_clip = policy_noise, noise_clip
@@ -124,8 +119,7 @@ class ReBRACLoss(ActorCriticLoss):
         action = (action + self.action_half_range * noise).clamp(self.action_low, self.action_high)
         distance = self._distance(action, data_action)
         next_value = critic_values(self, self.target_qvalue_network_params, following, action).amin(-1)
-        next_value = next_value - self.critic_penalty * distance
-        return bellman_target(tensordict, next_value, self.gamma, keys), distance
+        return bellman_target(self, tensordict, next_value - self.critic_penalty * distance), distance
 
     def _distance(self, action: Tensor, data_action: Tensor) -> Tensor:
         return ((action - data_action) / divisor(self.action_half_range)).square().sum(-1)

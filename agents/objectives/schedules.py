@@ -15,12 +15,9 @@ ADAPTIVE_RANGE = (0.5, 0.99)  # from the mean of Q to where its largest values o
 
 
 class LinearExpectile(nn.Module):
-    r"""From one expectile to another; not in the paper.
+    r"""From one expectile to another in a straight line.
 
-    .. math:: \tau_k = \tau_0 + (\tau_K - \tau_0) \min(k / K, 1)        (k updates before)
-
-    Raises:
-        ConfigError: if ``final`` is outside (0, 1) or ``num_steps`` below 1.
+    .. math:: \tau_k = \tau_0 + (\tau_K - \tau_0) \min(k / K, 1)        (k updates before, K >= 1)
     """
 
     num_updates: Tensor  # [] int64
@@ -39,7 +36,7 @@ class LinearExpectile(nn.Module):
 
 
 class AdaptiveExpectile(nn.Module):
-    r"""An expectile that steers the share of positive advantages to a set point; not in the paper.
+    r"""An expectile that steers the share of positive advantages to a set point.
 
     .. math:: \tau \leftarrow \mathrm{clip}(\tau + \eta \, (E[1(A > 0)] - p), 0.5, 0.99)
 
@@ -49,10 +46,7 @@ class AdaptiveExpectile(nn.Module):
     Args:
         initial: the first update's.
         positive_share: p in (0, 1).
-        rate: eta > 0, change per update and unit of share.
-
-    Raises:
-        ConfigError: if a setting is out of range.
+        rate: eta in (0, 1), change per update and unit of share.
     """
 
     expectile: Tensor  # []

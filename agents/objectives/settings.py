@@ -17,9 +17,15 @@ def check_gamma(gamma: float) -> None:
     require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
 
 
+def check_not_negative(**settings: float) -> None:
+    """Refuse settings below 0, and infinite ones."""
+    for name, value in settings.items():
+        require(0.0 <= value < math.inf, name, "be at least 0", value)
+
+
 def check_awac(*, temperature: float, gamma: float, advantage_clip: float | None) -> None:
     """Refuse settings of :class:`AWACLoss` that are out of range."""
-    require(0.0 <= temperature < math.inf, "temperature", "be at least 0", temperature)
+    check_not_negative(temperature=temperature)
     check_gamma(gamma)
     require(advantage_clip is None or advantage_clip > 0.0, "advantage_clip", "be positive or null", advantage_clip)
 
@@ -28,12 +34,12 @@ def check_dqn(*, loss_function: str, gamma: float, cql_alpha: float | None = Non
     """Refuse settings of :class:`DQNLoss` that are out of range."""
     require_choice("loss_function", loss_function, QVALUE_LOSSES)
     check_gamma(gamma)
-    require(cql_alpha is None or 0.0 <= cql_alpha < math.inf, "alpha", "be at least 0", cql_alpha)
+    check_not_negative(alpha=cql_alpha or 0.0)
 
 
 def check_edac(*, eta: float, gamma: float, alpha_init: float) -> None:
     """Refuse settings of :class:`EDACLoss` that are out of range."""
-    require(0.0 <= eta < math.inf, "eta", "be at least 0", eta)
+    check_not_negative(eta=eta)
     check_gamma(gamma)
     require(0.0 < alpha_init < math.inf, "alpha_init", "be positive", alpha_init)
 
@@ -54,14 +60,9 @@ def check_iql(
     require(bc_weight is None or 0.0 <= bc_weight < math.inf, "bc_weight", "be at least 0 or null", bc_weight)
 
 
-def check_rebrac(
-    *, actor_penalty: float, critic_penalty: float, policy_noise: float, noise_clip: float, gamma: float
-) -> None:
+def check_rebrac(*, gamma: float, **settings: float) -> None:
     """Refuse settings of :class:`ReBRACLoss` that are out of range."""
-    require(0.0 <= actor_penalty < math.inf, "actor_penalty", "be at least 0", actor_penalty)
-    require(0.0 <= critic_penalty < math.inf, "critic_penalty", "be at least 0", critic_penalty)
-    require(0.0 <= policy_noise < math.inf, "policy_noise", "be at least 0", policy_noise)
-    require(0.0 <= noise_clip < math.inf, "noise_clip", "be at least 0", noise_clip)
+    check_not_negative(**settings)
     check_gamma(gamma)
 
 
