@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.environments.reward_sign import COEFFICIENT, DistanceFit, _rotation, sign
 from agents.environments.adroit import ADROIT_TASKS, palm_to_object
 from agents.environments.environment import EvaluationEnv
 from agents.environments.recording import Episode
+from agents.environments.reward_sign import COEFFICIENT, DistanceFit, _rotation, sign
 from agents.evaluation.rollouts import evaluate, random_policy
 
 TASKS = [task for task in ADROIT_TASKS.values() if task.hand is not None]

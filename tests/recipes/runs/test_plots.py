@@ -55,7 +55,8 @@ def test_the_table_is_aligned_and_has_a_row_for_the_dataset() -> None:
     lines = console.table({"iql": PEN, "absent": None, "random policy": PLAIN}, dataset).splitlines()
     assert len({len(line) for line in lines}) == 1
     header, rule, iql, random, data = (line.split("  ") for line in lines)
-    assert [cell.strip() for cell in header if cell.strip()] == ["policy", "episodes", "return", "d4rl score", "minari score", "success"]
+    columns = ["policy", "episodes", "return", "d4rl score", "minari score", "success"]
+    assert [cell.strip() for cell in header if cell.strip()] == columns
     assert set("".join(rule)) == {"-"}
     score = f"{PEN.scores['d4rl'].mean():.1f}"
     assert [cell.strip() for cell in iql if cell.strip()] == ["iql", "2", "5000 ± 1000", score, "50.0", "50 %"]
