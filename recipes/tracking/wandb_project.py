@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +29,10 @@ INCIDENTAL = ("seed", "versions", "wandb", "device", "dataset_fingerprint", "com
 
 @dataclass(frozen=True)
 class Run:
-    """A run of one of the recipes.
+    """A run of one of the recipes."""
 
-    Attributes:
-        settings: flat, by the names that are written on the command line.
-        summary: the last value of every key; of what is no number, a mapping that names its ``_type``.
-    """
-
-    settings: Mapping[str, Any]
-    summary: Mapping[str, Any]
+    settings: Mapping[str, Any]  # flat, by the names that are written on the command line
+    summary: Mapping[str, Any]  # the last value of every key; of what is no number, a mapping that names its ``_type``
 
     @property
     def job(self) -> str | None:
@@ -87,20 +82,13 @@ class Project:
 
     def varied(self) -> list[str]:
         """Settings that differ between runs of an algorithm on a task, and that may explain their scores."""
-        names = {name for run in self.of(TRAIN) for name in run.settings} - {"algorithm_name", "dataset"}
-        return sorted(name for name in names if name.split(".")[0] not in INCIDENTAL and self._varies(name))
-
-    def _varies(self, setting: str) -> bool:
-        groups = group(self.of(TRAIN), "algorithm_name", "dataset").values()
-        return any(len({json.dumps(run.settings.get(setting)) for run in runs}) > 1 for runs in groups)
+        names = {name for run in self.of(TRAIN) for name in run.settings if name.split(".")[0] not in INCIDENTAL}
+        alike = [self.where(algorithm_name=name, dataset=task) for name in self.algorithms for task in self.datasets]
+        return sorted(name for name in names if any(len(project.values(name)) > 1 for project in alike))
 
 
 def from_server(client: Any, entity: str, project: str) -> Project:
-    """The project as W&B has it.
-
-    Args:
-        client: ``wandb.Api``.
-    """
+    """The project as W&B has it; ``client`` is ``wandb.Api``."""
     runs = [
         Run(dict(run.config), dict(run.summary_metrics))
         for run in client.runs(f"{entity}/{project}", order="+created_at", per_page=200, lazy=False)
@@ -133,15 +121,6 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _of_recipes(project: Project, where: str) -> Project:
     if not project.of(TRAIN):
-        raise ConfigError(
-            f"no run of recipes/train.py in {where}: train one with logger=wandb, or name another project"
-        )
+        way_out = "train one with logger=wandb, or name another project"
+        raise ConfigError(f"no run of recipes/train.py in {where}: {way_out}")
     return project
-
-
-def group(runs: Iterable[Run], *settings: str) -> dict[tuple[Any, ...], list[Run]]:
-    """Runs by their values of some settings."""
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in runs:
-        groups.setdefault(tuple(run.settings.get(name) for name in settings), []).append(run)
-    return groups

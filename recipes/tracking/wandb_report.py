@@ -13,10 +13,10 @@ import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2.interface as wr
 
 from recipes.reporting import results, tables
-from recipes.reporting.results import Measure, Section
-from recipes.tracking.panels import Panel, arrange
-from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project, group
-from recipes.tracking.wandb_workspace import bars, comparison, draw, last
+from recipes.reporting.results import Cell, Section
+from recipes.tracking.panels import arrange
+from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project
+from recipes.tracking.wandb_workspace import IDENTITY, bars, comparison, draw, last
 
 NUM_RESAMPLES = 2_000  # of the intervals in the tables
 WIDTH, HEIGHT = 12, 7  # of a panel; a grid is 24 wide
@@ -85,7 +85,7 @@ def setup(project: Project) -> list[Any]:
     if varied := project.varied():
         text.append(f"Within an algorithm the runs differ in {listed(varied)}; a line is then the mean over those too.")
     runs = project.of(TRAIN)
-    if repeated := len(runs) - len(group(runs, "dataset", "algorithm_name", "seed")):
+    if repeated := len(runs) - len({tuple(run.settings.get(name) for name in IDENTITY) for run in runs}):
         text.append(
             f"{repeated} runs have the algorithm, task and seed of a newer one: the tables hold the newer one, the "
             "panels hold all."
@@ -99,7 +99,7 @@ def scores(project: Project, section: Section) -> list[Any]:
     blocks = [
         wr.H1(f"Results: {measure.title}"),
         wr.P(measure.meaning),
-        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(cells(section))}"),
+        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(tables.matrix(section, bold, '-'))}"),
         *(wr.P(line) for line in (*tables.sources(section), *section.notes)),
     ]
     if section.aggregates and len(section.datasets) > 1:
@@ -111,31 +111,23 @@ def scores(project: Project, section: Section) -> list[Any]:
     )
     blocks.append(wr.P(text))
     for dataset in section.datasets:
-        curves = map(draw, of_measure(project.where(dataset=dataset), measure, TRAIN))
+        curves = drawn(project.where(dataset=dataset), TRAIN, "Scores", measure.key, *measure.details)
         final = bars(f"{measure.title} of the last evaluation", last(measure))
         blocks += [wr.H2(f"{measure.title} on {dataset}"), grid(project, [*curves, final], dataset=dataset)]
-    if again := of_measure(project, measure, EVALUATE):
+    if again := drawn(project, EVALUATE, "Scores", measure.key, *measure.details):
         text = "Evaluated again by recipes/evaluate.py, mostly on more episodes than during training:"
-        blocks += [wr.P(text), grid(project, map(draw, as_bars(again)), job=EVALUATE)]
+        blocks += [wr.P(text), grid(project, again, job=EVALUATE)]
     return blocks
 
 
-def cells(section: Section) -> list[list[str]]:
-    return tables.matrix(section, lambda cell, best: f"**{tables.spread(cell)}**" if best else tables.spread(cell), "-")
+def bold(cell: Cell, best: bool) -> str:
+    return f"**{tables.spread(cell)}**" if best else tables.spread(cell)
 
 
-def of_measure(project: Project, measure: Measure, job: str) -> list[Panel]:
-    own = (measure.key, *measure.details)
-    return [panel for panel in arranged(project, job, "Scores") if panel.keys[0] in own]
-
-
-def arranged(project: Project, job: str, section: str) -> list[Panel]:
-    return arrange(project.keys(job)).get(section, [])
-
-
-def as_bars(panels: Sequence[Panel]) -> list[Panel]:
-    """For runs that have one point, of which there is no curve."""
-    return [replace(panel, form="bars") for panel in panels]
+def drawn(project: Project, job: str, section: str, *keys: str) -> list[Any]:
+    """W&B's panels of a section, of some keys alone if any are named; an evaluation is one point: bars, no curves."""
+    panels = [panel for panel in arrange(project.keys(job)).get(section, []) if not keys or panel.keys[0] in keys]
+    return [draw(replace(panel, form="bars") if job == EVALUATE else panel) for panel in panels]
 
 
 def chapter(title: str, text: str, *grids: wr.PanelGrid) -> list[Any]:
@@ -149,10 +141,10 @@ def behaviour(project: Project) -> list[Any]:
         "DAPG counts), or at the last step. Where the returns lie in two heaps, episodes either succeed or fail, and "
         "their mean describes none of them."
     )
-    blocks = chapter("Behaviour", text, grid(project, map(draw, arranged(project, TRAIN, "Behaviour"))))
-    if again := arranged(project, EVALUATE, "Behaviour"):
-        blocks += [wr.H2("Finished policies"), wr.P("Episodes and films of recipes/evaluate.py.")]
-        blocks.append(grid(project, map(draw, as_bars(again)), job=EVALUATE))
+    blocks = chapter("Behaviour", text, grid(project, drawn(project, TRAIN, "Behaviour")))
+    if again := drawn(project, EVALUATE, "Behaviour"):
+        text = "Episodes and films of recipes/evaluate.py."
+        blocks += [wr.H2("Finished policies"), wr.P(text), grid(project, again, job=EVALUATE)]
     return blocks
 
 
@@ -167,7 +159,7 @@ def learning(project: Project) -> list[Any]:
     blocks = chapter("Learning", text)
     for algorithm in project.algorithms:
         own = project.where(algorithm_name=algorithm)
-        panels = map(draw, arranged(own, TRAIN, "Learning"))
+        panels = drawn(own, TRAIN, "Learning")
         blocks += [wr.H2(f"Learning: {algorithm}"), grid(own, panels, group_by="dataset")]
     return blocks
 
@@ -178,17 +170,16 @@ def data(project: Project) -> list[Any]:
         "Offline, a policy can hardly be better than the best of what it saw. The returns of the dataset's episodes "
         "say how much good there is to find; actions at their bounds say where a squashed Gaussian will have trouble."
     )
-    panels = [draw(panel) for panel in arranged(project, TRAIN, "Data")]
+    panels = drawn(project, TRAIN, "Data")
     grids = [grid(project, panels, group_by="dataset")] if panels else []
     return [*chapter("Data", text, *grids), *of_recipe(project, INSPECT, "inspect_dataset")]
 
 
 def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
     """Tables and figures of a recipe that logs no training, where it was run."""
-    panels = [panel for section in arrange(project.keys(job)).values() for panel in section]
-    if not panels:
-        return []
-    return [wr.H2(f"Tables and figures of recipes/{recipe}.py"), grid(project, map(draw, panels), job=job)]
+    panels = [draw(panel) for section in arrange(project.keys(job)).values() for panel in section]
+    title = f"Tables and figures of recipes/{recipe}.py"
+    return [wr.H2(title), grid(project, panels, job=job)] if panels else []
 
 
 def cost(project: Project) -> list[Any]:
@@ -197,7 +188,7 @@ def cost(project: Project) -> list[Any]:
         "Updates per second count sampling and updating alone. The shares are of all five stages since the last "
         "point; memory is the most that the process has held."
     )
-    return chapter("Speed and cost", text, grid(project, map(draw, arranged(project, TRAIN, "Speed"))))
+    return chapter("Speed and cost", text, grid(project, drawn(project, TRAIN, "Speed")))
 
 
 def compared(project: Project) -> list[Any]:
@@ -213,12 +204,12 @@ def compared(project: Project) -> list[Any]:
 
 
 def limits() -> list[Any]:
-    text = (
+    text: list[Any] = [
         "A few seeds say little about the spread between seeds: read the intervals, not the means.",
         "One evaluation has few episodes, and returns in two heaps: the score of one run is noisier than the band.",
         "Scores of different protocols come from the same rollouts and are still different scales.",
-    )
-    return [wr.H1("What these figures do not say"), wr.UnorderedList([*text])]
+    ]
+    return [wr.H1("What these figures do not say"), wr.UnorderedList(text)]
 
 
 def grid(
