@@ -24,13 +24,12 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
-from agents.algorithms.registry import check_actions
 from recipes.many import seeds, stacked_seeds
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Interrupt, Stopwatch, progress_bar, resolve_device
 from recipes.runs.speed import speed_up, updates
-from recipes.runs.training import Training, evaluation_env
+from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 
 
@@ -47,11 +46,8 @@ def train(cfg: DictConfig) -> None:
 
 def train_one(cfg: DictConfig, device: torch.device) -> None:
     folder, config, resuming = open_run(cfg)
-    data = {"storage": config.storage, "clip_actions": config.clip_actions}
-    dataset = agents.load_dataset(config.dataset, device=device, **data)
-    check_actions(config.algorithm, dataset.specs)
+    dataset = load_data(config, device)
     env = evaluation_env(config, dataset)
-
     torch.manual_seed(config.seed)
     agent = config.algorithm.build(dataset.specs, device=device)
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, **agent.sampling)

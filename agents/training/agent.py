@@ -160,13 +160,12 @@ def check_finite(
             batch.
     """
     values = {name: loss.item() for name, loss in losses.items() if name.startswith("loss_")}
-    broken = {name: value for name, value in values.items() if not math.isfinite(value)}
+    broken = ", ".join(f"{name} = {value}" for name, value in values.items() if not math.isfinite(value))
     if not broken:
         return
-    named = ", ".join(f"{name} = {value}" for name, value in broken.items())
     ranges = "" if batch is None else f"; the batch held {_ranges(batch)}"
     raise NonFiniteLossError(
-        f"{named} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
+        f"{broken} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
         "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
     )
 

@@ -126,14 +126,13 @@ def _refuse_shapes_that_depend_on_values(graph: fx.GraphModule) -> None:
 
 def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
     """Make every random tensor an input of the graph; returns what draws them."""
-    draws = []
-    for node in list(graph.graph.nodes):
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            draws.append((node, _draw(node)))
-    for node, place in zip((node for node, _ in draws), _add_inputs(graph, "draw", len(draws))):
+    seeded = torch.Tag.nondeterministic_seeded
+    nodes = [node for node in graph.graph.nodes if seeded in getattr(node.target, "tags", ())]
+    draws = [_draw(node) for node in nodes]
+    for node, place in zip(nodes, _add_inputs(graph, "draw", len(nodes))):
         _replace(node, place)
     graph.graph.eliminate_dead_code()  # what was overwritten by random numbers
-    return [draw for _, draw in draws]
+    return draws
 
 
 def _draw(node: fx.Node) -> Draw:

@@ -14,14 +14,13 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
-from agents.algorithms.registry import check_actions
 from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Interrupt, Stopwatch, progress_bar
 from recipes.runs.speed import speed_up, updates
-from recipes.runs.training import Training, evaluation_env
+from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 
 
@@ -29,11 +28,8 @@ def train(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     """New runs whose settings differ in the seed alone; each leaves what it would have left alone."""
     folders, configs, _ = zip(*map(open_run, cfgs))
     config = configs[0]
-    data = {"storage": config.storage, "clip_actions": config.clip_actions}
-    dataset = agents.load_dataset(config.dataset, device=device, **data)
-    check_actions(config.algorithm, dataset.specs)
+    dataset = load_data(config, device)
     env = evaluation_env(config, dataset)
-
     runs, generators = [], []
     for folder, own in zip(folders, configs):
         torch.manual_seed(own.seed)

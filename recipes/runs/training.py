@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+import torch
 from torch import Generator
 from torchrl.data import TensorDictReplayBuffer
 
 import agents
+from agents.algorithms.registry import check_actions
 from agents.errors import ConfigError, one_line
 from agents.evaluation.video import check_rendering
 from recipes.runs.folder import RunFolder
@@ -27,6 +29,19 @@ class Training:
     agent: agents.Agent
     buffer: TensorDictReplayBuffer
     generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
+
+
+def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:
+    """The dataset of a run.
+
+    Raises:
+        ConfigError: further than :func:`agents.load_dataset`, if the algorithm learns from actions of the other kind.
+    """
+    dataset = agents.load_dataset(
+        config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
+    )
+    check_actions(config.algorithm, dataset.specs)
+    return dataset
 
 
 def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
