@@ -35,10 +35,9 @@ PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep", "address"
 def make_logger(
     kind: str, folder: Path, *, name: str, run_id: str, job_type: str, settings: Mapping[str, Any], wandb: WandbConfig
 ) -> Logger | None:
-    """The logger of a run, writing below its folder; None for ``none``.
+    """The logger of a run, writing below its folder: wandb, csv, tensorboard, or None for ``none``.
 
     Args:
-        kind: wandb, csv, tensorboard or none.
         run_id: W&B's id of the run, the same again when it is resumed.
         settings: the run's settings and what identifies its data and software; flattened for W&B.
 
@@ -84,11 +83,7 @@ def wandb_client() -> Any:
 
 
 def query(question: Callable[[], Answer]) -> Answer:
-    """The answer of W&B's server.
-
-    Raises:
-        ConfigError: if it refuses, or cannot be reached; one line.
-    """
+    """The answer of W&B's server; a ConfigError of one line if it refuses, or cannot be reached."""
     try:
         return question()
     except AgentsError:
@@ -205,9 +200,7 @@ def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: 
 def log_videos(logger: Logger | None, paths: Mapping[str, Path], step: int) -> None:
     """Recorded episodes as ``eval/<name>``, in W&B alone."""
     if isinstance(logger, PatientLogger) and paths:
-        import wandb as client
-
-        videos = {f"eval/{name}": client.Video(str(path), format="mp4") for name, path in paths.items()}
+        videos = {f"eval/{name}": wandb_client().Video(str(path), format="mp4") for name, path in paths.items()}
         logger.tell(lambda: logger.experiment.log({**videos, "eval/step": step}))
 
 
@@ -216,11 +209,9 @@ def log_comparison(
 ) -> None:
     """The tables of a comparison, each a header and rows, and its figures, in W&B alone."""
     if isinstance(logger, PatientLogger):
-        import wandb as client
-
         for name, (header, *rows) in tables.items():
             logger.tell(lambda name=name, header=header, rows=rows: logger.log_table(name, header, rows))
-        pictures = {image.stem: client.Image(str(image)) for image in images}
+        pictures = {image.stem: wandb_client().Image(str(image)) for image in images}
         logger.tell(lambda: logger.experiment.log(pictures))
 
 
