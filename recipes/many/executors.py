@@ -54,8 +54,11 @@ class RemoteProcess:
             return None
         try:
             return self.result()
-        except Exception as error:  # what the job raised, of any type
-            return _report(self.job, error)
+        except Exception as error:  # what the job raised, of any type, goes to where its output is
+            lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+            with open(beside(self.job), "a") as output:
+                output.write(f"{type(error).__name__}: {lines[-1]}\n")
+            return 1
 
     def send_signal(self, number: int, /) -> None:
         self.cancel()  # whatever the number
@@ -131,10 +134,8 @@ def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with open(output, "a") as file:
-                environment = {**os.environ, **environment}
-                process = subprocess.Popen(
-                    command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
-                )
+                options = {"cwd": folder, "env": {**os.environ, **environment}, "start_new_session": True}
+                process = subprocess.Popen(command, stdout=file, stderr=file, **options)
             while True:
                 try:
                     return process.wait(timeout=0.2)  # in short turns: a signal waits for the end of a turn
@@ -146,11 +147,3 @@ def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
             signal.signal(signal.SIGTERM, previous)
 
     return work
-
-
-def _report(job: Job, error: Exception) -> int:
-    """Write an error from outside the run to where its output is."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    with open(beside(job), "a") as output:
-        output.write(f"{type(error).__name__}: {lines[-1] if lines else ''}\n")
-    return 1

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,11 +140,7 @@ def last_row(path: Path) -> dict[str, str]:
             rows = [line for line in file.read().split(b"\n")[:-1] if line[:1].isdigit()]
     except OSError:
         return {}
-    return dict(zip(_cells(header), _cells(rows[-1]))) if rows else {}
-
-
-def _cells(line: bytes) -> Iterable[str]:
-    return line.decode().strip().split(",")
+    return dict(zip(*(line.decode().strip().split(",") for line in (header, rows[-1])))) if rows else {}
 
 
 def latest_score(folder: RunFolder) -> str:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 
-Settings = Mapping[str, Any]
-"""What a trial sets beside what all trials share, by the name of the setting."""
-
+Settings = Mapping[str, Any]  # of a trial beside those that all trials share, by the name of the setting
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 NUM_TRIALS = 20  # where neither the file nor the user says how many; a grid is tried as a whole
 PATIENCE = 50  # proposals of settings that were tried already, for each new one, until nothing new is expected
@@ -37,23 +35,15 @@ RANGES = ("uniform", "int_uniform", "log_uniform_values", "q_uniform")
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file.
-
-    Attributes:
-        method: one of :data:`config.METHODS`.
-        metric: column of ``evaluations.csv`` whose last value is compared.
-        parameters: W&B's description of each setting's values, by the setting's name.
-        run_cap: trials at most; None: the file does not say.
-        stops_early: the file asks W&B to end trials that look hopeless.
-    """
+    """A sweep file."""
 
     name: str
-    method: str
-    metric: str
+    method: str  # one of METHODS
+    metric: str  # column of evaluations.csv whose last value is compared
     maximize: bool
-    parameters: Mapping[str, Mapping[str, Any]]
-    run_cap: int | None
-    stops_early: bool
+    parameters: Mapping[str, Mapping[str, Any]]  # W&B's description of each setting's values, by the setting's name
+    run_cap: int | None  # trials at most; None: the file does not say
+    stops_early: bool  # the file asks W&B to end trials that look hopeless
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -112,10 +102,7 @@ def read_sweep(path: str | Path) -> Sweep:
 
 
 def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) -> Search:
-    """The search of a sweep's method.
-
-    After the same scores in the same order, it proposes the same settings again: a sweep that was interrupted is gone
-    on with by starting anew, and finding the trials that are finished.
+    """The search of a sweep's method; after the same scores in the same order, it proposes the same settings again.
 
     Args:
         num_trials: at most; None: what the file says, else all of a grid, and :data:`NUM_TRIALS` otherwise.

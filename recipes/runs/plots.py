@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,55 +21,45 @@ from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 
 
+@dataclass
 class Plots:
     """``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's mean, and
     ``training.png``, all that an update reports.
-
-    Args:
-        random: an evaluation of the random policy on the same episodes; None draws no returns, as there are no
-            evaluations.
-        show_mean: whether the dataset's returns are of the environment of the evaluations.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        algorithm: str,
-        dataset: OfflineDataset,
-        random: EvalResult | None,
-        *,
-        show_mean: bool = True,
-    ) -> None:
-        self._folder, self._algorithm, self._dataset, self._random = folder, algorithm, dataset, random
-        self._show_mean = show_mean
-        self._last_drawing = -math.inf
+    folder: RunFolder
+    algorithm: str
+    dataset: OfflineDataset
+    random: EvalResult | None  # the random policy's on the same episodes; None: no evaluations, and no returns
+    show_mean: bool = field(default=True, kw_only=True)  # the dataset's: if its environment is that of the evaluations
+    last_drawing: float = field(default=-math.inf, init=False)  # seconds
 
     def draw(self, *, at_most_every: float = 0.0) -> None:
         """Draw what the CSV files hold, unless that was done less than ``at_most_every`` seconds ago."""
         now = time.monotonic()
-        if now - self._last_drawing < at_most_every:
+        if now - self.last_drawing < at_most_every:
             return
-        evaluations, training = map(_rows, (self._folder.evaluations_file, self._folder.metrics_file))
-        if evaluations and self._random is not None:
-            write_atomically(self._folder.plot_file, self._returns(evaluations, self._random.returns))
+        evaluations, training = map(_rows, (self.folder.evaluations_file, self.folder.metrics_file))
+        if evaluations and self.random is not None:
+            write_atomically(self.folder.plot_file, self._returns(evaluations, self.random.returns))
         if training:
-            title = f"{self._algorithm} on {self._dataset.id}"
-            write_atomically(self._folder.training_plot_file, training_page(training, title))
-        self._last_drawing = now
+            title = f"{self.algorithm} on {self.dataset.id}"
+            write_atomically(self.folder.training_plot_file, training_page(training, title))
+        self.last_drawing = now
 
     def _returns(self, rows: list[dict[str, str]], random: NDArray[np.float64]) -> bytes:
         steps = np.array([int(row["step"]) for row in rows])
         mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
         error = std / np.sqrt(len(random))
         figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-        axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self._algorithm)
+        axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self.algorithm)
         axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
-        if self._show_mean:
-            data_mean = self._dataset.statistics.horizon_returns.mean()
+        if self.show_mean:
+            data_mean = self.dataset.statistics.horizon_returns.mean()
             axes.axhline(data_mean, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
         axes.axhline(random.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
         ylabel = f"average episode reward ({len(random)} episodes)"
-        axes.set(title=self._dataset.id, xlabel="gradient steps", ylabel=ylabel)
+        axes.set(title=self.dataset.id, xlabel="gradient steps", ylabel=ylabel)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

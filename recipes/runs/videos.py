@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 import agents
-from agents.evaluation.video import Film, film, open_video
+from agents.evaluation.video import Film, Picture, film, open_video
 from agents.training.values import critic_values
 from recipes.reporting.images import plt
-
-Picture = NDArray[np.uint8]  # [height, width, 3]
 
 FOLDER = "videos"
 WIDTH = 480  # pixels of a video, to which smaller pictures are enlarged
@@ -113,8 +111,6 @@ def frames(shot: Film, values: Mapping[str, NDArray], heading: str) -> Iterator[
 def _fit(picture: Picture) -> Picture:
     """The picture in the width of the video; its height is made even, as the encoder wants it."""
     height = 2 * round(WIDTH * picture.shape[0] / picture.shape[1] / 2)
-    if picture.shape[:2] == (height, WIDTH):
-        return picture
     return np.asarray(Image.fromarray(picture).resize((WIDTH, height), Image.Resampling.LANCZOS))
 
 
@@ -139,22 +135,22 @@ class _Chart:
     def __init__(self, values: Mapping[str, NDArray]) -> None:
         dpi = 100
         with plt.rc_context({"font.size": 8.0, "axes.linewidth": 0.6, "axes.edgecolor": "0.5"}):
-            figure, axes = plt.subplots(figsize=(WIDTH / dpi, CHART / dpi), dpi=dpi, facecolor=_unit(BACKGROUND))
+            figure, axes = plt.subplots(figsize=(WIDTH / dpi, CHART / dpi), dpi=dpi, facecolor=_hex(BACKGROUND))
             figure.subplots_adjust(left=0.125, right=0.975, top=0.84, bottom=0.27)
-            axes.set_facecolor(_unit(BACKGROUND))
+            axes.set_facecolor(_hex(BACKGROUND))
             for name, line in values.items():
                 label, color = LINES[name]
                 axes.plot(line, color=color, linewidth=1.3, label=label)
             axes.set_xlim(0, max(map(len, values.values())))
             axes.locator_params(axis="y", nbins=4)
-            axes.set_xlabel("step", color=_unit(DIM), labelpad=1)
-            axes.tick_params(colors=_unit(DIM), length=2, width=0.6)
+            axes.set_xlabel("step", color=_hex(DIM), labelpad=1)
+            axes.tick_params(colors=_hex(DIM), length=2, width=0.6)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(
-                loc="lower left", bbox_to_anchor=(-0.01, 0.95), ncols=2, frameon=False, labelcolor=_unit(TEXT),
+                loc="lower left", bbox_to_anchor=(-0.01, 0.95), ncols=2, frameon=False, labelcolor=_hex(TEXT),
                 handlelength=1.2, columnspacing=1.2, borderpad=0.2,
             )  # fmt: skip
-            axes.set_title("in units of discounted return", loc="right", fontsize=7.5, color=_unit(DIM), pad=3)
+            axes.set_title("in units of discounted return", loc="right", fontsize=7.5, color=_hex(DIM), pad=3)
             canvas = figure.canvas
             assert isinstance(canvas, FigureCanvasAgg)  # recipes.reporting.images chooses it
             canvas.draw()
@@ -171,6 +167,5 @@ class _Chart:
         return np.asarray(image)
 
 
-def _unit(color: tuple[int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = color
-    return red / 255, green / 255, blue / 255
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
