@@ -13,8 +13,7 @@ from agents.data.demos import dataset_ids
 from agents.data.inspection import Inspection, inspect_dataset
 from agents.files import write_atomically
 from recipes.dataset_card.finding import number, percent
-from recipes.dataset_card.quality import Quality, assess
-from recipes.dataset_card.verdict import verdict
+from recipes.dataset_card.verdict import Quality, assess, verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD_ABOVE = 0.75  # the recipe's default

@@ -17,8 +17,7 @@ from omegaconf import DictConfig
 from agents.data.inspection import inspect_dataset
 from agents.files import write_atomically
 from recipes.dataset_card import facts, figure, rendering
-from recipes.dataset_card.quality import assess
-from recipes.dataset_card.verdict import verdict
+from recipes.dataset_card.verdict import assess, verdict
 from recipes.settings import command_line, schema
 from recipes.settings.schema import InspectConfig
 from recipes.tracking import loggers

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from agents.data.inspection import Inspection
 from recipes.dataset_card.finding import counted
-from recipes.dataset_card.quality import Quality
+from recipes.dataset_card.verdict import Quality
 from recipes.reporting.images import plt, to_image, whole_numbers
 
 SIZE = (11.0, 9.2)  # inches

@@ -25,8 +25,7 @@ from agents.environments.reward_sign import remark
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.finding import Finding
-from recipes.dataset_card.quality import assess
-from recipes.dataset_card.verdict import verdict
+from recipes.dataset_card.verdict import assess, verdict
 from recipes.settings import overrides
 
 OUTPUT = "runs/inspection/test/pendulum-v0"
