@@ -1,16 +1,9 @@
-"""Advantage-weighted actor-critic (Nair, Gupta, Dalal, Levine 2020, arXiv 2006.09359).
-
-.. math::
-    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,],
-             \\quad y = r + \\gamma (1 - \\mathrm{terminated}) \\min_j \\bar Q_j(s', \\tilde a'),
-             \\; \\tilde a' \\sim \\pi(s') \\\\
-    L_\\pi &= -E[\\, \\min(\\exp(\\beta A), c) \\log \\pi(a|s) \\,],
-             \\quad A = \\min_j Q_j(s, a) - \\min_j Q_j(s, \\tilde a), \\; \\tilde a \\sim \\pi(s)
-"""
+"""Advantage-weighted actor-critic (arXiv 2006.09359); :class:`agents.objectives.AWACLoss` has the equations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import ActorConfig, QValueConfig
@@ -41,22 +34,15 @@ class AWACConfig(TDConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_awac(temperature=self.temperature, gamma=self.gamma, advantage_clip=self.advantage_clip)
+        check_awac(**self._loss_settings())
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.awac import AWACLoss
 
-        normalize = self.normalize_observations
-        actor = self.actor.build(specs, normalize=normalize).to(device)
-        loss = AWACLoss(
-            actor,
-            self.qvalue.build(specs, normalize=normalize).to(device),
-            action_spec=specs.action,
-            temperature=self.temperature,
-            gamma=self.gamma,
-            advantage_clip=self.advantage_clip,
-        )
-        return assemble(
-            self, loss, deterministic_policy(actor), actor=loss.actor_network_params, critic=loss.qvalue_network_params
-        )
+        actor, critics = self.networks(specs, device, "actor", "qvalue")
+        loss = AWACLoss(actor, critics, action_spec=specs.action, **self._loss_settings())
+        return assemble(self, loss, deterministic_policy(actor))
+
+    def _loss_settings(self) -> dict[str, Any]:
+        return self.settings("temperature", "gamma", "advantage_clip")

@@ -45,5 +45,4 @@ class BCConfig(AlgorithmConfig):
         with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")
             loss = BCLoss(actor)
-        sampling = Sampling(best_episodes=self.best_episodes)
-        return assemble(self, loss, deterministic_policy(actor), actor=loss.actor_network_params, sampling=sampling)
+        return assemble(self, loss, deterministic_policy(actor), sampling=Sampling(best_episodes=self.best_episodes))

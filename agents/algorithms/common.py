@@ -24,13 +24,18 @@ else:  # a signature alone is no reason to load torch
     Specs = Agent = Device = Any
 
 
+# attributes of a loss module that the optimizer of each group updates, where there are any
+GROUPS = {
+    "actor": ["actor_network_params"],
+    "critic": ["qvalue_network_params", "value_network_params"],
+    "alpha": ["log_alpha"],
+    "alpha_prime": ["log_alpha_prime"],
+}
+
+
 @dataclass(kw_only=True)
 class AlgorithmConfig:
-    """Settings of an algorithm, which knows no run and no registry.
-
-    Raises:
-        ConfigError: if a field, of a subclass too, is outside the range given in its comment.
-    """
+    """Settings of an algorithm, which knows no run and no registry."""
 
     actions: ClassVar[str]  # of the data that it learns from: continuous or discrete
 
@@ -42,8 +47,15 @@ class AlgorithmConfig:
 
     def update_settings(self) -> dict[str, Any]:
         """Those of an agent's settings that this algorithm has."""
-        names = ("target_tau", "target_every", "max_grad_norm")
+        return self.settings("target_tau", "target_every", "max_grad_norm")
+
+    def settings(self, *names: str) -> dict[str, Any]:
+        """Those of the fields of these names that this algorithm has."""
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def networks(self, specs: Specs, device: Device, *names: str) -> list[Any]:
+        """The networks of the configs in these fields, built in this order."""
+        return [getattr(self, name).build(specs, normalize=self.normalize_observations).to(device) for name in names]
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         """A freshly initialised agent for data with these specs; initialisation draws from torch's global generator.
@@ -87,23 +99,16 @@ class MaxEntropyConfig(TDConfig):
 
 
 def assemble(
-    config: AlgorithmConfig,
-    loss_module: LossModule,
-    policy: TensorDictModule,
-    *,
-    sampling: Sampling | None = None,
-    **groups: Any,
+    config: AlgorithmConfig, loss_module: LossModule, policy: TensorDictModule, *, sampling: Sampling | None = None
 ) -> Agent:
-    """The agent of these parts, with the config's settings of an update.
-
-    Args:
-        groups: a module or a list of parameters for each ``<group>_optimizer`` of the config.
-    """
-    from torch import nn
-
+    """The agent of these parts, with the config's settings of an update and a ``<group>_optimizer`` for each group."""
     from agents.training.agent import Agent
+    from agents.training.sampling import Sampling
 
-    settings: dict[str, Any] = {**config.update_settings(), **({} if sampling is None else {"sampling": sampling})}
-    parameters = {name: each.parameters() if isinstance(each, nn.Module) else each for name, each in groups.items()}
-    optimizers = {name: (each, getattr(config, f"{name}_optimizer")) for name, each in parameters.items()}
-    return Agent(loss_module, policy, optimizers=optimizers, **settings)
+    owned = [(name.partition(".")[0], parameter) for name, parameter in loss_module.named_parameters()]
+    optimizers = {}
+    for group, parts in GROUPS.items():
+        if parameters := [parameter for part in parts for owner, parameter in owned if owner == part]:
+            optimizers[group] = (parameters, getattr(config, f"{group}_optimizer"))
+    sampling = Sampling() if sampling is None else sampling
+    return Agent(loss_module, policy, optimizers=optimizers, sampling=sampling, **config.update_settings())

@@ -1,12 +1,11 @@
 """Conservative Q-learning, CQL(H) (Kumar, Zhou, Tucker, Levine 2020, arXiv 2006.04779).
 
-SAC, without the entropy in the target, whose critics also learn to rate the data's actions above others:
+SAC, without the entropy in the target, whose critics also learn to rate the data's actions above others, by the
+conservative term of :class:`agents.objectives.CQLLoss`:
 
 .. math::
     L_Q   &= \\sum_i E[\\, (r + \\gamma (1 - \\mathrm{terminated}) \\min_j \\bar Q_j(s', a') - Q_i(s, a))^2 \\,]
              + L_{cql} \\\\
-    L_{cql} &= \\alpha' \\sum_i (w \\, E[\\, \\log \\sum_a \\exp(Q_i(s, a) - \\log \\mu(a)) - Q_i(s, a_{data}) \\,]
-               - \\tau) \\\\
     L_\\pi &= E[\\, \\alpha \\log \\pi(a|s) - \\min_j Q_j(s, a) \\,], \\quad a \\sim \\pi(s)
 """
 
@@ -14,11 +13,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.errors import require
 from agents.networks.configs import ActorConfig, MLPConfig
+from agents.objectives.settings import check_not_negative
 from agents.training.adam import AdamConfig
 
 
@@ -47,7 +46,7 @@ class CQLConfig(MaxEntropyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0.0 <= self.min_q_weight < math.inf, "min_q_weight", "be at least 0", self.min_q_weight)
+        check_not_negative(min_q_weight=self.min_q_weight)
         require(self.num_random >= 1, "num_random", "be at least 1", self.num_random)
         finite = self.lagrange_threshold is None or math.isfinite(self.lagrange_threshold)
         require(finite, "lagrange_threshold", "be finite or null", self.lagrange_threshold)
@@ -57,7 +56,7 @@ class CQLConfig(MaxEntropyConfig):
         from agents.networks.policies import deterministic_policy
         from agents.objectives.cql import CQLLoss
 
-        normalize, lagrange = self.normalize_observations, self.lagrange_threshold is not None
+        normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)
         critics = separate_critics(self.qvalue, specs, num_nets=2, normalize=normalize)
         loss = CQLLoss(
@@ -69,19 +68,10 @@ class CQLConfig(MaxEntropyConfig):
             target_entropy=self.entropy_target(specs),
             min_q_weight=self.min_q_weight,
             num_random=self.num_random,
-            with_lagrange=lagrange,
+            with_lagrange=self.lagrange_threshold is not None,
             lagrange_thresh=self.lagrange_threshold or 0.0,
             deactivate_vmap=True,  # as fast for two critics, and dropout draws for each
         )
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        alpha_prime: dict[str, Any] = {"alpha_prime": [loss.log_alpha_prime]} if lagrange else {}
-        return assemble(
-            self,
-            loss,
-            deterministic_policy(actor),
-            actor=loss.actor_network_params,
-            critic=loss.qvalue_network_params,
-            alpha=[loss.log_alpha],
-            **alpha_prime,
-        )
+        return assemble(self, loss, deterministic_policy(actor))

@@ -41,4 +41,4 @@ class DiffusionBCConfig(AlgorithmConfig):
         with warnings.catch_warnings():  # as TorchRL's BCLoss does
             warnings.filterwarnings("ignore", message="The name target_actor_network_params")
             loss = DiffusionBCLoss(actor)
-        return assemble(self, loss, diffusion_policy(actor), actor=loss)
+        return assemble(self, loss, diffusion_policy(actor))

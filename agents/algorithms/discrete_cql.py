@@ -1,8 +1,6 @@
 """Conservative Q-learning (Kumar et al. 2020, arXiv 2006.04779), CQL(H), for discrete actions.
 
-.. math::
-    L = \\alpha E[\\, \\log \\sum_a \\exp Q(s, a) - Q(s, a_{data}) \\,] + \\tfrac{1}{2} L_Q, \\quad
-    L_Q = E[\\, (r + \\gamma (1 - \\mathrm{terminated}) \\bar Q(s', \\arg\\max_a Q(s', a)) - Q(s, a))^2 \\,]
+:class:`agents.objectives.DQNLoss` has the equations.
 """
 
 from __future__ import annotations
@@ -46,4 +44,4 @@ class DiscreteCQLConfig(TDConfig):
 
         qvalue = self.qvalue.build_action_values(specs, normalize=self.normalize_observations).to(device)
         loss = DQNLoss(qvalue, loss_function=self.loss_function, gamma=self.gamma, cql_alpha=self.alpha)
-        return assemble(self, loss, greedy_policy(qvalue), critic=loss.qvalue_network_params)
+        return assemble(self, loss, greedy_policy(qvalue))

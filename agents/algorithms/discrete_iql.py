@@ -1,11 +1,6 @@
 """Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv 2110.06169) for discrete actions.
 
-The losses of ``iql`` with a categorical policy, and critics with an output per action, of which the data's is read:
-
-.. math::
-    L_V   &= E[\\, |\\tau - 1(u < 0)| \\, u^2 \\,], \\quad u = \\min_i \\bar Q_i(s, a) - V(s) \\\\
-    L_Q   &= \\sum_i E[\\, (r + \\gamma (1 - \\mathrm{terminated}) V(s') - Q_i(s, a))^2 \\,] \\\\
-    L_\\pi &= -E[\\, \\min(\\exp(\\beta u), c) \\log \\pi(a|s) \\,]
+The losses of ``iql`` with a categorical policy, and critics with an output per action, of which the data's is read.
 """
 
 from __future__ import annotations
@@ -47,18 +42,9 @@ class DiscreteIQLConfig(TDConfig):
         from agents.networks.policies import greedy_policy
         from agents.objectives.iql import IQLLoss
 
-        normalize = self.normalize_observations
-        actor = self.actor.build(specs, normalize=normalize).to(device)
-        loss = IQLLoss(
-            actor,
-            self.qvalue.build(specs, normalize=normalize).to(device),
-            self.value.build(specs, normalize=normalize).to(device),
-            **self._loss_settings(),
-        )
-        critics = [*loss.qvalue_network_params.parameters(), *loss.value_network_params.parameters()]
-        logits: Any = actor[0]
-        return assemble(self, loss, greedy_policy(logits), actor=loss.actor_network_params, critic=critics)
+        actor, critics, value = self.networks(specs, device, "actor", "qvalue", "value")
+        loss = IQLLoss(actor, critics, value, **self._loss_settings())
+        return assemble(self, loss, greedy_policy(actor[0]))
 
     def _loss_settings(self) -> dict[str, Any]:
-        names = ("loss_function", "temperature", "expectile", "gamma", "advantage_clip")
-        return {name: getattr(self, name) for name in names}
+        return self.settings("loss_function", "temperature", "expectile", "gamma", "advantage_clip")

@@ -74,5 +74,4 @@ class DTConfig(AlgorithmConfig):
         actor = TensorDictModule(network, in_keys=list(INPUTS), out_keys=["action"]).to(device)
         loss = DTLoss(actor)
         policy = return_conditioned_policy(actor, target_return=target_return, context_length=self.context_length)
-        sampling = Sampling(context_length=self.context_length)
-        return assemble(self, loss, policy, actor=loss.actor_network_params, sampling=sampling)
+        return assemble(self, loss, policy, sampling=Sampling(context_length=self.context_length))

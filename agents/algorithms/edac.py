@@ -1,15 +1,12 @@
 """Ensemble-diversified actor-critic, and SAC-N as its case eta = 0 (An et al. 2021, arXiv 2110.01548).
 
-.. math::
-    y     &= r + \\gamma (1 - \\mathrm{terminated}) (\\min_j \\bar Q_j(s', a') - \\alpha \\log \\pi(a'|s')) \\\\
-    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,]
-             + \\frac{\\eta}{N - 1} \\sum_{i \\ne j} E[\\, \\cos(\\nabla_a Q_i(s, a), \\nabla_a Q_j(s, a)) \\,] \\\\
-    L_\\pi &= E[\\, \\alpha \\log \\pi(a|s) - \\min_j Q_j(s, a) \\,], \\quad a \\sim \\pi(s)
+:class:`agents.objectives.EDACLoss` has the equations.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.errors import require
@@ -40,28 +37,16 @@ class EDACConfig(MaxEntropyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_edac(eta=self.eta, gamma=self.gamma, alpha_init=self.alpha_init)
+        check_edac(**self._loss_settings())
         require(self.qvalue.num_nets >= 2, "qvalue.num_nets", "be at least 2", self.qvalue.num_nets)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.edac import EDACLoss
 
-        normalize = self.normalize_observations
-        actor = self.actor.build(specs, normalize=normalize).to(device)
-        loss = EDACLoss(
-            actor,
-            self.qvalue.build(specs, normalize=normalize).to(device),
-            target_entropy=self.entropy_target(specs),
-            eta=self.eta,
-            gamma=self.gamma,
-            alpha_init=self.alpha_init,
-        )
-        return assemble(
-            self,
-            loss,
-            deterministic_policy(actor),
-            actor=loss.actor_network_params,
-            critic=loss.qvalue_network_params,
-            alpha=[loss.log_alpha],
-        )
+        actor, critics = self.networks(specs, device, "actor", "qvalue")
+        loss = EDACLoss(actor, critics, target_entropy=self.entropy_target(specs), **self._loss_settings())
+        return assemble(self, loss, deterministic_policy(actor))
+
+    def _loss_settings(self) -> dict[str, Any]:
+        return self.settings("eta", "gamma", "alpha_init")

@@ -1,21 +1,14 @@
-"""Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv 2110.06169).
-
-.. math::
-    L_V   &= E[\\, |\\tau - 1(u < 0)| \\, u^2 \\,], \\quad u = \\min_i \\bar Q_i(s, a) - V(s) \\\\
-    L_Q   &= \\sum_i E[\\, (r + \\gamma (1 - \\mathrm{terminated}) V(s') - Q_i(s, a))^2 \\,] \\\\
-    L_\\pi &= -E[\\, \\min(\\exp(\\beta u), c) \\log \\pi(a|s) \\,]
-"""
+"""Implicit Q-learning (IQL, arXiv 2110.06169); :class:`agents.objectives.IQLLoss` has the equations."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agents.algorithms.common import Agent, Device, Specs, TDConfig
 from agents.errors import require, require_choice
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
-from agents.objectives.settings import check_adaptive_expectile, check_iql, check_linear_expectile
+from agents.objectives.settings import check_adaptive_expectile, check_iql, check_linear_expectile, check_not_negative
 from agents.training.adam import AdamConfig
 
 if TYPE_CHECKING:
@@ -36,9 +29,6 @@ class ExtractionConfig:
     when they act (IDQL, Hansen-Estruch et al. 2023, arXiv 2304.10573): among some of the clone's actions they take the
     one with the largest target Q, or one with a probability of exp(beta Q), where beta is IQL's ``temperature``.
     Refining these by the cross-entropy method is not in that paper.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
     """
 
     kind: str = "weighting"  # weighting, ddpg_bc, argmax or softmax
@@ -49,7 +39,7 @@ class ExtractionConfig:
 
     def __post_init__(self) -> None:
         require_choice("kind", self.kind, EXTRACTIONS)
-        require(0.0 <= self.bc_weight < math.inf, "bc_weight", "be at least 0", self.bc_weight)
+        check_not_negative(bc_weight=self.bc_weight)
         require(self.num_candidates >= 1, "num_candidates", "be at least 1", self.num_candidates)
         positive = self.cem_iterations is None or self.cem_iterations >= 1
         require(positive, "cem_iterations", "be at least 1 or null", self.cem_iterations)
@@ -63,11 +53,7 @@ class ExtractionConfig:
 
 @dataclass
 class ExpectileScheduleConfig:
-    """How IQL's expectile goes on from ``expectile``; only ``constant`` is in the paper.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """How IQL's expectile goes on from ``expectile``; only ``constant`` is in the paper."""
 
     kind: str = "constant"  # constant, linear, or adaptive: steers the share of positive advantages
     final: float = 0.9  # linear: the expectile in the end, in (0, 1)
@@ -131,23 +117,14 @@ class IQLConfig(TDConfig):
         from agents.objectives.iql import IQLLoss
         from agents.training.agent import Agent
 
-        normalize = self.normalize_observations
-        actor = self.actor.build(specs, normalize=normalize).to(device)
-        critics = self.qvalue.build(specs, normalize=normalize).to(device)
-        value = self.value.build(specs, normalize=normalize).to(device)
+        actor, critics, value = self.networks(specs, device, "actor", "qvalue", "value")
         expectile = self.expectile_schedule.start(self.expectile)
         if isinstance(expectile, nn.Module):
             expectile = expectile.to(device)
         loss = IQLLoss(actor, critics, value, expectile=expectile, **self._loss_settings())
-        agent = Agent(
-            loss,
-            deterministic_policy(actor),
-            optimizers=self._optimizers(loss),
-            target_tau=self.target_tau,
-            max_grad_norm=self.max_grad_norm,
-        )
+        policy = deterministic_policy(actor)
         if self.extraction.searches:
-            agent.policy = searching_policy(
+            policy = searching_policy(
                 actor,
                 critics,
                 loss.target_qvalue_network_params,
@@ -157,25 +134,23 @@ class IQLConfig(TDConfig):
                 cem_iterations=self.extraction.cem_iterations,
                 seed=self.extraction.seed,
             )
-        return agent
+        return Agent(loss, policy, optimizers=self._optimizers(loss), **self.update_settings())
 
     def _loss_settings(self) -> dict[str, Any]:
         return {
-            "loss_function": self.loss_function,
+            **self.settings("loss_function", "gamma", "advantage_clip"),
             "temperature": 0.0 if self.extraction.searches else self.temperature,  # 0: the actor is a clone
-            "gamma": self.gamma,
-            "advantage_clip": self.advantage_clip,
             "bc_weight": self.extraction.bc_weight if self.extraction.kind == "ddpg_bc" else None,
         }
 
     def _optimizers(self, loss: IQLLoss) -> dict[str, tuple[list[nn.Parameter], AdamConfig]]:
         networks = (loss.actor_network_params, loss.qvalue_network_params, loss.value_network_params)
         actor, qvalue, value = (list(parameters.parameters()) for parameters in networks)
+        groups = {"actor": (actor, self.actor_optimizer)}
         if self.value_warm_up is None:
-            return {"actor": (actor, self.actor_optimizer), "critic": (qvalue + value, self.critic_optimizer)}
+            return {**groups, "critic": (qvalue + value, self.critic_optimizer)}
         later = replace(self.critic_optimizer, after=self.critic_optimizer.after + self.value_warm_up)
-        groups = {"actor": (actor, self.actor_optimizer), "critic": (qvalue, later)}
-        return {**groups, "value": (value, self.critic_optimizer)}
+        return {**groups, "critic": (qvalue, later), "value": (value, self.critic_optimizer)}
 
 
 # Temperature and expectile tuned per dataset in the ReBRAC paper (Tarasov et al. 2023, arXiv 2305.09836).

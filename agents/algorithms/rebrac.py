@@ -1,12 +1,4 @@
-"""ReBRAC (Tarasov, Kurenkov, Nikulin, Kolesnikov 2023, arXiv 2305.09836).
-
-.. math::
-    y     &= r + \\gamma (1 - \\mathrm{terminated}) (\\min_j \\bar Q_j(s', \\tilde a) - \\beta_2 |\\tilde a - a'|^2),
-             \\quad \\tilde a = \\bar\\pi(s') + \\mathrm{clip}(\\epsilon, -c, c) \\\\
-    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,] \\\\
-    L_\\pi &= E[\\, \\beta_1 |\\pi(s) - a|^2 - \\lambda \\min_j Q_j(s, \\pi(s)) \\,],
-             \\quad \\lambda = 1 / E[\\, |\\min_j Q_j(s, \\pi(s))| \\,]
-"""
+"""ReBRAC (Tarasov et al. 2023, arXiv 2305.09836); :class:`agents.objectives.ReBRACLoss` has the equations."""
 
 from __future__ import annotations
 
@@ -55,17 +47,12 @@ class ReBRACConfig(TDConfig):
         from agents.networks.policies import deterministic_policy
         from agents.objectives.rebrac import ReBRACLoss
 
-        normalize = self.normalize_observations
-        actor = self.actor.build(specs, normalize=normalize).to(device)
-        critics = self.qvalue.build(specs, normalize=normalize).to(device)
+        actor, critics = self.networks(specs, device, "actor", "qvalue")
         loss = ReBRACLoss(actor, critics, action_spec=specs.action, **self._loss_settings())
-        return assemble(
-            self, loss, deterministic_policy(actor), actor=loss.actor_network_params, critic=loss.qvalue_network_params
-        )
+        return assemble(self, loss, deterministic_policy(actor))
 
     def _loss_settings(self) -> dict[str, Any]:
-        names = ("actor_penalty", "critic_penalty", "policy_noise", "noise_clip", "gamma")
-        return {name: getattr(self, name) for name in names}
+        return self.settings("actor_penalty", "critic_penalty", "policy_noise", "noise_clip", "gamma")
 
 
 # The penalties of the paper's code (github.com/tinkoff-ai/ReBRAC, configs/rebrac), which CORL has too.

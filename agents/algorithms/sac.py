@@ -54,11 +54,4 @@ class SACConfig(MaxEntropyConfig):
         loss.target_entropy  # noqa: B018  a buffer from the first time that it is read: here, not in a trace
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        return assemble(
-            self,
-            loss,
-            deterministic_policy(actor),
-            actor=loss.actor_network_params,
-            critic=loss.qvalue_network_params,
-            alpha=[loss.log_alpha],
-        )
+        return assemble(self, loss, deterministic_policy(actor))

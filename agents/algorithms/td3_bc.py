@@ -9,13 +9,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
-from agents.errors import require
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
+from agents.objectives.settings import check_not_negative
 from agents.training.adam import AdamConfig
 
 
@@ -41,9 +40,7 @@ class TD3BCConfig(TDConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("alpha", "policy_noise", "noise_clip"):
-            value = getattr(self, name)
-            require(0.0 <= value < math.inf, name, "be at least 0", value)
+        check_not_negative(**self.settings("alpha", "policy_noise", "noise_clip"))
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import TD3BCLoss
@@ -70,6 +67,4 @@ class TD3BCConfig(TDConfig):
         )
         loss.set_keys(done="terminated")  # nothing depends on the other ends of an episode
         loss.make_value_estimator(gamma=self.gamma, device=device)
-        return assemble(
-            self, loss, deterministic_policy(actor), actor=loss.actor_network_params, critic=loss.qvalue_network_params
-        )
+        return assemble(self, loss, deterministic_policy(actor))
