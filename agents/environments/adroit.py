@@ -1,17 +1,20 @@
-"""The Adroit tasks, and the return and success that D4RL and DAPG define for them.
+"""D4RL's score protocol (arXiv 2004.07219) on the Adroit tasks, with DAPG's criterion of success (arXiv 1709.10087).
 
 Shapes: ``T`` steps of an episode, ``O`` observation.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import ArrayLike, NDArray
 
-from agents.environments.scoring import Reference
+from agents.environments.reward_sign import DistanceFit
+from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 
 PEN_HEIGHT = 26  # column of the pen's height in the pen observation, metres
 PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
@@ -19,7 +22,7 @@ PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
 
 @dataclass(frozen=True)
 class AdroitTask:
-    """Facts of ``AdroitHand*-v1`` with dense reward, and of how D4RL and DAPG (arXiv 1709.10087) use it."""
+    """Facts of ``AdroitHand*-v1`` with dense reward, and of how D4RL and DAPG use it."""
 
     name: str
     env_id: str
@@ -57,11 +60,11 @@ def d4rl_return(task: AdroitTask, observations: NDArray[Any], rewards: NDArray[A
 
     Pen: at most 100 steps, and the step after which the pen lies below 0.075 m is the last one counted. The others:
     200 steps of the reward minus 0.2 x the distance from palm to object, because gymnasium-robotics 1.2.1 to 1.4.2
-    adds 0.1 x that distance where D4RL subtracts it. Rewards are those of that environment, dense and unscaled.
+    adds 0.1 x that distance where D4RL subtracts it.
 
     Args:
         observations: shape ``[T + 1, O]``; row ``t + 1`` is what reward ``t`` was computed from.
-        rewards: shape ``[T]``.
+        rewards: shape ``[T]``, of that environment: dense and unscaled.
     """
     rewards = np.asarray(rewards, dtype=np.float64)[: task.d4rl_horizon]
     after = np.asarray(observations, dtype=np.float64)[1 : len(rewards) + 1]  # [T, O]
@@ -81,3 +84,32 @@ def palm_to_object(task: AdroitTask, observations: NDArray[np.float64]) -> NDArr
 def success_held(task: AdroitTask, success: ArrayLike) -> bool:
     """DAPG's criterion: more than ``task.success_steps`` steps up to D4RL's horizon (``[T]`` bool) are at the goal."""
     return int(np.count_nonzero(np.asarray(success)[: task.d4rl_horizon])) > task.success_steps
+
+
+def _scoring(spec: EnvSpec | None, reference: Reference | None, num_observations: int | None) -> Scoring | None:
+    dense = spec is not None and spec.kwargs.get("reward_type", "dense") == "dense"
+    task = adroit_task(spec.id) if spec is not None and dense else None
+    if task is None or num_observations not in (None, task.num_observations):
+        return None
+    return Scoring(
+        task.d4rl_reference,
+        functools.partial(d4rl_return, task),
+        functools.partial(success_held, task),
+        horizon=task.d4rl_horizon,
+        reward_check=None
+        if task.hand is None
+        else functools.partial(DistanceFit, task.name, functools.partial(palm_to_object, task)),
+    )
+
+
+D4RL = ScoreProtocol(
+    name="d4rl",
+    label="D4RL",
+    definition="D4RL's protocol",
+    meaning="This is the score that papers report: the return under D4RL's protocol, 0 for a random policy and 100 for "
+    "D4RL's expert. Pen runs 100 steps and ends when the pen drops; the others run 200.",
+    scoring=_scoring,
+    own_return=True,
+    success="held",
+    dataset_ids=tuple(f"D4RL/{task}/{kind}-v2" for task in ADROIT_TASKS for kind in ("human", "cloned", "expert")),
+)

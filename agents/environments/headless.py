@@ -21,28 +21,16 @@ mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontSca
 """
 
 
-def _import_mujoco() -> None:
-    """Import MuJoCo, and with it TorchRL, also where ``MUJOCO_GL`` names a backend that is broken or unknown.
-
-    With that variable the import itself would fail; the renderer reads it when it is made.
-    """
-    backend = os.environ.pop("MUJOCO_GL", None)
-    try:
-        import mujoco  # noqa: F401
-    finally:
-        if backend is not None:
-            os.environ["MUJOCO_GL"] = backend
-
-
-_import_mujoco()
+_backend = os.environ.pop("MUJOCO_GL", None)  # with a broken one the import would fail; a renderer reads it when made
+try:
+    import mujoco  # noqa: F401
+finally:
+    if _backend is not None:
+        os.environ["MUJOCO_GL"] = _backend
 
 
 def choose_gl_backend(gym_env: gym.Env) -> None:
-    """Point MuJoCo's renderer, if the environment has one, at an OpenGL backend that works.
-
-    Raises:
-        AgentsError: none does; the message says what to install.
-    """
+    """Point MuJoCo's renderer, if the environment has one, at an OpenGL backend that works."""
     if hasattr(gym_env.unwrapped, "mujoco_renderer"):
         os.environ["MUJOCO_GL"] = gl_backend(os.environ.get("MUJOCO_GL"))
 
@@ -58,9 +46,8 @@ def gl_backend(name: str | None = None) -> str:
     for backend in candidates:
         # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice
         with contextlib.suppress(subprocess.SubprocessError):
-            command = [sys.executable, "-c", GL_PROBE, backend]
-            environment = {**os.environ, "MUJOCO_GL": backend}
-            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+            command, variables = [sys.executable, "-c", GL_PROBE, backend], {**os.environ, "MUJOCO_GL": backend}
+            subprocess.run(command, env=variables, capture_output=True, timeout=60, check=True)
             return backend
     others = "unset MUJOCO_GL to try others, or " if name else ""
     raise AgentsError(

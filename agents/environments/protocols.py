@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from agents.environments.d4rl import D4RL
+from agents.environments.adroit import D4RL
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 
 

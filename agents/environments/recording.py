@@ -6,7 +6,6 @@ Shapes: ``T`` steps of an episode, ``O`` observation, ``A`` action.
 from __future__ import annotations
 
 import concurrent.futures
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,28 +76,22 @@ def record_all(
     Args:
         run: records the episode of an index on a worker, and hands the last argument on as ``on_state``.
     """
-    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-    stop = threading.Event()
+    indices, stop = iter(range(num_episodes)), threading.Event()  # one iterator: no two workers get the same index
+    episodes: dict[int, Episode] = {}
 
     def cancel_when_stopped() -> None:
         if stop.is_set():
             raise concurrent.futures.CancelledError
 
-    def run_on_idle(index: int) -> Episode:
-        worker = idle.get()
-        try:
-            return run(worker, index, cancel_when_stopped)
-        finally:
-            idle.put(worker)
+    def run_several(worker: Worker) -> None:
+        for index in indices:
+            episodes[index] = run(worker, index, cancel_when_stopped)
 
     with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
-        futures = [pool.submit(run_on_idle, index) for index in range(num_episodes)]
+        futures = [pool.submit(run_several, worker) for worker in workers]
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
         finally:  # also on Ctrl-C: the pool waits for its threads
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in futures]
+    return [episodes[index] for index in range(num_episodes)]

@@ -14,7 +14,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.environments.adroit import AdroitTask, palm_to_object
 from agents.environments.scoring import Remark
 
 Array = NDArray[np.float64]
@@ -50,17 +49,18 @@ class DistanceFit:
 
     Args:
         task: door, hammer or relocate; the reward of pen has no such term.
+        palm_to_object: the offset, ``[T, O] -> [T, 3]``, metres.
     """
 
-    def __init__(self, task: AdroitTask) -> None:
-        self._task = task
+    def __init__(self, task: str, palm_to_object: Callable[[Array], Array]) -> None:
+        self._other_terms, self._palm_to_object = OTHER_TERMS[task], palm_to_object
         self._products, self._target = np.zeros((3, 3)), np.zeros(3)
 
     def add(self, observations: NDArray, rewards: NDArray) -> None:
         """An episode, ``[T + 1, O]`` and ``[T]``."""
         observations, rewards = (np.asarray(values, dtype=np.float64) for values in (observations, rewards))
-        distance = np.linalg.norm(palm_to_object(self._task, observations[1:]), axis=1)
-        explained, speed = OTHER_TERMS[self._task.name](observations)
+        distance = np.linalg.norm(self._palm_to_object(observations[1:]), axis=1)
+        explained, speed = self._other_terms(observations)
         left = rewards - explained  # [T], or [K, T] of K possibilities, of which the one that explains most is taken
         left = np.take_along_axis(np.atleast_2d(left), np.abs(np.atleast_2d(left)).argmin(0)[None], 0)[0]
         inputs = np.stack([distance, speed, np.ones_like(distance)])  # [3, T]
@@ -134,8 +134,4 @@ def _rotation(euler: Array) -> Array:
 
 
 # what the other terms give, [T] or [K, T], and what of the hand's speed is left to fit, [T]
-OTHER_TERMS: dict[str, Callable[[Array], tuple[Array, Array]]] = {
-    "door": _door,
-    "hammer": _hammer,
-    "relocate": _relocate,
-}
+OTHER_TERMS = {"door": _door, "hammer": _hammer, "relocate": _relocate}

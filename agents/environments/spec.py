@@ -101,15 +101,10 @@ def spec_from_file(spec: str | EnvSpec, owner: str, *, trust: bool = False) -> E
             problem = f"{owner} does not say how its environment is made ({_short(str(error), 200)})"
             raise DataError(f"{problem}; name one by eval_env=ID") from error
     if trust:
-        wrappers = "".join(
-            f", then {wrapper.entry_point!r} with {wrapper.kwargs}" for wrapper in spec.additional_wrappers
-        )
-        print(
-            f"trust_env: for the environment {spec.id!r} of {owner}, {spec.entry_point!r} is called with {spec.kwargs}"
-            f"{wrappers}",
-            file=sys.stderr,
-            flush=True,
-        )
+        calls = [f"{spec.entry_point!r} is called with {spec.kwargs}"]
+        calls += [f"{wrapper.entry_point!r} with {wrapper.kwargs}" for wrapper in spec.additional_wrappers]
+        line = f"trust_env: for the environment {spec.id!r} of {owner}, {', then '.join(calls)}"
+        print(line, file=sys.stderr, flush=True)
         return spec
     register_robotics()
     registered = gym.registry.get(spec.id)
@@ -132,9 +127,7 @@ def _not_from_a_file(spec: EnvSpec, registered: EnvSpec | None) -> str | None:
     theirs, ours = _package(spec.entry_point), _package(registered.entry_point)
     if spec.entry_point is not None and theirs != ours:
         return f"there it is {_short(spec.entry_point)}, which is not what is registered here"
-    if spec.additional_wrappers and not _equal(
-        *([dataclasses.asdict(wrapper) for wrapper in each.additional_wrappers] for each in (spec, registered))
-    ):
+    if spec.additional_wrappers and not _equal(spec.additional_wrappers, registered.additional_wrappers):
         return f"it has wrappers of its own, {_short(spec.additional_wrappers[0].entry_point)}"
     for name, value in spec.kwargs.items():
         if name in registered.kwargs and _equal(value, registered.kwargs[name]):
@@ -165,14 +158,15 @@ def _not_plain(value: Any, depth: int = 0) -> str | None:
 
 def _package(entry_point: Any) -> str:
     """The top-level module of an entry point."""
-    if callable(entry_point):
-        entry_point = getattr(entry_point, "__module__", None)
-    return re.split(r"[.:]", entry_point)[0] if isinstance(entry_point, str) else ""
+    name = getattr(entry_point, "__module__", entry_point)  # of a function or class; a string has none
+    return re.split(r"[.:]", name)[0] if isinstance(name, str) else ""
 
 
 def _equal(one: Any, other: Any) -> bool:
+    """Whether both are the same as JSON; wrappers' specs are dataclasses."""
+    dumps = functools.partial(json.dumps, sort_keys=True, default=dataclasses.asdict)
     try:
-        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+        return dumps(one) == dumps(other)
     except (TypeError, ValueError, RecursionError):
         return False
 

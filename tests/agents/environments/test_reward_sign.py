@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def recorded(request) -> tuple:
 
 
 def fitted(task, episodes: tuple[Episode, ...], scale: float = 1.0, subtracted: float = 0.0) -> float:
-    fit = DistanceFit(task)
+    fit = DistanceFit(task.name, functools.partial(palm_to_object, task))
     for episode in episodes:
         distance = np.linalg.norm(palm_to_object(task, episode.observations[1:]), axis=1)
         fit.add(episode.observations, scale * episode.rewards - subtracted * distance)
