@@ -23,8 +23,6 @@ from agents.files import write_atomically
 from recipes.settings import command_line
 from recipes.tracking import loggers, wandb_project
 
-LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
-
 
 def dashboard(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "dashboard")
@@ -34,16 +32,15 @@ def dashboard(cfg: DictConfig) -> None:
     if client is None:
         project = wandb_project.from_files(Path(config.runs), config.entity, config.project)
     else:
-        project = loggers.query(
-            lambda: wandb_project.from_server(client, config.entity or client.default_entity, config.project)
-        )
+        project = loggers.query(lambda: wandb_project.from_server(client, config.entity, config.project))
 
     views, report = wandb_workspace.workspaces(project), wandb_report.report(project)
     print(outline(views, report))
     if client is None:
         file = Path(config.output) / "dashboard.json"
         write_atomically(file, json.dumps(specification(views, report), indent=1).encode())
-        print(f"no W&B account here: the specification is in {file}; {LOG_IN}")
+        way_out = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
+        print(f"no W&B account here: the specification is in {file}; {way_out}")
     else:
         for url in loggers.query(lambda: save(views, report, Path(config.output))):
             print(f"saved: {url}")

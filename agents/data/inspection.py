@@ -10,7 +10,7 @@ Legend: ``E`` episodes, ``N`` steps of the dataset, ``T`` of an episode, ``M`` s
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Inspection(EpisodeStatistics):
-    """The contents of a dataset; arrays ``[E]`` are over the episodes that have steps."""
+    """The contents of a dataset; ``[E]`` is over the episodes that have steps."""
 
     source: Source
     num_empty: int  # episodes without a step
@@ -121,12 +121,10 @@ class Inspection(EpisodeStatistics):
 
 
 def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
-    """Measure a Minari dataset: local, built in (``demo/...``), or downloaded.
+    """The contents of a Minari dataset: local, built in (``demo/...``), or downloaded.
 
-    Memory is for one episode, about 20 bytes per step, and ``SAMPLE`` whole steps.
-
-    Args:
-        progress: on a terminal, show a bar for what takes longer than two seconds.
+    Memory is for one episode, about 20 bytes per step, and ``SAMPLE`` whole steps. ``progress`` shows a bar on a
+    terminal, for what takes longer than two seconds.
 
     Raises:
         DataError: the dataset is unknown, damaged, of an unsupported kind, or holds no steps.
@@ -145,9 +143,8 @@ class _Scan:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.num_empty = self.early_terminations = self.outside = 0
+        self.num_steps = self.num_empty = self.early_terminations = self.outside = 0
         self.stride = -(-max(source.num_steps, 1) // SAMPLE)
-        self.num_steps = 0
         self.summaries: list[dict[str, Any]] = []
         self.rewards: list[Array] = []
         self.observation, self.action = Moments(), Moments()
@@ -175,17 +172,19 @@ class _Scan:
             finite = values[np.isfinite(values).all(1)]
             if len(finite):
                 moments.add(finite)
-        self._add_summary(episode, self._is_repeat(observations, actions, rewards))
         for check in self.checks:
             check.add(observations, rewards)
+        self.rewards.append(rewards.astype(np.float64))
+        self.early_terminations += int(np.count_nonzero(episode.terminations[:-1]))
+        flags = {"terminated": bool(episode.terminations[-1]), "truncated": bool(episode.truncations[-1])}
+        repeats = self._is_repeat(observations, actions, rewards)
+        self.summaries.append({**summarise(episode, self.source), **flags, "repeats": repeats})
 
     def _count_not_finite(self, name: str, values: NDArray[Any], index: int) -> None:
         invalid = ~np.isfinite(values)
-        if not invalid.any():
-            return
-        step = int(np.argwhere(invalid)[0, 0])
-        first = self.not_finite.get(name, NotFinite(name, 0, index, step))
-        self.not_finite[name] = NotFinite(name, first.count + int(invalid.sum()), first.episode, first.step)
+        if invalid.any():
+            first = self.not_finite.get(name, NotFinite(name, 0, index, int(np.argwhere(invalid)[0, 0])))
+            self.not_finite[name] = replace(first, count=first.count + int(invalid.sum()))
 
     def _add_actions(self, actions: NDArray[Any]) -> None:
         low, high = self.source.low, self.source.high
@@ -212,12 +211,6 @@ class _Scan:
         self.episode_digests.add(whole)
         return is_repeat
 
-    def _add_summary(self, episode: Episode, is_repeat: bool) -> None:
-        self.rewards.append(episode.rewards.astype(np.float64))
-        self.early_terminations += int(np.count_nonzero(episode.terminations[:-1]))
-        flags = {"terminated": bool(episode.terminations[-1]), "truncated": bool(episode.truncations[-1])}
-        self.summaries.append({**summarise(episode, self.source), **flags, "repeats": is_repeat})
-
     def _sample(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
         steps = np.arange(-self.num_steps % self.stride, len(actions), self.stride)
         self.samples.append((observations[steps], actions[steps], np.full(len(steps), len(self.summaries))))
@@ -227,7 +220,6 @@ class _Scan:
         source = self.source
         if not self.summaries:
             raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
-        of_episodes: dict[str, Any] = collect(self.summaries)  # by the names of the fields
         return Inspection(
             source=source,
             num_empty=self.num_empty,
@@ -249,7 +241,7 @@ class _Scan:
             num_starts=len(self.starts),
             remarks=tuple(check.remark() for check in self.checks),
             sample=Sample(*map(np.concatenate, zip(*self.samples))),
-            **of_episodes,
+            **collect(self.summaries),
         )
 
 

@@ -30,23 +30,15 @@ NUMBERS = ("reward_mean", "reward_std", "reward_min", "reward_max", "termination
 
 
 def log(logger: Logger | None, folder: RunFolder, dataset: OfflineDataset, name: str) -> None:
-    """Log the data and the checkpoints of a finished run, which a server that does not answer does not keep.
-
-    Args:
-        name: of the run, as W&B shows it.
-    """
+    """Log the data and the checkpoints of a finished run, ``name`` in W&B; a server that does not answer keeps none."""
     if not isinstance(logger, PatientLogger):
         return
-    run = logger.experiment
-    data = describe(dataset)
+    run, data = logger.experiment, describe(dataset)
     name = artifact_name(f"{name}-{run.id}")
     checkpoints = list_checkpoints(folder, logger.folder, name)
-
     if not run.offline:
         print(f"W&B checkpoint: {PREFIX}{run.entity}/{run.project}/{name}:latest (or :best)")
-    logger.ask(
-        lambda: [run.log_artifact(artifact, aliases=aliases) for artifact, aliases in checkpoints], "checkpoints"
-    )
+    logger.ask(lambda: [run.log_artifact(each, aliases=aliases) for each, aliases in checkpoints], "checkpoints")
     if run.offline:
         text = "W&B: offline, so the run is not linked to its dataset; the fingerprint is in its settings"
         print(text, file=sys.stderr)
@@ -110,11 +102,10 @@ def artifact_name(name: str) -> str:
 
 
 def fetch(reference: str, folder: Path) -> Path:
-    """Download a checkpoint, once, and check that it is whole.
+    """Download a checkpoint ``wandb:entity/project/name:alias`` once, and check that it is whole.
 
     Args:
-        reference: ``wandb:entity/project/name:alias``.
-        folder: where a folder of its own is made for each version.
+        folder: where each version has a folder of its own.
 
     Raises:
         ConfigError: if W&B refuses; one line.

@@ -16,7 +16,7 @@ from torchrl.record.loggers import CSVLogger, Logger, TensorboardLogger
 from agents import metrics
 from agents.data.dataset import OfflineDataset
 from agents.errors import AgentsError, ConfigError, one_line, optional_package
-from agents.evaluation.result import EvalResult
+from agents.evaluation.rollouts import EvalResult
 from agents.files import flatten
 from recipes.settings.schema import CompareConfig, EvaluateConfig, InspectConfig, SweepConfig, WandbConfig
 from recipes.tracking.wandb_logger import PatientLogger

@@ -87,8 +87,9 @@ class Project:
         return sorted(name for name in names if any(len(project.values(name)) > 1 for project in alike))
 
 
-def from_server(client: Any, entity: str, project: str) -> Project:
-    """The project as W&B has it; ``client`` is ``wandb.Api``."""
+def from_server(client: Any, entity: str | None, project: str) -> Project:
+    """The project as W&B has it, of the account's own entity if none is named; ``client`` is ``wandb.Api``."""
+    entity = entity or client.default_entity
     runs = [
         Run(dict(run.config), dict(run.summary_metrics))
         for run in client.runs(f"{entity}/{project}", order="+created_at", per_page=200, lazy=False)
