@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from agents.errors import DataError as DataError
     from agents.errors import NonFiniteLossError as NonFiniteLossError
     from agents.errors import WriteError as WriteError
-    from agents.evaluation.result import EvalResult as EvalResult
+    from agents.evaluation.rollouts import EvalResult as EvalResult
     from agents.evaluation.rollouts import evaluate as evaluate
     from agents.evaluation.rollouts import random_policy as random_policy
     from agents.evaluation.video import record_video as record_video

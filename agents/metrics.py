@@ -17,7 +17,7 @@ from tensordict import TensorDictBase
 
 from agents.data.dataset import OfflineDataset
 from agents.environments.protocols import PROTOCOLS
-from agents.evaluation.result import EvalResult
+from agents.evaluation.rollouts import EvalResult
 
 
 def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) -> dict[str, float]:

@@ -5,8 +5,8 @@ Shapes: ``T`` steps of an episode, ``O`` observation.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,15 +91,9 @@ def _scoring(spec: EnvSpec | None, reference: Reference | None, num_observations
     task = adroit_task(spec.id) if spec is not None and dense else None
     if task is None or num_observations not in (None, task.num_observations):
         return None
-    return Scoring(
-        task.d4rl_reference,
-        functools.partial(d4rl_return, task),
-        functools.partial(success_held, task),
-        horizon=task.d4rl_horizon,
-        reward_check=None
-        if task.hand is None
-        else functools.partial(DistanceFit, task.name, functools.partial(palm_to_object, task)),
-    )
+    check = None if task.hand is None else partial(DistanceFit, task.name, partial(palm_to_object, task))
+    rules = partial(d4rl_return, task), partial(success_held, task)
+    return Scoring(task.d4rl_reference, *rules, horizon=task.d4rl_horizon, reward_check=check)
 
 
 D4RL = ScoreProtocol(

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
 from agents.environments.spec import find_spec, register_robotics
-from agents.errors import ConfigError, DataError, one_line
+from agents.errors import DataError, one_line, require
 
 
 class EvaluationEnv:
@@ -29,8 +29,7 @@ class EvaluationEnv:
     """
 
     def __init__(self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None) -> None:
-        if num_envs < 1:
-            raise ConfigError(f"num_envs must be at least 1, got {num_envs}")
+        require(num_envs >= 1, "num_envs", "be at least 1", num_envs)
         self.spec = find_spec(spec) if isinstance(spec, str) else spec
         self.num_envs = num_envs
         self.reference = reference

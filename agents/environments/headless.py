@@ -46,8 +46,9 @@ def gl_backend(name: str | None = None) -> str:
     for backend in candidates:
         # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice
         with contextlib.suppress(subprocess.SubprocessError):
-            command, variables = [sys.executable, "-c", GL_PROBE, backend], {**os.environ, "MUJOCO_GL": backend}
-            subprocess.run(command, env=variables, capture_output=True, timeout=60, check=True)
+            command = [sys.executable, "-c", GL_PROBE, backend]
+            environment = {**os.environ, "MUJOCO_GL": backend}
+            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
             return backend
     others = "unset MUJOCO_GL to try others, or " if name else ""
     raise AgentsError(

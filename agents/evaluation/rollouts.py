@@ -1,4 +1,4 @@
-"""Rollouts of a policy: exactly ``num_episodes`` episodes with fixed seeds, scored under every protocol, or as a video.
+"""Rollouts of a policy: exactly ``num_episodes`` episodes with fixed seeds, scored under every protocol.
 
 Each worker thread runs whole episodes in an environment of its own; MuJoCo releases the interpreter lock while it
 steps. The policy only ever sees one observation at a time: products of different batch sizes differ in the last bit,
@@ -17,7 +17,8 @@ import copy
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -29,14 +30,41 @@ from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from agents.environments.environment import EvaluationEnv
+from agents.environments.protocols import PROTOCOLS
 from agents.environments.recording import Episode, Step, record, record_all
-from agents.errors import ConfigError, DataError
+from agents.errors import DataError, require
 from agents.evaluation.numpy_forward import as_numpy
-from agents.evaluation.result import EvalResult
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
 Policy = TensorDictModuleBase | Act
 Begin = Callable[[], Step]  # at the start of an episode
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """Returns, scores and successes; every array has an entry per episode, ``[E]``, in the order of the seeds.
+
+    A protocol that the environment does not have, or that asks for longer episodes, is in none of the mappings.
+    """
+
+    returns: NDArray[np.float64]  # the environment's own, undiscounted
+    lengths: NDArray[np.int64]  # steps
+    success: NDArray[np.bool_] | None  # at the goal at any step; None without info["success"], as the next one
+    success_last: NDArray[np.bool_] | None  # at the goal at the last step
+    scores: Mapping[str, NDArray[np.float64]]  # by protocol
+    protocol_returns: Mapping[str, NDArray[np.float64]]  # by protocol, undiscounted
+    protocol_success: Mapping[str, NDArray[np.bool_]]  # by the protocols that have a criterion, if success is known
+    episodes: tuple[Episode, ...] | None = None  # only if they were to be recorded
+
+    def summary(self) -> str:
+        """Two lines for a person: mean and standard deviation over episodes."""
+        parts = [f"return {_spread(self.returns)}", f"length {_spread(self.lengths)}"]
+        parts += [f"{name} score {_spread(scores)}" for name, scores in self.scores.items()]
+        held = {protocol.success: self.protocol_success.get(protocol.name) for protocol in PROTOCOLS}
+        shares = {"any step": self.success, **held, "last step": self.success_last}
+        known = [f"{name} {100 * share.mean():.0f} %" for name, share in shares.items() if share is not None]
+        first = f"{len(self.returns)} episodes: {', '.join(parts)}"
+        return f"{first}\nsuccess: {', '.join(known)}" if known else first
 
 
 def evaluate(
@@ -55,8 +83,7 @@ def evaluate(
         ConfigError: ``num_episodes`` is below 1.
         AgentsError: the policy returned a NaN or infinite action.
     """
-    if num_episodes < 1:
-        raise ConfigError(f"num_episodes must be at least 1, got {num_episodes}")
+    require(num_episodes >= 1, "num_episodes", "be at least 1", num_episodes)
     with env.borrow(min(env.num_envs, num_episodes)) as gym_envs, one_deterministic_thread():
         workers = [(gym_env, prepare(policy, gym_env)) for gym_env in gym_envs]
         episodes = record_all(workers, num_episodes, lambda worker, *episode: rollout(*worker, seed, *episode))
@@ -148,3 +175,7 @@ def _goals(episodes: list[Episode], measure: Callable[[NDArray[np.bool_]], bool]
     if all(episode.success is None for episode in episodes):
         return None
     return np.array([episode.success is not None and bool(measure(episode.success)) for episode in episodes])
+
+
+def _spread(values: NDArray[Any]) -> str:
+    return f"{values.mean():.1f} ± {values.std():.1f}"

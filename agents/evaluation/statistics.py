@@ -1,6 +1,4 @@
-"""Statistics of few runs: aggregates over tasks and their intervals, as in arXiv 2108.13264.
-
-(Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".)
+"""Statistics of few runs: aggregates over tasks and their intervals, as in Agarwal et al. 2021, arXiv 2108.13264.
 
 An algorithm's scores are ``runs``, an array of one score per seed for each task; a 2-d array of tasks times seeds is
 one as well. Tasks may have different numbers of seeds. All functions take scores of one protocol, usually 0-100.
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agents.errors import ConfigError
+from agents.errors import ConfigError, require
 
 Runs = Sequence[ArrayLike]  # T arrays of shape [..., S]
 Array = NDArray[np.float64]
@@ -77,39 +75,34 @@ def probability_of_improvement(runs: Runs, baseline: Runs) -> Array:
 
 def performance_profile(runs: Runs, thresholds: ArrayLike) -> Array:
     """Share of runs with a score above each threshold, mean over tasks: ``[K] -> [..., K]``."""
-    thresholds = np.asarray(thresholds, dtype=np.float64)
-    return np.mean([_share_above(task, thresholds) for task in _arrays(runs)], axis=0)
+    tasks = _arrays(runs)  # compared with one threshold at a time: of all pairs, an array would be large
+    return np.stack([mean([task > threshold for task in tasks]) for threshold in np.asarray(thresholds)], axis=-1)
 
 
 def estimate(
-    statistic: Callable[..., Array],
-    *runs: Runs,
-    num_resamples: int = 2_000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    statistic: Callable[..., Array], *runs: Runs, num_resamples: int = 2_000, confidence: float = 0.95, seed: int = 0
 ) -> Estimate:
     """A statistic of one or more algorithms' runs with its stratified bootstrap interval.
 
     Seeds are drawn with replacement within each task and for each algorithm on its own, since tasks are not a sample
-    of anything; the interval is the one between percentiles of the resamples statistics.
+    of anything; the interval is between percentiles of the resamples' statistics.
 
     Args:
         statistic: any of those above, of as many ``runs`` as it takes.
         confidence: share of intervals that would hold the true value, in (0, 1).
-
-    Raises:
-        ConfigError: if there are no runs, or a setting is out of range.
     """
-    if not 0.0 < confidence < 1.0:
-        raise ConfigError(f"confidence must lie in (0, 1), got {confidence}")
-    if num_resamples < 1:
-        raise ConfigError(f"num_resamples must be at least 1, got {num_resamples}")
+    require(0.0 < confidence < 1.0, "confidence", "lie in (0, 1)", confidence)
+    require(num_resamples >= 1, "num_resamples", "be at least 1", num_resamples)
     arrays = [_arrays(each) for each in runs]
     value = statistic(*arrays)
     if all(task.shape[-1] == 1 for tasks in arrays for task in tasks):
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
     rng = np.random.default_rng(seed)
-    resamples = statistic(*([_resample(task, num_resamples, rng) for task in tasks] for tasks in arrays))  # [R, ...]
+
+    def resample(task: Array) -> Array:  # [S] -> [R, S]
+        return task[rng.integers(task.shape[-1], size=(num_resamples, task.shape[-1]))]
+
+    resamples = statistic(*([resample(task) for task in tasks] for tasks in arrays))  # [R, ...]
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(resamples, [tail, 100.0 - tail], axis=0)
     return Estimate(value, low, high)
@@ -120,13 +113,3 @@ def _arrays(runs: Runs) -> list[Array]:
     if not tasks or any(task.ndim == 0 or task.shape[-1] == 0 for task in tasks):
         raise ConfigError("statistics need at least one task, and at least one run of every task")
     return tasks
-
-
-def _resample(task: Array, num_resamples: int, rng: np.random.Generator) -> Array:
-    """Seeds drawn with replacement: ``[S] -> [R, S]``."""
-    return task[rng.integers(task.shape[-1], size=(num_resamples, task.shape[-1]))]
-
-
-def _share_above(task: Array, thresholds: Array) -> Array:
-    """``[..., S], [K] -> [..., K]``, without an array of all pairs: a profile has many of them."""
-    return np.stack([(task > threshold).mean(-1) for threshold in thresholds], axis=-1)

@@ -26,7 +26,7 @@ Picture = NDArray[np.uint8]  # [height, width, 3]
 
 @dataclass(frozen=True)
 class Film:
-    """An episode and what it looked like."""
+    """An episode in pictures."""
 
     episode: Episode
     frames: tuple[Picture, ...]
@@ -35,11 +35,11 @@ class Film:
 
 
 def film(policy: Policy, env: EvaluationEnv, episode: int, *, seed: int = 0, max_fps: int = 25) -> Film:
-    """Run an episode of ``evaluate(policy, env, seed=seed)`` once more, with pictures of it, without a display.
+    """Run an episode of ``evaluate(policy, env, seed=seed)`` once more, with all pictures of it in memory.
 
     Args:
         episode: its index in the evaluation, whatever the number of episodes was.
-        max_fps: most frames per second; states in between are left out. All frames are in memory.
+        max_fps: most frames per second; states in between are left out.
 
     Raises:
         AgentsError: nothing can render here; the message says what to install.
@@ -55,10 +55,10 @@ def film(policy: Policy, env: EvaluationEnv, episode: int, *, seed: int = 0, max
 def record_video(
     policy: Policy, env: EvaluationEnv, path: str | Path, *, num_episodes: int = 1, seed: int = 0, max_fps: int = 25
 ) -> Path:
-    """Film the first episodes of ``evaluate(policy, env, seed=seed)`` as one mp4 in real time, without a display.
+    """Film the first episodes of ``evaluate(policy, env, seed=seed)`` as one mp4 in real time.
 
     Args:
-        max_fps: most frames per second; states in between are left out. Raise it for a smoother film, slower to make.
+        max_fps: most frames per second, for which states in between are left out; a smoother film takes longer to make.
 
     Raises:
         AgentsError: nothing can render here; the message says what to install.
@@ -73,11 +73,7 @@ def record_video(
 
 
 def check_rendering(env: EvaluationEnv) -> None:
-    """Render one picture, to know before a long run whether that works.
-
-    Raises:
-        AgentsError: it does not; the message says what to install.
-    """
+    """Render one picture, to know before a long run whether that works: an AgentsError says what to install."""
     with _rendering(env) as gym_env:
         gym_env.reset(seed=0)
         _picture(gym_env)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agents.data.dataset import OfflineDataset
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.environments.protocols import PROTOCOLS
-from agents.evaluation.result import EvalResult
+from agents.evaluation.rollouts import EvalResult
 from recipes.runs.folder import RunFolder
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from agents.data.dataset import OfflineDataset
-from agents.evaluation.result import EvalResult
+from agents.evaluation.rollouts import EvalResult
 from agents.files import write_atomically
 from recipes.reporting.images import plt, to_image, whole_numbers
 from recipes.runs.console import spread
@@ -39,7 +39,8 @@ class Plots:
         now = time.monotonic()
         if now - self.last_drawing < at_most_every:
             return
-        evaluations, training = map(_rows, (self.folder.evaluations_file, self.folder.metrics_file))
+        files = self.folder.evaluations_file, self.folder.metrics_file
+        evaluations, training = (read_csv(path) if path.exists() else [] for path in files)
         if evaluations and self.random is not None:
             write_atomically(self.folder.plot_file, self._returns(evaluations, self.random.returns))
         if training:
@@ -93,10 +94,6 @@ def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
     figure.suptitle(title, fontsize=11)
     figure.supxlabel("gradient steps", fontsize=9)
     return to_image(figure)
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return read_csv(path) if path.exists() else []
 
 
 def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:

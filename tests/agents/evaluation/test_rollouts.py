@@ -24,8 +24,7 @@ from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
 from agents.errors import AgentsError, ConfigError, DataError
-from agents.evaluation.result import EvalResult
-from agents.evaluation.rollouts import evaluate, random_policy
+from agents.evaluation.rollouts import EvalResult, evaluate, random_policy
 from agents.evaluation.video import check_rendering, film, record_video
 
 
