@@ -5,6 +5,7 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``K`` candidates.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +16,12 @@ from tensordict.nn import (
     TensorDictModule,
 )
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution
+from torch.distributions import Categorical, Distribution, Normal, constraints
+from torch.types import _size
 from torchrl.modules.distributions import IndependentNormal
 
 from agents.data.specs import Specs
-from agents.networks.bounds import BoundedNetwork, action_bounds, num_discrete_actions, register_bounds, require_bounds
-from agents.networks.distributions import BoundedTanhNormal
+from agents.networks.bounds import BoundedNetwork, action_bounds, center_and_half_range, divisor, num_discrete_actions
 from agents.networks.layers import observation_layers
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ class DeterministicActor(BoundedNetwork):
     """``center + half_range * tanh(net(s))``, inside the action bounds."""
 
     def __init__(self, config: DeterministicActorConfig, specs: Specs, normalize: bool) -> None:
-        super().__init__()
+        super().__init__(specs)
         self.layers = observation_layers(config, specs, specs.action.shape[-1], normalize)
-        register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> Tensor:
         return self.action_center + self.action_half_range * torch.tanh(self.layers(observation))
@@ -48,12 +48,11 @@ class NormalActor(BoundedNetwork):
     """
 
     def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
-        super().__init__()
+        super().__init__(specs)
         num_actions = specs.action.shape[-1]
         self.layers = observation_layers(config, specs, num_actions, normalize)
         self.log_std = nn.Parameter(torch.zeros(num_actions))
         self.log_std_range = (config.log_std_min, config.log_std_max)
-        register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc = self.mean_action(observation)
@@ -73,11 +72,10 @@ class TanhNormalActor(BoundedNetwork):
     """State-dependent location and scale of a Normal that the distribution squashes into the action bounds."""
 
     def __init__(self, config: ActorConfig, specs: Specs, normalize: bool) -> None:
-        super().__init__()
+        super().__init__(specs)
         self.num_actions = specs.action.shape[-1]
         self.layers = observation_layers(config, specs, 2 * self.num_actions, normalize)
         self.log_std_range = (config.log_std_min, config.log_std_max)
-        register_bounds(self, specs)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc, log_std = self.layers(observation).chunk(2, dim=-1)
@@ -93,12 +91,65 @@ class TanhNormalActor(BoundedNetwork):
         return self.action_center + self.action_half_range * torch.tanh(loc)
 
 
+class BoundedTanhNormal(Distribution):
+    r"""A Normal that a tanh squashes into the action bounds.
+
+    .. math::
+        a = c + h \tanh(u), \quad u \sim N(\mathrm{loc}, \mathrm{scale}), \qquad
+        \log p(a) = \sum [\log N(u) - \log h - \log(1 - \tanh^2 u)]
+
+    TorchRL's TanhNormal reads bounds and arguments back to check them, so that no loss with it can be traced. And the
+    likelihood that it gives an action of exactly +-1 depends on where its inverse of tanh stops, hundreds of nats
+    further out than anything inside: one saturated demonstration owns the batch. Here actions of the data are pulled
+    inside by a share of the range first, as official IQL does.
+
+    Args:
+        loc, scale: of u, ``[..., A]``.
+        low, high: bounds of a, ``[A]``.
+    """
+
+    # torch's own distributions override its property so too
+    arg_constraints: dict[str, constraints.Constraint] = {}  # pyright: ignore[reportIncompatibleMethodOverride]
+    has_rsample = True
+    action_eps = 1e-5  # share of the half range
+
+    def __init__(self, loc: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> None:
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+        low, high = low.to(loc.device), high.to(loc.device)
+        self.center, self.half_range = center_and_half_range(low, high)
+        self.base_dist = Normal(loc, scale, validate_args=False)
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        return self._squash(self.base_dist.loc)
+
+    def rsample(self, sample_shape: _size = ()) -> Tensor:
+        return self._squash(self.base_dist.rsample(sample_shape))
+
+    def rsample_and_log_prob(self, sample_shape: _size = ()) -> tuple[Tensor, Tensor]:
+        """An action and the log-likelihood of that very u, which the rounded action no longer tells."""
+        raw = self.base_dist.rsample(sample_shape)
+        return self._squash(raw), self._log_prob(raw)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        limit = 1.0 - self.action_eps
+        position = (value - self.center) / divisor(self.half_range)
+        return self._log_prob(torch.atanh(position.clamp(-limit, limit)))
+
+    def _squash(self, raw: Tensor) -> Tensor:
+        return self.center + self.half_range * torch.tanh(raw)
+
+    def _log_prob(self, raw: Tensor) -> Tensor:
+        # log(1 - tanh^2 u), which float32 rounds to log 0 from u = 9 on, in a form that does not overflow
+        log_slope = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
+        return (self.base_dist.log_prob(raw) - log_slope - divisor(self.half_range).log()).sum(-1)
+
+
 def gaussian_actor(config: ActorConfig, specs: Specs, *, normalize: bool) -> ProbabilisticTensorDictSequential:
     """``observation [B, O] -> loc, scale, action [B, A]``; :meth:`ActorConfig.build` calls it."""
-    require_bounds(specs)
     if config.distribution == "tanh_normal":
-        low, high = action_bounds(specs.action)
         network = TanhNormalActor(config, specs, normalize)
+        low, high = action_bounds(specs.action)
         return _stochastic(network, ["loc", "scale"], BoundedTanhNormal, low=low, high=high)
     # torch checks every argument of every distribution unless told not to: a tenth of the update
     return _stochastic(NormalActor(config, specs, normalize), ["loc", "scale"], IndependentNormal, validate_args=False)

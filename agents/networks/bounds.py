@@ -15,10 +15,24 @@ from agents.errors import ConfigError
 
 
 class BoundedNetwork(nn.Module):
-    """The fields of a network whose actions ``c + h * x`` lie inside bounds; :func:`register_bounds` fills them."""
+    """A network whose actions ``c + h * x`` lie inside bounds; a ConfigError where the data's have none."""
 
     action_center: Tensor  # c, [A]
     action_half_range: Tensor  # h, [A]
+
+    def __init__(self, specs: Specs) -> None:
+        super().__init__()
+        if not isinstance(specs.action, Bounded):
+            way_out = (
+                "choose a dataset with such actions" if specs.discrete else "write finite bounds into its action space"
+            )
+            raise ConfigError(
+                f"this algorithm needs continuous actions in a Box, with bounds, the data have "
+                f"{type(specs.action).__name__}; {way_out}"
+            )
+        center, half_range = center_and_half_range(*action_bounds(specs.action))
+        self.register_buffer("action_center", center)
+        self.register_buffer("action_half_range", half_range)
 
 
 def action_bounds(action_spec: TensorSpec) -> tuple[Tensor, Tensor]:
@@ -37,17 +51,6 @@ def default_target_entropy(specs: Specs) -> float:
     return (divisor(half_range).log() - 1.0).sum().item()
 
 
-def require_bounds(specs: Specs) -> None:
-    if not isinstance(specs.action, Bounded):
-        way_out = (
-            "choose a dataset with such actions" if specs.discrete else "write finite bounds into its action space"
-        )
-        raise ConfigError(
-            f"this algorithm needs continuous actions in a Box, with bounds, the data have "
-            f"{type(specs.action).__name__}; {way_out}"
-        )
-
-
 def num_discrete_actions(specs: Specs) -> int:
     if not isinstance(specs.action, Categorical):
         raise ConfigError(
@@ -55,12 +58,6 @@ def num_discrete_actions(specs: Specs) -> int:
             "with such actions"
         )
     return specs.action.n
-
-
-def register_bounds(network: BoundedNetwork, specs: Specs) -> None:
-    center, half_range = center_and_half_range(*action_bounds(specs.action))
-    network.register_buffer("action_center", center)
-    network.register_buffer("action_half_range", half_range)
 
 
 def register_limits(module: nn.Module, action_spec: TensorSpec) -> None:

@@ -1,8 +1,7 @@
 """Networks as small configs, each with a ``build`` that imports what it builds: settings and help need no torch.
 
-Observations enter raw: the scaling to zero mean and unit variance, where asked for, is part of the network, and so are
-the action bounds. A saved policy therefore needs nothing beside its own tensors. A network for actions of the other
-kind than the data's is refused by its ``build`` with a ConfigError.
+A field that is outside the range given in its comment is a ConfigError, and so is to build a network for actions of the
+other kind than the data's.
 
 Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``H`` hidden,
 ``N`` critics.
@@ -30,11 +29,7 @@ DISTRIBUTIONS = ("normal", "tanh_normal")
 
 @dataclass
 class MLPConfig:
-    """A multilayer perceptron.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """A multilayer perceptron."""
 
     hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])  # units per hidden layer, each >= 1
     activation: str = "relu"  # relu, gelu, silu, elu or tanh
@@ -139,9 +134,7 @@ class DeterministicActorConfig(MLPConfig):
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O] -> action [B, A]``."""
         from agents.networks.actors import DeterministicActor
-        from agents.networks.bounds import require_bounds
 
-        require_bounds(specs)
         return _module(DeterministicActor(self, specs, normalize), "observation", to="action")
 
 
@@ -158,11 +151,7 @@ class CategoricalActorConfig(MLPConfig):
 
 @dataclass
 class TransformerConfig:
-    """A causal transformer as in GPT-2: LayerNorm in front of attention and perceptron, and after the last block.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """A causal transformer as in GPT-2: LayerNorm in front of attention and perceptron, and after the last block."""
 
     width: int = 128  # units of a token, a multiple of num_heads; the perceptrons have four times as many
     num_layers: int = 3  # blocks of attention and perceptron, >= 1
@@ -195,10 +184,8 @@ class DiffusionActorConfig(MLPConfig):
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O] -> action [B, A]``, in the form that TorchRL's DiffusionBCLoss takes."""
-        from agents.networks.bounds import require_bounds
         from agents.networks.diffusion import DiffusionActor
 
-        require_bounds(specs)
         return _module(DiffusionActor(self, specs, normalize), "observation", to="action")
 
 

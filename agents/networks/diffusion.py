@@ -14,7 +14,7 @@ from tensordict.nn import TensorDictModule
 from torch import Generator, Tensor, nn
 
 from agents.data.specs import Specs
-from agents.networks.bounds import BoundedNetwork, divisor, register_bounds
+from agents.networks.bounds import BoundedNetwork, divisor
 from agents.networks.configs import DiffusionActorConfig, MLPConfig
 from agents.networks.layers import normalizer
 from agents.networks.policies import sharing_tensors
@@ -39,8 +39,8 @@ class DiffusionActor(BoundedNetwork):
 
     .. math:: \alpha_t = \exp(-\beta_{min} / T - (\beta_{max} - \beta_{min}) (2 t - 1) / (2 T^2)), \quad t = 1 \ldots T
 
-    The schedule of :class:`torchrl.modules.DiffusionActor` leaves 0.36 of the variance to the data at the end of its
-    100 steps; it knows no bounds, and its network gets t as a plain number.
+    :class:`torchrl.modules.DiffusionActor` leaves 0.36 of the variance to the data at the end of its 100 steps, knows
+    no bounds, and gives its network t as a plain number.
 
     The policy is a function of the observation. By default it begins at zero and adds no noise, as TorchRL's does in
     deterministic mode. With a ``noise_scale`` it uses one draw of noise for every state, which breaks the tie between
@@ -55,7 +55,7 @@ class DiffusionActor(BoundedNetwork):
     noise: Tensor  # [T, A]
 
     def __init__(self, config: DiffusionActorConfig, specs: Specs, normalize: bool) -> None:
-        super().__init__()
+        super().__init__(specs)
         self.num_steps = config.num_steps
         self.score_network = Denoiser(config, specs, normalize)
         steps = torch.arange(1, self.num_steps + 1, dtype=torch.float64) / self.num_steps
@@ -72,7 +72,6 @@ class DiffusionActor(BoundedNetwork):
             self.register_buffer(name, values.float())
         noise = torch.randn(self.num_steps, *specs.action.shape, generator=Generator().manual_seed(0))
         self.register_buffer("noise", config.noise_scale * noise)  # [T, A]
-        register_bounds(self, specs)
 
     def add_noise(self, clean_action: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """``x_t`` of the data's actions and the noise in it, ``[B, A], [B] -> [B, A], [B, A]``.

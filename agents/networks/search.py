@@ -81,11 +81,7 @@ class SearchingPolicy(nn.Module):
         self.register_buffer("gumbel", -(-uniform.log()).log().to(device))  # argmax of x + gumbel: a softmax draw
 
     def forward(self, observation: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The action at an observation ``[B, O]``, and the memory for the step after it.
-
-        Args:
-            memory: steps of the episode so far, ``[B, 1]`` int64; None: a new episode.
-        """
+        """The action at an observation ``[B, O]``, and the memory: steps of the episode so far, ``[B, 1]`` int64."""
         if memory is None:
             memory = torch.zeros(len(observation), 1, dtype=torch.int64, device=observation.device)
         turn = memory.squeeze(-1) % len(self.noise)  # [B]
@@ -117,11 +113,8 @@ def searching_policy(
 ) -> TensorDictModule:
     """``observation [B, O]``, and after the first step ``memory``, to ``action [B, A], memory``.
 
-    By :class:`SearchingPolicy`, in eval mode, sharing all tensors.
-
-    Args:
-        critic_params: of the critics that choose, for example a loss module's target parameters.
-        settings: those of :class:`SearchingPolicy`.
+    By a :class:`SearchingPolicy` with these settings, whose critics have ``critic_params``; in eval mode, sharing all
+    tensors.
     """
     network: Any = actor[0]
     judges: Any = copy.deepcopy(critics)

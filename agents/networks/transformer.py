@@ -15,7 +15,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
 from agents.data.specs import Specs
-from agents.networks.bounds import BoundedNetwork, divisor, register_bounds, require_bounds
+from agents.networks.bounds import BoundedNetwork, divisor
 from agents.networks.configs import TransformerConfig
 from agents.networks.layers import ACTIVATIONS, Dropout, normalizer
 from agents.networks.policies import sharing_tensors
@@ -39,16 +39,9 @@ class DecisionTransformer(BoundedNetwork):
     """
 
     def __init__(
-        self,
-        config: TransformerConfig,
-        specs: Specs,
-        *,
-        return_scale: float,
-        max_episode_steps: int,
-        normalize: bool,
+        self, config: TransformerConfig, specs: Specs, *, return_scale: float, max_episode_steps: int, normalize: bool
     ) -> None:
-        super().__init__()
-        require_bounds(specs)
+        super().__init__(specs)
         num_observations, num_actions = specs.observation.shape[-1], specs.action.shape[-1]
         self.return_scale = return_scale
         self.normalizer = nn.Sequential(*normalizer(specs, normalize))
@@ -60,7 +53,6 @@ class DecisionTransformer(BoundedNetwork):
         self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(config.num_layers))
         self.norm_out = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, num_actions)
-        register_bounds(self, specs)
         self.apply(_initialise)
 
     def forward(self, observation: Tensor, action: Tensor, return_to_go: Tensor, step_count: Tensor) -> Tensor:
@@ -121,7 +113,6 @@ class ReturnConditionedPolicy(nn.Module):
     .. math:: \hat R_0 = \text{target return}, \qquad \hat R_{t+1} = \hat R_t - r_t
 
     Args:
-        network: a :class:`DecisionTransformer`.
         target_return: of an episode, undiscounted.
         context_length: K, the steps that it looks back on, its own among them.
     """
@@ -165,10 +156,7 @@ class ReturnConditionedPolicy(nn.Module):
 def return_conditioned_policy(actor: TensorDictModule, **settings: Any) -> TensorDictModule:
     """``observation [B, O]``, and after the first step ``reward [B, 1], memory``, to ``action [B, A], memory``.
 
-    In eval mode, sharing the actor's tensors.
-
-    Args:
-        settings: those of :class:`ReturnConditionedPolicy`.
+    By a :class:`ReturnConditionedPolicy` with these settings, in eval mode, sharing the actor's tensors.
     """
     policy = ReturnConditionedPolicy(sharing_tensors(actor.module), **settings)
     return TensorDictModule(policy, in_keys=["observation", "reward", "memory"], out_keys=["action", "memory"]).eval()

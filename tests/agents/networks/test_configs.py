@@ -10,6 +10,7 @@ from torchrl.data import Bounded, Unbounded
 from torchrl.modules.distributions import TanhNormal
 
 import agents
+from agents.networks.actors import BoundedTanhNormal
 from agents.networks.bounds import center_and_half_range, default_target_entropy
 from agents.networks.configs import (
     ActorConfig,
@@ -20,7 +21,6 @@ from agents.networks.configs import (
     ValueConfig,
 )
 from agents.networks.critics import ActionValueEnsemble, QValueEnsemble, separate_critics
-from agents.networks.distributions import BoundedTanhNormal
 from agents.networks.layers import Dropout
 from agents.networks.policies import deterministic_policy, greedy_policy
 
