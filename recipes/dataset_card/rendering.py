@@ -49,13 +49,10 @@ def to_json(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Fi
 
 def tables(facts: Sequence[Fact], findings: Sequence[Finding]) -> dict[str, list[list[str]]]:
     """A table of facts and one of findings, each a header and rows of text."""
-    return {
-        "facts": [["section", "fact", "value"], *([f.section, f.name, f.text] for f in facts if f.text is not None)],
-        "verdict": [
-            ["level", "says", "computed from", "advice"],
-            *([f.level, f.says, f.computed_from, f.advice or ""] for f in findings),
-        ],
-    }
+    rows = ([fact.section, fact.name, fact.text] for fact in facts if fact.text is not None)
+    sentences = ([each.level, each.says, each.computed_from, each.advice or ""] for each in findings)
+    headers = ["section", "fact", "value"], ["level", "says", "computed from", "advice"]
+    return {"facts": [headers[0], *rows], "verdict": [headers[1], *sentences]}
 
 
 def episodes_csv(inspection: Inspection) -> str:

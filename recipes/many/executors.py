@@ -25,11 +25,7 @@ Start = Callable[[Job], Process]
 
 @contextlib.contextmanager
 def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]:
-    """The function that starts a run, and the number of runs at the same time.
-
-    Raises:
-        ConfigError: if a package is missing, or nothing answers.
-    """
+    """The function that starts a run, and the number of runs at the same time."""
     if config.executor == "local":
         yield start_process, config.workers or num_cores()
     elif config.executor == "ray":
@@ -73,9 +69,8 @@ def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
         # without an address, processes of this machine: as many tasks at once as it has cores
         ray.init(address or "local", num_cpus=None if address else num_cores(), log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"no Ray cluster at address={address}: {error}; leave it out for one of this machine"
-        ) from error
+        way_out = "leave it out for one of this machine"
+        raise ConfigError(f"no Ray cluster at address={address}: {error}; {way_out}") from error
     work = ray.remote(num_cpus=1, max_retries=0)(_portable_work())
 
     def result(task: Any) -> int:
@@ -122,8 +117,8 @@ def _command(job: Job) -> tuple[list[str], str, str, dict[str, str]]:
 def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
     """A function that runs a command elsewhere and passes on the signal that stops it.
 
-    It takes the command, the file to print to, a folder and an environment. It is defined in here so that it travels by
-    value: what unpickles it needs neither this file nor the project.
+    It takes the command, the file to print to, a folder and an environment. Defined in here, it travels by value: what
+    unpickles it needs neither this file nor the project.
     """
 
     def work(command: list[str], output: str, folder: str, environment: dict[str, str]) -> int:

@@ -24,6 +24,7 @@ ANY = ""  # kind of all runs
 class _Row:
     folder: RunFolder
     total: int  # updates
+    kind: str  # the first part of its name, in a comparison the algorithm: these are as fast as each other
     state: str = "waiting"
     first: int = 0  # updates that were done before
     since: float | None = None  # time of its start
@@ -44,7 +45,7 @@ class Board:
     """The table of a pool's runs, each a folder and a number of updates by its name; printed if shown."""
 
     def __init__(self, runs: Mapping[str, tuple[Path, int]], show: bool = True) -> None:
-        self._rows = {name: _Row(RunFolder(folder), total) for name, (folder, total) in runs.items()}
+        self._rows = {name: _Row(RunFolder(path), total, name.split("/")[0]) for name, (path, total) in runs.items()}
         self._show = show
         self._live = show and sys.stdout.isatty()
         self._height, self._drawn, self._since = 0, 0.0, time.monotonic()
@@ -105,30 +106,23 @@ class Board:
         """Of all runs, at the pace so far of those of the same kind, else of all; None as long as nothing is known."""
         seconds: defaultdict[str, float] = defaultdict(float)
         steps: Counter[str] = Counter()
-        for name, row in self._rows.items():
+        for row in self._rows.values():
             if row.since is not None:
                 row.first = min(row.first, row.step)  # one that was killed goes back to its last checkpoint
-                for kind in (_kind(name), ANY):
+                for kind in (row.kind, ANY):
                     seconds[kind] += row.seconds
                     steps[kind] += row.step - row.first
         if not steps[ANY]:
             return None
-        left = []
-        for name, row in self._rows.items():
-            if row.state in ("running", "waiting"):
-                kind = _kind(name) if steps[_kind(name)] else ANY
-                left.append((row.total - row.step) * seconds[kind] / steps[kind])
+        pace = {kind: seconds[kind] / count for kind, count in steps.items() if count}  # seconds per update
+        unfinished = [row for row in self._rows.values() if row.state in ("running", "waiting")]
+        left = [(row.total - row.step) * pace.get(row.kind, pace[ANY]) for row in unfinished]
         at_once = seconds[ANY] / max(time.monotonic() - self._since, 1e-9)  # runs, on average
         return max(sum(left) / at_once, *left, 0.0) or None  # no two workers share a run
 
     def _tell(self, text: str) -> None:
         if self._show and not self._live:
             print(f"{text} ({self.summary()})", flush=True)
-
-
-def _kind(name: str) -> str:
-    """The first part of a run's name, in a comparison the algorithm: what is as fast as each other."""
-    return name.partition("/")[0]
 
 
 def last_row(path: Path) -> dict[str, str]:

@@ -28,7 +28,6 @@ Settings = Mapping[str, Any]  # of a trial beside those that all trials share, b
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 NUM_TRIALS = 20  # where neither the file nor the user says how many; a grid is tried as a whole
 PATIENCE = 50  # proposals of settings that were tried already, for each new one, until nothing new is expected
-OF_W_AND_B = {"bayes": "tpe"}  # W&B's method: what stands for it here
 KEYS = ("value", "values", "distribution", "min", "max", "q")
 RANGES = ("uniform", "int_uniform", "log_uniform_values", "q_uniform")
 
@@ -48,8 +47,8 @@ class Sweep:
     @property
     def fixed(self) -> dict[str, Any]:
         """Settings that have one value in all trials."""
-        values = {name: _values(parameter) for name, parameter in self.parameters.items()}
-        return {name: own[0] for name, own in values.items() if own is not None and len(own) == 1}
+        values = {name: _values(parameter) or [] for name, parameter in self.parameters.items()}
+        return {name: own[0] for name, own in values.items() if len(own) == 1}
 
     @property
     def varied(self) -> dict[str, Mapping[str, Any]]:
@@ -62,11 +61,7 @@ class Sweep:
 
 
 def read_sweep(path: str | Path) -> Sweep:
-    """Read a sweep file, or the one of this name that comes with the recipes.
-
-    Raises:
-        ConfigError: if it cannot be read, or asks for something that is not known here.
-    """
+    """A sweep file, or the one of this name that comes with the recipes; a ConfigError where it is not understood."""
     path = Path(path)
     if not path.exists() and (SWEEPS / f"{path}.yaml").exists():  # a name, as iql
         path = SWEEPS / f"{path}.yaml"
@@ -83,8 +78,7 @@ def read_sweep(path: str | Path) -> Sweep:
         raise ConfigError(f"the sweep {path} needs a section 'metric', with a name such as eval/d4rl_score and a goal")
     for name, parameter in content["parameters"].items():
         _check_parameter(name, parameter)
-    method: Any = content.get("method")
-    method = OF_W_AND_B.get(str(method), method)
+    method: Any = "tpe" if content.get("method") == "bayes" else content.get("method")  # as W&B calls it
     goal, run_cap = metric.get("goal", "minimize"), content.get("run_cap")
     require_choice("method", method, METHODS)
     require_choice("metric.goal", goal, ("maximize", "minimize"))
@@ -108,9 +102,6 @@ def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) 
         num_trials: at most; None: what the file says, else all of a grid, and :data:`NUM_TRIALS` otherwise.
         batch: settings that TPE proposes before it is told how good they are.
         seed: of random and TPE.
-
-    Raises:
-        ConfigError: if the method does not fit the parameters, or its package is missing.
     """
     num_trials = num_trials or sweep.run_cap
     if sweep.method == "grid":
@@ -119,11 +110,7 @@ def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) 
 
 
 def grid(sweep: Sweep) -> list[Settings]:
-    """Every combination of the values; the last parameter changes fastest.
-
-    Raises:
-        ConfigError: if a parameter is a range.
-    """
+    """Every combination of the values, the last parameter changing fastest; a ConfigError if a parameter is a range."""
     if ranges := [name for name, own in sweep.varied.items() if _values(own) is None]:
         raise ConfigError(f"method=grid needs values for {', '.join(ranges)}; use method=random or method=tpe")
     values = [_values(own) or [] for own in sweep.varied.values()]
@@ -158,7 +145,6 @@ class OptunaSearch:
         self._left, self._batch = num_trials, num_trials if sweep.method == "random" else batch
         self._study = _study(sweep, seed)
         self._space = {name: _distribution(name, parameter) for name, parameter in sweep.varied.items()}
-        self._categorical = {name for name, parameter in sweep.varied.items() if _values(parameter) is not None}
         self._open: dict[str, Any] = {}  # Optuna's trial of settings that are being tried, by the settings as text
         self._scores: dict[str, float | None] = {}
 
@@ -170,9 +156,7 @@ class OptunaSearch:
             if len(new) == size:
                 break
             trial = self._study.ask(self._space)
-            settings = {
-                name: json.loads(value) if name in self._categorical else value for name, value in trial.params.items()
-            }
+            settings = {name: json.loads(own) if isinstance(own, str) else own for name, own in trial.params.items()}
             key = json.dumps(settings, sort_keys=True)
             if key in self._open or key in self._scores:
                 self._finish(trial, self._scores.get(key))
@@ -201,9 +185,8 @@ def _study(sweep: Sweep, seed: int) -> Study:
     with optional_package("sweep", f"method={sweep.method}"):
         import optuna
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    samplers = optuna.samplers
-    sampler = samplers.TPESampler(seed=seed) if sweep.method == "tpe" else samplers.RandomSampler(seed=seed)
-    return optuna.create_study(direction="maximize" if sweep.maximize else "minimize", sampler=sampler)
+    sampler = optuna.samplers.TPESampler if sweep.method == "tpe" else optuna.samplers.RandomSampler
+    return optuna.create_study(direction="maximize" if sweep.maximize else "minimize", sampler=sampler(seed=seed))
 
 
 def _distribution(name: str, parameter: Mapping[str, Any]) -> BaseDistribution:
@@ -251,7 +234,6 @@ def _check_parameter(name: str, parameter: Any) -> None:
         raise ConfigError(f"{name}: needs a value, values, or min and max; {known}")
     for key in parameter.keys() & {"min", "max", "q"}:
         if not isinstance(parameter[key], (int, float)):
-            raise ConfigError(
-                f"{name}: {key} must be a number, got {parameter[key]!r}; YAML takes 1e-5 for text, write 1.0e-5"
-            )
+            way_out = "YAML takes 1e-5 for text, write 1.0e-5"
+            raise ConfigError(f"{name}: {key} must be a number, got {parameter[key]!r}; {way_out}")
     require_choice(f"{name}.distribution", _kind(parameter), RANGES)
