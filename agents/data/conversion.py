@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 import warnings
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from zipfile import BadZipFile
@@ -114,11 +113,7 @@ def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress:
 
 
 def _pack(source: Source, index: int, episode: Episode, start: int, *, clip_actions: bool) -> NDArray[np.float32]:
-    """Rows of at most ``PIECE`` steps from ``start`` on, ``[T, D]``.
-
-    Raises:
-        DataError: a value is not finite in float32, or an action is outside its bounds.
-    """
+    """Rows of at most ``PIECE`` steps from ``start`` on, ``[T, D]``; a DataError if a value is not to be trained on."""
     layout, piece = Layout.of(source), slice(start, min(start + PIECE, episode.num_steps))
     rows = np.empty((piece.stop - start, layout.num_columns), np.float32)
     parts = layout.parts(rows)
@@ -142,10 +137,9 @@ def _clip(source: Source, index: int, actions: NDArray[np.float32], start: int, 
     outside = (actions < low - slack) | (actions > high + slack)  # [T, A]
     if outside.any() and (source.discrete or not clip_actions):
         step, column = np.argwhere(outside)[0]
+        problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside "
         bounds = f"[{low[column]:g}, {high[column]:g}]"
-        problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside {bounds}"
-        way_out = None if source.discrete else "clip_actions=true clips such actions"
-        raise source.error(index, problem, way_out)
+        raise source.error(index, problem + bounds, None if source.discrete else "clip_actions=true clips such actions")
     np.clip(actions, low, high, out=actions)
 
 
@@ -188,10 +182,7 @@ class _Scan:
             action_min=self.action.min,
             action_max=self.action.max,
             saturated_actions=self.num_saturated / (self.action.count * self.layout.action),
-            reward_mean=self.reward.mean.item(),
-            reward_std=self.reward.std.item(),
-            reward_min=self.reward.min.item(),
-            reward_max=self.reward.max.item(),
+            **{f"reward_{name}": getattr(self.reward, name).item() for name in ("mean", "std", "min", "max")},
             terminations=self.terminations,
             truncations=self.truncations,
             **collect(self.episodes),
@@ -202,7 +193,7 @@ class _Scan:
 
 
 def _source_key(path: Path) -> str:
-    """Changes when a file of the source does: names, sizes, modification times, and the text of the metadata."""
+    """A digest of the source's files: names, sizes, modification times, and the text of the metadata."""
     digest = hashlib.blake2b(f"{CACHE_VERSION}".encode(), digest_size=8)
     digest.update((path / "metadata.json").read_bytes())
     for file in sorted(path.rglob("*")):
@@ -263,13 +254,10 @@ def _read_cache(folder: Path, source: Source) -> Cache | None:
         layout = Layout.of(source)
         with np.load(folder / STATISTICS) as file:
             arrays = {name: array.item() if array.ndim == 0 else array for name, array in file.items()}
-        names = {field.name for field in fields(DatasetStatistics)}
-        statistics = DatasetStatistics(**{name: values for name, values in unflatten(arrays).items() if name in names})
-        if (folder / ROWS).stat().st_size != 4 * statistics.num_steps * layout.num_columns:
-            return None
-        if statistics.scores.keys() != source.scorings.keys():
-            return None
-        moments = arrays["observation_mean"], arrays["observation_std"]
-        return Cache(folder, layout, statistics, *moments, arrays["fingerprint"])
+        others = {name: arrays.pop(name) for name in ("observation_mean", "observation_std", "fingerprint")}
+        statistics = DatasetStatistics(**unflatten(arrays))
+        whole = (folder / ROWS).stat().st_size == 4 * statistics.num_steps * layout.num_columns
+        same = statistics.scores.keys() == source.scorings.keys()
+        return Cache(folder, layout, statistics, **others) if whole and same else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None

@@ -72,7 +72,6 @@ class Bundle:
 
 
 def dataset_ids() -> list[str]:
-    """The ids of all built-in datasets."""
     return [f"{NAMESPACE}/{task}/{kind}-v0" for task in ADROIT_TASKS for kind in KINDS]
 
 
@@ -85,26 +84,17 @@ def load_bundle(task: str) -> Bundle:
 
     def policy(name: str) -> BundledPolicy:
         layers = range(sum(key.startswith(f"{name}/weight") for key in tensors))
-        return BundledPolicy(
-            mean=tensors[f"{name}/mean"],
-            scale=tensors[f"{name}/scale"],
-            weights=tuple(tensors[f"{name}/weight{i}"] for i in layers),
-            biases=tuple(tensors[f"{name}/bias{i}"] for i in layers),
-            noise_std=tensors["noise_std"],
-        )
+        weights, biases = (tuple(tensors[f"{name}/{kind}{i}"] for i in layers) for kind in ("weight", "bias"))
+        return BundledPolicy(tensors[f"{name}/mean"], tensors[f"{name}/scale"], weights, biases, tensors["noise_std"])
 
     return Bundle(policy("expert"), policy("weak"), **facts)
 
 
 def make(dataset_id: str, *, progress: bool = True) -> None:
-    """Make a built-in dataset in Minari's local store; it appears there whole or not at all.
-
-    Args:
-        dataset_id: one of :func:`dataset_ids`.
-        progress: show a bar, on a terminal.
+    """Make a built-in dataset in Minari's local store, with a bar on a terminal; it appears there whole or not at all.
 
     Raises:
-        DataError: if there is no such built-in dataset, or the store cannot be written.
+        DataError: there is no such built-in dataset, or the store cannot be written.
     """
     if dataset_id not in dataset_ids():
         raise DataError(f"no built-in dataset {dataset_id!r}; there are {', '.join(dataset_ids())}")
@@ -121,9 +111,8 @@ def make(dataset_id: str, *, progress: bool = True) -> None:
         ):
             _write(staging, dataset_id, _record(env, policies, bar.update), env, bundle)
     except OSError as error:
-        raise DataError(
-            f"could not write {dataset_id}: {error}; free some space or set MINARI_DATASETS_PATH"
-        ) from error
+        advice = "free some space or set MINARI_DATASETS_PATH"
+        raise DataError(f"could not write {dataset_id}: {error}; {advice}") from error
 
 
 def _record(env: EvaluationEnv, policies: list[BundledPolicy], report: Callable[[], object]) -> list[Episode]:

@@ -40,9 +40,6 @@ class Episode(NamedTuple):
         return self.success.reshape(len(self.success), -1)[-self.num_steps :, 0] > 0
 
 
-# Episodes -------------------------------------------------------------------------------------------------------------
-
-
 def read_episodes(source: Source) -> Iterator[Episode]:
     """The episodes of the source in their order, checked for shapes; one is in memory at a time.
 
@@ -62,19 +59,10 @@ def read_episodes(source: Source) -> Iterator[Episode]:
 
 
 def steps_bar(source: Source, doing: str, *, progress: bool) -> tqdm:
-    """A bar over the steps of a source, on a terminal, for what takes longer than two seconds.
-
-    Args:
-        doing: the first word of its line, as in ``converting``.
-        progress: False: no bar.
-    """
+    """A bar over the steps of a source, on a terminal, for what takes longer than two seconds."""
+    disable = None if progress else True  # None: on a terminal only
     return tqdm(
-        total=source.num_steps,
-        desc=f"{doing} {source.id}",
-        unit=" steps",
-        unit_scale=True,
-        delay=2,
-        disable=None if progress else True,  # None: on a terminal only
+        total=source.num_steps, desc=f"{doing} {source.id}", unit=" steps", unit_scale=True, delay=2, disable=disable
     )
 
 
@@ -107,9 +95,8 @@ def _read_arrow(source: Source) -> Iterator[Episode]:
         columns = [_to_numpy(table[name].combine_chunks()) for name in Episode._fields[:-1]]
         # all but the observations are padded to T + 1 rows on disk
         observations, *rest = columns[0], *(column[:num_steps] for column in columns[1:])
-        infos = table["infos"].combine_chunks() if "infos" in table.column_names else None
-        if infos is not None and infos.type.get_field_index("success") < 0:
-            infos = None
+        has_success = "infos" in table.column_names and table["infos"].type.get_field_index("success") >= 0
+        infos = table["infos"].combine_chunks() if has_success else None
         yield Episode(observations, *rest, success=None if infos is None else _to_numpy(infos.field("success")))
 
 

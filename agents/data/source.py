@@ -63,7 +63,7 @@ class Source:
 
 
 def open_source(dataset_id: str, *, progress: bool) -> Source:
-    """Find a dataset, which is made or downloaded when it is not there yet, and read its metadata.
+    """Find a dataset, which is made or downloaded when it is not there yet, and read its metadata, not its data.
 
     Raises:
         DataError: the dataset is unknown, its metadata are damaged or of an unsupported version, or its spaces are not
@@ -83,15 +83,7 @@ def open_source(dataset_id: str, *, progress: bool) -> Source:
     return _read_metadata(dataset_id, root / dataset_id / "data")
 
 
-# Metadata -------------------------------------------------------------------------------------------------------------
-
-
 def _read_metadata(dataset_id: str, path: Path) -> Source:
-    """Read the metadata; the data themselves are not touched.
-
-    Raises:
-        DataError: metadata are damaged or of an unsupported version, or the spaces are not supported.
-    """
     try:
         metadata = MinariStorage.read_raw_metadata(path)
         version = metadata["minari_version"]

@@ -30,9 +30,6 @@ def is_here(dataset_id: str) -> bool:
     return (minari_root() / dataset_id / "data").is_dir()
 
 
-# Finding, making, downloading -----------------------------------------------------------------------------------------
-
-
 def minari_root() -> Path:
     try:
         return get_dataset_path()
@@ -157,11 +154,7 @@ def remedy(dataset_id: str, folder: Path) -> str:
 
 
 def refuse_if_open_elsewhere(dataset_id: str, path: Path, error: Exception) -> None:
-    """Tell a file that is being written from a damaged one.
-
-    Raises:
-        DataError: HDF5 could not open it because another process is writing it.
-    """
+    """Tell a file that another process is writing, of which HDF5's error speaks, from a damaged one, by a DataError."""
     text = str(error)
     locked_elsewhere = "unable to lock file" in text and f"errno = {errno.EAGAIN}" in text
     if locked_elsewhere or isinstance(error, BlockingIOError) or "already open for write" in text:
