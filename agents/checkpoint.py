@@ -1,8 +1,8 @@
 """Save, load, resume: everything that the next update depends on, in one safetensors file.
 
-A file holds the parameters, targets, optimizer moments and random-generator states as plain tensors, and beside them,
-as JSON text, the algorithm's configuration, the specs and what the caller adds. Nothing in it is ever executed.
-TorchRL's own ``torchrl.checkpoint`` was not used because its TensorDict payloads may hold pickles.
+A file holds parameters, targets, optimizer moments, specs and random-generator states as plain tensors, and the
+algorithm's config and what the caller adds as JSON text. Nothing in it is ever executed: TensorDict payloads of
+TorchRL's own ``torchrl.checkpoint`` may hold pickles.
 """
 
 from __future__ import annotations
@@ -33,17 +33,11 @@ FORMAT = "offline-agents/1"
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory.
+    """A checkpoint in memory."""
 
-    Attributes:
-        path: the file it was read from.
-        tensors: every tensor by its ``/``-separated name.
-        metadata: ``num_updates``, ``algorithm`` (config class name and fields), ``specs`` and the caller's ``extra``.
-    """
-
-    path: Path
-    tensors: dict[str, Tensor]
-    metadata: dict[str, Any]
+    path: Path  # of the file that it was read from
+    tensors: dict[str, Tensor]  # by ``/``-separated names
+    metadata: dict[str, Any]  # num_updates, algorithm (config: its class's name, fields) and the caller's extra
 
     @property
     def num_updates(self) -> int:
@@ -74,10 +68,9 @@ class Checkpoint:
         Raises:
             CheckpointError: if the shapes differ; the agent is as it was.
         """
-        groups = unflatten(self.tensors)
-        state = {name: groups.get(name, {}) for name in ("loss_module", "optimizer")}
+        state = {"loss_module": {}, "optimizer": {}, **unflatten(self.tensors), "num_updates": self.num_updates}
         try:
-            agent.load_state_dict({**state, "num_updates": self.num_updates})
+            agent.load_state_dict(state)
         except ValueError as error:
             raise CheckpointError(f"{self.path} does not fit this algorithm's networks: {error}") from error
 
@@ -124,10 +117,9 @@ def save(
     generators: Mapping[str, Tensor] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a checkpoint; the file appears whole or not at all, also when the process is killed.
+    """Write or replace a checkpoint; the file appears whole or not at all, also when the process is killed.
 
     Args:
-        path: the file to write or replace.
         config: the algorithm's config dataclass.
         generators: states of random generators by name (uint8 tensors).
         extra: JSON-compatible values to keep beside it.
@@ -151,9 +143,9 @@ def save(
         "extra": dict(extra or {}),
     }
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    payload = to_bytes(contiguous, metadata={"format": FORMAT, "metadata": json.dumps(metadata)})
-    write_atomically(Path(path), payload)
-    return Path(path)
+    path = Path(path)
+    write_atomically(path, to_bytes(contiguous, metadata={"format": FORMAT, "metadata": json.dumps(metadata)}))
+    return path
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -186,10 +178,7 @@ def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> Tens
 
 
 class CheckpointFolder:
-    """``last``, ``previous`` and ``best`` of one run.
-
-    ``previous`` is what ``last`` replaced: the way back when a disk breaks the newest file.
-    """
+    """``last``, ``previous`` (what it replaced: the way back when a disk breaks the newest file) and ``best``."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -198,11 +187,7 @@ class CheckpointFolder:
         self.best = self.folder / "best.safetensors"
 
     def save(self, agent: Agent, *, is_best: bool, extra: Mapping[str, Any], **kwargs: Any) -> None:
-        """Write ``last``, keep the one before as ``previous``, and make it ``best`` where it is the best so far.
-
-        Raises:
-            WriteError: as :func:`save`.
-        """
+        """Write ``last`` by :func:`save`, keep the one before as ``previous``, and link ``best`` where it is that."""
         for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed while it saved
             leftover.unlink(missing_ok=True)
         staged = self.folder / "last.staged"

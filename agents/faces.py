@@ -10,11 +10,7 @@ from typing import Any
 
 
 def resolve_lazily(package: str) -> None:
-    """Give a package the names that its ``__init__.py`` imports ``if TYPE_CHECKING:``, where editors find them too.
-
-    Args:
-        package: its ``__name__``.
-    """
+    """Give a package the names that its ``__init__.py`` imports ``if TYPE_CHECKING:``, where editors find them too."""
     module = sys.modules[package]
     homes = _typed_imports(inspect.getsource(module))
 

@@ -13,11 +13,7 @@ from agents.errors import WriteError
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file so that a reader, or a kill, sees the old content or the new, never a part.
-
-    Raises:
-        WriteError: if the disk is full or the folder cannot be written.
-    """
+    """Write a file of which a reader, or a kill, sees the old content or the new, no part; or raise a WriteError."""
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +59,7 @@ def flatten(tree: Mapping[str, Any], sep: str = ".", prefix: str = "") -> dict[s
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`flatten` by slashes."""
     tree: dict[str, Any] = {}
     for name, value in flat.items():
         *branches, leaf = name.split("/")

@@ -50,11 +50,7 @@ class DTConfig(AlgorithmConfig):
             require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
-        """As of every algorithm.
-
-        Raises:
-            ConfigError: further, if neither the config nor the specs know a return to ask for.
-        """
+        """As of every algorithm; a ConfigError too if neither the config nor the specs know a return to ask for."""
         from tensordict.nn import TensorDictModule
 
         from agents.networks.transformer import INPUTS, DecisionTransformer, return_conditioned_policy

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from agents.objectives.iql import IQLLoss
 
-EXTRACTIONS = ("weighting", "ddpg_bc", "argmax", "softmax")
-SCHEDULES = ("constant", "linear", "adaptive")
-
 
 @dataclass
 class ExtractionConfig:
@@ -38,7 +35,7 @@ class ExtractionConfig:
     seed: int = 0  # argmax, softmax: of the random numbers, which are drawn in advance, >= 0
 
     def __post_init__(self) -> None:
-        require_choice("kind", self.kind, EXTRACTIONS)
+        require_choice("kind", self.kind, ("weighting", "ddpg_bc", "argmax", "softmax"))
         check_not_negative(bc_weight=self.bc_weight)
         require(self.num_candidates >= 1, "num_candidates", "be at least 1", self.num_candidates)
         positive = self.cem_iterations is None or self.cem_iterations >= 1
@@ -62,7 +59,7 @@ class ExpectileScheduleConfig:
     rate: float = 1e-3  # adaptive: change per update and unit of share, in (0, 1)
 
     def __post_init__(self) -> None:
-        require_choice("kind", self.kind, SCHEDULES)
+        require_choice("kind", self.kind, ("constant", "linear", "adaptive"))
         check_linear_expectile(self.final, self.num_steps)
         check_adaptive_expectile(self.positive_share, self.rate)
 

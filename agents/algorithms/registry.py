@@ -53,11 +53,7 @@ FORMER: dict[str, tuple[type[Any], str, Any]] = {
 
 
 def tuned(algorithm: str, dataset_id: str) -> dict[str, float]:
-    """Settings of an algorithm that a paper tuned for one dataset: an entry of ``TUNED`` in the algorithm's file.
-
-    Raises:
-        ConfigError: if the table has no entry for the dataset.
-    """
+    """Settings that a paper tuned for a dataset, ``TUNED`` in the algorithm's file; a ConfigError without any."""
     table = sys.modules[ALGORITHMS[algorithm].__module__].TUNED
     if dataset_id not in table:
         raise ConfigError(f"no tuned settings for {dataset_id!r}; there are some for {', '.join(table)}")
@@ -65,11 +61,7 @@ def tuned(algorithm: str, dataset_id: str) -> dict[str, float]:
 
 
 def check_actions(config: Any, data: Specs | Source) -> None:
-    """Refuse data whose actions are of the other kind.
-
-    Raises:
-        ConfigError: naming the registered algorithms that learn from such data.
-    """
+    """Refuse data whose actions are of the other kind by a ConfigError that names the algorithms for them."""
     kind = "discrete" if data.discrete else "continuous"
     if config.actions == kind:
         return
@@ -122,11 +114,8 @@ def register_installed() -> None:
         try:
             register(entry.name, entry.load())
         except Exception as error:  # of whatever kind: the module is a stranger's
-            package = entry.dist.name if entry.dist is not None else entry.module
-            print(
-                f"warning: {package}'s algorithm {entry.name!r} ({entry.value}) is left out: {one_line(error)}",
-                file=sys.stderr,
-            )
+            algorithm = f"{entry.dist.name if entry.dist is not None else entry.module}'s algorithm {entry.name!r}"
+            print(f"warning: {algorithm} ({entry.value}) is left out: {one_line(error)}", file=sys.stderr)
 
 
 register_installed()

@@ -1,4 +1,4 @@
-"""Action bounds, as networks hold them, and what has to be true of the actions.
+"""Action bounds, as networks hold them, and the kinds of actions that they refuse.
 
 Shapes: ``A`` action.
 """

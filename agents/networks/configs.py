@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from agents.networks.critics import ActionValueEnsemble
 
 ACTIVATIONS = ("elu", "gelu", "relu", "silu", "tanh")
-INITS = ("orthogonal", "default")
-DISTRIBUTIONS = ("normal", "tanh_normal")
 
 
 @dataclass
@@ -42,7 +40,7 @@ class MLPConfig:
         require(all(size >= 1 for size in sizes), "hidden_sizes", "all be at least 1", sizes)
         require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
         require_choice("activation", self.activation, ACTIVATIONS)
-        require_choice("init", self.init, INITS)
+        require_choice("init", self.init, ("orthogonal", "default"))
 
     def layers(self, in_features: int, out_features: int) -> nn.Sequential:
         """The perceptron itself, ``[..., in_features] -> [..., out_features]``, freshly initialised."""
@@ -116,7 +114,7 @@ class ActorConfig(MLPConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice("distribution", self.distribution, DISTRIBUTIONS)
+        require_choice("distribution", self.distribution, ("normal", "tanh_normal"))
         below = -math.inf < self.log_std_min < self.log_std_max < math.inf
         require(below, "log_std_min", f"be below log_std_max, {self.log_std_max}", self.log_std_min)
 

@@ -28,11 +28,7 @@ class DeterministicPolicy(nn.Module):
 
 
 def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictModule) -> TensorDictModule:
-    """``observation [B, O] -> action [B, A]``, in eval mode, sharing the actor's tensors.
-
-    The mode is the policy's own: neither does ``policy.eval()`` stop the dropout of later updates, nor an update start
-    the policy's.
-    """
+    """``observation [B, O] -> action [B, A]``, in an eval mode of its own, sharing the actor's tensors."""
     module: Any = actor[0] if isinstance(actor, TensorDictSequential) else actor
     policy = DeterministicPolicy(sharing_tensors(module.module))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
@@ -67,7 +63,10 @@ def greedy_policy(scores: TensorDictModule) -> TensorDictModule:
 
 
 def sharing_tensors(network: Callable[..., Any]) -> Any:
-    """A copy of a module with the same parameters and buffers, whose mode is its own."""
+    """A copy of a module with the same parameters and buffers.
+
+    Its mode is its own: neither does ``policy.eval()`` stop the dropout of updates, nor an update start the policy's.
+    """
     assert isinstance(network, nn.Module)  # TensorDictModule says no more of its module than that it can be called
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return copy.deepcopy(network, shared)

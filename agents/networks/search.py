@@ -47,7 +47,6 @@ class SearchingPolicy(nn.Module):
         num_candidates: K >= 1.
         temperature: beta >= 0, an inverse temperature; None: the largest Q.
         cem_iterations: refinements, >= 1; None: none.
-        seed: of the random numbers.
     """
 
     action_low: Tensor  # [A]

@@ -73,10 +73,7 @@ class DecisionTransformer(BoundedNetwork):
 
 
 class CausalBlock(nn.Module):
-    """Attention to the token itself and those before, then a perceptron, each added to what came in.
-
-    ``[B, L, W] -> [B, L, W]``, or of a selection of the tokens alone.
-    """
+    """Attention to the token itself and those before, then a perceptron, each added: ``[B, L, W] -> [B, L, W]``."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -91,7 +88,7 @@ class CausalBlock(nn.Module):
         )
         self.dropout = _dropout(config)
 
-    def forward(self, tokens: Tensor, selection: slice = slice(None)) -> Tensor:
+    def forward(self, tokens: Tensor, selection: slice = slice(None)) -> Tensor:  # of the tokens to give back
         context = self._attend(self.norm_attention(tokens), selection)
         tokens = tokens[..., selection, :] + self.dropout(self.join(context))
         return tokens + self.dropout(self.perceptron(self.norm_perceptron(tokens)))

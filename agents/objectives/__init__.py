@@ -1,4 +1,4 @@
-"""Loss modules of our own, with TorchRL's keys and call; all losses of one use the parameters from before the update."""
+"""Loss modules of our own, with TorchRL's keys and call. Their losses use the parameters from before the update."""
 
 from typing import TYPE_CHECKING
 

@@ -97,7 +97,13 @@ class DQNLoss(CriticLoss):
         if self.cql_alpha is not None:
             gap = conservative_gap(action_value, qvalues).sum(-1).mean()
             losses = {"loss_qvalue": 0.5 * bellman_error, "loss_cql": self.cql_alpha * gap}
-        return TensorDict({**losses, **_statistics(action_value.detach(), qvalues.detach(), action)})
+        best_value, best_action = action_value.detach().mean(1).max(-1)  # [B, N, A] -> [B], [B]
+        statistics = {
+            "qvalue": qvalues.detach().mean(),
+            "qvalue_greedy": best_value.mean(),
+            "greedy_share": (best_action == action).float().mean(),
+        }
+        return TensorDict({**losses, **statistics})
 
     def _action_value(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
         with params.to_module(self.qvalue_network):
@@ -110,12 +116,3 @@ class DQNLoss(CriticLoss):
         values = self._action_value(following, self.target_qvalue_network_params)  # [B, N, A]
         next_value = chosen_action_value(values, best).amin(-1)  # [B, N, A] -> [B]
         return bellman_target(self, tensordict, next_value)
-
-
-def _statistics(action_value: Tensor, qvalues: Tensor, action: Tensor) -> dict[str, Tensor]:
-    best_value, best_action = action_value.mean(1).max(-1)  # [B, N, A] -> [B], [B]
-    return {
-        "qvalue": qvalues.mean(),
-        "qvalue_greedy": best_value.mean(),
-        "greedy_share": (best_action == action).float().mean(),
-    }
