@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -39,14 +40,8 @@ def inspect(cfg: DictConfig) -> None:
     }
     for name, content in files.items():
         write_atomically(output / name, content)
-    tables, images = rendering.tables(*card), [output / "page.png"]
-    hint = loggers.log_once(
-        config,
-        output,
-        lambda logger: loggers.log_comparison(logger, tables, images),
-        name=config.dataset,
-        job_type="inspect",
-    )
+    log = partial(loggers.log_comparison, tables=rendering.tables(*card), images=[output / "page.png"])
+    hint = loggers.log_once(config, output, log, name=config.dataset, job_type="inspect")
     print(values if config.json else text)
     places = sys.stderr if config.json else sys.stdout
     print(f"\nplots: {output / 'page.png'}\ncard:  {output / 'card.json'} (and .txt, episodes.csv)", file=places)

@@ -247,5 +247,5 @@ class _Scan:
 
 def _columns(moments: Moments, number: int) -> Columns:
     if moments.count == 0:
-        return Columns(*(np.full(number, np.nan) for _ in range(4)))
-    return Columns(*(np.asarray(each, np.float64) for each in (moments.min, moments.max, moments.mean, moments.std)))
+        return Columns(*np.full((4, number), np.nan))
+    return Columns(*np.array((moments.min, moments.max, moments.mean, moments.std), np.float64))

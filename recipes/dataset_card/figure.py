@@ -63,20 +63,19 @@ def _returns(axes: Axes, quality: Quality | None) -> None:
 
 def _order(axes: Axes, inspection: Inspection) -> None:
     axes.set(title="In the order of the dataset", xlabel="episode", ylabel="return")
-    index = np.arange(inspection.num_episodes)
-    groups = [("", np.ones(inspection.num_episodes, bool), BLUE)]
-    if inspection.success is not None:
-        groups = [("success", inspection.success, GREEN), ("no success", ~inspection.success, GREY)]
-    for label, members, color in groups:
-        axes.plot(index[members], inspection.returns[members], ".", markersize=3, color=color, label=label or None)
-    if inspection.success is not None:
-        _legend_above(axes)
+    index, returns, success = np.arange(inspection.num_episodes), inspection.returns, inspection.success
+    if success is None:
+        axes.plot(index, returns, ".", markersize=3, color=BLUE)
+        return
+    for label, members, color in (("success", success, GREEN), ("no success", ~success, GREY)):
+        axes.plot(index[members], returns[members], ".", markersize=3, color=color, label=label)
+    _legend_above(axes)
 
 
 def _lengths(axes: Axes, inspection: Inspection) -> None:
     axes.set(title="Lengths", xlabel="steps of an episode", ylabel="episodes")
     lengths = inspection.lengths
-    equal = bool((lengths == lengths[0]).all())
+    equal = bool(np.ptp(lengths) == 0)
     axes.hist(lengths, bins=[0.98 * lengths[0], 1.02 * lengths[0]] if equal else 40, color=BLUE)
     if equal:
         axes.set_xlim(0, 1.25 * lengths[0])

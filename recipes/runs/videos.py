@@ -61,7 +61,6 @@ def make(
 
     Args:
         folder: of the run; the files are ``videos/step-<step>-<name>.mp4`` in it.
-        step: gradient steps of the agent.
         keep: leave the videos of other steps; else they are removed once the new ones are there.
 
     Returns:
@@ -91,20 +90,15 @@ def title(scene: Scene, step: int) -> str:
 
 
 def frames(shot: Film, values: Mapping[str, NDArray], heading: str) -> Iterator[Picture]:
-    """Every frame of the video, the last one for a while.
-
-    Args:
-        values: of each step of the episode, ``[T]`` by name; a chart of them is drawn below. Empty: no chart.
-    """
+    """Every frame, the last one for a while; below it a chart of ``values`` by name, ``[T]`` each, if there are any."""
     success, returns = shot.episode.success, np.concatenate([[0.0], shot.episode.rewards.cumsum()])
     chart = _Chart(values) if values else None
     num_last = 1 + round(LAST_FRAME_SECONDS * shot.fps)
     for picture, step in zip(shot.frames, shot.steps):
         progress = f"step {step} of {len(returns) - 1}    return {returns[step]:,.0f} of {returns[-1]:,.0f}"
         at_goal = None if success is None else step > 0 and bool(success[step - 1])
-        frame = np.concatenate(
-            [_header(heading, progress, at_goal), _fit(picture), *([chart.at(step)] if chart else [])]
-        )
+        below = [chart.at(step)] if chart else []
+        frame = np.concatenate([_header(heading, progress, at_goal), _fit(picture), *below])
         yield from [frame] * (num_last if step == shot.steps[-1] else 1)
 
 

@@ -220,9 +220,9 @@ def grid(
     dataset: str | None = None,
     group_by: str = "algorithm_name",
 ) -> wr.PanelGrid:
-    """Panels, two beside each other, over a set of runs per algorithm; none where the runs say no algorithm.
+    """Panels, two beside each other, over a set of runs per algorithm: those on a dataset, where one is named.
 
-    Only runs on a dataset, where one is named; the runs of a set that share the setting ``group_by`` are one line.
+    The runs of a set that share the setting ``group_by`` are one line.
     """
     placed = [*panels]
     for index, panel in enumerate(placed):

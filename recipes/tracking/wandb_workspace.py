@@ -36,16 +36,13 @@ def workspaces(project: Project) -> list[ws.Workspace]:
 
 def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
     """A view of the training runs, of one dataset or all: an algorithm's seeds on a task are one line, with a band."""
-    filters = [ws.Metric("JobType") == TRAIN]
-    grouping: list[Any] = [ws.Config("algorithm_name")]
-    if dataset is None:
-        grouping.insert(0, ws.Config("dataset"))
-    else:
-        filters.append(ws.Config("dataset") == dataset)
-        project = project.where(dataset=dataset)
+    own = {} if dataset is None else {"dataset": dataset}
+    filters = [ws.Metric("JobType") == TRAIN, *(ws.Config(name) == value for name, value in own.items())]
+    grouping: list[Any] = [ws.Config(name) for name in ("dataset", "algorithm_name") if name not in own]
+    project = project.where(**own)
     keys = project.keys(TRAIN)
     sections = [section(name, map(draw, panels)) for name, panels in arrange(keys).items()]
-    scores = [last(measure) for measure in measures() if last(measure) in keys]
+    scores = [key for key in map(last, measures()) if key in keys]
     order = [ws.Ordering(ws.Summary(score), ascending=False) for score in scores[:1]]
     return ws.Workspace(
         entity=project.entity or "",
