@@ -7,15 +7,16 @@ import re
 import sys
 
 from recipes.settings import command_line
-from recipes.settings.help_text import docstring, show
-from recipes.settings.messages import closest
+from recipes.settings.overrides import closest
 from recipes.settings.schema import RECIPES
 
 COMMANDS = {recipe.removesuffix("_dataset"): recipe for recipe in RECIPES}  # each is the name of the recipe's function
 
 
 def usage() -> str:
-    lines = [f"  {command:11}{re.split('[.:]', docstring(recipe))[0]}" for command, recipe in COMMANDS.items()]
+    lines = [
+        f"  {command:11}{re.split('[.:]', command_line.docstring(recipe))[0]}" for command, recipe in COMMANDS.items()
+    ]
     ending = "\noffline-agents COMMAND --help lists the settings of each."
     return "\n".join(["offline-agents COMMAND [NAME=VALUE ...]\n", *lines, ending])
 
@@ -24,11 +25,11 @@ def main() -> None:
     """Run the recipe that the first word names; it is imported, and torch with it, once its settings are read."""
     command, *arguments = sys.argv[1:] or [""]
     if not command or command in command_line.HELP:
-        show(usage())
+        command_line.show(usage())
         sys.exit(0 if command else 2)
     if command not in COMMANDS:
-        text = f"unknown command {command!r}{closest(command, [*COMMANDS])}; choose from {', '.join(COMMANDS)}"
-        sys.exit(command_line.refuse(text))
+        hint = closest(command, [*COMMANDS])
+        command_line.refuse(f"unknown command {command!r}{hint}; choose from {', '.join(COMMANDS)}")
     sys.argv = [f"offline-agents {command}", *arguments]
     recipe = COMMANDS[command]
     command_line.main(recipe, lambda *args: getattr(importlib.import_module(f"recipes.{recipe}"), command)(*args))

@@ -143,7 +143,7 @@ import agents
 configs = [getattr(agents, name)() for name in agents.__all__ if name.endswith("Config")]
 assert len(configs) > 20 and agents.ALGORITHMS
 from recipes.settings import schema
-from recipes.settings.help_text import help_text
+from recipes.settings.command_line import help_text
 assert "algorithm.expectile=0.7" in help_text("train")
 print(*sys.modules.keys() & {"torch", "tensordict", "torchrl", "gymnasium", "minari", "mujoco"})
 """

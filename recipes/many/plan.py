@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,9 @@ from recipes.many.pool import Job
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import FREE_ON_RESUME, read_settings
 from recipes.runs.metrics_log import read_csv
-from recipes.settings import command_line, messages, schema
-from recipes.settings.overrides import quoted
-from recipes.settings.schema import CompareConfig, SweepConfig, TrainConfig
+from recipes.settings import command_line, schema
+from recipes.settings.overrides import explain, quoted
+from recipes.settings.schema import CompareConfig, ManyRunsConfig, TrainConfig
 
 # what a result does not depend on, or what only says which run it is and where
 NOT_OF_THE_RESULT = (*FREE_ON_RESUME, "log_every", "run_dir", "overwrite", "seeds", "stack")
@@ -49,21 +51,14 @@ class Run:
 
 
 def plan(config: CompareConfig, overrides: Sequence[str]) -> list[Run]:
-    """All runs, seed by seed: an interrupted comparison has whole rows.
-
-    Raises:
-        ConfigError: if a setting is wrong, for any of them.
-    """
+    """All runs, seed by seed: an interrupted comparison has whole rows."""
     overrides = on_cpu(overrides)
-    composed = {
-        (algorithm, dataset): compose_settings(algorithm, dataset, overrides)
-        for algorithm in config.algorithms
-        for dataset in config.datasets
-    }
+    pairs = itertools.product(config.algorithms, config.datasets)
+    composed = {pair: compose_settings(*pair, overrides) for pair in pairs}
     return [
-        make_run(cfg, algorithm, dataset, seed, config=config, overrides=overrides)
+        make_run(cfg, *pair, seed, config=config, overrides=overrides)
         for seed in config.seeds
-        for (algorithm, dataset), cfg in composed.items()
+        for pair, cfg in composed.items()
     ]
 
 
@@ -79,7 +74,7 @@ def make_run(
     dataset: str,
     seed: int,
     *,
-    config: CompareConfig | SweepConfig,
+    config: ManyRunsConfig,
     overrides: Sequence[str],
     name: str | None = None,
     alone: bool = True,
@@ -98,13 +93,13 @@ def make_run(
 
 
 def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
-    """The settings of a run as ``recipes/train.py`` has them, checked."""
+    """The settings of a run as ``recipes/train.py`` has them, checked: a ConfigError if one is wrong."""
     try:
         cfg = compose("train", [*overrides, f"algorithm={algorithm}", f"dataset={quoted(dataset)}"])
         cfg.run_dir = cfg.wandb.group = ""  # those would be of this recipe
         command_line.build(cfg, "train")
     except (HydraException, OmegaConfBaseException, AgentsError) as error:
-        raise ConfigError(messages.explain(error, "train")) from error
+        raise ConfigError(explain(error, "train")) from error
     return cfg
 
 
@@ -118,10 +113,9 @@ def fingerprint(cfg: DictConfig) -> str:
 
 
 def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
-    """The run's folder: the one of ``recipes/train.py``, unless a run with other settings is there.
+    """The run's folder: the one of ``recipes/train.py``, unless a run with another fingerprint than wanted is there.
 
     Args:
-        wanted: the fingerprint of its settings.
         alone: that one may be taken while it is free.
     """
     usual = parent / f"seed{seed}"
@@ -135,26 +129,19 @@ def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
 
 def is_finished(run: Run) -> bool:
     """Whether the last evaluation and the last checkpoint, if they were kept, are those after the last update."""
-    folder = run.folder
-    if not folder.evaluations_file.exists():
-        return False
-    steps = [int(row["step"]) for row in read_csv(folder.evaluations_file)]
-    if steps[-1:] != [run.job.gradient_steps]:
+    folder, last_step = run.folder, run.job.gradient_steps
+    if [int(row["step"]) for row in read_csv(folder.evaluations_file)[-1:]] != [last_step]:
         return False
     if not folder.has_checkpoint:
         return folder.had_checkpoint
     try:
-        return load(folder.checkpoints.last).num_updates == run.job.gradient_steps
+        return load(folder.checkpoints.last).num_updates == last_step
     except CheckpointError:
         return False
 
 
-def prepare(missing: Sequence[Run], config: CompareConfig | SweepConfig) -> dict[str, Source]:
-    """Look at the folders and, where the runs are made here, at the data, before any of the runs begins.
-
-    Raises:
-        DataError, ConfigError: as :func:`open_data`; or if a folder cannot be made.
-    """
+def prepare(missing: Sequence[Run], config: ManyRunsConfig) -> dict[str, Source]:
+    """Refuse folders and, where the runs are made here, data that do not fit, before any of the runs begins."""
     for folder in {run.folder.path.parent: None for run in missing}:
         schema.require_place("runs", folder)
     return open_data(run.config for run in missing) if config.executor == "local" else {}
@@ -164,8 +151,7 @@ def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
     """Find the dataset of each run before any of them begins; what is not there yet is made or downloaded, once.
 
     Raises:
-        DataError: if a dataset is unknown or damaged.
-        ConfigError: if an algorithm learns from actions of the other kind.
+        DataError, ConfigError: if a dataset is unknown or damaged, or has actions of another kind than the algorithm.
     """
     sources: dict[str, Source] = {}
     for config in configs:
@@ -177,10 +163,9 @@ def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
 
 def changed_data(finished: Iterable[Run]) -> list[str]:
     """A line for each dataset that is not, today and on this machine, what finished runs were trained on."""
-    trained_on: dict[tuple[str, bool], set[str]] = {}
+    trained_on = defaultdict[tuple[str, bool], set[str]](set)
     for run in finished:
-        fingerprint = run.folder.info.get("dataset_fingerprint", "unknown")
-        trained_on.setdefault((run.dataset, run.config.clip_actions), set()).add(fingerprint)
+        trained_on[run.dataset, run.config.clip_actions].add(run.folder.info.get("dataset_fingerprint", "unknown"))
     lines = []
     for (dataset, clip_actions), fingerprints in trained_on.items():
         try:
@@ -188,8 +173,6 @@ def changed_data(finished: Iterable[Run]) -> list[str]:
         except (AgentsError, OSError):
             continue  # damaged since: the runs are what they are
         if here and fingerprints != {here.fingerprint}:
-            lines.append(
-                f"{dataset} has other data here and now than finished runs were trained on: for runs on these, name "
-                "another folder by runs=..."
-            )
+            way_out = "for runs on these, name another folder by runs=..."
+            lines.append(f"{dataset} has other data here and now than finished runs were trained on: {way_out}")
     return lines

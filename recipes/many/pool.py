@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,23 +34,14 @@ ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)(: |$)")  # how a 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be made, or gone on with.
+    """One run to be made, or gone on with."""
 
-    Attributes:
-        name: what the table calls it; no two jobs share one.
-        folder: the run's own folder.
-        overrides: settings of the training as typed, without ``run_dir``, ``resume`` and ``overwrite``.
-        gradient_steps: updates in all, to tell how far it is.
-        start_over: overwrite what was begun rather than go on with it.
-        script: arguments of Python that start another script than ``recipes/train.py``, which knows more algorithms.
-    """
-
-    name: str
-    folder: Path
-    overrides: tuple[str, ...]
-    gradient_steps: int
-    start_over: bool = False
-    script: tuple[str, ...] = ()
+    name: str  # in the table; no two jobs share one
+    folder: Path  # of the run alone
+    overrides: tuple[str, ...]  # settings of the training as typed, without run_dir, resume and overwrite
+    gradient_steps: int  # updates in all, to tell how far it is
+    start_over: bool = False  # overwrite what was begun rather than go on with it
+    script: tuple[str, ...] = ()  # arguments of Python that start another script, which knows more algorithms
 
     def arguments(self) -> list[str]:
         """Settings as typed: a run that was begun goes on, with those of its settings that may change then."""
@@ -68,18 +59,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How a job ended."""
 
-    Attributes:
-        state: ``done``, ``failed``, ``stopped`` (by a signal to the pool; it can be gone on with) or ``waiting`` (not
-            even started then).
-        reason: of a failure, in one line.
-        output: the file with all that it printed.
-    """
-
-    state: str
-    reason: str = ""
-    output: Path | None = None
+    state: str  # done, failed, stopped by a signal to the pool (it can be gone on with) or waiting (not even started)
+    reason: str = ""  # of a failure, in one line
+    output: Path | None = None  # the file with all that it printed
 
 
 @dataclass(frozen=True)
@@ -97,10 +81,19 @@ class Process(Protocol):
     def send_signal(self, number: int, /) -> None: ...
 
 
+def start_process(job: Job) -> subprocess.Popen[bytes]:
+    """``recipes/train.py`` with one thread, in a session of its own: a terminal's Ctrl-C reaches the pool alone."""
+    environment = {**os.environ, **ONE_THREAD}
+    with open(begin_output(job), "a") as out:
+        return subprocess.Popen(
+            job.command(), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+
+
 def run_jobs(
     jobs: Sequence[Job],
     *,
-    start: Callable[[Job], Process] | None = None,
+    start: Callable[[Job], Process] = start_process,
     workers: int | None = None,
     show: bool = True,
 ) -> Outcomes:
@@ -109,11 +102,9 @@ def run_jobs(
     The first Ctrl-C or SIGTERM is passed on: every run finishes its update and saves. A second one stops them at once.
 
     Args:
-        start: begins a job; None: a process on this machine.
         workers: jobs at the same time; None: one per core.
         show: print a table that is kept up to date; a line per event where the output is no terminal.
     """
-    start_job: Callable[[Job], Process] = start or start_process
     workers = workers or num_cores()
     waiting, running, outcomes = deque(jobs), dict[Job, Process](), dict[str, Outcome]()
     stopping = False
@@ -122,7 +113,7 @@ def run_jobs(
             while running or (waiting and not interrupt.signal):
                 while waiting and len(running) < workers and not interrupt.signal:
                     job = waiting.popleft()
-                    running[job] = start_job(job)
+                    running[job] = start(job)
                     board.started(job.name)
                 time.sleep(LOOK_EVERY)
                 if interrupt.signal and not stopping:
@@ -137,20 +128,14 @@ def run_jobs(
                     board.ended(job.name, outcome.state, outcome.reason)
                 board.draw()
         except KeyboardInterrupt:
-            _stop_at_once(running.values())
+            for process in running.values():
+                process.send_signal(signal.SIGINT)
+            while any(process.poll() is None for process in running.values()):
+                time.sleep(LOOK_EVERY)
     outcomes |= {job.name: Outcome("stopped", output=beside(job)) for job in running}
     outcomes |= {job.name: Outcome("waiting") for job in waiting}
     failed = any(outcome.state == "failed" for outcome in outcomes.values())
     return Outcomes(outcomes, interrupt.exit_code if interrupt.signal else int(failed))
-
-
-def start_process(job: Job) -> subprocess.Popen[bytes]:
-    """``recipes/train.py`` with one thread, in a session of its own: a terminal's Ctrl-C reaches the pool alone."""
-    environment = {**os.environ, **ONE_THREAD}
-    with open(begin_output(job), "a") as out:
-        return subprocess.Popen(
-            job.command(), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
 
 
 def begin_output(job: Job) -> Path:
@@ -168,13 +153,12 @@ def beside(job: Job) -> Path:
 
 def keep_output(job: Job) -> Path:
     """Move the output of a job that has ended into its folder, after that of its earlier parts; returns its place."""
-    if not beside(job).exists():
-        return job.folder / OUTPUT
-    if not RunFolder(job.folder).config_file.exists():
-        return beside(job)
-    with open(job.folder / OUTPUT, "ab") as output:
-        output.write(beside(job).read_bytes())
-    beside(job).unlink()
+    if beside(job).exists():
+        if not RunFolder(job.folder).config_file.exists():
+            return beside(job)
+        with open(job.folder / OUTPUT, "ab") as output:
+            output.write(beside(job).read_bytes())
+        beside(job).unlink()
     return job.folder / OUTPUT
 
 
@@ -195,10 +179,3 @@ def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [f"exit code {code}"]
     errors = [line for line in lines if ERROR.match(line)] or lines  # warnings may follow the error
     return Outcome("failed", errors[-1].removeprefix("error: "), output)
-
-
-def _stop_at_once(running: Collection[Process]) -> None:
-    for process in running:
-        process.send_signal(signal.SIGINT)
-    while any(process.poll() is None for process in running):
-        time.sleep(LOOK_EVERY)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from recipes.many.pool import Outcomes
 from recipes.runs.lifecycle import read_settings
 from recipes.runs.versions import differences
 from recipes.settings.command_line import invocation
-from recipes.settings.schema import CompareConfig, SweepConfig
+from recipes.settings.schema import ManyRunsConfig
 from recipes.tracking import loggers
 
 
@@ -44,9 +46,9 @@ def about(finished: Sequence[Run], overrides: Sequence[str]) -> list[str]:
     for name, several in differences([info["versions"] for info in infos]).items():
         lines.append(f"The runs were made with different versions of {name}: {'; '.join(several)}.")
     data = {(run.dataset, info["dataset_fingerprint"]) for run, info in zip(finished, infos)}
-    names = [name for name, _ in sorted(data)]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        lines.append(f"The runs on {name} were not all trained on the same data: do not compare them.")
+    for name, number in sorted(Counter(name for name, _ in data).items()):
+        if number > 1:
+            lines.append(f"The runs on {name} were not all trained on the same data: do not compare them.")
     return lines
 
 
@@ -58,24 +60,14 @@ def write(output: Path, files: Mapping[str, str]) -> None:
 
 def log(
     name: str,
-    config: CompareConfig | SweepConfig,
+    config: ManyRunsConfig,
     output: Path,
     overrides: Sequence[str],
     tables: Mapping[str, Sequence[Sequence[Any]]],
     images: Sequence[Path],
 ) -> None:
-    """With logger=wandb, the tables and images as a run of W&B of their own.
-
-    Args:
-        name: of that run, which is its type too.
-    """
-    hint = loggers.log_once(
-        config,
-        output,
-        lambda logger: loggers.log_comparison(logger, tables, images),
-        name=name,
-        job_type=name,
-        overrides=[*overrides],
-    )
+    """With logger=wandb, the tables and images as a run of W&B of their own, by its name and type."""
+    publish = partial(loggers.log_comparison, tables=tables, images=images)
+    hint = loggers.log_once(config, output, publish, name=name, job_type=name, overrides=[*overrides])
     if hint:
         print(f"W&B:     offline; upload by: {hint}")

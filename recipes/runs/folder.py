@@ -48,7 +48,7 @@ class RunFolder:
     @property
     def had_checkpoint(self) -> bool:
         """Whether there was one for certain: each is saved before the next evaluation."""
-        return self.evaluations_file.exists() and len(read_csv(self.evaluations_file)) > 1
+        return len(read_csv(self.evaluations_file)) > 1
 
     @property
     def info(self) -> dict[str, Any]:

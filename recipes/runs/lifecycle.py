@@ -35,18 +35,17 @@ ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run t
 
 
 def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
-    """The run that the settings describe; nothing is written or deleted yet.
+    """The run that the settings describe: folder, settings, and whether it goes on from where it stopped.
 
-    Returns:
-        Its folder, its settings, and whether it goes on from where it stopped.
+    Nothing is written or deleted yet, but for an overwriting that a kill broke off, which is undone.
 
     Raises:
         ConfigError: if the folder holds another run, or none where one should be resumed.
     """
-    folder = RunFolder(cfg.resume if cfg.resume is not None else cfg.run_dir)
+    folder = RunFolder(cfg.run_dir if cfg.resume is None else cfg.resume)
     _undo_overwrite(folder)
     if cfg.resume is not None:
-        return (*_resume(cfg), True)
+        return folder, _resume(folder, cfg), True
     if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
@@ -79,8 +78,7 @@ def begin(
 ) -> Iterator[None]:
     """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
 
-    The run that is overwritten goes only afterwards, when everything is known to work. A kill in between is undone by
-    the next :func:`open_run`.
+    The run that is overwritten goes only afterwards; a kill in between is undone by the next :func:`open_run`.
     """
     path = folder.path.resolve()  # a link to a folder stays one
     staged, overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ("new", *ASIDE))
@@ -125,12 +123,12 @@ def _describe(
 
 
 def _move(staged: RunFolder, path: Path) -> None:
-    if path.exists():  # empty, and perhaps the current folder
-        for file in (staged.info_file, staged.config_file):
-            file.rename(path / file.name)
-        staged.path.rmdir()
-    else:
+    if not path.exists():
         staged.path.rename(path)
+        return
+    for file in (staged.info_file, staged.config_file):  # it is empty, and perhaps the current folder
+        file.rename(path / file.name)
+    staged.path.rmdir()
 
 
 def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None:
@@ -155,15 +153,14 @@ def _undo_overwrite(folder: RunFolder) -> None:
     overwritten.rename(path)
 
 
-def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
-    folder = RunFolder(cfg.resume)
+def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     if not folder.holds_run:
         raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
     if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
         way_out = "put its checkpoints/ back, or start a new run in another run_dir"
         raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")
     saved = read_settings(folder)
-    typed = [override.split("=", 1)[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+    typed = [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
     if {"run_dir", "overwrite"} & {*typed}:
         raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
     free = [key for key in typed if key.split(".")[0] in FREE_ON_RESUME]
@@ -175,11 +172,11 @@ def _resume(cfg: DictConfig) -> tuple[RunFolder, TrainConfig]:
     for key in free:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     saved.run_dir = str(folder.path)
-    return folder, cast(TrainConfig, OmegaConf.to_object(saved))
+    return cast(TrainConfig, OmegaConf.to_object(saved))
 
 
 def read_settings(folder: RunFolder) -> DictConfig:
-    """The settings of the run in a folder; those that it does not name have their defaults.
+    """The settings of the run in a folder, with defaults for those that it does not name.
 
     Raises:
         ConfigError: if they cannot be read.

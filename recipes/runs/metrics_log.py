@@ -13,18 +13,15 @@ from agents.files import write_atomically
 
 
 class CsvLog:
-    """A CSV file of one row per step; a row with further columns adds them to the file.
-
-    A newer version may have more to tell, and an environment its first success.
+    """A CSV file of one row per step; a row with further columns, as of a first success, adds them to the file.
 
     Args:
-        last_step: rows after this step, or broken off by a kill, are dropped; they will be written again. None: a new
-            file.
+        last_step: rows after it, or broken off by a kill, are dropped; they will be written again. None: a new file.
     """
 
     def __init__(self, path: Path, *, last_step: int | None = None) -> None:
         self.path = path
-        rows = read_csv(path, last_step) if last_step is not None and path.exists() else []
+        rows = [] if last_step is None else read_csv(path, last_step)
         self._columns = [*rows[0]] if rows else []
         write_atomically(path, self._to_text(rows).encode())
 
@@ -51,8 +48,8 @@ class CsvLog:
 
 
 def read_csv(path: Path, last_step: int | None = None) -> list[dict[str, str]]:
-    """Whole rows of a CSV log up to a step, values as they were written."""
-    lines = path.read_text().splitlines(keepends=True)
+    """Whole rows of a CSV log up to a step, values as they were written; none where there is no file."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     rows = csv.DictReader(line for line in lines if line.endswith("\n"))
     whole = [row for row in rows if (row.get("step") or "").isdigit()]
     return [row for row in whole if last_step is None or int(row["step"]) <= last_step]

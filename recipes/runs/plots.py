@@ -39,8 +39,7 @@ class Plots:
         now = time.monotonic()
         if now - self.last_drawing < at_most_every:
             return
-        files = self.folder.evaluations_file, self.folder.metrics_file
-        evaluations, training = (read_csv(path) if path.exists() else [] for path in files)
+        evaluations, training = read_csv(self.folder.evaluations_file), read_csv(self.folder.metrics_file)
         if evaluations and self.random is not None:
             write_atomically(self.folder.plot_file, self._returns(evaluations, self.random.returns))
         if training:

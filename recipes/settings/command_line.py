@@ -1,31 +1,33 @@
-"""Hydra behind one call: the dataclasses as its schema, mistakes as one line and exit code 2."""
+"""Hydra behind one call: the dataclasses as its schema and its help, mistakes as one line and exit code 2."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
 import functools
+import inspect
 import os
+import re
 import shlex
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agents.algorithms.registry import ALGORITHMS, tuned
 from agents.errors import AgentsError, ConfigError, printable
-from recipes.settings.help_text import help_text, show
-from recipes.settings.messages import explain, unknown_key
-from recipes.settings.overrides import KEPT, key_names, split
-from recipes.settings.presets import CONF, preset_files
-from recipes.settings.schema import RECIPES
+from recipes.settings.overrides import KEPT, as_typed, explain, key_names, split, unknown_key
+from recipes.settings.schema import CONF, RECIPES, preset_files
 
 SHOWN = ("job", "hydra", "all")  # by --cfg
 HELP = {"--help", "-h"}
@@ -83,13 +85,13 @@ def main(recipe: str, run: Callable[..., None]) -> None:
         with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
             folder = tempfile.TemporaryDirectory
             OmegaConf.register_new_resolver("scratch", lambda: scratch.enter_context(folder()), replace=True)
-            hydra.main(version_base="1.3", config_path=CONF, config_name=recipe)(guarded)()
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=recipe)(guarded)()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         if started:
             raise
-        sys.exit(refuse(explain(error, recipe)))  # Hydra finds mistakes with every type of exception
+        refuse(explain(error, recipe))  # Hydra finds mistakes with every type of exception
 
 
 def _guard(run: Callable[[], None], recipe: str) -> None:
@@ -97,13 +99,19 @@ def _guard(run: Callable[[], None], recipe: str) -> None:
     try:
         run()
     except ERRORS as error:
-        sys.exit(refuse(explain(error, recipe)))
+        refuse(explain(error, recipe))
     except OSError as error:
         if error.errno not in NO_PLACE_TO_WRITE:
             raise
         where = f" ({error.filename})" if error.filename else ""
         way_out = "make room, mend its rights or name another place"
-        sys.exit(refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole"))
+        refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole")
+
+
+def refuse(message: str) -> NoReturn:
+    """Print a mistake of the user's, and exit with the code that says so."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(2)
 
 
 def build(cfg: DictConfig, recipe: str) -> Any:
@@ -121,7 +129,7 @@ def invocation() -> str:
 def user_script() -> tuple[str, ...]:
     """Arguments of Python that start the user's own script, which may know more algorithms; none for a recipe."""
     script = Path(sys.argv[0]).resolve()
-    return _arguments_of_python() if script.is_file() and not script.is_relative_to(Path(CONF).parent) else ()
+    return _arguments_of_python() if script.is_file() and not script.is_relative_to(CONF.parent) else ()
 
 
 def _arguments_of_python() -> tuple[str, ...]:
@@ -133,11 +141,7 @@ def _arguments_of_python() -> tuple[str, ...]:
 
 
 def _check(arguments: Sequence[str], recipe: str) -> None:
-    """Refuse what Hydra would accept without an effect, or refuse with a page of text.
-
-    Raises:
-        ConfigError: naming the argument.
-    """
+    """Refuse what Hydra would accept without an effect, or refuse with a page of text."""
     for argument, following in zip(arguments, [*arguments[1:], ""]):
         key, _, value = argument.lstrip("+~-").partition("=")
         if argument[:1] in ("+", "~") and not key.startswith("hydra"):
@@ -151,7 +155,36 @@ def _check(arguments: Sequence[str], recipe: str) -> None:
             raise ConfigError(f"--cfg shows {', '.join(SHOWN)}: write --cfg job for the settings of a run")
 
 
-def refuse(message: str) -> int:
-    """Print a mistake of the user's; returns the exit code that says so."""
-    print(f"error: {printable(message)}", file=sys.stderr)
-    return 2
+def show(text: str) -> None:
+    """Print a text of which not all may be read, as in ``--help | head``."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
+
+
+def docstring(recipe: str) -> str:
+    return ast.get_docstring(ast.parse((CONF.parent / f"{recipe}.py").read_text())) or ""
+
+
+def help_text(recipe: str) -> str:
+    """The recipe's docstring, then every setting with its default and the comment beside it; imports no recipe."""
+    parts = [docstring(recipe), "\nSettings:", *_settings(RECIPES[recipe]())]
+    if recipe == "train":
+        for name, config in ALGORITHMS.items():
+            parts += [f"\nSettings of algorithm={name}:", *_settings(config(), "algorithm.")]
+        parts.append(f"\nFurther presets for algorithm=: {', '.join(sorted(preset_files() - ALGORITHMS.keys()))}")
+    return "\n".join(parts)
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[str]:
+    comments = {}
+    for cls in reversed(type(config).__mro__[:-1]):
+        comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
+    for entry in sorted(fields(config), key=lambda entry: bool(entry.kw_only)):  # those that are shared come last
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            yield from _settings(value, f"{prefix}{entry.name}.")
+            continue
+        default = "" if value == MISSING else f"={as_typed(value)}"
+        comment = comments.get(entry.name, "").replace("None", "null")
+        yield f"  {prefix}{entry.name}{default}".ljust(46) + f"  {comment}".rstrip()

@@ -14,9 +14,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from agents.algorithms.registry import ALGORITHMS
 from agents.errors import ConfigError, require, require_choice
 from agents.training.settings import MATMUL_PRECISIONS, MODES
 
+CONF = Path(__file__).resolve().parents[1] / "conf"  # presets: what differs from the dataclasses
 LOGGERS = ("wandb", "csv", "tensorboard", "none")
 STORAGES = ("memory", "memmap")
 PRECISIONS = ("float32", "bfloat16")
@@ -120,38 +122,49 @@ class SlurmConfig:
         require_counts(self, "minutes", "memory_gb", prefix="slurm.")
 
 
-@dataclass
-class CompareConfig:
-    """Settings of ``recipes/compare.py``, beside those that it hands on to ``recipes/train.py``."""
+@dataclass(kw_only=True)
+class ManyRunsConfig:
+    """Settings of a recipe of many runs, beside those that it hands on to ``recipes/train.py``."""
 
-    algorithms: list[str] = field(default_factory=lambda: ["iql", "bc"])  # as algorithm= of train.py, with commas
-    datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v0"])  # Minari ids, with commas
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # with commas; each of them for each of the others
-    baseline: str | None = None  # that the others are to improve on; None: bc if it is compared, else the first
     executor: str = "local"  # where runs are made: local, ray or slurm
     workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
     address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     runs: str = "runs"  # folder of all runs: those that are finished there are not made again
-    output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
-    num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
-    logger: str = "none"  # wandb: each run and, as a run of its own, the comparison; none
-    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="comparison"))
+    logger: str = "none"  # wandb: each run and, as a run of its own, what comes of them all; none
+    wandb: WandbConfig
 
     def __post_init__(self) -> None:
-        for name in ("algorithms", "datasets"):
-            require_different(name, getattr(self, name))
-        require_seeds(self.seeds)
-        require_counts(self, "workers", "num_resamples")
-        if self.baseline is not None:
-            require_choice("baseline", self.baseline, self.algorithms)
+        require_counts(self, "workers")
         require_choice("executor", self.executor, EXECUTORS)
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
 @dataclass
-class SweepConfig:
-    """Settings of ``recipes/sweep.py``, beside those that it hands on to ``recipes/train.py``."""
+class CompareConfig(ManyRunsConfig):
+    """Settings of ``recipes/compare.py``."""
+
+    algorithms: list[str] = field(default_factory=lambda: ["iql", "bc"])  # as algorithm= of train.py, with commas
+    datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v0"])  # Minari ids, with commas
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # with commas; each of them for each of the others
+    baseline: str | None = None  # that the others are to improve on; None: bc if it is compared, else the first
+    output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
+    num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
+    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="comparison"), kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_different("algorithms", self.algorithms)
+        require_different("datasets", self.datasets)
+        require_seeds(self.seeds)
+        require_counts(self, "num_resamples")
+        if self.baseline is not None:
+            require_choice("baseline", self.baseline, self.algorithms)
+
+
+@dataclass
+class SweepConfig(ManyRunsConfig):
+    """Settings of ``recipes/sweep.py``."""
 
     sweep: str = MISSING  # YAML file in W&B's format, or a name of those in recipes/sweeps, as iql
     method: str | None = None  # grid, random or tpe; None: the file's, with tpe for W&B's bayes
@@ -160,23 +173,16 @@ class SweepConfig:
     search_seed: int = 0  # of what random and tpe propose, >= 0
     seeds: list[int] = field(default_factory=lambda: [0])  # of each trial's runs, with commas
     metric: str | None = None  # column of evaluations.csv; None: the file's; its last value is compared
-    executor: str = "local"  # where runs are made: local, ray or slurm
-    workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
-    address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
-    slurm: SlurmConfig = field(default_factory=SlurmConfig)
-    runs: str = "runs"  # folder of all runs: those that are finished there are not made again
     output: str | None = None  # folder for table and figure, which are replaced; None: <runs>/sweeps/<file>/<dataset>
-    logger: str = "none"  # wandb: each run and, as a run of its own, the table; none
-    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="sweep"))
+    wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="sweep"), kw_only=True)
 
     def __post_init__(self) -> None:
-        require_counts(self, "num_trials", "batch", "workers")
+        super().__post_init__()
+        require_counts(self, "num_trials", "batch")
         require_seed("search_seed", self.search_seed, limit=2**32)  # NumPy's
         require_seeds(self.seeds)
         if self.method is not None:
             require_choice("method", self.method, METHODS)
-        require_choice("executor", self.executor, EXECUTORS)
-        require_choice("logger", self.logger, ("wandb", "none"))
 
 
 @dataclass
@@ -213,6 +219,16 @@ RECIPES: dict[str, type] = {
     "inspect_dataset": InspectConfig,
     "dashboard": DashboardConfig,
 }
+
+
+def preset_files() -> set[str]:
+    """Presets of algorithms that are more than the defaults of their dataclass."""
+    return {file.stem for file in CONF.glob("algorithm/*.yaml")}
+
+
+def presets() -> set[str]:
+    """What ``algorithm=`` may be."""
+    return preset_files() | ALGORITHMS.keys()
 
 
 def require_counts(config: object, *names: str, prefix: str = "") -> None:

@@ -13,7 +13,7 @@ import agents
 from agents.checkpoint import load, load_policy, save
 from agents.networks.transformer import TransformerConfig
 from agents.training.adam import WarmUpAdamConfig
-from recipes.settings import command_line, presets
+from recipes.settings import command_line, schema
 
 
 def tiny(**changes: object) -> agents.DTConfig:
@@ -40,7 +40,7 @@ def test_the_defaults_are_those_of_the_authors_code() -> None:
 
 def test_the_preset_brings_its_batch_size_which_the_command_line_can_change() -> None:
     command_line.register()
-    with initialize_config_dir(presets.CONF, version_base="1.3"):
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
         sizes = [compose("train", overrides).batch_size for overrides in (["algorithm=dt"], ["algorithm=iql"])]
         sizes += [compose("train", [*typed]).batch_size for typed in (("batch_size=7", "algorithm=dt"),)]
     assert sizes == [64, 256, 7]

@@ -15,7 +15,7 @@ from agents.algorithms.registry import tuned
 from agents.networks.actors import NormalActor
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.training.adam import AdamConfig
-from recipes.settings import command_line, presets
+from recipes.settings import command_line, schema
 
 # temperature and expectile of IQL in the ReBRAC paper (arXiv 2305.09836), its tables of tuned baselines on Adroit
 REBRAC = {
@@ -32,7 +32,7 @@ def preset() -> Callable[..., agents.IQLConfig]:
     command_line.register()
 
     def compose_preset(name: str, dataset: str = "demo/pen/mixed-v0") -> agents.IQLConfig:
-        with initialize_config_dir(presets.CONF, version_base="1.3"):
+        with initialize_config_dir(str(schema.CONF), version_base="1.3"):
             run = compose("train", [f"algorithm={name}", f"dataset={dataset}", "gradient_steps=1000"])
         return OmegaConf.to_object(run.algorithm)
 

@@ -36,7 +36,7 @@ LISTING = """
 import agents, sys
 print(*agents.ALGORITHMS)
 print(agents.ALGORITHMS["calm"]())
-from recipes.settings.help_text import help_text
+from recipes.settings.command_line import help_text
 assert "algorithm.calm=0.5" in help_text("train") and "torch" not in sys.modules
 """
 

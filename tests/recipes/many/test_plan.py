@@ -14,7 +14,7 @@ from agents.errors import ConfigError, DataError
 from recipes.many import plan
 from recipes.many.plan import compose_settings, fingerprint, place
 from recipes.runs.folder import RunFolder
-from recipes.settings import command_line, presets
+from recipes.settings import command_line, schema
 from recipes.settings.schema import CompareConfig, TrainConfig
 
 ANY = "demo/pen/mixed-v0"
@@ -24,7 +24,7 @@ DATASET = "test/pendulum-v0"
 @pytest.fixture(autouse=True)
 def hydra():
     command_line.register()
-    with initialize_config_dir(presets.CONF, version_base="1.3"):
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
         yield
 
 

@@ -16,10 +16,10 @@ from agents.errors import ConfigError
 from recipes.many import search_space
 from recipes.many.plan import compose_settings
 from recipes.many.search_space import extremes, grid, make_search, read_sweep
-from recipes.settings import command_line, presets
+from recipes.settings import command_line, schema
 from tests.conftest import PRESETS
 
-FILES = sorted((Path(presets.CONF).parent / "sweeps").glob("*.yaml"))
+FILES = sorted((schema.CONF.parent / "sweeps").glob("*.yaml"))
 TWO = {"a": {"values": [1, 2]}, "b": {"values": [[8], [8, 8]]}, "c": {"value": 5}}
 
 
@@ -33,7 +33,7 @@ def sweep_of(parameters: dict, tmp_path: Path, **others) -> search_space.Sweep:
 @pytest.fixture(scope="module")
 def hydra() -> Iterator[None]:
     command_line.register()
-    with initialize_config_dir(presets.CONF, version_base="1.3"):
+    with initialize_config_dir(str(schema.CONF), version_base="1.3"):
         yield
 
 

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 import agents
 from agents.training.adam import AdamConfig
 from recipes.settings import command_line, overrides, schema
-from recipes.settings.presets import CONF
+from recipes.settings.schema import CONF
 
-FILES = {path.removesuffix(".yaml") for path in os.listdir(os.path.join(CONF, "algorithm"))}
+FILES = {path.removesuffix(".yaml") for path in os.listdir(CONF / "algorithm")}
 PRESETS = sorted(FILES | agents.ALGORITHMS.keys())
 CHOICE = f"choose from {', '.join(PRESETS)}"
 
@@ -125,7 +125,7 @@ def test_a_mistake_in_evaluating_is_refused_in_one_line(typed, evaluate, tmp_pat
 )
 def test_a_recipe_knows_how_it_was_called(script, module, typed, started, tmp_path, monkeypatch) -> None:
     (tmp_path / "my script.py").touch()
-    places = {"recipes": os.path.dirname(CONF), "mine": tmp_path}
+    places = {"recipes": CONF.parent, "mine": tmp_path}
     main = types.ModuleType("__main__")
     main.__file__, main.__spec__ = script.format(**places), module and importlib.machinery.ModuleSpec(module, None)
     monkeypatch.setitem(sys.modules, "__main__", main)
@@ -169,7 +169,7 @@ def test_defaults_in_help_can_be_typed_as_they_stand(train_as_is) -> None:
 
 def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> None:
     command_line.register()
-    with initialize_config_dir(CONF, version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         presets = {
             name: OmegaConf.to_object(
                 compose("train", [f"algorithm={name}", "dataset=D4RL/pen/human-v2", "gradient_steps=7"]).algorithm
