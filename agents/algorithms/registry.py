@@ -91,11 +91,7 @@ def as_formerly(class_name: str, fields: Mapping[str, Any]) -> tuple[str, dict[s
 
 
 def register(name: str, config: Any) -> None:
-    """Add an algorithm that may be of any quality to the registry.
-
-    Raises:
-        ConfigError: if its name, or its class's name, by which checkpoints know it, is taken; or if it is no algorithm.
-    """
+    """Add an algorithm; a ConfigError if it is none, or its name or its class's, which checkpoints have, is taken."""
     if ALGORITHMS.get(name) is config:
         return
     require(name not in ALGORITHMS, "its name", "be new", name)

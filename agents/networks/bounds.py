@@ -23,12 +23,10 @@ class BoundedNetwork(nn.Module):
     def __init__(self, specs: Specs) -> None:
         super().__init__()
         if not isinstance(specs.action, Bounded):
-            way_out = (
-                "choose a dataset with such actions" if specs.discrete else "write finite bounds into its action space"
-            )
+            discrete, unbounded = "choose a dataset with such actions", "write finite bounds into its action space"
             raise ConfigError(
-                f"this algorithm needs continuous actions in a Box, with bounds, the data have "
-                f"{type(specs.action).__name__}; {way_out}"
+                "this algorithm needs continuous actions in a Box, with bounds, the data have "
+                f"{type(specs.action).__name__}; {discrete if specs.discrete else unbounded}"
             )
         center, half_range = center_and_half_range(*action_bounds(specs.action))
         self.register_buffer("action_center", center)

@@ -19,15 +19,12 @@ from agents.objectives.settings import check_edac
 
 
 def gradient_similarity(gradients: Tensor) -> Tensor:
-    r"""Agreement of critics on the direction in which an action is to be changed.
+    r"""Agreement of critics on the direction in which an action is to be changed, ``[B]``, in [-N / (N - 1), N].
 
     .. math:: ES = \frac{1}{N - 1} \sum_{i \ne j} \cos(\nabla_a Q_i, \nabla_a Q_j)        (EDAC, section 4)
 
     Args:
         gradients: of each critic by its action, ``[N, B, A]``, N >= 2.
-
-    Returns:
-        ES, ``[B]``, in [-N / (N - 1), N].
     """
     directions = nn.functional.normalize(gradients, dim=-1, eps=1e-10)
     # the square of the sum holds every pair twice and every direction with itself: no [N, N] table is needed

@@ -1,7 +1,6 @@
 """Expectiles of IQL that change during training; none of them is in the paper.
 
-Each is a module whose state is a buffer: it is saved, restored and stacked with the loss, and a trace of the loss
-changes it too.
+The state of each is a buffer: it is saved, restored and stacked with the loss, and a trace of the loss changes it too.
 """
 
 from __future__ import annotations
