@@ -31,8 +31,7 @@ def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
     """All that is known of each episode of an evaluation, ``[E]`` by name, as far as the environment defines it."""
     columns: dict[str | None, NDArray[Any] | None] = {"return": result.returns, "length": result.lengths}
     columns["success"] = result.success
-    for protocol in PROTOCOLS:
-        columns[protocol.success_key] = result.protocol_success.get(protocol.name)
+    columns |= {protocol.success_key: result.protocol_success.get(protocol.name) for protocol in PROTOCOLS}
     columns["success_last"] = result.success_last
     for protocol in reversed(PROTOCOLS):
         columns[protocol.return_key] = result.protocol_returns.get(protocol.name)
@@ -55,12 +54,7 @@ def evaluation(result: EvalResult) -> dict[str, float]:
 
 
 def timing(seconds: Mapping[str, float], updates: int) -> dict[str, float]:
-    """``time/*`` of the stretch since the last log point.
-
-    Args:
-        seconds: wall time spent per stage: sample, update, evaluation, logging, checkpoint.
-        updates: gradient steps in the stretch.
-    """
+    """``time/*`` of ``updates`` gradient steps, from the wall time per stage: sample, update, evaluation and others."""
     total = max(sum(seconds.values()), 1e-9)
     working = max(seconds["sample"] + seconds["update"], 1e-9)
     shares = {f"time/{stage}_share": spent / total for stage, spent in seconds.items()}

@@ -141,7 +141,6 @@ def publish(
         output / "trials.png",
         {short(name): [trial.settings[name] for trial in trials] for name in sweep.varied},
         [trial.mean(sweep.metric) for trial in trials],
-        best=0,
         log=[short(name) for name, own in sweep.varied.items() if own.get("distribution") == "log_uniform_values"],
         ylabel=next(iter(columns(trials, sweep))),
     )

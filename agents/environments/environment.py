@@ -54,25 +54,20 @@ class EvaluationEnv:
     def borrow(self, count: int) -> Iterator[list[gym.Env]]:
         """``count`` instances, kept for the next borrower unless the block raises."""
         envs: list[gym.Env] = []
-        try:
+        with contextlib.ExitStack() as stack:
             while len(envs) < count:
                 envs.append(self._idle.pop() if self._idle else self.make())
+                stack.callback(envs[-1].close)
             yield envs
-        except BaseException:
-            _close_all(envs)
-            raise
+            stack.pop_all()  # they stay open
         self._idle.extend(envs)
 
     def close(self) -> None:
-        _close_all(self._idle)
+        while self._idle:
+            self._idle.pop().close()
 
     def __enter__(self) -> EvaluationEnv:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _close_all(envs: list[gym.Env]) -> None:
-    while envs:
-        envs.pop().close()

@@ -37,11 +37,7 @@ def choose_gl_backend(gym_env: gym.Env) -> None:
 
 @functools.cache
 def gl_backend(name: str | None = None) -> str:
-    """The OpenGL backend of this name, or else the first one that works here, looked for once per process.
-
-    Raises:
-        AgentsError: none does; the message says what to install.
-    """
+    """The OpenGL backend of this name, or else the first one that works; an AgentsError says what to install."""
     candidates = (name,) if name else GL_BACKENDS
     for backend in candidates:
         # in a process of its own: a broken driver may abort, and OpenGL cannot be loaded twice

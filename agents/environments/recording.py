@@ -37,12 +37,7 @@ class Episode:
 def record(
     gym_env: gym.Env, act: Step, rng: np.random.Generator, *, seed: int, index: int, on_state: Callable[[], None]
 ) -> Episode:
-    """Run an episode to its end.
-
-    Args:
-        seed: of the environment.
-        index: of the episode, for the message.
-        on_state: called at every state, the first included.
+    """Run an episode to its end; ``index`` is for the message, ``on_state`` is called at every state, the first too.
 
     Raises:
         AgentsError: the policy returned a NaN or infinite action.
@@ -73,8 +68,7 @@ def record_all(
 ) -> list[Episode]:
     """Episodes 0, 1, ..., each on a worker that is free; an error in one, or Ctrl-C, ends the others early.
 
-    Args:
-        run: records the episode of an index on a worker, and hands the last argument on as ``on_state``.
+    ``run`` records the episode of an index on a worker, and hands the last argument on as ``on_state``.
     """
     indices, stop = iter(range(num_episodes)), threading.Event()  # one iterator: no two workers get the same index
     episodes: dict[int, Episode] = {}

@@ -48,8 +48,8 @@ class DistanceFit:
     """Least squares of what the other terms leave of the rewards, by palm-to-object distance, speed and a constant.
 
     Args:
-        task: door, hammer or relocate; the reward of pen has no such term.
-        palm_to_object: the offset, ``[T, O] -> [T, 3]``, metres.
+        task: door, hammer or relocate; pen's reward has no such term.
+        palm_to_object: the offset in an observation, ``[T, O] -> [T, 3]``, metres.
     """
 
     def __init__(self, task: str, palm_to_object: Callable[[Array], Array]) -> None:
@@ -61,8 +61,8 @@ class DistanceFit:
         observations, rewards = (np.asarray(values, dtype=np.float64) for values in (observations, rewards))
         distance = np.linalg.norm(self._palm_to_object(observations[1:]), axis=1)
         explained, speed = self._other_terms(observations)
-        left = rewards - explained  # [T], or [K, T] of K possibilities, of which the one that explains most is taken
-        left = np.take_along_axis(np.atleast_2d(left), np.abs(np.atleast_2d(left)).argmin(0)[None], 0)[0]
+        left = np.atleast_2d(rewards - explained)  # [K, T] of K possibilities: the one that explains most is taken
+        left = np.take_along_axis(left, np.abs(left).argmin(0)[None], 0)[0]
         inputs = np.stack([distance, speed, np.ones_like(distance)])  # [3, T]
         known = np.isfinite(inputs).all(0) & np.isfinite(left)
         self._products += inputs[:, known] @ inputs[:, known].T

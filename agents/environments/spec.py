@@ -44,11 +44,7 @@ def register_robotics() -> None:
 
 
 def find_spec(env_id: str) -> EnvSpec:
-    """The registered spec of a Gymnasium id; ``module:id`` imports the module that registers it first.
-
-    Raises:
-        DataError: no such environment.
-    """
+    """The registered spec of a Gymnasium id; ``module:id`` imports the module that registers it first."""
     register_robotics()
     module, _, name = env_id.rpartition(":")
     try:
@@ -60,21 +56,16 @@ def find_spec(env_id: str) -> EnvSpec:
 
 
 def read_spec(text: Any) -> EnvSpec:
-    """The spec that a file holds as JSON, for its facts alone: nothing that it names is imported or called.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """The spec that a file holds as JSON, for its facts alone: nothing is imported or called; a ValueError if none."""
     known = {field.name for field in dataclasses.fields(EnvSpec) if field.init}  # older Gymnasium wrote some more
     try:
         values = {name: value for name, value in json.loads(text).items() if name in known}
         spec = EnvSpec.from_json(json.dumps(values))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, gym.error.Error) as error:
         raise ValueError(one_line(error)) from error
-    steps = spec.max_episode_steps
     if not isinstance(spec.kwargs, dict):
         raise ValueError(f"kwargs are no dict, but {_short(spec.kwargs)}")
-    if steps is not None and (type(steps) is not int or steps < 1):
+    if (steps := spec.max_episode_steps) is not None and (type(steps) is not int or steps < 1):
         raise ValueError(f"max_episode_steps is no number of steps, but {_short(steps)}")
     return spec
 
@@ -92,7 +83,7 @@ def spec_from_file(spec: str | EnvSpec, owner: str, *, trust: bool = False) -> E
         trust: take the file's spec as it is, and say on stderr what it calls.
 
     Raises:
-        DataError: in one line, what is not taken from a file, and the ways out.
+        DataError: what is not taken from a file, and the ways out.
     """
     if not isinstance(spec, EnvSpec):
         try:
@@ -119,7 +110,7 @@ def spec_from_file(spec: str | EnvSpec, owner: str, *, trust: bool = False) -> E
 
 
 def _not_from_a_file(spec: EnvSpec, registered: EnvSpec | None) -> str | None:
-    """One thing in the file's spec that only the person at the keyboard may say; None: there is none."""
+    """A thing in the file's spec that only the person at the keyboard may say; None: there is none."""
     if ":" in spec.id:
         return "its id has a module imported"
     if registered is None:
@@ -163,8 +154,7 @@ def _package(entry_point: Any) -> str:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether both are the same as JSON; wrappers' specs are dataclasses."""
-    dumps = functools.partial(json.dumps, sort_keys=True, default=dataclasses.asdict)
+    dumps = functools.partial(json.dumps, sort_keys=True, default=dataclasses.asdict)  # a wrapper's spec is a dataclass
     try:
         return dumps(one) == dumps(other)
     except (TypeError, ValueError, RecursionError):

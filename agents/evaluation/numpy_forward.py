@@ -40,7 +40,7 @@ NUMPY: dict[Callable[..., Tensor], Callable[..., NDArray[Any]]] = {
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes what this thread calls of torch inside the block: function, arguments, keywords, result."""
+    """Notes of what this thread calls of torch inside the block: function, arguments, keywords, result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,11 +56,8 @@ class _Recorder(TorchFunctionMode):
 def as_numpy(network: nn.Module, shape: tuple[int, ...]) -> Callable[[NDArray[Any]], NDArray[Any]] | None:
     """``network`` for one observation, ``[O] float32 -> [A]``, equal to float32 rounding, sharing the tensors.
 
-    None if it has to stay in torch: it calls a function that is not in ``NUMPY``, or a module in it is in training
-    mode, or may do more than return a value because it has a hook or is neither torch's nor ours.
-
-    Args:
-        shape: of the observations; ``(O,)``, else the network stays in torch too.
+    None if it has to stay in torch: observations are of another ``shape`` than ``(O,)``, it calls a function that is
+    not in ``NUMPY``, or a module in it is in training mode, has a hook, or is neither torch's nor ours.
     """
     if len(shape) != 1 or not all(map(_is_plain, network.modules())):
         return None

@@ -74,13 +74,11 @@ def evaluate(
 
     Args:
         policy: ``observation [1, O] float32 -> action [1, A]``, evaluated as a copy on the CPU in eval mode, without
-            exploration noise, in NumPy where ``as_numpy`` can; it may remember the episode, see the module's
-            docstring. Or a callable ``Act``, which the workers share.
+            exploration noise, in NumPy where ``as_numpy`` can. Or a callable ``Act``, which the workers share.
         seed: episode ``i`` is reset with ``seed + i``; callables draw from ``default_rng((seed, i))``.
         record: keep the episodes in ``EvalResult.episodes``.
 
     Raises:
-        ConfigError: ``num_episodes`` is below 1.
         AgentsError: the policy returned a NaN or infinite action.
     """
     require(num_episodes >= 1, "num_episodes", "be at least 1", num_episodes)
@@ -146,8 +144,7 @@ def _begin(policy: TensorDictModuleBase) -> Step:
 
     def act(observation: NDArray[Any], reward: float | None, rng: np.random.Generator) -> NDArray[Any]:
         before = {} if reward is None else {"reward": torch.tensor([[reward]], dtype=torch.float32)}
-        step = TensorDict({"observation": _batch_of_one(observation), **before, **memory}, batch_size=[1])
-        step = policy(step)
+        step = policy(TensorDict({"observation": _batch_of_one(observation), **before, **memory}, batch_size=[1]))
         memory.update({key: step[key] for key in policy.in_keys if key in policy.out_keys})
         return step["action"].numpy()
 

@@ -1,10 +1,9 @@
 """Statistics of few runs: aggregates over tasks and their intervals, as in Agarwal et al. 2021, arXiv 2108.13264.
 
-An algorithm's scores are ``runs``, an array of one score per seed for each task; a 2-d array of tasks times seeds is
-one as well. Tasks may have different numbers of seeds. All functions take scores of one protocol, usually 0-100.
+An algorithm's scores are ``runs``, an array of one score per seed for each task; tasks may have different numbers of
+seeds. All functions take scores of one protocol, usually 0-100.
 
-Shapes: ``T`` tasks, ``S`` seeds of a task, ``R`` resamples, ``K`` thresholds; ``...`` is any number of leading
-dimensions, over which everything is computed at once.
+Shapes: ``T`` tasks, ``S`` seeds of a task, ``R`` resamples, ``K`` thresholds; ``...`` any leading dimensions.
 """
 
 from __future__ import annotations
@@ -62,9 +61,6 @@ def probability_of_improvement(runs: Runs, baseline: Runs) -> Array:
     """Mean over tasks of the probability that a run has a higher score than one of the baseline, ``[...]``.
 
     .. math:: P(X > Y) + P(X = Y) / 2        (Mann-Whitney's U, scaled to 0-1)
-
-    Raises:
-        ConfigError: if the two have not the same number of tasks.
     """
     tasks, others = _arrays(runs), _arrays(baseline)
     if len(tasks) != len(others):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -53,9 +54,9 @@ def draw(section: Section, folder: Path, *, num_resamples: int) -> list[str]:
 
 def curves(section: Section) -> Figure:
     """Score over gradient steps, a panel per dataset: mean over seeds, a band of one standard error, and the data's."""
-    columns = min(4 if len(section.datasets) > 6 else 3, len(section.datasets))
-    columns = 2 if len(section.datasets) == 4 else columns
-    rows = math.ceil(len(section.datasets) / columns)
+    number = len(section.datasets)
+    columns = 2 if number == 4 else min(4 if number > 6 else 3, number)
+    rows = math.ceil(number / columns)
     size = (WIDTH if columns > 1 else 0.6 * WIDTH, 0.45 + rows * (1.55 if columns > 2 else 1.9))
     figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
     for axes, dataset in zip(grid.flat, section.datasets):
@@ -77,8 +78,8 @@ def curves(section: Section) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
         axes.grid(alpha=0.25, linewidth=0.5)
     for index, axes in enumerate(grid.flat):
-        axes.set_visible(index < len(section.datasets))
-        if index + columns >= len(section.datasets):  # the lowest of its column
+        axes.set_visible(index < number)
+        if index + columns >= number:  # the lowest of its column
             axes.set_xlabel("gradient steps")
             axes.tick_params(labelbottom=True)
         if index % columns == 0:
@@ -89,9 +90,8 @@ def curves(section: Section) -> Figure:
 
 def intervals(section: Section) -> Figure:
     """Every statistic over datasets, a panel each: the estimate as a line across its 95 % interval."""
-    names = [*STATISTICS]
-    if any(section.improvement in estimates for estimates in section.aggregates.values()):
-        names.append(section.improvement)
+    known = {name for estimates in section.aggregates.values() for name in estimates}
+    names = [name for name in (*STATISTICS, section.improvement) if name in known]
     algorithms = [*section.aggregates]
     size = (WIDTH, 0.65 + 0.21 * len(algorithms))
     figure, grid = plt.subplots(1, len(names), figsize=size, layout="constrained", squeeze=False, sharey=True)
@@ -117,10 +117,7 @@ def profiles(section: Section, *, num_resamples: int) -> Figure:
     """Share of runs above a score, over all scores, with pointwise 95 % bands."""
     scores = np.concatenate([np.concatenate(section.runs(algorithm)) for algorithm in section.aggregates])
     thresholds = np.linspace(min(0.0, scores.min()), max(100.0, scores.max()), 201)
-
-    def profile(runs: statistics.Runs) -> statistics.Array:
-        return statistics.performance_profile(runs, thresholds)
-
+    profile = functools.partial(statistics.performance_profile, thresholds=thresholds)
     figure, axes = plt.subplots(figsize=(0.6 * WIDTH, 2.6), layout="constrained")
     for algorithm in section.aggregates:
         shares = statistics.estimate(profile, section.runs(algorithm), num_resamples=num_resamples)
@@ -136,17 +133,11 @@ def profiles(section: Section, *, num_resamples: int) -> Figure:
 
 
 def draw_trials(
-    path: Path,
-    settings: Mapping[str, Sequence[Any]],
-    scores: Sequence[float],
-    *,
-    best: int,
-    log: Collection[str],
-    ylabel: str,
+    path: Path, settings: Mapping[str, Sequence[Any]], scores: Sequence[float], *, log: Collection[str], ylabel: str
 ) -> None:
     """Write scores of a sweep's trials over each of its settings, a panel each, with means where values are few.
 
-    ``settings`` has each trial's value by the setting's name; the trial with the index ``best`` stands out; the
+    ``settings`` has each trial's value by the setting's name; the first trial, which is the best, stands out; the
     settings named in ``log`` have a logarithmic axis.
     """
     columns = min(3, len(settings))
@@ -158,17 +149,17 @@ def draw_trials(
             axes.set_visible(index < len(settings))
             axes.set_ylabel(ylabel if index % columns == 0 else "")
         for axes, (name, values) in zip(grid.flat, settings.items()):
-            _scatter(axes, values, np.asarray(scores), best)
+            _scatter(axes, values, np.asarray(scores))
             axes.set_xlabel(name)
             if name in log:
                 axes.set_xscale("log")
         write_atomically(path, to_image(figure))
 
 
-def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray, best: int) -> None:
+def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None:
     places, labels = _places(values)
     axes.scatter(places, scores, s=14, color=COLORS[0], alpha=0.7, linewidth=0)
-    axes.scatter(places[best], scores[best], s=50, facecolor="none", edgecolor=COLORS[1], linewidth=1.3)
+    axes.scatter(places[0], scores[0], s=50, facecolor="none", edgecolor=COLORS[1], linewidth=1.3)
     if labels:
         shared = sorted({*places})
         axes.plot(shared, [scores[places == place].mean() for place in shared], color="0.6", zorder=0)
