@@ -155,8 +155,7 @@ class _Scan:
         self.episode_digests: set[bytes] = set()
         self.starts: set[bytes] = set()
         self.samples: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
-        checks = (scoring.reward_check for scoring in source.scorings.values())
-        self.checks = [begin() for begin in checks if begin is not None]
+        self.checks = [scoring.reward_check() for scoring in source.scorings.values() if scoring.reward_check]
 
     def add(self, index: int, episode: Episode) -> None:
         if episode.num_steps == 0:
@@ -206,10 +205,9 @@ class _Scan:
         digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
         self.step_digests.append(np.frombuffer(digests, np.uint64))
         self.starts.add(hashlib.blake2b(observations[0].tobytes()).digest())
-        whole = hashlib.blake2b(digests).digest()
-        is_repeat = whole in self.episode_digests
-        self.episode_digests.add(whole)
-        return is_repeat
+        known = len(self.episode_digests)
+        self.episode_digests.add(hashlib.blake2b(digests).digest())
+        return len(self.episode_digests) == known
 
     def _sample(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
         steps = np.arange(-self.num_steps % self.stride, len(actions), self.stride)

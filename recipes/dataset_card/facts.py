@@ -91,7 +91,7 @@ def _episodes(inspection: Inspection) -> Entries:
 
 
 def _returns(inspection: Inspection) -> Entries:
-    yield _distribution("return", _finite(inspection.returns))
+    yield _distribution("return", inspection.returns[np.isfinite(inspection.returns)])
     for name, scores in inspection.scores.items():
         yield _distribution(f"{name} score", scores)
     criteria = {protocol.success: inspection.protocol_success.get(protocol.name) for protocol in PROTOCOLS}
@@ -99,18 +99,14 @@ def _returns(inspection: Inspection) -> Entries:
     shares = {name: float(which.mean()) for name, which in success.items() if which is not None}
     text = ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
     yield "success", shares or None, text or 'unknown: the data have no infos["success"]'
-    yield _distribution("reward", _finite(inspection.rewards))
-    yield _commonest_reward(inspection.rewards)
+    yield _distribution("reward", inspection.rewards[np.isfinite(inspection.rewards)])
+    values, counts = np.unique(inspection.rewards, return_counts=True)
+    value, share = float(values[counts.argmax()]), float(counts.max() / inspection.num_steps)
+    text = f"{number(value)}, in {percent(share)} of the steps" if share >= 0.01 else "none"
+    commonest = {"value": value, "share": share, "different values": len(values)}
+    yield "commonest reward", commonest, f"{text}; {counted(len(values), 'different value')}"
     for remark in inspection.remarks:
         yield remark.name, remark.value, remark.text
-
-
-def _commonest_reward(rewards: np.ndarray) -> tuple[str, dict[str, Any], str]:
-    values, counts = np.unique(rewards, return_counts=True)
-    value, share = float(values[counts.argmax()]), float(counts.max() / len(rewards))
-    text = f"{number(value)}, in {percent(share)} of the steps" if share >= 0.01 else "none"
-    facts = {"value": value, "share": share, "different values": len(values)}
-    return "commonest reward", facts, f"{text}; {counted(len(values), 'different value')}"
 
 
 def _actions(inspection: Inspection) -> Entries:
@@ -154,10 +150,6 @@ SECTIONS: dict[str, Callable[[Inspection], Entries]] = {
     "actions": _actions,
     "observations": _observations,
 }
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
 
 
 def _distribution(name: str, values: ArrayLike) -> tuple[str, dict[str, float], str]:

@@ -42,6 +42,8 @@ def page(inspection: Inspection, quality: Quality | None) -> bytes:
         _returns(first, quality)
         for axes, panel in zip(others, PANELS):
             panel(axes, inspection)
+        for axes in others[-3:]:  # over dimensions or actions
+            whole_numbers(axes.xaxis)
         counts = f"{counted(inspection.num_episodes, 'episode')}, {counted(inspection.num_steps, 'step')}"
         figure.suptitle(f"{inspection.source.id}: {counts}", x=0.012, ha="left", fontsize=11, fontweight="bold")
         return to_image(figure)
@@ -132,7 +134,6 @@ def _action_values(axes: Axes, inspection: Inspection) -> None:
     if actions.counts is not None:
         axes.set(title="Actions", xlabel="action", ylabel="share of the steps")
         axes.bar(range(len(actions.counts)), actions.counts / max(actions.counts.sum(), 1), color=BLUE)
-        whole_numbers(axes.xaxis)
         return
     axes.set(title="Actions: middle half and 98 % by dimension", xlabel="dimension", ylabel="action")
     least, low, median, high, most = np.nanquantile(inspection.sample.actions, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
@@ -140,7 +141,6 @@ def _action_values(axes: Axes, inspection: Inspection) -> None:
     axes.vlines(index, least, most, color=BLUE, linewidth=0.8)
     axes.bar(index, high - low, bottom=low, width=0.6, color=BLUE, alpha=0.5)
     axes.plot(index, median, "_", color="black", markersize=4)
-    whole_numbers(axes.xaxis)
     for bound in filter(np.isfinite, actions.common_bounds or ()):
         axes.axhline(bound, color=ORANGE, linestyle=":", linewidth=1.2)
 
@@ -152,7 +152,6 @@ def _action_bounds(axes: Axes, inspection: Inspection) -> None:
         returns = [inspection.returns[sample.episodes[sample.actions[:, 0] == a]] for a in range(len(actions.counts))]
         axes.set(title="Return of the episodes where it was taken", xlabel="action", ylabel="mean return")
         axes.bar(range(len(returns)), [float(np.nanmean(r)) if len(r) else 0.0 for r in returns], color=BLUE)
-        whole_numbers(axes.xaxis)
         return
     index = np.arange(len(actions.low))
     axes.set(title="Actions at a bound", xlabel="dimension", ylabel="share of the steps, %")
@@ -160,7 +159,6 @@ def _action_bounds(axes: Axes, inspection: Inspection) -> None:
     axes.bar(index, 100 * actions.at_low, bottom=100 * actions.at_high, color=BLUE, label="lower")
     if not (actions.at_high + actions.at_low).any():
         axes.set_ylim(0, 1)
-    whole_numbers(axes.xaxis)
     _legend_above(axes)
 
 
@@ -179,7 +177,6 @@ def _observation_spread(axes: Axes, inspection: Inspection) -> None:
         levels = np.full(constant.sum(), 0.02)  # at the lower edge: zero has no place on a logarithmic axis
         axes.plot(index[constant], levels, "x", transform=axes.get_xaxis_transform(), color=RED, label="constant")
         _legend_above(axes)
-    whole_numbers(axes.xaxis)
 
 
 PANELS: tuple[Callable[[Axes, Inspection], None], ...] = (  # all but the first, in the order of the page

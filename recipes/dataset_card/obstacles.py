@@ -29,8 +29,7 @@ def obstacles(inspection: Inspection) -> list[Finding]:
 
 
 def _published(inspection: Inspection) -> Findings:
-    scores = SCORES.get(inspection.source.id)
-    if scores is not None:
+    if scores := SCORES.get(inspection.source.id):
         listing = ", ".join(f"{name} {score:g}" for name, score in zip(COLUMNS, scores))
         yield note(f"Published {PROTOCOL} scores: {listing}.", "; ".join(dict.fromkeys(SOURCES.values())))
 
@@ -167,25 +166,21 @@ def _episodes(inspection: Inspection) -> Findings:
 
 def _environment(inspection: Inspection) -> Findings:
     spec = inspection.source.env_spec
+    register_robotics()
     if spec is None:
         yield warning(
             "The dataset names no environment: a policy is trained and not evaluated.",
             "the dataset's metadata",
             "name one by eval_env=ID",
         )
-        return
-    register_robotics()
-    if spec.id not in gym.registry:
+    elif spec.id not in gym.registry:
         yield warning(
             f"The environment {spec.id} is not registered here: evaluations do not call its entry point, "
             f"{spec.entry_point}.",
             "the installed packages",
             "name it with the module that registers it by eval_env=module:ID, or allow the call by trust_env=true",
         )
-
-
-def _reward_checks(inspection: Inspection) -> Findings:
-    for remark in inspection.remarks:
+    for remark in inspection.remarks:  # on whether the rewards are its own
         yield Finding(remark.level, remark.says, remark.computed_from, remark.advice)
 
 
@@ -217,5 +212,5 @@ def _observations(inspection: Inspection) -> Findings:
 
 
 LOOKS: tuple[Callable[[Inspection], Findings], ...] = (
-    _published, _validity, _amount, _actions, _repeats, _rewards, _episodes, _environment, _reward_checks, _observations
+    _published, _validity, _amount, _actions, _repeats, _rewards, _episodes, _environment, _observations
 )  # fmt: skip

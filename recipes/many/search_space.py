@@ -20,8 +20,7 @@ from agents.errors import ConfigError, optional_package, require_choice
 from recipes.settings.schema import METHODS
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
+    import optuna
 
 
 Settings = Mapping[str, Any]  # of a trial beside those that all trials share, by the name of the setting
@@ -160,9 +159,9 @@ class OptunaSearch:
             key = json.dumps(settings, sort_keys=True)
             if key in self._open or key in self._scores:
                 self._finish(trial, self._scores.get(key))
-                continue
-            self._open[key] = trial
-            new.append(settings)
+            else:
+                self._open[key] = trial
+                new.append(settings)
         self._left = self._left - len(new) if new else 0
         return new
 
@@ -181,7 +180,7 @@ class OptunaSearch:
 Search = ListSearch | OptunaSearch
 
 
-def _study(sweep: Sweep, seed: int) -> Study:
+def _study(sweep: Sweep, seed: int) -> optuna.Study:
     with optional_package("sweep", f"method={sweep.method}"):
         import optuna
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -189,7 +188,7 @@ def _study(sweep: Sweep, seed: int) -> Study:
     return optuna.create_study(direction="maximize" if sweep.maximize else "minimize", sampler=sampler(seed=seed))
 
 
-def _distribution(name: str, parameter: Mapping[str, Any]) -> BaseDistribution:
+def _distribution(name: str, parameter: Mapping[str, Any]) -> optuna.distributions.BaseDistribution:
     from optuna import distributions
 
     values = _values(parameter)

@@ -71,9 +71,8 @@ def describe(dataset: OfflineDataset) -> Any:
 def list_checkpoints(folder: RunFolder, place: Path, name: str) -> list[tuple[Any, list[str]]]:
     """Best and last checkpoint as artifacts with their aliases, the last one last; one, if they are the same.
 
-    Args:
-        place: W&B's own folder of the run. The files are copied there: a resumed run replaces those of the run, and the
-            upload names the path, which here is that below the current folder and not that of the user's home.
+    The files are copied to ``place``, W&B's own folder of the run: a resumed run replaces those of the run, and the
+    upload names the path, which here is that below the current folder and not that of the user's home.
     """
     artifacts: dict[int, tuple[Any, list[str]]] = {}
     for alias, path in (("latest", folder.checkpoints.last), ("best", folder.checkpoints.best)):
@@ -102,10 +101,7 @@ def artifact_name(name: str) -> str:
 
 
 def fetch(reference: str, folder: Path) -> Path:
-    """Download a checkpoint ``wandb:entity/project/name:alias`` once, and check that it is whole.
-
-    Args:
-        folder: where each version has a folder of its own.
+    """A checkpoint ``wandb:entity/project/name:alias``, downloaded once into a folder per version, and checked.
 
     Raises:
         ConfigError: if W&B refuses; one line.

@@ -39,14 +39,6 @@ class Run:
         """Its job type; None: it is of no recipe of this project."""
         return next((job for job, setting in OWN.items() if setting in self.settings), None)
 
-    def keys(self) -> dict[str, str]:
-        """The kind of everything that it logged, by key."""
-        return {
-            key: value.get("_type", "unknown") if isinstance(value, Mapping) else NUMBER
-            for key, value in self.summary.items()
-            if not key.startswith("_")
-        }
-
 
 @dataclass(frozen=True)
 class Project:
@@ -65,7 +57,13 @@ class Project:
         return Project(self.entity, self.name, tuple(runs))
 
     def keys(self, job: str) -> dict[str, str]:
-        return {key: kind for run in self.of(job) for key, kind in run.keys().items()}
+        """The kind of everything that runs of a job type logged, by key."""
+        return {
+            key: value.get("_type", "unknown") if isinstance(value, Mapping) else NUMBER
+            for run in self.of(job)
+            for key, value in run.summary.items()
+            if not key.startswith("_")
+        }
 
     def values(self, setting: str, job: str = TRAIN) -> list[Any]:
         """The different values that a setting has, sorted as text."""
@@ -98,11 +96,7 @@ def from_server(client: Any, entity: str | None, project: str) -> Project:
 
 
 def from_files(folder: Path, entity: str | None, project: str) -> Project:
-    """The project as the W&B files below a folder have it; runs of other projects are left out.
-
-    Raises:
-        ConfigError: if there is no run of the project.
-    """
+    """The project as the W&B files below a folder have it; runs of other projects are left out."""
     files = sorted(folder.glob("**/wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name.split("-")[-2:])
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each is read by a process of its own
         records = {run["run_id"]: run for run in pool.map(_read, files) if run}  # of a resumed run, the last part

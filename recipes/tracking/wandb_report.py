@@ -213,24 +213,16 @@ def limits() -> list[Any]:
 
 
 def grid(
-    project: Project,
-    panels: Iterable[Any],
-    *,
-    job: str = TRAIN,
-    dataset: str | None = None,
-    group_by: str = "algorithm_name",
+    project: Project, panels: Iterable[Any], *, job: str = TRAIN, group_by: str = "algorithm_name", **settings: Any
 ) -> wr.PanelGrid:
-    """Panels, two beside each other, over a set of runs per algorithm: those on a dataset, where one is named.
+    """Panels, two beside each other, over a set of runs per algorithm, of those alone that have some settings.
 
     The runs of a set that share the setting ``group_by`` are one line.
     """
     placed = [*panels]
     for index, panel in enumerate(placed):
         panel.layout = wr.Layout(x=WIDTH * (index % 2), y=HEIGHT * (index // 2), w=WIDTH, h=HEIGHT)
-    filters = [expr.Metric("JobType") == job]
-    if dataset is not None:
-        filters.append(expr.Config("dataset") == dataset)
-        project = project.where(dataset=dataset)
+    filters = [expr.Metric("JobType") == job, *(expr.Config(name) == value for name, value in settings.items())]
     # without an entity, whose project it is would be asked of the server
     where: dict[str, Any] = {"entity": project.entity, "project": project.name} if project.entity else {}
     if job not in (TRAIN, EVALUATE):
@@ -243,6 +235,6 @@ def grid(
             pinned_columns=["run:displayName"],
             **where,
         )
-        for algorithm in project.values("algorithm_name", job)
+        for algorithm in project.where(**settings).values("algorithm_name", job)
     ]
     return wr.PanelGrid(runsets=runsets, panels=placed)

@@ -43,6 +43,8 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
     keys = project.keys(TRAIN)
     sections = [section(name, map(draw, panels)) for name, panels in arrange(keys).items()]
     scores = [key for key in map(last, measures()) if key in keys]
+    ends = [*scores, *(key for key in ("final/success", "time/updates_per_second") if key in keys)]
+    columns = [*(f"config:{name}.value" for name in IDENTITY), *(f"summary:{key}" for key in ends)]
     order = [ws.Ordering(ws.Summary(score), ascending=False) for score in scores[:1]]
     return ws.Workspace(
         entity=project.entity or "",
@@ -54,7 +56,7 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
             filters=expr.And(*filters),
             groupby=grouping,
             order=[*order, ws.Ordering(ws.Metric("CreatedTimestamp"), ascending=False)],
-            pinned_columns=pinned_columns(project),
+            pinned_columns=["run:displayName", "run:state", *columns],  # those that are always seen
         ),
     )
 
@@ -66,14 +68,6 @@ def section(name: str, panels: Iterable[Any]) -> ws.Section:
 def last(measure: Measure) -> str:
     """The key of the last evaluation's score."""
     return measure.key.replace("eval/", "final/")
-
-
-def pinned_columns(project: Project) -> list[str]:
-    """The columns of the run table that are always seen: what identifies a run, then how it ended."""
-    keys = project.keys(TRAIN)
-    shown = [key for key in (*map(last, measures()), "final/success", "time/updates_per_second") if key in keys]
-    settings = [f"config:{name}.value" for name in IDENTITY]
-    return ["run:displayName", "run:state", *settings, *(f"summary:{key}" for key in shown)]
 
 
 def draw(panel: Panel) -> Any:
