@@ -120,8 +120,9 @@ class IQLConfig(TDConfig):
             expectile = expectile.to(device)
         loss = IQLLoss(actor, critics, value, expectile=expectile, **self._loss_settings())
         policy = deterministic_policy(actor)
-        if self.extraction.searches:
-            policy = searching_policy(
+        agent = Agent(loss, policy, optimizers=self._optimizers(loss), **self.update_settings())
+        if self.extraction.searches:  # only now, as TorchRL warns about target parameters without an updater
+            agent.policy = searching_policy(
                 actor,
                 critics,
                 loss.target_qvalue_network_params,
@@ -131,7 +132,7 @@ class IQLConfig(TDConfig):
                 cem_iterations=self.extraction.cem_iterations,
                 seed=self.extraction.seed,
             )
-        return Agent(loss, policy, optimizers=self._optimizers(loss), **self.update_settings())
+        return agent
 
     def _loss_settings(self) -> dict[str, Any]:
         return {
