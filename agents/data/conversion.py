@@ -78,7 +78,7 @@ def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
                 _write_cache(source, home / name, clip_actions=clip_actions, progress=progress)
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                size = f" (needs {4e-9 * source.num_steps * Layout.of(source).num_columns:.2f} GB)" if full else ""
+                size = f" (needs {4e-9 * source.num_steps * source.layout.num_columns:.2f} GB)" if full else ""
                 raise DataError(
                     f"cannot write the converted dataset {source.id!r} to {home}: {one_line(error)}{size}; make room "
                     "there, or set MINARI_DATASETS_PATH to another disk"
@@ -86,9 +86,6 @@ def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
             cache = _read_cache(home / name, source)
     assert cache is not None, f"the cache in {home / name} vanished"
     return cache
-
-
-# Rows and statistics --------------------------------------------------------------------------------------------------
 
 
 def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress: bool) -> _Scan:
@@ -114,7 +111,7 @@ def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress:
 
 def _pack(source: Source, index: int, episode: Episode, start: int, *, clip_actions: bool) -> NDArray[np.float32]:
     """Rows of at most ``PIECE`` steps from ``start`` on, ``[T, D]``; a DataError if a value is not to be trained on."""
-    layout, piece = Layout.of(source), slice(start, min(start + PIECE, episode.num_steps))
+    layout, piece = source.layout, slice(start, min(start + PIECE, episode.num_steps))
     rows = np.empty((piece.stop - start, layout.num_columns), np.float32)
     parts = layout.parts(rows)
     with np.errstate(over="ignore"):  # reported below
@@ -137,9 +134,9 @@ def _clip(source: Source, index: int, actions: NDArray[np.float32], start: int, 
     outside = (actions < low - slack) | (actions > high + slack)  # [T, A]
     if outside.any() and (source.discrete or not clip_actions):
         step, column = np.argwhere(outside)[0]
-        problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside "
         bounds = f"[{low[column]:g}, {high[column]:g}]"
-        raise source.error(index, problem + bounds, None if source.discrete else "clip_actions=true clips such actions")
+        problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside {bounds}"
+        raise source.error(index, problem, None if source.discrete else "clip_actions=true clips such actions")
     np.clip(actions, low, high, out=actions)
 
 
@@ -147,7 +144,7 @@ class _Scan:
     """All that one pass over the rows and the episodes gathers."""
 
     def __init__(self, source: Source) -> None:
-        self.source, self.layout = source, Layout.of(source)
+        self.source, self.layout = source, source.layout
         self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
         self.observation, self.action, self.reward = Moments(), Moments(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
@@ -187,9 +184,6 @@ class _Scan:
             truncations=self.truncations,
             **collect(self.episodes),
         )
-
-
-# The cache ------------------------------------------------------------------------------------------------------------
 
 
 def _source_key(path: Path) -> str:
@@ -251,7 +245,7 @@ def _flush(file: BinaryIO) -> None:
 def _read_cache(folder: Path, source: Source) -> Cache | None:
     """The cache in a folder; None if it is missing, incomplete, damaged, or knows other score protocols."""
     try:
-        layout = Layout.of(source)
+        layout = source.layout
         with np.load(folder / STATISTICS) as file:
             arrays = {name: array.item() if array.ndim == 0 else array for name, array in file.items()}
         others = {name: arrays.pop(name) for name in ("observation_mean", "observation_std", "fingerprint")}

@@ -6,13 +6,9 @@ Legend: ``O`` observation, ``A`` action.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from agents.data.source import Source
 
 Key = str | tuple[str, ...]
 DEFAULT_KEYS: tuple[Key, ...] = (
@@ -35,10 +31,6 @@ class Layout:
     observation: int
     action: int  # 1 for a discrete action, which is stored as its index
     discrete: bool
-
-    @classmethod
-    def of(cls, source: Source) -> Layout:
-        return cls(source.num_observations, source.num_actions, source.discrete)
 
     @property
     def widths(self) -> tuple[int, int, int, int, int]:

@@ -19,6 +19,7 @@ from minari.dataset.minari_storage import MinariStorage
 from numpy.typing import NDArray
 
 from agents.data import demos
+from agents.data.layout import Layout
 from agents.data.store import download, is_here, minari_root, refuse_if_open_elsewhere, remedy
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
@@ -47,6 +48,11 @@ class Source:
     def scorings(self) -> dict[str, Scoring]:
         """How its episodes are scored, by protocol."""
         return scorings(self.env_spec, self.reference, self.num_observations)
+
+    @property
+    def layout(self) -> Layout:
+        """The columns that it has when converted."""
+        return Layout(self.num_observations, self.num_actions, self.discrete)
 
     @property
     def horizon(self) -> int | None:

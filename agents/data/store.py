@@ -21,12 +21,13 @@ from minari.storage.datasets_root_dir import get_dataset_path
 from agents.data import demos
 from agents.environments.protocols import PROTOCOLS
 from agents.errors import DataError, one_line
+from agents.files import write_atomically
 
 LOCK_PATIENCE = 0.5  # seconds to wait for another process before saying so
 
 
 def is_here(dataset_id: str) -> bool:
-    """Whether a dataset is in the local store, so that it can be opened without being made or downloaded."""
+    """Whether a dataset is in the local store and has to be neither made nor downloaded."""
     return (minari_root() / dataset_id / "data").is_dir()
 
 
@@ -63,8 +64,7 @@ def locked(path: Path, doing: str) -> Iterator[None]:
 def download(dataset_id: str, root: Path, *, check: Callable[[str, Path], object]) -> None:
     """Download beside the store and move what is complete: Minari takes any folder that exists for a whole dataset.
 
-    Args:
-        check: raises DataError where the downloaded data folder is of no use.
+    ``check`` raises a DataError where the downloaded data folder is of no use.
     """
     if cause := _no_download(dataset_id):
         raise unknown_dataset(dataset_id, root, cause)
@@ -76,7 +76,7 @@ def download(dataset_id: str, root: Path, *, check: Callable[[str, Path], object
                 with _minari_folder(part), contextlib.redirect_stdout(sys.stderr):
                     minari.download_dataset(dataset_id, force_download=True)  # continues what an earlier attempt left
                 check(dataset_id, part / dataset_id / "data")
-                _move_datasets(part, root)
+                _move_dataset(dataset_id, part, root)
                 shutil.rmtree(part)
     except DataError:
         raise
@@ -113,30 +113,27 @@ def _minari_folder(path: Path) -> Iterator[None]:
             os.environ["MINARI_DATASETS_PATH"] = before
 
 
-def _move_datasets(part: Path, root: Path) -> None:
-    datasets = [path.parent.parent for path in part.rglob("data/metadata.json")]
-    for path in [*datasets, *part.rglob("namespace_metadata.json")]:
+def _move_dataset(dataset_id: str, part: Path, root: Path) -> None:
+    for path in [part / dataset_id, *part.rglob("namespace_metadata.json")]:
         target = root / path.relative_to(part)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
-            if (target / "data").is_dir():
-                dataset_id = target.relative_to(root).as_posix()
-                note = _download_note(dataset_id)
-                note.parent.mkdir(parents=True, exist_ok=True)
-                note.write_text(f"{dataset_id} {target.stat().st_ino}")
+            if target.is_dir():
+                note, text = _download_note(dataset_id, target)
+                write_atomically(note, text)
 
 
-def _download_note(dataset_id: str) -> Path:
-    return work_folder("downloaded") / flat(dataset_id)
+def _download_note(dataset_id: str, folder: Path) -> tuple[Path, bytes]:
+    """A file that says that this very folder was downloaded: one that was put there since may be the only copy."""
+    return work_folder("downloaded") / flat(dataset_id), f"{dataset_id} {folder.stat().st_ino}".encode()
 
 
 def _was_downloaded(dataset_id: str, folder: Path) -> bool:
-    """Whether this very folder was downloaded by us: one of the same id put there since may be the only copy."""
-    try:
-        return _download_note(dataset_id).read_text() == f"{dataset_id} {folder.stat().st_ino}"
-    except (OSError, UnicodeDecodeError):
-        return False
+    with contextlib.suppress(OSError):
+        note, text = _download_note(dataset_id, folder)
+        return note.read_bytes() == text
+    return False
 
 
 def hosted_ids() -> list[str]:
