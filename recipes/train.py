@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
-from recipes.many import seeds, stacked_seeds
+from recipes.many import seeds
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Interrupt, Stopwatch, progress_bar, resolve_device
@@ -37,9 +37,9 @@ def train(cfg: DictConfig) -> None:
     """The run of these settings; of ``seeds=[...]``, a run each."""
     device, cfgs = resolve_device(cfg.device), seeds.one_by_one(cfg)
     if seeds.in_processes(cfg, device):
-        seeds.train(cfgs)
+        seeds.train_in_processes(cfgs)
     elif len(cfgs) > 1:
-        stacked_seeds.train(cfgs, device)
+        seeds.train_stacked(cfgs, device)
     else:
         train_one(cfgs[0], device)
 

@@ -79,11 +79,9 @@ def make_run(
     name: str | None = None,
     alone: bool = True,
 ) -> Run:
-    """A run of these settings, as :func:`compose_settings` gives them for the overrides.
+    """A run of these settings, as :func:`compose_settings` gives them for the overrides; the board shows its name.
 
-    Args:
-        name: what the board calls it; None: algorithm, dataset and seed.
-        alone: no other run of the same plan has this algorithm, dataset and seed.
+    ``alone``: no other run of the same plan has this algorithm, dataset and seed.
     """
     cfg.seed = seed
     own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
@@ -115,8 +113,7 @@ def fingerprint(cfg: DictConfig) -> str:
 def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
     """The run's folder: the one of ``recipes/train.py``, unless a run with another fingerprint than wanted is there.
 
-    Args:
-        alone: that one may be taken while it is free.
+    ``alone``: while it is free, it may be taken.
     """
     usual = parent / f"seed{seed}"
     if alone and (not usual.exists() or not any(usual.iterdir())):

@@ -120,9 +120,8 @@ def run_jobs(
                     stopping = True
                     for process in running.values():
                         process.send_signal(interrupt.signal)
-                for job, process in [*running.items()]:
-                    if (code := process.poll()) is None:
-                        continue
+                ended = {job: code for job, process in running.items() if (code := process.poll()) is not None}
+                for job, code in ended.items():
                     del running[job]
                     outcomes[job.name] = outcome = _outcome(job, code, stopping=stopping)
                     board.ended(job.name, outcome.state, outcome.reason)

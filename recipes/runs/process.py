@@ -6,38 +6,31 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
 
 import torch
 from tqdm import tqdm
 
 from agents.errors import ConfigError
 
-Result = TypeVar("Result")
 STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")  # of a training
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that a setting names; ``auto`` is CUDA where there is one.
-
-    Raises:
-        ConfigError: if the device is unknown or absent.
-    """
-    if name == "auto":
+    """The device that a setting names; a ConfigError if it is unknown or absent."""
+    if name == "auto":  # CUDA where there is one
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    choice = "choose from auto, cpu, cuda, cuda:<n>"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}; choose from auto, cpu, cuda, cuda:<n>") from error
+        raise ConfigError(f"unknown device {name!r}; {choice}") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"unsupported device {name!r}; choose from auto, cpu, cuda, cuda:<n>")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use device=cpu or auto"
-        )
+        raise ConfigError(f"unsupported device {name!r}; {choice}")
+    if device.type == "cuda" and (device.index or 0) >= (number := torch.cuda.device_count()):
+        raise ConfigError(f"device={name}, but torch sees {number} CUDA devices; use device=cpu or auto")
     return device
 
 
@@ -93,15 +86,6 @@ class Stopwatch:
         finally:
             self._switch()
             self._running.pop()
-
-    def timed(self, stage: str, function: Callable[[], Result]) -> Callable[[], Result]:
-        """The function, its calls counted as a stage."""
-
-        def call() -> Result:
-            with self(stage):
-                return function()
-
-        return call
 
     def read(self) -> dict[str, float]:
         spent, self._spent = self._spent, dict.fromkeys(self._spent, 0.0)

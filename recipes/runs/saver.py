@@ -34,14 +34,15 @@ class Saver:
         }
 
     def save(self, mean_return: float | None = None) -> None:
-        """Write a checkpoint of this moment, once.
-
-        Args:
-            mean_return: of an evaluation made with these parameters; decides about ``best``.
-        """
+        """Write a checkpoint of this moment, once; an evaluation of these parameters decides about ``best``."""
         if self._saved_step == self._agent.num_updates:
             return
-        self._refuse_broken_parameters()
+        # finite losses can still end in infinite parameters, which the next loss would show, too late
+        if not all(parameter.isfinite().all() for parameter in self._agent.loss_module.parameters()):
+            raise NonFiniteLossError(
+                f"parameters are no longer finite after step {self._agent.num_updates}; the last checkpoint stays: "
+                "lower the learning rate, or clip gradients (algorithm.max_grad_norm=1.0)"
+            )
         is_best = mean_return is not None and (self._best_return is None or mean_return > self._best_return)
         if is_best:
             self._best_return = mean_return
@@ -55,15 +56,6 @@ class Saver:
         )
         self._saved_step = self._agent.num_updates
 
-    def _refuse_broken_parameters(self) -> None:
-        """An update from finite losses can still end in infinite parameters; the next loss would show it, too late."""
-        parameters = self._agent.loss_module.parameters()
-        if not all(parameter.isfinite().all() for parameter in parameters):
-            raise NonFiniteLossError(
-                f"parameters are no longer finite after step {self._agent.num_updates}; the last checkpoint stays: "
-                "lower the learning rate, or clip gradients (algorithm.max_grad_norm=1.0)"
-            )
-
     def restore(self) -> int:
         """Go back to the newest readable checkpoint; returns its step, 0 when there is none yet."""
         if not self._run.folder.has_checkpoint:
@@ -73,10 +65,9 @@ class Saver:
             print(f"warning: {warning}", file=sys.stderr)
         here, there = self._run.dataset.fingerprint, checkpoint.extra["dataset_fingerprint"]
         if here != there:
-            raise ConfigError(
-                f"the data of {self._run.dataset.id} are not those that this run was trained on ({here[:12]} here, "
-                f"{there[:12]} there); start a new run"
-            )
+            differing = f"{here[:12]} here, {there[:12]} there"
+            data = f"the data of {self._run.dataset.id}"
+            raise ConfigError(f"{data} are not those that this run was trained on ({differing}); start a new run")
         checkpoint.restore(self._agent)
         self._restore_generators(checkpoint)
         self._best_return = checkpoint.extra["best_return"]
@@ -86,8 +77,8 @@ class Saver:
     def _restore_generators(self, checkpoint: Checkpoint) -> None:
         there = checkpoint.extra.get("devices", self._devices)
         if there != self._devices:
-            text = f"the run was on {there}, this is {self._devices}: it goes on with other batches"
-            print(f"warning: {text}", file=sys.stderr)
+            where = f"the run was on {there}, this is {self._devices}"
+            print(f"warning: {where}: it goes on with other batches", file=sys.stderr)
             return
         states = checkpoint.generator_states()
         for name, generator in self._generators.items():

@@ -32,9 +32,6 @@ def speed_up(
 
     Returns:
         What ``run.json`` keeps: ``compile`` and ``matmul_precision``, as they are in force.
-
-    Raises:
-        ConfigError: if the settings ask for a way that cannot be had here.
     """
     ways = {"compile": config.compile, "matmul_precision": config.matmul_precision}
     ways = {name: before.get(name, way) if way == "auto" else way for name, way in ways.items()}
@@ -61,13 +58,10 @@ def updates(
 ) -> Iterator[tuple[int, TensorDictBase]]:
     """Make the updates of a run that are left; yields steps, counted from 1, and what their updates returned.
 
-    On a CPU that is every step. On a GPU most updates are made by CUDA graphs, and a step is yielded when something is
-    to be done after it.
-
-    Args:
-        generators: those that ``sample`` and stacked agents draw from.
+    On a CPU that is every step. On a GPU most updates are made by CUDA graphs, which have to know the generators that
+    ``sample`` and stacked agents draw from, and a step is yielded when something is to be done after it.
     """
-    sample, step = clock.timed("sample", sample), agent.num_updates
+    sample, step = clock("sample")(sample), agent.num_updates
     graphed = GraphedUpdates(agent, sample, generators=generators) if agent.device.type == "cuda" else None
     while step < config.gradient_steps:
         stop = step + 1 if graphed is None else next_stop(step, config)

@@ -32,11 +32,7 @@ class Training:
 
 
 def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:
-    """The dataset of a run.
-
-    Raises:
-        ConfigError: further than :func:`agents.load_dataset`, if the algorithm learns from actions of the other kind.
-    """
+    """The dataset of a run; a ConfigError if the algorithm learns from actions of the other kind."""
     dataset = agents.load_dataset(
         config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
     )
@@ -45,11 +41,7 @@ def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDatase
 
 
 def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
-    """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment.
-
-    Raises:
-        ConfigError: if checkpoints cannot hold how it is made, or nothing can render where videos are wanted.
-    """
+    """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment."""
     if config.eval_env is None and dataset.env_spec is None:
         text = f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID"
         print(text, file=sys.stderr)
@@ -59,10 +51,9 @@ def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agent
     try:
         env.spec.to_json()
     except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"checkpoints cannot hold how {env.spec.id!r} is made ({one_line(error)}); register it with text and "
-            "numbers alone: entry_point='module:Class'"
-        ) from error
+        problem = f"checkpoints cannot hold how {env.spec.id!r} is made ({one_line(error)})"
+        way_out = "register it with text and numbers alone: entry_point='module:Class'"
+        raise ConfigError(f"{problem}; {way_out}") from error
     if config.eval_videos:
         check_rendering(env)
     return env

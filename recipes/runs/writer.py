@@ -42,21 +42,21 @@ class RunWriter:
         self._saver = Saver(run)
         self._result: agents.EvalResult | None = None  # of the last evaluation
         self._evaluated_at = 0
-        self.last_step = self._saver.restore() if resuming else 0
-        last_step = self.last_step if resuming else None
-        if resuming and self.last_step < run.config.gradient_steps:
-            self._note_versions()
+        last_step = self._saver.restore() if resuming else None
+        if last_step is not None and last_step < run.config.gradient_steps:
+            self._note_versions(last_step)
         self._metrics_log = CsvLog(run.folder.metrics_file, last_step=last_step)
         self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=last_step)
         settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config), resolve=True))
-        data = {"algorithm_name": self._algorithm, "dataset_fingerprint": run.dataset.fingerprint}
+        settings |= {"versions": versions(), **speed}
+        settings |= {"algorithm_name": self._algorithm, "dataset_fingerprint": run.dataset.fingerprint}
         self._logger = loggers.make_logger(
             run.config.logger,
             run.folder.path,
             name=f"{self._algorithm}/{run.dataset.id}/seed{run.config.seed}",
             run_id=run.folder.info["wandb_id"],
             job_type="train",
-            settings={**settings, "versions": versions(), **speed, **data},
+            settings=settings,
             wandb=run.config.wandb,
         )
         if not resuming:  # else it is there already
@@ -71,11 +71,12 @@ class RunWriter:
         if kind is not None:
             loggers.close(self._logger, exit_code=1)
 
-    def _note_versions(self) -> None:
+    def _note_versions(self, last_step: int) -> None:
         """Of the rest of the run, where they are others; it may end elsewhere than it would have."""
-        before, now = self._folder.info.get("versions", {}), versions()
-        both = of_both(before, now) if self.last_step else now
-        for name, version in both.items() if self.last_step else ():
+        now = versions()
+        before = self._folder.info.get("versions", {}) if last_step else now
+        both = of_both(before, now)
+        for name, version in both.items():
             if version != before.get(name):
                 print(f"warning: the run goes on with another version of {name}: {version}", file=sys.stderr)
         self._folder.add_info(versions=both)
@@ -91,41 +92,35 @@ class RunWriter:
 
     def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult:
         """Evaluate the policy, and note the result everywhere."""
+        env = self._run.env
+        assert env is not None  # else nothing is evaluated
         with clock("evaluation"):
-            self._result, self._evaluated_at = self._evaluation(), step
+            self._result = agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
+            self._evaluated_at = step
         with clock("logging"):
             scalars = metrics.evaluation(self._result)
             self._evaluations_log.write(step, scalars)
             loggers.log_evaluation(self._logger, scalars, self._result, step)
             self._plots.draw(at_most_every=60.0)
             if self._config.eval_videos:
-                self._film(step, self._result)
+                self._film(env, self._result, step)
         return self._result
 
-    def _evaluation(self) -> agents.EvalResult:
-        assert self._run.env is not None  # else nothing is evaluated
-        return agents.evaluate(self._agent.policy, self._run.env, self._config.num_eval_episodes)
-
-    def _film(self, step: int, result: agents.EvalResult) -> None:
+    def _film(self, env: agents.EvaluationEnv, result: agents.EvalResult, step: int) -> None:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""
-        assert self._run.env is not None
         keep = self._config.keep_videos
         try:
-            files = videos.make(self._folder.path, self._agent, self._run.env, result.returns, step=step, keep=keep)
+            files = videos.make(self._folder.path, self._agent, env, result.returns, step=step, keep=keep)
         except (agents.AgentsError, OSError) as error:
             print(f"warning: no videos of step {step}: {one_line(error)}", file=sys.stderr)
             return
         loggers.log_videos(self._logger, files, step)
 
     def save(self, losses: TensorDictBase) -> None:
-        """Write a checkpoint.
-
-        Args:
-            losses: of the last update, of which a GPU has not yet said whether they are finite.
-        """
+        """Write a checkpoint; of the last update's losses a GPU has not yet said whether they are finite."""
         check_finite(losses, step=self._agent.num_updates)
-        current = self._result is not None and self._evaluated_at == self._agent.num_updates
-        self._saver.save(self._result.returns.mean().item() if self._result is not None and current else None)
+        current = self._result if self._evaluated_at == self._agent.num_updates else None
+        self._saver.save(None if current is None else current.returns.mean().item())
 
     def stop(self, step: int, exit_code: int) -> None:
         """End early, and say how to go on; the dashboard shows how it ended."""
@@ -135,8 +130,8 @@ class RunWriter:
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""
         self._plots.draw()
-        if self._run.env is not None:
-            self._result = self._result or self._evaluation()
+        if (env := self._run.env) is not None:
+            self._result = self._result or agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
             loggers.log_summary(self._logger, metrics.evaluation(self._result))
         policies = {self._algorithm: self._result, "random policy": self._random}
         print(console.table(policies, self._run.dataset if self._returns_compare else None))

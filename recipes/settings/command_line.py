@@ -31,7 +31,6 @@ from recipes.settings.schema import CONF, RECIPES, preset_files
 
 SHOWN = ("job", "hydra", "all")  # by --cfg
 HELP = {"--help", "-h"}
-ERRORS = (HydraException, OmegaConfBaseException, AgentsError)
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
 NO_PLACE_TO_WRITE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
@@ -98,7 +97,7 @@ def _guard(run: Callable[[], None], recipe: str) -> None:
     """Run, inside Hydra: of an exception that leaves it, Hydra would print a line of its own first."""
     try:
         run()
-    except ERRORS as error:
+    except (HydraException, OmegaConfBaseException, AgentsError) as error:
         refuse(explain(error, recipe))
     except OSError as error:
         if error.errno not in NO_PLACE_TO_WRITE:

@@ -42,9 +42,9 @@ def key_names(config: Any, prefix: str = "") -> Iterator[str]:
 
 def handed_on(key: str, recipe: str) -> bool:
     """Whether a recipe gives a setting to each of its runs."""
-    if recipe not in KEPT or key.startswith("algorithm."):
-        return recipe in KEPT
-    return key.split(".")[0] not in KEPT[recipe] and key in key_names(TrainConfig())
+    return recipe in KEPT and (
+        key.startswith("algorithm.") or (key.split(".")[0] not in KEPT[recipe] and key in key_names(TrainConfig()))
+    )
 
 
 def split(arguments: Sequence[str], recipe: str) -> tuple[list[str], list[str]]:

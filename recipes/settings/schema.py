@@ -19,12 +19,7 @@ from agents.errors import ConfigError, require, require_choice
 from agents.training.settings import MATMUL_PRECISIONS, MODES
 
 CONF = Path(__file__).resolve().parents[1] / "conf"  # presets: what differs from the dataclasses
-LOGGERS = ("wandb", "csv", "tensorboard", "none")
-STORAGES = ("memory", "memmap")
-PRECISIONS = ("float32", "bfloat16")
-EXECUTORS = ("local", "ray", "slurm")
 METHODS = ("grid", "random", "tpe")
-WANDB_MODES = ("auto", "online", "offline")
 
 
 @dataclass
@@ -42,7 +37,7 @@ class WandbConfig:
 
     def __post_init__(self) -> None:
         require_counts(self, "timeout", "upload_timeout", prefix="wandb.")
-        require_choice("wandb.mode", self.mode, WANDB_MODES)
+        require_choice("wandb.mode", self.mode, ("auto", "online", "offline"))
 
 
 @dataclass
@@ -81,11 +76,11 @@ class TrainConfig:
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
         require_counts(self, "num_eval_envs", "checkpoint_every")
         require_seed("seed", self.seed)
-        require_choice("storage", self.storage, STORAGES)
+        require_choice("storage", self.storage, ("memory", "memmap"))
         require_choice("compile", self.compile, MODES)
-        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("precision", self.precision, ("float32", "bfloat16"))
         require_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
-        require_choice("logger", self.logger, LOGGERS)
+        require_choice("logger", self.logger, ("wandb", "csv", "tensorboard", "none"))
 
 
 @dataclass
@@ -136,7 +131,7 @@ class ManyRunsConfig:
 
     def __post_init__(self) -> None:
         require_counts(self, "workers")
-        require_choice("executor", self.executor, EXECUTORS)
+        require_choice("executor", self.executor, ("local", "ray", "slurm"))
         require_choice("logger", self.logger, ("wandb", "none"))
 
 

@@ -182,7 +182,7 @@ def test_a_stage_inside_another_stops_the_outer(monkeypatch) -> None:
     times = iter(range(100))
     monkeypatch.setattr(process.time, "perf_counter", lambda: float(next(times)))
     clock = Stopwatch("outer", "inner")
-    inner = clock.timed("inner", lambda: "result")
+    inner = clock("inner")(lambda: "result")
     with clock("outer"):  # at 0
         assert inner() == "result"  # from 1 to 2
         inner()  # from 3 to 4
