@@ -23,6 +23,8 @@ from agents.files import write_atomically
 from recipes.settings import command_line
 from recipes.tracking import loggers, wandb_project
 
+LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
+
 
 def dashboard(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "dashboard")
@@ -39,8 +41,7 @@ def dashboard(cfg: DictConfig) -> None:
     if client is None:
         file = Path(config.output) / "dashboard.json"
         write_atomically(file, json.dumps(specification(views, report), indent=1).encode())
-        way_out = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
-        print(f"no W&B account here: the specification is in {file}; {way_out}")
+        print(f"no W&B account here: the specification is in {file}; {LOG_IN}")
     else:
         for url in loggers.query(lambda: save(views, report, Path(config.output))):
             print(f"saved: {url}")
@@ -60,9 +61,8 @@ def outline(views: Sequence[Any], report: Any) -> str:
     for view in views:
         panels = [panel for section in view.sections for panel in section.panels]
         keys = {key for panel in panels for key in keys_of(panel)}
-        lines.append(
-            f"workspace {view.name!r}: {len(panels)} panels of {len(keys)} keys in {len(view.sections)} sections"
-        )
+        sizes = f"{len(panels)} panels of {len(keys)} keys in {len(view.sections)} sections"
+        lines.append(f"workspace {view.name!r}: {sizes}")
         if view is views[0]:
             for section in view.sections:
                 lines += [f"  {section.name}", *(f"    {line}" for line in map(describe, section.panels))]

@@ -16,7 +16,6 @@ from recipes.dataset_card.finding import counted
 from recipes.dataset_card.verdict import Quality
 from recipes.reporting.images import plt, to_image, whole_numbers
 
-SIZE = (11.0, 9.2)  # inches
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#D55E00", "#009E73", "#B2182B", "0.55"
 STYLE: dict[Any, Any] = {
     "font.size": 8.0,
@@ -37,7 +36,7 @@ def page(inspection: Inspection, quality: Quality | None) -> bytes:
     with plt.rc_context(STYLE), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of panels that have nothing finite to draw
         engine = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
-        figure, grid = plt.subplots(3, 3, figsize=SIZE, layout=engine)
+        figure, grid = plt.subplots(3, 3, figsize=(11.0, 9.2), layout=engine)
         first, *others = grid.flat
         _returns(first, quality)
         for axes, panel in zip(others, PANELS):
@@ -97,9 +96,8 @@ def _rewards(axes: Axes, inspection: Inspection) -> None:
 def _over_time(axes: Axes, inspection: Inspection) -> None:
     """Mean and tenths of the rewards at each step, or few steps, over the episodes that last so long."""
     axes.set(title="Reward along an episode", xlabel="step", ylabel="reward")
-    steps = np.concatenate([np.arange(length) for length in inspection.lengths])
     width = -(-inspection.lengths.max() // 200)  # in steps: every reward is in some piece
-    piece = steps // width
+    piece = np.concatenate([np.arange(length) // width for length in inspection.lengths])
     pieces = np.split(inspection.rewards[np.argsort(piece, kind="stable")], np.cumsum(np.bincount(piece))[:-1])
     starts = width * np.arange(len(pieces))
     low, high = (np.array([np.nanquantile(values, share) for values in pieces]) for share in (0.1, 0.9))

@@ -110,8 +110,7 @@ def _slurm_queue(settings: SlurmConfig, logs: Path) -> Start:
 
 def _command(job: Job) -> tuple[list[str], str, str, dict[str, str]]:
     """The arguments of :func:`_portable_work`'s function."""
-    output = begin_output(job).resolve()
-    return job.command(), str(output), os.getcwd(), ONE_THREAD
+    return job.command(), str(begin_output(job).resolve()), os.getcwd(), ONE_THREAD
 
 
 def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:

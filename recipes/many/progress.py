@@ -147,7 +147,6 @@ def latest_score(folder: RunFolder) -> str:
 def duration(seconds: float) -> str:
     """Seconds in the two units that matter."""
     minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -46,8 +46,7 @@ class Sweep:
     @property
     def fixed(self) -> dict[str, Any]:
         """Settings that have one value in all trials."""
-        values = {name: _values(parameter) or [] for name, parameter in self.parameters.items()}
-        return {name: own[0] for name, own in values.items() if len(own) == 1}
+        return {name: own[0] for name, its in self.parameters.items() if len(own := _values(its) or []) == 1}
 
     @property
     def varied(self) -> dict[str, Mapping[str, Any]]:
@@ -142,7 +141,12 @@ class OptunaSearch:
 
     def __init__(self, sweep: Sweep, *, num_trials: int, batch: int, seed: int) -> None:
         self._left, self._batch = num_trials, num_trials if sweep.method == "random" else batch
-        self._study = _study(sweep, seed)
+        with optional_package("sweep", f"method={sweep.method}"):
+            import optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler if sweep.method == "tpe" else optuna.samplers.RandomSampler
+        direction = "maximize" if sweep.maximize else "minimize"
+        self._study = optuna.create_study(direction=direction, sampler=sampler(seed=seed))
         self._space = {name: _distribution(name, parameter) for name, parameter in sweep.varied.items()}
         self._open: dict[str, Any] = {}  # Optuna's trial of settings that are being tried, by the settings as text
         self._scores: dict[str, float | None] = {}
@@ -178,14 +182,6 @@ class OptunaSearch:
 
 
 Search = ListSearch | OptunaSearch
-
-
-def _study(sweep: Sweep, seed: int) -> optuna.Study:
-    with optional_package("sweep", f"method={sweep.method}"):
-        import optuna
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler if sweep.method == "tpe" else optuna.samplers.RandomSampler
-    return optuna.create_study(direction="maximize" if sweep.maximize else "minimize", sampler=sampler(seed=seed))
 
 
 def _distribution(name: str, parameter: Mapping[str, Any]) -> optuna.distributions.BaseDistribution:

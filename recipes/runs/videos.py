@@ -128,23 +128,24 @@ class _Chart:
 
     def __init__(self, values: Mapping[str, NDArray]) -> None:
         dpi = 100
+        background, text, dim = ("#{:02x}{:02x}{:02x}".format(*color) for color in (BACKGROUND, TEXT, DIM))
         with plt.rc_context({"font.size": 8.0, "axes.linewidth": 0.6, "axes.edgecolor": "0.5"}):
-            figure, axes = plt.subplots(figsize=(WIDTH / dpi, CHART / dpi), dpi=dpi, facecolor=_hex(BACKGROUND))
+            figure, axes = plt.subplots(figsize=(WIDTH / dpi, CHART / dpi), dpi=dpi, facecolor=background)
             figure.subplots_adjust(left=0.125, right=0.975, top=0.84, bottom=0.27)
-            axes.set_facecolor(_hex(BACKGROUND))
+            axes.set_facecolor(background)
             for name, line in values.items():
                 label, color = LINES[name]
                 axes.plot(line, color=color, linewidth=1.3, label=label)
             axes.set_xlim(0, max(map(len, values.values())))
             axes.locator_params(axis="y", nbins=4)
-            axes.set_xlabel("step", color=_hex(DIM), labelpad=1)
-            axes.tick_params(colors=_hex(DIM), length=2, width=0.6)
+            axes.set_xlabel("step", color=dim, labelpad=1)
+            axes.tick_params(colors=dim, length=2, width=0.6)
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(
-                loc="lower left", bbox_to_anchor=(-0.01, 0.95), ncols=2, frameon=False, labelcolor=_hex(TEXT),
+                loc="lower left", bbox_to_anchor=(-0.01, 0.95), ncols=2, frameon=False, labelcolor=text,
                 handlelength=1.2, columnspacing=1.2, borderpad=0.2,
             )  # fmt: skip
-            axes.set_title("in units of discounted return", loc="right", fontsize=7.5, color=_hex(DIM), pad=3)
+            axes.set_title("in units of discounted return", loc="right", fontsize=7.5, color=dim, pad=3)
             canvas = figure.canvas
             assert isinstance(canvas, FigureCanvasAgg)  # recipes.reporting.images chooses it
             canvas.draw()
@@ -159,7 +160,3 @@ class _Chart:
         place = self._left + step * self._per_step
         ImageDraw.Draw(image).line([(place, self._top), (place, self._bottom)], TEXT, 1)
         return np.asarray(image)
-
-
-def _hex(color: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

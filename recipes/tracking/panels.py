@@ -128,7 +128,7 @@ def reason(key: str) -> str | None:
 
 
 def arrange(keys: Mapping[str, str]) -> dict[str, list[Panel]]:
-    """The panels by section, of the logged keys, each with its kind, and nothing else; unknown ones at a section's end."""
+    """The panels by section, of the logged keys, each with its kind, and no others; unknown ones end a section."""
     left = {key: kind for key, kind in keys.items() if reason(key) is None}
     arranged: dict[str, list[Panel]] = {}
     for section, panels in sections().items():

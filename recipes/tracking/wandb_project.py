@@ -88,10 +88,8 @@ class Project:
 def from_server(client: Any, entity: str | None, project: str) -> Project:
     """The project as W&B has it, of the account's own entity if none is named; ``client`` is ``wandb.Api``."""
     entity = entity or client.default_entity
-    runs = [
-        Run(dict(run.config), dict(run.summary_metrics))
-        for run in client.runs(f"{entity}/{project}", order="+created_at", per_page=200, lazy=False)
-    ]
+    records = client.runs(f"{entity}/{project}", order="+created_at", per_page=200, lazy=False)
+    runs = [Run(dict(run.config), dict(run.summary_metrics)) for run in records]
     return _of_recipes(Project(entity, project, tuple(runs)), f"the project {entity}/{project}")
 
 

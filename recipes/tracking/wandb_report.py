@@ -20,6 +20,11 @@ from recipes.tracking.wandb_workspace import IDENTITY, bars, comparison, draw, l
 
 NUM_RESAMPLES = 2_000  # of the intervals in the tables
 WIDTH, HEIGHT = 12, 7  # of a panel; a grid is 24 wide
+LIMITS = (
+    "A few seeds say little about the spread between seeds: read the intervals, not the means.",
+    "One evaluation has few episodes, and returns in two heaps: the score of one run is noisier than the band.",
+    "Scores of different protocols come from the same rollouts and are still different scales.",
+)
 
 
 def report(project: Project) -> wr.Report:
@@ -27,8 +32,8 @@ def report(project: Project) -> wr.Report:
     blocks: list[Any] = [wr.TableOfContents(), *setup(project)]
     for section in sections(project):
         blocks += scores(project, section)
-    blocks += [*behaviour(project), *learning(project), *data(project), *cost(project)]
-    blocks += [*compared(project), *limits()]
+    blocks += [*behaviour(project), *learning(project), *data(project), *cost(project), *compared(project)]
+    blocks += [wr.H1("What these figures do not say"), wr.UnorderedList([*LIMITS])]
     return wr.Report(
         project=project.name,
         entity=project.entity or "",
@@ -130,10 +135,6 @@ def drawn(project: Project, job: str, section: str, *keys: str) -> list[Any]:
     return [draw(replace(panel, form="bars") if job == EVALUATE else panel) for panel in panels]
 
 
-def chapter(title: str, text: str, *grids: wr.PanelGrid) -> list[Any]:
-    return [wr.H1(title), wr.P(text), *grids]
-
-
 def behaviour(project: Project) -> list[Any]:
     """The policies' episodes, as far as they were filmed and counted."""
     text = (
@@ -141,7 +142,7 @@ def behaviour(project: Project) -> list[Any]:
         "DAPG counts), or at the last step. Where the returns lie in two heaps, episodes either succeed or fail, and "
         "their mean describes none of them."
     )
-    blocks = chapter("Behaviour", text, grid(project, drawn(project, TRAIN, "Behaviour")))
+    blocks: list[Any] = [wr.H1("Behaviour"), wr.P(text), grid(project, drawn(project, TRAIN, "Behaviour"))]
     if again := drawn(project, EVALUATE, "Behaviour"):
         text = "Episodes and films of recipes/evaluate.py."
         blocks += [wr.H2("Finished policies"), wr.P(text), grid(project, again, job=EVALUATE)]
@@ -156,7 +157,7 @@ def learning(project: Project) -> list[Any]:
         "mostly clipped (a few transitions own the batch); a log-likelihood that rises without end (the clone "
         "memorises); and a gradient norm that jumps."
     )
-    blocks = chapter("Learning", text)
+    blocks: list[Any] = [wr.H1("Learning"), wr.P(text)]
     for algorithm in project.algorithms:
         own = project.where(algorithm_name=algorithm)
         panels = drawn(own, TRAIN, "Learning")
@@ -172,7 +173,7 @@ def data(project: Project) -> list[Any]:
     )
     panels = drawn(project, TRAIN, "Data")
     grids = [grid(project, panels, group_by="dataset")] if panels else []
-    return [*chapter("Data", text, *grids), *of_recipe(project, INSPECT, "inspect_dataset")]
+    return [wr.H1("Data"), wr.P(text), *grids, *of_recipe(project, INSPECT, "inspect_dataset")]
 
 
 def of_recipe(project: Project, job: str, recipe: str) -> list[Any]:
@@ -188,7 +189,7 @@ def cost(project: Project) -> list[Any]:
         "Updates per second count sampling and updating alone. The shares are of all five stages since the last "
         "point; memory is the most that the process has held."
     )
-    return chapter("Speed and cost", text, grid(project, drawn(project, TRAIN, "Speed")))
+    return [wr.H1("Speed and cost"), wr.P(text), grid(project, drawn(project, TRAIN, "Speed"))]
 
 
 def compared(project: Project) -> list[Any]:
@@ -197,19 +198,10 @@ def compared(project: Project) -> list[Any]:
         "Which settings go with a high score, each protocol by itself. Importance and correlation are those of a "
         "random forest over the runs: with few of them, they are no more than a hint."
     )
-    blocks = chapter("Comparison", text, grid(project, comparison(project)))
+    blocks = [wr.H1("Comparison"), wr.P(text), grid(project, comparison(project))]
     if project.of(COMPARE):
         blocks.append(wr.P("Where a table has several protocols, a row names its own; each figure is of one."))
     return [*blocks, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
-
-
-def limits() -> list[Any]:
-    text: list[Any] = [
-        "A few seeds say little about the spread between seeds: read the intervals, not the means.",
-        "One evaluation has few episodes, and returns in two heaps: the score of one run is noisier than the band.",
-        "Scores of different protocols come from the same rollouts and are still different scales.",
-    ]
-    return [wr.H1("What these figures do not say"), wr.UnorderedList(text)]
 
 
 def grid(

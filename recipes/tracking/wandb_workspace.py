@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import wandb_workspaces.expr as expr
@@ -36,12 +35,12 @@ def workspaces(project: Project) -> list[ws.Workspace]:
 
 def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
     """A view of the training runs, of one dataset or all: an algorithm's seeds on a task are one line, with a band."""
-    own = {} if dataset is None else {"dataset": dataset}
-    filters = [ws.Metric("JobType") == TRAIN, *(ws.Config(name) == value for name, value in own.items())]
-    grouping: list[Any] = [ws.Config(name) for name in ("dataset", "algorithm_name") if name not in own]
-    project = project.where(**own)
+    where = {} if dataset is None else {"dataset": dataset}
+    filters = [ws.Metric("JobType") == TRAIN, *(ws.Config(name) == value for name, value in where.items())]
+    grouping: list[Any] = [ws.Config(name) for name in ("dataset", "algorithm_name") if name not in where]
+    project = project.where(**where)
     keys = project.keys(TRAIN)
-    sections = [section(name, map(draw, panels)) for name, panels in arrange(keys).items()]
+    panels = {name: [*map(draw, own)] for name, own in arrange(keys).items()} | {"Compare": comparison(project)}
     scores = [key for key in map(last, measures()) if key in keys]
     ends = [*scores, *(key for key in ("final/success", "time/updates_per_second") if key in keys)]
     columns = [*(f"config:{name}.value" for name in IDENTITY), *(f"summary:{key}" for key in ends)]
@@ -50,7 +49,10 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
         entity=project.entity or "",
         project=project.name,
         name=f"Offline RL: {dataset or 'all tasks'}",
-        sections=[*sections, section("Compare", comparison(project))],
+        sections=[
+            ws.Section(name=name, panels=own, is_open=name in OPEN, pinned=name == "Scores")
+            for name, own in panels.items()
+        ],
         settings=ws.WorkspaceSettings(x_axis="train/step", max_runs=MAX_LINES, group_by_prefix="first"),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(*filters),
@@ -59,10 +61,6 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
             pinned_columns=["run:displayName", "run:state", *columns],  # those that are always seen
         ),
     )
-
-
-def section(name: str, panels: Iterable[Any]) -> ws.Section:
-    return ws.Section(name=name, panels=[*panels], is_open=name in OPEN, pinned=name == "Scores")
 
 
 def last(measure: Measure) -> str:
