@@ -63,16 +63,15 @@ class OfflineDataset:
         What an agent trains on is known to the agent: ``dataset.replay_buffer(256, **agent.sampling)``.
 
         Args:
-            keys: entries of a batch, for example a loss module's ``in_keys``; ``OPTIONAL_KEYS`` can be asked for. With
-                ``("next", "action")``, the data's action at the next observation, steps at which an episode was cut off
-                are left out, since they have none; where an episode terminated, it is there and means nothing.
+            keys: entries of a batch, for example a loss module's ``in_keys``. With ``("next", "action")``, the data's
+                action at the next observation, steps at which an episode was cut off are left out, since they have
+                none; where an episode terminated, it is there and means nothing.
             best_episodes: in (0, 1]: draw only from this share of the episodes, rounded, at least one, those with the
                 largest undiscounted returns; None: from all.
-            context_length: K >= 1: every draw is a window of so many steps, a batch ``[B, K]``. A window begins at any
-                step and stays in its episode; what is beyond the end repeats the last step and is False in ``mask``
-                ``[B, K]``. Then there are also ``return_to_go [B, K, 1]``, the undiscounted sum of the rewards from a
-                step to the end of the episode, and ``step_count [B, K, 1]``, the steps of the episode before it. None:
-                single steps.
+            context_length: K >= 1: a batch ``[B, K]`` of windows, which begin at any step and stay in their episode;
+                what is beyond its end repeats the last step and is False in ``mask [B, K]``. Then there are also
+                ``return_to_go [B, K, 1]``, the undiscounted sum of the rewards from a step to the end of the episode,
+                and ``step_count [B, K, 1]``, the steps of the episode before it. None: single steps.
 
         Raises:
             ConfigError: a key that the data do not have, or a share or length out of range.
@@ -113,11 +112,7 @@ class OfflineDataset:
         return torch.from_numpy(best.repeat(lengths))
 
     def names_another_env(self, env_id: str | None) -> bool:
-        """Whether the data are, by their metadata, of another environment than this: returns there are no measure.
-
-        Raises:
-            DataError: no such environment.
-        """
+        """Whether the data are, by their metadata, of another environment than this: returns there are no measure."""
         if env_id is None or self.env_spec is None:
             return False
         ours, theirs = ((spec.id, spec.kwargs, spec.max_episode_steps) for spec in (self.env_spec, find_spec(env_id)))
@@ -130,19 +125,18 @@ class OfflineDataset:
             trust: call what the metadata name, whatever it is; else only what :func:`spec_from_file` lets through.
 
         Raises:
-            DataError: neither is given, the environment is unknown, ``env_id`` names one of other shapes, or the
-                metadata name what is not to be taken from a file.
+            DataError: there is none, it is unknown, it has other shapes than the data, or is not taken from a file.
         """
-        spec: str | EnvSpec | None = env_id
-        if env_id is None and self.env_spec is not None:
-            spec = spec_from_file(self.env_spec, f"dataset {self.id!r}", trust=trust)
-        if spec is None:
-            raise DataError(f"dataset {self.id!r} has no environment metadata; pass eval_env=ID to evaluate")
-        reference = None if self.names_another_env(env_id) else self.reference
-        env = EvaluationEnv(spec, num_envs=num_envs, reference=reference)
+        owner = f"dataset {self.id!r}"
         if env_id is not None:
-            self.specs.check_fit(env, f"dataset {self.id!r}")
-        return env
+            reference = None if self.names_another_env(env_id) else self.reference
+            env = EvaluationEnv(env_id, num_envs=num_envs, reference=reference)
+            self.specs.check_fit(env, owner)
+            return env
+        if self.env_spec is None:
+            raise DataError(f"{owner} has no environment metadata; pass eval_env=ID to evaluate")
+        spec = spec_from_file(self.env_spec, owner, trust=trust)
+        return EvaluationEnv(spec, num_envs=num_envs, reference=self.reference)
 
 
 def load_dataset(
@@ -163,7 +157,6 @@ def load_dataset(
 
     Raises:
         DataError: the dataset is unknown, damaged, or of an unsupported kind.
-        ConfigError: ``storage`` is neither of the two.
     """
     require_choice("storage", storage, ("memory", "memmap"))
     source = open_source(dataset_id, progress=progress)

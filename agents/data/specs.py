@@ -1,4 +1,4 @@
-"""What a network has to know about the data."""
+"""The facts of the data that networks are built from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, TensorSpec
-from torchrl.data.tensor_specs import ContinuousBox
 
 from agents.environments.environment import EvaluationEnv
 from agents.errors import DataError
@@ -18,7 +17,7 @@ from agents.errors import DataError
 
 @dataclass(frozen=True)
 class Specs:
-    """What a network has to know about the data."""
+    """The facts of the data that networks are built from."""
 
     observation: TensorSpec  # [O] float32
     action: TensorSpec  # Bounded [A] float32; Unbounded when a bound is infinite; Categorical for discrete actions
@@ -32,16 +31,9 @@ class Specs:
         return isinstance(self.action, Categorical)
 
     def check_fit(self, env: EvaluationEnv, owner: str) -> None:
-        """Refuse an environment with other observations or actions, and warn of one with other bounds.
-
-        Args:
-            owner: what has these specs, for the message.
-
-        Raises:
-            DataError: naming both.
-        """
-        n = self.action.n if isinstance(self.action, Categorical) else None
-        action = f"Box({self.action.shape[-1]},)" if n is None else f"Discrete({n})"
+        """Refuse an environment with other observations or actions than ``owner``; warn of one with other bounds."""
+        spec = self.action
+        action = f"Discrete({spec.n})" if isinstance(spec, Categorical) else f"Box({spec.shape[-1]},)"
         ours = f"Box({self.observation.shape[-1]},) and {action}"
         with env.borrow(1) as (gym_env,):  # kept for the first evaluation
             space = gym_env.action_space
@@ -51,14 +43,11 @@ class Specs:
                 f"environment {env.spec.id!r} has observations and actions in {theirs}, {owner} in {ours}; "
                 "pass one that fits as eval_env=ID"
             )
-        bounds = self.action.space if isinstance(self.action, Bounded) else None
-        if not isinstance(bounds, ContinuousBox) or not isinstance(space, gym.spaces.Box):
-            return
-        if not np.allclose((space.low, space.high), torch.stack([bounds.low, bounds.high]).cpu()):
-            warnings.warn(
-                f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?",
-                stacklevel=2,
-            )
+        if isinstance(spec, Bounded) and isinstance(space, gym.spaces.Box):
+            bounds = torch.stack([spec.low, spec.high]).cpu()
+            if not np.allclose((space.low, space.high), bounds):
+                text = f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?"
+                warnings.warn(text, stacklevel=2)
 
 
 def _describe(space: gym.Space) -> str:

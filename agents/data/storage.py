@@ -41,9 +41,7 @@ class PackedStorage(TensorStorage):
         super().__init__(rows, device=rows.device)
         self._rows, self._layout, self._keys = rows, layout, frozenset(keys)
         self._arrival = None if arrival == rows.device else arrival
-        self._subset = subset
-        if subset is not None:
-            self._len = len(subset)
+        self._subset, self._len = subset, len(rows if subset is None else subset)
         self._ends: Tensor | None = None  # [N, 1] bool
         if self._keys.intersection((*END_KEYS, NEXT_ACTION)):
             self._ends = torch.zeros(len(rows), 1, dtype=torch.bool, device=rows.device)
@@ -91,12 +89,7 @@ class PackedStorage(TensorStorage):
 
 
 class _Windows:
-    """Windows of ``K`` steps that begin anywhere in an episode and never leave it: the rest of such a one is padding.
-
-    Args:
-        lengths: steps of each episode, ``[E]``.
-        context_length: K.
-    """
+    """Windows of ``K`` steps that begin anywhere in an episode and never leave it: the rest is padding."""
 
     def __init__(self, rows: Tensor, lengths: Tensor, context_length: int) -> None:
         self._last = (lengths.cumsum(0) - 1).to(rows.device)  # [E], rows
@@ -105,10 +98,7 @@ class _Windows:
         self._steps = torch.arange(context_length, device=rows.device)
 
     def at(self, index: Tensor) -> tuple[Tensor, dict[Key, Tensor]]:
-        """The rows of the windows that begin at ``index [B]``, ``[B, K]``, and ``WINDOW_KEYS``.
-
-        Padding repeats the last row of the episode, where ``mask`` is False.
-        """
+        """The rows of the windows that begin at ``index [B]``, ``[B, K]``, and ``WINDOW_KEYS``; False is padding."""
         episode = torch.searchsorted(self._last, index)
         rows, last = index[..., None] + self._steps, self._last[episode][..., None]
         mask, rows = rows <= last, torch.minimum(rows, last)
