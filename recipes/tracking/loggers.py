@@ -18,7 +18,7 @@ from agents.data.dataset import OfflineDataset
 from agents.errors import AgentsError, ConfigError, one_line, optional_package
 from agents.evaluation.rollouts import EvalResult
 from agents.files import flatten
-from recipes.settings.schema import CompareConfig, EvaluateConfig, InspectConfig, SweepConfig, WandbConfig
+from recipes.settings.schema import EvaluateConfig, InspectConfig, ManyRunsConfig, WandbConfig
 from recipes.tracking.wandb_logger import PatientLogger
 
 Answer = TypeVar("Answer")
@@ -40,9 +40,6 @@ def make_logger(
     Args:
         run_id: W&B's id of the run, the same again when it is resumed.
         settings: the run's settings and what identifies its data and software; flattened for W&B.
-
-    Raises:
-        ConfigError: if the logger's package is missing or W&B refuses the run.
     """
     if kind == "none":
         return None
@@ -56,7 +53,7 @@ def make_logger(
 
 
 def log_once(
-    config: CompareConfig | EvaluateConfig | InspectConfig | SweepConfig,
+    config: EvaluateConfig | InspectConfig | ManyRunsConfig,
     folder: Path,
     log: Callable[[Logger | None], None],
     *,
@@ -188,13 +185,11 @@ def log_summary(logger: Logger | None, scalars: Mapping[str, float]) -> None:
 def log_evaluation(logger: Logger | None, scalars: Mapping[str, float], result: EvalResult, step: int) -> None:
     """An evaluation's scalars, the histogram of its returns and, in W&B, a table with a row per episode."""
     log_scalars(logger, scalars, step)
-    if not isinstance(logger, PatientLogger):
-        return
-
-    logger.tell(lambda: logger.log_histogram("eval/returns", result.returns.tolist(), step=step, bins=32))
-    columns = metrics.episodes(result)
-    rows = [[index, *(array[index].item() for array in columns.values())] for index in range(len(result.returns))]
-    logger.tell(lambda: logger.log_table("eval/episodes", ["episode", *columns], rows, step))
+    if isinstance(logger, PatientLogger):
+        logger.tell(lambda: logger.log_histogram("eval/returns", result.returns.tolist(), step=step, bins=32))
+        columns = metrics.episodes(result)
+        rows = [[index, *row] for index, row in enumerate(zip(*(column.tolist() for column in columns.values())))]
+        logger.tell(lambda: logger.log_table("eval/episodes", ["episode", *columns], rows, step))
 
 
 def log_videos(logger: Logger | None, paths: Mapping[str, Path], step: int) -> None:
