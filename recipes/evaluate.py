@@ -29,7 +29,7 @@ from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
-from recipes.settings import schema
+from recipes.settings.schema import EvaluateConfig, require_place
 from recipes.tracking import loggers
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
@@ -37,15 +37,11 @@ DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 
 def evaluate(cfg: DictConfig) -> None:
     config = command_line.build(cfg, "evaluate")
-    named = config.checkpoint
-    checkpoint = read_checkpoint(
-        artifacts.fetch(named, DOWNLOADS) if named.startswith(artifacts.PREFIX) else Path(named)
-    )
+    checkpoint = read_checkpoint(config.checkpoint)
     folder = checkpoint.path.parent  # the run's, or any other in which it was put
     folder = folder.parent if folder.name == "checkpoints" else folder
-    output = Path(config.output) if config.output else folder / "evaluation"
-    schema.require_place("output", output)
-    name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
+    output = Path(config.output or folder / "evaluation")
+    require_place("output", output)
 
     agent = checkpoint.build_agent()
     policy = agent.policy
@@ -54,7 +50,7 @@ def evaluate(cfg: DictConfig) -> None:
             check_rendering(env)
         result = agents.evaluate(policy, env, config.num_episodes, seed=config.seed)
         random = agents.evaluate(agents.random_policy(env), env, config.num_episodes, seed=config.seed)
-        plot = {name: result, "random policy": random}
+        plot = {f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}": result, "random policy": random}
         print(console.table(plot))
         write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
         plots.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
@@ -71,8 +67,9 @@ def evaluate(cfg: DictConfig) -> None:
             log(config, checkpoint, output, result, films)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file, or the last one of a run's folder; only such as ``recipes/train.py`` writes."""
+def read_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint in a file or artifact, or the last one of a run's folder; only such as recipes/train.py writes."""
+    path = artifacts.fetch(name, DOWNLOADS) if name.startswith(artifacts.PREFIX) else Path(name)
     checkpoints = RunFolder(path).checkpoints
     try:
         checkpoint = load(checkpoints.last if path.is_dir() else path)
@@ -88,7 +85,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def evaluation_env(config: schema.EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
+def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
     """The environment that the settings name, else the one of training."""
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
     if config.eval_env is not None:
@@ -120,11 +117,7 @@ def episodes_csv(result: agents.EvalResult, seed: int) -> str:
 
 
 def log(
-    config: schema.EvaluateConfig,
-    checkpoint: Checkpoint,
-    output: Path,
-    result: agents.EvalResult,
-    films: Mapping[str, Path],
+    config: EvaluateConfig, checkpoint: Checkpoint, output: Path, result: agents.EvalResult, films: Mapping[str, Path]
 ) -> None:
     """The evaluation as a run of its own in W&B, where the settings ask for it."""
 
@@ -132,15 +125,16 @@ def log(
         loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)
         loggers.log_videos(logger, films, checkpoint.num_updates)
 
+    algorithm, dataset = checkpoint.extra["algorithm"], checkpoint.extra["dataset"]
     hint = loggers.log_once(
         config,
         output,
         log_results,
-        name=f"{checkpoint.extra['algorithm']}/{checkpoint.extra['dataset']}",
+        name=f"{algorithm}/{dataset}",
         job_type="eval",
         algorithm=checkpoint.metadata["algorithm"]["fields"],
-        algorithm_name=checkpoint.extra["algorithm"],
-        dataset=checkpoint.extra["dataset"],
+        algorithm_name=algorithm,
+        dataset=dataset,
         dataset_fingerprint=checkpoint.extra["dataset_fingerprint"],
         step=checkpoint.num_updates,
         versions=versions(),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.environments.scoring import Remark
+from agents.environments.spec import register_robotics
 
 Array = NDArray[np.float64]
 COEFFICIENT = 0.1  # of the distance, plus or minus; per metre
@@ -99,8 +100,11 @@ def _door(observations: Array) -> tuple[Array, Array]:
 
 
 def _hammer(observations: Array) -> tuple[Array, Array]:
+    register_robotics()  # which imports it in silence
+    from gymnasium_robotics.utils.rotations import euler2mat
+
     after = observations[1:]
-    head = after[:, 36:39] + _rotation(after[:, 39:42]) @ HAMMER_HEAD
+    head = after[:, 36:39] + euler2mat(after[:, 39:42]) @ HAMMER_HEAD
     nail = after[:, 42:45]
     to_go = np.linalg.norm(nail - (observations[0, 42:45] - NAIL_FROM_GOAL), axis=1)
     lifted = (after[:, 38] > 0.04) & (head[:, 2] > 0.04)
@@ -116,21 +120,6 @@ def _relocate(observations: Array) -> tuple[Array, Array]:
     lifted = 1.0 - 0.5 * palm_to_target - 0.5 * ball_to_target
     lifted[np.abs(lifted) < 0.5] = np.nan  # which of both it was cannot be told there
     return np.stack([bonus + 0.0 * lifted, bonus + lifted]), np.zeros_like(bonus)
-
-
-def _rotation(euler: Array) -> Array:
-    """``[T, 3] -> [T, 3, 3]``, in the order of gymnasium_robotics.utils.rotations.euler2mat."""
-
-    def about(axis: int, angle: Array) -> Array:
-        matrix = np.zeros((len(angle), 3, 3))
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        matrix[:, axis, axis] = 1.0
-        matrix[:, first, first] = matrix[:, second, second] = np.cos(angle)
-        matrix[:, second, first] = np.sin(angle)
-        matrix[:, first, second] = -np.sin(angle)
-        return matrix
-
-    return about(0, euler[:, 0]) @ about(1, euler[:, 1]) @ about(2, euler[:, 2])
 
 
 # what the other terms give, [T] or [K, T], and what of the hand's speed is left to fit, [T]

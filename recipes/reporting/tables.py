@@ -22,21 +22,20 @@ def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> li
     """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
 
     Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it. ``show``
-    makes text of a cell, and of whether it has the highest mean of its row; of a cell that is not known, it is
-    ``rest``.
+    makes text of a cell, and of whether it has the highest mean of its row; an unknown cell is ``rest``.
     """
     first = [DATA] if section.data else []
     table = [["dataset", *first, *section.algorithms]]
     for dataset in section.datasets:
         row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
         best = max(cell.mean for cell in row.values())
-        shown = (show(row[name], row[name].mean == best) if name in row else rest for name in section.algorithms)
+        shown = {name: show(cell, cell.mean == best) for name, cell in row.items()}
         recorded = [number(section.data[dataset]) if dataset in section.data else rest for _ in first]
-        table.append([dataset, *recorded, *shown])
-        others = {name: cell.published for name, cell in row.items() if cell.published is not None}
-        if others:
-            shown = (f"{others[name]:.1f}" if name in others else rest for name in section.algorithms)
-            table.append(["published", *(rest for _ in first), *shown])
+        table.append([dataset, *recorded, *(shown.get(name, rest) for name in section.algorithms)])
+        if others := {name: f"{cell.published:.1f}" for name, cell in row.items() if cell.published is not None}:
+            table.append(
+                ["published", *(rest for _ in first), *(others.get(name, rest) for name in section.algorithms)]
+            )
     return table
 
 
@@ -118,7 +117,7 @@ def to_latex(sections: Iterable[Section]) -> str:
     """The tables for a paper; they need ``\\usepackage{booktabs}``."""
 
     def bold(cell: Cell, best: bool) -> str:
-        text = f"{number(cell.mean)}" if math.isnan(cell.error) else f"{number(cell.mean)} \\pm {number(cell.error)}"
+        text = spread(cell).replace("±", "\\pm")
         return f"$\\mathbf{{{text}}}$" if best else f"${text}$"
 
     parts = []

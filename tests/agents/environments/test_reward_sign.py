@@ -10,7 +10,7 @@ import pytest
 from agents.environments.adroit import ADROIT_TASKS, palm_to_object
 from agents.environments.environment import EvaluationEnv
 from agents.environments.recording import Episode
-from agents.environments.reward_sign import COEFFICIENT, DistanceFit, _rotation, sign
+from agents.environments.reward_sign import COEFFICIENT, DistanceFit, sign
 from agents.evaluation.rollouts import evaluate, random_policy
 
 TASKS = [task for task in ADROIT_TASKS.values() if task.hand is not None]
@@ -53,10 +53,3 @@ def test_steps_that_are_not_finite_are_left_out(recorded) -> None:
     broken.observations[9, 3] = np.inf
     with np.errstate(invalid="ignore"):
         assert sign(fitted(task, (broken, second))) == 1
-
-
-def test_angles_become_the_matrix_of_gymnasium_robotics() -> None:
-    from gymnasium_robotics.utils.rotations import euler2mat
-
-    angles = np.random.default_rng(0).uniform(-3.0, 3.0, (20, 3))
-    np.testing.assert_allclose(_rotation(angles), euler2mat(angles), atol=1e-12)
