@@ -29,6 +29,10 @@ def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) ->
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
     """All that is known of each episode of an evaluation, ``[E]`` by name, as far as the environment defines it."""
+    return {name: values for name, values in _columns(result).items() if name is not None and values is not None}
+
+
+def _columns(result: EvalResult) -> dict[str | None, NDArray[Any] | None]:
     columns: dict[str | None, NDArray[Any] | None] = {"return": result.returns, "length": result.lengths}
     columns["success"] = result.success
     columns |= {protocol.success_key: result.protocol_success.get(protocol.name) for protocol in PROTOCOLS}
@@ -36,15 +40,13 @@ def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:
     for protocol in reversed(PROTOCOLS):
         columns[protocol.return_key] = result.protocol_returns.get(protocol.name)
         columns[protocol.score_key] = result.scores.get(protocol.name)
-    return {name: values for name, values in columns.items() if name is not None and values is not None}
+    return columns
 
 
 def evaluation_keys() -> list[str]:
     """The keys that evaluations can have, whatever the environment."""
-    criteria = [protocol.success_key for protocol in PROTOCOLS]
-    scores = [name for protocol in reversed(PROTOCOLS) for name in (protocol.return_key, protocol.score_key)]
-    names = ("return", "length", "success", *criteria, "success_last", *scores, "return_std")
-    return [f"eval/{name}" for name in names if name is not None]
+    columns = _columns(EvalResult(np.empty(0), np.empty(0, int), None, None, {}, {}, {}))
+    return [f"eval/{name}" for name in (*columns, "return_std") if name is not None]
 
 
 def evaluation(result: EvalResult) -> dict[str, float]:

@@ -78,14 +78,12 @@ def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
 
 
 def curves(finished: Iterable[Run]) -> Curves:
-    """All evaluations of every run."""
-    return {
-        (run.dataset, run.algorithm, run.seed): [
-            {name: float(value) for name, value in row.items() if value}
-            for row in read_csv(run.folder.evaluations_file)
-        ]
-        for run in finished
-    }
+    curves = {}
+    for run in finished:
+        rows = read_csv(run.folder.evaluations_file)
+        numbers = [{name: float(value) for name, value in row.items() if value} for row in rows]
+        curves[run.dataset, run.algorithm, run.seed] = numbers
+    return curves
 
 
 def show(sections: Sequence[Section]) -> None:
@@ -100,10 +98,9 @@ def show(sections: Sequence[Section]) -> None:
 
 
 def write(sections: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
-    """Write tables and figures, and log them."""
-    output = Path(config.output)
-    options = {"num_resamples": config.num_resamples}
-    images = {section.measure.name: figures.draw(section, output, **options) for section in sections}
+    output, images = Path(config.output), {}
+    for section in sections:
+        images[section.measure.name] = figures.draw(section, output, num_resamples=config.num_resamples)
     numbers = tables.numbers(sections)
     files = {
         "results.md": tables.to_markdown(sections, lines, images),

@@ -119,8 +119,6 @@ def episodes_csv(result: agents.EvalResult, seed: int) -> str:
 def log(
     config: EvaluateConfig, checkpoint: Checkpoint, output: Path, result: agents.EvalResult, films: Mapping[str, Path]
 ) -> None:
-    """The evaluation as a run of its own in W&B, where the settings ask for it."""
-
     def log_results(logger: Logger | None) -> None:
         loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)
         loggers.log_videos(logger, films, checkpoint.num_updates)

@@ -73,10 +73,8 @@ def read_checked(config: SweepConfig, overrides: Sequence[str]) -> Sweep:
     require_choice("metric", sweep.metric, evaluation_keys())
     if not sweep.varied:
         raise ConfigError(f"{config.sweep} has no setting with several values beside those that were given")
-    if own := [name for name in sweep.parameters if name.split(".")[0] in KEPT["sweep"]]:
-        raise ConfigError(
-            f"{config.sweep} sets {', '.join(own)}, which is chosen here; take it out: seeds are seeds=0,1"
-        )
+    if own := ", ".join(name for name in sweep.parameters if name.split(".")[0] in KEPT["sweep"]):
+        raise ConfigError(f"{config.sweep} sets {own}, which is chosen here; take it out: seeds are seeds=0,1")
     if "dataset" not in {**sweep.parameters, **by_name(overrides)}:
         raise ConfigError(f"{config.sweep} names no dataset; name one by dataset=ID")
     return sweep
@@ -129,7 +127,6 @@ def warning(trials: Sequence[Trial], config: SweepConfig) -> tuple[str, str]:
 def publish(
     trials: Sequence[Trial], warnings: Sequence[str], sweep: Sweep, config: SweepConfig, overrides: Sequence[str]
 ) -> None:
-    """Print, write and log the table."""
     assert config.output is not None  # settled before the first trial
     output = Path(config.output)
     rows, plain, (hint, command) = table(trials, sweep), numbers(trials, sweep), warning(trials, config)

@@ -92,24 +92,19 @@ class OfflineDataset:
         """The rows to draw from, ``[M]``; None: all of them."""
         if best_episodes is None and NEXT_ACTION not in keys:
             return None
-        among = torch.ones(len(self), dtype=torch.bool)  # whether a row is, [N]
+        among, lengths = torch.ones(len(self), dtype=torch.bool), self.statistics.lengths  # [N], [E]
         if best_episodes is not None:
-            among &= self._of_best_episodes(best_episodes)
+            require(0.0 < best_episodes <= 1.0, "best_episodes", "lie in (0, 1]", best_episodes)
+            best = np.argsort(-self.statistics.returns, kind="stable")  # of equal ones, the first
+            best = np.isin(np.arange(len(lengths)), best[: max(1, round(best_episodes * len(lengths)))])
+            among &= torch.from_numpy(best.repeat(lengths))
         if NEXT_ACTION in keys:
-            ends = torch.from_numpy(self.statistics.lengths.cumsum() - 1)  # [E]
+            ends = torch.from_numpy(lengths.cumsum() - 1)  # [E]
             cut_off = self.rows[ends.to(self.rows.device), -1] == 0
             among[ends[cut_off.cpu()]] = False
         if not among.any():
             raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
         return among.nonzero().squeeze(-1).to(self.rows.device)
-
-    def _of_best_episodes(self, share: float) -> Tensor:
-        """Whether a row is of one of the episodes with the largest returns, ``[N]`` bool; of equal ones, the first."""
-        require(0.0 < share <= 1.0, "best_episodes", "lie in (0, 1]", share)
-        returns, lengths = self.statistics.returns, self.statistics.lengths
-        best = np.zeros(len(returns), bool)
-        best[np.argsort(-returns, kind="stable")[: max(1, round(share * len(returns)))]] = True
-        return torch.from_numpy(best.repeat(lengths))
 
     def names_another_env(self, env_id: str | None) -> bool:
         """Whether the data are, by their metadata, of another environment than this: returns there are no measure."""

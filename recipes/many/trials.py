@@ -82,8 +82,8 @@ def run_trials(
             trials += batch
             runs = [run for trial in batch for run in trial.runs]
             missing = [*{run.job.folder: run for run in runs if not is_finished(run)}.values()]  # trials may share one
-            print(f"trials {batch[0].number}-{trials[-1].number}: {len(runs)} runs, ", end="")
-            print(f"of which {len(runs) - len(missing)} are finished already", flush=True)
+            finished = f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already"
+            print(f"trials {batch[0].number}-{trials[-1].number}: {finished}", flush=True)
             if missing:
                 start, workers = pool = pool or stack.enter_context(executor(config))
                 check_metric(sweep.metric, prepare(missing, config), missing)
@@ -110,7 +110,6 @@ def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]
 
 
 def by_name(overrides: Sequence[str]) -> dict[str, str]:
-    """Values as they were typed."""
     return {name: value for name, _, value in (override.partition("=") for override in overrides)}
 
 

@@ -110,7 +110,7 @@ def comparison(
     parts = [paragraph(line, "about") for line in lines]
     for section in sections:
         parts += [heading(section.measure.title), paragraph(tables.caption(section))]
-        parts.append(table(tables.matrix(section, show, "")))
+        parts += [table(tables.matrix(section, show, ""))]
         parts += [paragraph(line, "about") for line in (*tables.sources(section), *section.notes)]
         if section.aggregates:
             parts += [paragraph(tables.OVER_DATASETS), table(tables.aggregates_table(section, ""))]

@@ -8,14 +8,10 @@ paper, Tarasov et al. 2023, arXiv 2305.09836).
 from __future__ import annotations
 
 PROTOCOL = "d4rl"
-CORL = "CORL, 4 seeds, 1M updates"
-REBRAC_PAPER = "ReBRAC paper, 10 seeds, 1M updates"
-SAME = {"iql_corl": "iql", "rebrac_tuned": "rebrac"}  # presets that are closest to what a column was made with
-SOURCES = {  # by algorithm or preset
-    **dict.fromkeys(("bc", "td3_bc", "awac", "cql", "iql", "iql_corl", "rebrac", "rebrac_tuned", "dt"), CORL),
-    "iql_tuned": REBRAC_PAPER,
-}
 COLUMNS: tuple[str, ...] = ("bc", "td3_bc", "awac", "cql", "iql", "rebrac", "dt", "iql_tuned")
+SAME = {"iql_corl": "iql", "rebrac_tuned": "rebrac"}  # presets that are closest to what a column was made with
+SOURCES = dict.fromkeys((*COLUMNS, *SAME), "CORL, 4 seeds, 1M updates")  # by algorithm or preset
+SOURCES["iql_tuned"] = "ReBRAC paper, 10 seeds, 1M updates"
 SCORES = {
     "D4RL/pen/human-v2": (71.0, -3.9, 76.7, 13.7, 78.5, 103.2, 67.7, 81.5),
     "D4RL/pen/cloned-v2": (51.9, 5.1, 85.7, 1.0, 83.4, 102.8, 64.4, 77.2),
@@ -34,6 +30,5 @@ SCORES = {
 
 def published(protocol: str, dataset: str, algorithm: str) -> float | None:
     """The published score of an algorithm on a dataset under a protocol; None where there is none."""
-    if protocol != PROTOCOL:
-        return None
-    return dict(zip(COLUMNS, SCORES.get(dataset, ()))).get(SAME.get(algorithm, algorithm))
+    scores = SCORES.get(dataset, ()) if protocol == PROTOCOL else ()
+    return dict(zip(COLUMNS, scores)).get(SAME.get(algorithm, algorithm))

@@ -1,8 +1,7 @@
 """The results of a comparison: the last evaluation of every run, in one section per score protocol.
 
-Scores of different protocols are never mixed: each has a section with its own table and its own statistics over
-datasets. Datasets without any score are in a section of returns, which has no statistics, since returns of different
-tasks have nothing in common.
+Scores of different protocols are never mixed. Datasets without any score are in a section of returns, which has no
+statistics over datasets, since returns of different tasks have nothing in common.
 """
 
 from __future__ import annotations
@@ -36,11 +35,6 @@ class Measure:
     key: str
     meaning: str  # for the reader of a report
     details: tuple[str, ...]  # further columns: the returns behind it
-
-    @property
-    def data_key(self) -> str:
-        """The same of the recorded episodes."""
-        return self.key.replace("eval/", "data/")
 
 
 RETURNS = ("eval/return", "eval/return_std")
@@ -131,7 +125,8 @@ def sections(
         for names in itertools.product(own[measure], algorithms):
             if runs := {seed: rows for (*of_run, seed), rows in curves.items() if of_run == [*names]}:
                 cells[names] = _cell(measure, *names, runs)
-        means = {name: data[name][measure.data_key] for name in own[measure] if measure.data_key in data.get(name, {})}
+        data_key = measure.key.replace("eval/", "data/")
+        means = {name: data[name][data_key] for name in own[measure] if data_key in data.get(name, {})}
         section = Section(measure, algorithms, own[measure], baseline, cells, means)
         if measure is not RETURN:
             section = replace(section, aggregates=_aggregates(section, num_resamples))
@@ -177,10 +172,10 @@ def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], n
 def _aggregates(section: Section, num_resamples: int) -> dict[str, dict[str, Estimate]]:
     estimate = functools.partial(statistics.estimate, num_resamples=num_resamples)
     runs = {name: section.runs(name) for name in section.algorithms if section.on_all(name)}
-    aggregates = {
-        name: {title: estimate(statistic, own) for title, statistic in STATISTICS.items()} for name, own in runs.items()
-    }
-    for name in runs.keys() - {section.baseline} if section.baseline in runs else ():
-        improvement = estimate(statistics.probability_of_improvement, runs[name], runs[section.baseline])
-        aggregates[name][section.improvement] = improvement
+    aggregates = {}
+    for name, own in runs.items():
+        aggregates[name] = {title: estimate(statistic, own) for title, statistic in STATISTICS.items()}
+        if name != section.baseline and (baseline := runs.get(section.baseline)):
+            improvement = estimate(statistics.probability_of_improvement, own, baseline)
+            aggregates[name][section.improvement] = improvement
     return aggregates
