@@ -145,10 +145,9 @@ def prepare(missing: Sequence[Run], config: ManyRunsConfig) -> dict[str, Source]
 
 
 def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
-    """Find the dataset of each run before any of them begins; what is not there yet is made or downloaded, once.
+    """The source of each dataset, before any run begins; what is not there yet is made or downloaded, once.
 
-    Raises:
-        DataError, ConfigError: if a dataset is unknown or damaged, or has actions of another kind than the algorithm.
+    An unknown or damaged dataset, or one whose actions do not fit the algorithm, is refused.
     """
     sources: dict[str, Source] = {}
     for config in configs:

@@ -57,11 +57,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
 
 
 def claim(folder: RunFolder) -> FileLock:
-    """Keep other processes off the run's folder, as long as the lock lives; the system frees it after a kill.
-
-    Raises:
-        ConfigError: if another process works there, or the folder cannot be written.
-    """
+    """Keep other processes off the run's folder while the lock lives, or refuse; the system frees it after a kill."""
     lock = FileLock(folder.path / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -176,11 +172,7 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
 
 
 def read_settings(folder: RunFolder) -> DictConfig:
-    """The settings of the run in a folder, with defaults for those that it does not name.
-
-    Raises:
-        ConfigError: if they cannot be read.
-    """
+    """The settings of the run in a folder, with defaults for those that it lacks; a ConfigError if unreadable."""
     try:
         info = folder.info
         _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]

@@ -26,13 +26,12 @@ class CsvLog:
         write_atomically(path, self._to_text(rows).encode())
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        row, header = {"step": step, **values}, not self._columns
-        if not row.keys() <= {*self._columns}:
-            self._columns += [name for name in row if name not in self._columns]
-            if not header:
-                write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
+        row = {"step": step, **values}
+        if further := [name for name in row if name not in self._columns]:
+            self._columns += further
+            write_atomically(self.path, self._to_text(read_csv(self.path)).encode())
         with open(self.path, "a", newline="") as file:
-            file.write(self._to_text([row], header=header))
+            file.write(self._to_text([row], header=False))
             file.flush()
             os.fsync(file.fileno())  # as of a checkpoint: after a power cut a resume would not make the row again
 

@@ -24,14 +24,11 @@ GRAPHED_AT_ONCE = 100  # updates on a GPU between two looks at Ctrl-C and the pr
 def speed_up(
     agent: Agent | AgentStack, example: TensorDictBase, config: TrainConfig, *, before: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Choose how updates are computed, in one line for the user.
+    """Choose how updates are computed, in one line for the user; returns what ``run.json`` keeps, as it is in force.
 
     Args:
         example: a batch, to be measured with.
         before: what an earlier part of the run chose: it is taken again, since another way rounds differently.
-
-    Returns:
-        What ``run.json`` keeps: ``compile`` and ``matmul_precision``, as they are in force.
     """
     ways = {"compile": config.compile, "matmul_precision": config.matmul_precision}
     ways = {name: before.get(name, way) if way == "auto" else way for name, way in ways.items()}

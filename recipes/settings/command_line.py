@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.algorithms.registry import ALGORITHMS, tuned
 from agents.errors import AgentsError, ConfigError, printable
-from recipes.settings.overrides import KEPT, as_typed, explain, key_names, split, unknown_key
+from recipes.settings.overrides import KEPT, as_typed, explain, key_names, own_first, split, unknown_key
 from recipes.settings.schema import CONF, RECIPES, preset_files
 
 SHOWN = ("job", "hydra", "all")  # by --cfg
@@ -179,7 +179,7 @@ def _settings(config: Any, prefix: str = "") -> Iterator[str]:
     comments = {}
     for cls in reversed(type(config).__mro__[:-1]):
         comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
-    for entry in sorted(fields(config), key=lambda entry: bool(entry.kw_only)):  # those that are shared come last
+    for entry in own_first(config):
         value = getattr(config, entry.name)
         if is_dataclass(value):
             yield from _settings(value, f"{prefix}{entry.name}.")

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 from hydra.errors import OverrideParseException
@@ -31,9 +31,14 @@ PLAIN_WORDS = {  # of what OmegaConf says about a value
 }
 
 
+def own_first(config: Any) -> list[Field]:
+    """The fields of a config; those that it shares with others come last."""
+    return sorted(fields(config), key=lambda entry: bool(entry.kw_only))
+
+
 def key_names(config: Any, prefix: str = "") -> Iterator[str]:
     """Every key of a config, nested ones with dots."""
-    for entry in fields(config):
+    for entry in own_first(config):
         yield prefix + entry.name
         value = getattr(config, entry.name)
         if is_dataclass(value):
