@@ -105,11 +105,13 @@ def _describe(
     new: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, Any]
 ) -> None:
     """Write the files that a run begins with."""
+    # in a trial of W&B's agent, which has chosen the id, W&B takes no other
+    chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     new.add_info(
         algorithm=_algorithm_choice(),
         algorithm_config=type(config.algorithm).__name__,
         dataset_fingerprint=dataset.fingerprint,
-        wandb_id=_wandb_id(),
+        wandb_id=chosen or uuid.uuid4().hex[:8],
         versions=versions(),
         gomp_spincount=os.environ.get("GOMP_SPINCOUNT"),  # how long torch's threads spin; None: as long as they like
         data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
@@ -198,12 +200,6 @@ def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, k
     if different := [f"{key} is {there} there, {here} here" for key, (there, here) in values.items() if there != here]:
         way_out = "leave them out to resume it, or start a new run in another run_dir"
         raise ConfigError(f"the run in {folder.path} has other settings: {'; '.join(different)}; {way_out}")
-
-
-def _wandb_id() -> str:
-    """A new run's id; in a trial of W&B's agent, the one that the agent chose: W&B takes no other there."""
-    chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-    return chosen or uuid.uuid4().hex[:8]
 
 
 def _algorithm_choice() -> str:
