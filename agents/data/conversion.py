@@ -25,7 +25,6 @@ from torch import Tensor
 
 from agents.data.dataset_statistics import DatasetStatistics, Moments, collect, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
-from agents.data.layout import Layout
 from agents.data.source import Source
 from agents.data.store import flat, locked, work_folder
 from agents.errors import DataError, one_line
@@ -42,7 +41,6 @@ class Cache(NamedTuple):
     """A converted dataset."""
 
     folder: Path
-    layout: Layout
     statistics: DatasetStatistics
     observation_mean: NDArray[np.float32]  # [O]
     observation_std: NDArray[np.float32]  # [O]
@@ -50,20 +48,16 @@ class Cache(NamedTuple):
 
     def rows(self, device: torch.device, *, mapped: bool) -> Tensor:
         """The matrix ``[N, D]``: on the device, or ``mapped`` from the file and read-only."""
-        path, shape = self.folder / ROWS, (self.statistics.num_steps, self.layout.num_columns)
+        path, num_steps = self.folder / ROWS, self.statistics.num_steps
         if not mapped:
-            return torch.from_numpy(np.fromfile(path, np.float32).reshape(shape)).to(device)
+            return torch.from_numpy(np.fromfile(path, np.float32).reshape(num_steps, -1)).to(device)
         with warnings.catch_warnings():  # that the tensor is not writable is the point
             warnings.simplefilter("ignore", UserWarning)
-            return torch.from_numpy(np.memmap(path, np.float32, "r", shape=shape))
+            return torch.from_numpy(np.memmap(path, np.float32, "r").reshape(num_steps, -1))
 
 
 def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
-    """The converted dataset; converts it if there is none of this source, or only a damaged one.
-
-    Raises:
-        DataError: an episode is damaged or holds what cannot be trained on, or the cache cannot be written.
-    """
+    """The converted dataset; converts it if there is none of this source, or only a damaged one."""
     key = _source_key(source.path)
     name = f"{key}-clipped" if clip_actions else key
     homes = _homes(flat(source.id))
@@ -245,13 +239,12 @@ def _flush(file: BinaryIO) -> None:
 def _read_cache(folder: Path, source: Source) -> Cache | None:
     """The cache in a folder; None if it is missing, incomplete, damaged, or knows other score protocols."""
     try:
-        layout = source.layout
         with np.load(folder / STATISTICS) as file:
             arrays = {name: array.item() if array.ndim == 0 else array for name, array in file.items()}
         others = {name: arrays.pop(name) for name in ("observation_mean", "observation_std", "fingerprint")}
         statistics = DatasetStatistics(**unflatten(arrays))
-        whole = (folder / ROWS).stat().st_size == 4 * statistics.num_steps * layout.num_columns
+        whole = (folder / ROWS).stat().st_size == 4 * statistics.num_steps * source.layout.num_columns
         same = statistics.scores.keys() == source.scorings.keys()
-        return Cache(folder, layout, statistics, **others) if whole and same else None
+        return Cache(folder, statistics, **others) if whole and same else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None

@@ -95,8 +95,8 @@ class OfflineDataset:
         among, lengths = torch.ones(len(self), dtype=torch.bool), self.statistics.lengths  # [N], [E]
         if best_episodes is not None:
             require(0.0 < best_episodes <= 1.0, "best_episodes", "lie in (0, 1]", best_episodes)
-            best = np.argsort(-self.statistics.returns, kind="stable")  # of equal ones, the first
-            best = np.isin(np.arange(len(lengths)), best[: max(1, round(best_episodes * len(lengths)))])
+            order = np.argsort(-self.statistics.returns, kind="stable")  # of equal ones, the first
+            best = np.isin(np.arange(len(lengths)), order[: max(1, round(best_episodes * len(lengths)))])
             among &= torch.from_numpy(best.repeat(lengths))
         if NEXT_ACTION in keys:
             ends = torch.from_numpy(lengths.cumsum() - 1)  # [E]
@@ -160,7 +160,7 @@ def load_dataset(
     rows = cache.rows(device, mapped=storage == "memmap")
     return OfflineDataset(
         id=dataset_id,
-        layout=cache.layout,
+        layout=source.layout,
         rows=rows,
         specs=_specs(source, cache),
         statistics=cache.statistics,

@@ -91,11 +91,7 @@ def load_bundle(task: str) -> Bundle:
 
 
 def make(dataset_id: str, *, progress: bool = True) -> None:
-    """Make a built-in dataset in Minari's local store, with a bar on a terminal; it appears there whole or not at all.
-
-    Raises:
-        DataError: there is no such built-in dataset, or the store cannot be written.
-    """
+    """Make a built-in dataset in the local store, with a bar on a terminal; it appears there whole or not at all."""
     if dataset_id not in dataset_ids():
         raise DataError(f"no built-in dataset {dataset_id!r}; there are {', '.join(dataset_ids())}")
     _, task, kind = dataset_id.removesuffix("-v0").split("/")

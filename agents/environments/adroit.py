@@ -27,25 +27,22 @@ class AdroitTask:
     name: str
     env_id: str
     num_observations: int  # size of the observation that the columns below are taken from
-    d4rl_min: float  # mean return of a random policy under D4RL's protocol
-    d4rl_max: float  # mean return of the DAPG expert under D4RL's protocol
+    d4rl_reference: Reference  # mean returns of a random policy and of the DAPG expert under D4RL's protocol
     d4rl_horizon: int = 200  # steps
     success_steps: int = 25  # an episode counts as solved with more steps than this at the goal
     hand: int | None = None  # first of three observation columns: the palm's position, or palm minus object
     object: int | None = None  # first of three observation columns: the object's position; None if subtracted already
 
-    @property
-    def d4rl_reference(self) -> Reference:
-        return Reference(self.d4rl_min, self.d4rl_max)
-
 
 ADROIT_TASKS: dict[str, AdroitTask] = {
     task.name: task
     for task in (
-        AdroitTask("pen", "AdroitHandPen-v1", 45, 96.262799, 3076.8331017826877, d4rl_horizon=100, success_steps=20),
-        AdroitTask("hammer", "AdroitHandHammer-v1", 46, -274.856578, 12794.134825156867, hand=33, object=36),
-        AdroitTask("door", "AdroitHandDoor-v1", 39, -56.512833, 2880.5693087298737, hand=35),
-        AdroitTask("relocate", "AdroitHandRelocate-v1", 39, -6.425911, 4233.877797728884, hand=30),
+        AdroitTask(
+            "pen", "AdroitHandPen-v1", 45, Reference(96.262799, 3076.8331017826877), d4rl_horizon=100, success_steps=20
+        ),
+        AdroitTask("hammer", "AdroitHandHammer-v1", 46, Reference(-274.856578, 12794.134825156867), hand=33, object=36),
+        AdroitTask("door", "AdroitHandDoor-v1", 39, Reference(-56.512833, 2880.5693087298737), hand=35),
+        AdroitTask("relocate", "AdroitHandRelocate-v1", 39, Reference(-6.425911, 4233.877797728884), hand=30),
     )
 }
 

@@ -23,9 +23,6 @@ class EvaluationEnv:
             gives it.
         num_envs: how many episodes run at the same time; changes the speed, never the result.
         reference: the dataset's reference returns, which the ``minari`` score needs.
-
-    Raises:
-        DataError: the environment is unknown or cannot be made.
     """
 
     def __init__(self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None) -> None:

@@ -37,11 +37,7 @@ class Episode:
 def record(
     gym_env: gym.Env, act: Step, rng: np.random.Generator, *, seed: int, index: int, on_state: Callable[[], None]
 ) -> Episode:
-    """Run an episode to its end; ``index`` is for the message, ``on_state`` is called at every state, the first too.
-
-    Raises:
-        AgentsError: the policy returned a NaN or infinite action.
-    """
+    """Run an episode to its end; ``index`` is for the message, ``on_state`` is called at every state, the first too."""
     space = gym_env.action_space
     observation, _ = gym_env.reset(seed=seed)
     on_state()

@@ -40,9 +40,6 @@ def film(policy: Policy, env: EvaluationEnv, episode: int, *, seed: int = 0, max
     Args:
         episode: its index in the evaluation, whatever the number of episodes was.
         max_fps: most frames per second; states in between are left out.
-
-    Raises:
-        AgentsError: nothing can render here; the message says what to install.
     """
     frames: dict[int, Picture] = {}
     with _rendering(env) as gym_env, one_deterministic_thread():

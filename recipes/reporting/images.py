@@ -23,6 +23,4 @@ def to_image(figure: Figure, kind: str = "png") -> bytes:
 
 def whole_numbers(axis: Axis) -> None:
     """No ticks between whole numbers."""
-    locator = axis.get_major_locator()
-    assert isinstance(locator, MaxNLocator)  # as of any linear axis
-    locator.set_params(integer=True)
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
