@@ -1,4 +1,12 @@
-"""Advantage-weighted actor-critic (arXiv 2006.09359); :class:`agents.objectives.AWACLoss` has the equations."""
+"""Advantage-weighted actor-critic (Nair, Gupta, Dalal, Levine 2020, arXiv 2006.09359).
+
+.. math::
+    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,],
+             \\quad y = r + \\gamma (1 - \\mathrm{terminated}) \\min_j \\bar Q_j(s', \\tilde a'),
+             \\; \\tilde a' \\sim \\pi(s') \\\\
+    L_\\pi &= -E[\\, \\min(\\exp(\\beta A), c) \\log \\pi(a|s) \\,],
+             \\quad A = \\min_j Q_j(s, a) - \\min_j Q_j(s, \\tilde a), \\; \\tilde a \\sim \\pi(s)
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """Conservative Q-learning, CQL(H) (Kumar, Zhou, Tucker, Levine 2020, arXiv 2006.04779).
 
-SAC, without the entropy in the target, whose critics also learn to rate the data's actions above others, by the
-conservative term of :class:`agents.objectives.CQLLoss`:
+SAC, without the entropy in the target, whose critics also learn to rate the data's actions above others:
 
 .. math::
     L_Q   &= \\sum_i E[\\, (r + \\gamma (1 - \\mathrm{terminated}) \\min_j \\bar Q_j(s', a') - Q_i(s, a))^2 \\,]
              + L_{cql} \\\\
+    L_{cql} &= \\alpha' \\sum_i (w \\, E[\\, \\log \\sum_a \\exp(Q_i(s, a) - \\log \\mu(a)) - Q_i(s, a_{data}) \\,]
+               - \\tau) \\\\
     L_\\pi &= E[\\, \\alpha \\log \\pi(a|s) - \\min_j Q_j(s, a) \\,], \\quad a \\sim \\pi(s)
 """
 

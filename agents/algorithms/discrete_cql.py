@@ -1,6 +1,8 @@
 """Conservative Q-learning (Kumar et al. 2020, arXiv 2006.04779), CQL(H), for discrete actions.
 
-:class:`agents.objectives.DQNLoss` has the equations.
+.. math::
+    L = \\alpha E[\\, \\log \\sum_a \\exp Q(s, a) - Q(s, a_{data}) \\,] + \\tfrac{1}{2} L_Q, \\quad
+    L_Q = E[\\, (r + \\gamma (1 - \\mathrm{terminated}) \\bar Q(s', \\arg\\max_a Q(s', a)) - Q(s, a))^2 \\,]
 """
 
 from __future__ import annotations

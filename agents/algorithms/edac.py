@@ -1,6 +1,10 @@
 """Ensemble-diversified actor-critic, and SAC-N as its case eta = 0 (An et al. 2021, arXiv 2110.01548).
 
-:class:`agents.objectives.EDACLoss` has the equations.
+.. math::
+    y     &= r + \\gamma (1 - \\mathrm{terminated}) (\\min_j \\bar Q_j(s', a') - \\alpha \\log \\pi(a'|s')) \\\\
+    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,]
+             + \\frac{\\eta}{N - 1} \\sum_{i \\ne j} E[\\, \\cos(\\nabla_a Q_i(s, a), \\nabla_a Q_j(s, a)) \\,] \\\\
+    L_\\pi &= E[\\, \\alpha \\log \\pi(a|s) - \\min_j Q_j(s, a) \\,], \\quad a \\sim \\pi(s)
 """
 
 from __future__ import annotations

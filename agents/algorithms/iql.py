@@ -1,4 +1,10 @@
-"""Implicit Q-learning (IQL, arXiv 2110.06169); :class:`agents.objectives.IQLLoss` has the equations."""
+"""Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv 2110.06169).
+
+.. math::
+    L_V   &= E[\\, |\\tau - 1(u < 0)| \\, u^2 \\,], \\quad u = \\min_i \\bar Q_i(s, a) - V(s) \\\\
+    L_Q   &= \\sum_i E[\\, (r + \\gamma (1 - \\mathrm{terminated}) V(s') - Q_i(s, a))^2 \\,] \\\\
+    L_\\pi &= -E[\\, \\min(\\exp(\\beta u), c) \\log \\pi(a|s) \\,]
+"""
 
 from __future__ import annotations
 

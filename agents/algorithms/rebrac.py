@@ -1,4 +1,12 @@
-"""ReBRAC (Tarasov et al. 2023, arXiv 2305.09836); :class:`agents.objectives.ReBRACLoss` has the equations."""
+"""ReBRAC (Tarasov, Kurenkov, Nikulin, Kolesnikov 2023, arXiv 2305.09836).
+
+.. math::
+    y     &= r + \\gamma (1 - \\mathrm{terminated}) (\\min_j \\bar Q_j(s', \\tilde a) - \\beta_2 |\\tilde a - a'|^2),
+             \\quad \\tilde a = \\bar\\pi(s') + \\mathrm{clip}(\\epsilon, -c, c) \\\\
+    L_Q   &= \\sum_i E[\\, (y - Q_i(s, a))^2 \\,] \\\\
+    L_\\pi &= E[\\, \\beta_1 |\\pi(s) - a|^2 - \\lambda \\min_j Q_j(s, \\pi(s)) \\,],
+             \\quad \\lambda = 1 / E[\\, |\\min_j Q_j(s, \\pi(s))| \\,]
+"""
 
 from __future__ import annotations
 
