@@ -10,11 +10,7 @@ from agents.errors import require
 
 @dataclass
 class AdamConfig:
-    """Adam for one group of parameters.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """Adam for one group of parameters."""
 
     lr: float = 3e-4  # learning rate at the first update, > 0
     decay_steps: int | None = None  # updates over which a half cosine takes the rate to 0; None keeps it constant
@@ -44,11 +40,7 @@ class AdamConfig:
 
 @dataclass
 class WarmUpAdamConfig(AdamConfig):
-    """Adam whose learning rate rises to its value in a straight line first.
-
-    Raises:
-        ConfigError: if a field is outside the range given in its comment.
-    """
+    """Adam whose learning rate rises to its value in a straight line first."""
 
     warm_up: int = 10_000  # the update from which on the rate is as above, >= 1
 

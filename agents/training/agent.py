@@ -5,7 +5,6 @@ The agent knows no dataset, logger or step budget.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.objectives import LossModule
 
-from agents.errors import ConfigError, NonFiniteLossError
+from agents.errors import ConfigError
 from agents.training.adam import AdamConfig
 from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.sampling import Sampling
@@ -31,8 +30,7 @@ class Agent:
             statistics.
         policy: ``observation -> action``, deterministic, sharing the loss module's parameters; what is evaluated and
             deployed.
-        optimizers: parameters and Adam settings per group name; the names appear as ``lr_<name>`` in
-            ``learning_rates``.
+        optimizers: parameters and Adam settings per group name, as in ``learning_rates``.
         target_tau: Polyak step of the target networks in (0, 1]; None when the loss has none.
         target_every: the target networks move at every n-th update, >= 1.
         max_grad_norm: largest global gradient norm; None means no clipping.
@@ -62,8 +60,6 @@ class Agent:
         self.rule = UpdateRule(
             groups,
             evaluation=lambda _, parameters: LossAndGradients(loss_module, parameters),
-            norm=nn.utils.get_total_norm,
-            check_finite=check_finite,
             target_net_updater=None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau),
             target_every=target_every,
             max_grad_norm=max_grad_norm,
@@ -104,15 +100,15 @@ class Agent:
         """Make updates on batches of these shapes faster, with the same results up to rounding.
 
         Later changes of the loss module's attributes go unnoticed, but for its training mode, parameters and buffers:
-        compile again after one. Batches of other shapes take the eager way.
+        compile again after one. Batches of other shapes take the eager way. Nothing is learnt from the batch, and no
+        random number is drawn.
 
         Args:
-            batch: one like those of :meth:`update`; nothing is learnt from it.
-            mode: ``auto``, ``off``, ``trace`` or ``inductor``, see :meth:`LossAndGradients.compile`.
-            dtype: of the products in the networks, float32 or bfloat16; parameters stay float32.
-
-        Returns:
-            The mode in force and what was measured; as text, one line.
+            mode: ``off``: eager; ``trace``: the recorded operations as they are; ``inductor``: the same, compiled to
+                machine code, for which it needs a C++ compiler (on a GPU, Triton); ``auto``: by measurement, the most
+                compiled of those that are about as fast.
+            dtype: of the products in the networks (``torch.autocast``), float32 or bfloat16; parameters and gradients
+                stay float32.
 
         Raises:
             ConfigError: ``mode`` is unknown or, unless it is ``auto``, cannot be had.
@@ -135,44 +131,16 @@ class Agent:
             ValueError: if the names or shapes of the parameters are others; nothing is loaded then.
         """
         there, here = _shapes(state["loss_module"]), _shapes(self.loss_module.state_dict())
-        # a LossModule would broadcast a tensor of another shape and overlook a missing one
-        if differing := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
-            name = differing[0]
-            raise ValueError(f"the shape of {name} is {there.get(name)} there, {here.get(name)} here")
+        for name in sorted(there.keys() | here.keys()):  # a LossModule would broadcast, and overlook a missing one
+            if there.get(name) != here.get(name):
+                raise ValueError(f"the shape of {name} is {there.get(name)} there, {here.get(name)} here")
         self.loss_module.load_state_dict(state["loss_module"])
-        for i, parameter in enumerate(self.rule.parameters):
-            self.rule.optimizer.state.pop(parameter, None)
-            if moments := state["optimizer"].get(str(i)):  # empty, if the parameter had not yet taken a step
-                # beside the parameter, where the fused kernel wants them
-                self.rule.optimizer.state[parameter] = {
-                    name: value.to(parameter.device, copy=True) for name, value in moments.items()
-                }
+        self.rule.optimizer.state = {  # beside the parameters, where the fused kernel wants it
+            parameter: {name: value.to(parameter.device, copy=True) for name, value in moments.items()}
+            for i, parameter in enumerate(self.rule.parameters)
+            if (moments := state["optimizer"].get(str(i)))  # empty, if the parameter had not yet taken a step
+        }
         self.rule.count(int(state["num_updates"]))
-
-
-def check_finite(
-    losses: Mapping[str, Tensor] | TensorDictBase, *, step: int, batch: TensorDictBase | None = None
-) -> None:
-    """Refuse a NaN or infinite loss.
-
-    Raises:
-        NonFiniteLossError: naming the step, the losses that broke and, where given, the range of each entry of the
-            batch.
-    """
-    values = {name: loss.item() for name, loss in losses.items() if name.startswith("loss_")}
-    broken = ", ".join(f"{name} = {value}" for name, value in values.items() if not math.isfinite(value))
-    if not broken:
-        return
-    ranges = "" if batch is None else f"; the batch held {_ranges(batch)}"
-    raise NonFiniteLossError(
-        f"{broken} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
-        "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
-    )
-
-
-def _ranges(batch: TensorDictBase) -> str:
-    entries = ((name, value.float()) for name, value in batch.flatten_keys(".").items() if name != "index")
-    return ", ".join(f"{name} in [{value.min():.4g}, {value.max():.4g}]" for name, value in entries)
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -46,7 +46,7 @@ class LossAndGradients:
 
     def __call__(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
         """Compiled, where the batch has the shapes that were compiled for; eager otherwise."""
-        known = self._signature is not None and self._signature == self._sign(batch)
+        known = self._signature and self._signature == self._sign(batch)
         return self._compiled(batch) if known else self.eager(batch)
 
     def eager(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
@@ -59,18 +59,7 @@ class LossAndGradients:
         return {name: _scalar(value.detach()) for name, value in losses.items()}, list(gradients)
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
-        """Evaluate batches of these shapes another way from now on; no random number is drawn, no buffer changed.
-
-        Args:
-            mode: ``off``: eager; ``trace``: the recorded operations as they are; ``inductor``: the same, compiled to
-                machine code, for which it needs a C++ compiler (on a GPU, Triton); ``auto``: by measurement, see
-                :func:`_fastest`.
-            dtype: float32, or bfloat16 for products in that precision (``torch.autocast``); parameters and gradients
-                are float32 in any case.
-
-        Raises:
-            ConfigError: ``mode`` is unknown or, unless it is ``auto``, cannot be had.
-        """
+        """:meth:`Agent.compile` of this function."""
         require_choice("compile", mode, MODES)
         self.dtype, self._signature, self._compiled = dtype, None, self.eager
         if mode == "off":
@@ -80,14 +69,13 @@ class LossAndGradients:
             if problem is not None and mode != "auto":
                 raise ConfigError(f"compile={mode} cannot be had here: {problem}; use compile=auto")
             milliseconds = _milliseconds(functions, batch) if mode == "auto" else {}
-        chosen = _fastest(milliseconds) if mode == "auto" else mode
+        chosen = _fastest(milliseconds) if milliseconds else mode
         self._signature, self._compiled = self._sign(batch), functions[chosen]
         return Compilation(chosen, milliseconds, problem)
 
     def trace(self, batch: TensorDictBase) -> Trace:
-        """The operations on batches of these shapes; no random number is drawn, no buffer changed."""
-        with self.undone():
-            return Trace(self, batch)
+        """The operations on batches of these shapes."""
+        return Trace(self, batch)
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -105,16 +93,15 @@ class LossAndGradients:
     def _candidates(self, batch: TensorDictBase, mode: str) -> tuple[dict[str, Function], str | None]:
         """What there is to choose from, and why something is missing."""
         functions: dict[str, Function] = {"off": self.eager}
-        name = "trace"
         try:
             trace = self.trace(batch)
-            functions[name] = self._checked(trace, batch)
+            functions["trace"] = self._checked(trace, batch)
             if mode != "trace":
-                name = "inductor"
-                functions[name] = self._checked(trace.compile(batch), batch)
+                functions["inductor"] = self._checked(trace.compile(batch), batch)
         except Exception as error:  # of whatever kind: a slower way is there
+            missing = "inductor" if "trace" in functions else "trace"
             reason = next(iter(str(error).strip().splitlines()), "")
-            return functions, f"no {name} of this loss ({type(error).__name__}: {reason[:200]})"
+            return functions, f"no {missing} of this loss ({type(error).__name__}: {reason[:200]})"
         return functions, None
 
     def _checked(self, function: Function, batch: TensorDictBase) -> Function:

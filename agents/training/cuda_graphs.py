@@ -18,10 +18,10 @@ WARM_UP = 3  # updates before the capture, at least, in which kernels are chosen
 class GraphedUpdates:
     """Advances an agent by any number of updates, most of them as replays of one CUDA graph.
 
-    Batches are drawn inside the graph, on the device. The results are those of ``agent.update(sample())``.
+    Batches are drawn inside the graph. The results are those of ``agent.update(sample())``.
 
     Args:
-        agent: an Agent, or a stack of them, on a CUDA device.
+        agent: on a CUDA device.
         sample: draws a batch on that device without reading a value back.
         generators: on that device, from which ``sample`` and stacked agents draw; torch's default one needs no naming.
         size: updates per graph, rounded up to whole periods of the agent.
@@ -46,8 +46,9 @@ class GraphedUpdates:
         self._rates = torch.zeros(self.size, len(self.rule.rates(0)), device=self.rule.device)  # [updates, groups]
         self._replay: Callable[[], None] | None = None
         self._captured_at = 0
+        settled_after = max(config.after for _, config in self.rule.groups.values())
         # Adam's moments have to be there: a graph in which they appear would set them back to zero at every replay
-        self._capture_at = max(self.rule.num_updates, self.rule.settled_after) + max(WARM_UP, self.rule.period)
+        self._capture_at = max(self.rule.num_updates, settled_after) + max(WARM_UP, self.rule.period)
 
     def __call__(self, num_updates: int) -> TensorDict:
         """Make ``num_updates`` >= 1 updates; returns what the last one returned."""
@@ -63,8 +64,7 @@ class GraphedUpdates:
 
     def _statistics_of(self, replay: Callable[[], None]) -> TensorDict:
         done = self.rule.num_updates
-        rates = [self.rule.rates(done + i) for i in range(self.size)]
-        self._rates.copy_(torch.tensor(rates))
+        self._rates.copy_(torch.tensor([self.rule.rates(done + i) for i in range(self.size)]))
         replay()
         self.rule.count(done + self.size)
         return self._statistics.clone()  # the next replay writes over them

@@ -19,9 +19,6 @@ class FusedAdam:
     The kernel is that of ``torch.optim.Adam(fused=True)``, and so are the results. On small networks the bookkeeping
     around it takes that class as long as the kernel, so gradients and rates are arguments here and stored nowhere.
 
-    Args:
-        groups: parameters and settings; a group has one learning rate.
-
     Attributes:
         state: of each parameter that has taken a step: ``step``, ``exp_avg`` and ``exp_avg_sq``, as in torch.
     """
@@ -33,17 +30,9 @@ class FusedAdam:
 
     @torch.no_grad()
     def step(
-        self,
-        parameters: Sequence[nn.Parameter],
-        gradients: Sequence[Tensor | None],
-        rates: Sequence[float | Tensor],
+        self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], rates: Sequence[float | Tensor]
     ) -> None:
-        """One step of some parameters.
-
-        Args:
-            gradients: of each; a parameter without one stays as it is, and so do its moments.
-            rates: learning rate of each group, of all groups.
-        """
+        """One step of those of the parameters that have a gradient, at the ``rates`` of all groups."""
         chosen: list[list[tuple[nn.Parameter, Tensor]]] = [[] for _ in rates]
         for parameter, gradient in zip(parameters, gradients):
             if gradient is not None:

@@ -7,7 +7,8 @@ Legend: ``S`` agents, one per seed; ``B`` batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -15,11 +16,11 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Generator, Tensor, nn
 
 from agents.errors import ConfigError
-from agents.training.agent import Agent, check_finite
+from agents.training.agent import Agent
 from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.generators import drawing_from
 from agents.training.trace import Gradients, Losses, Trace
-from agents.training.update_rule import Due, ForeachSoftUpdate, UpdateRule
+from agents.training.update_rule import Due, UpdateRule
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam's state, what each agent has its part of
 
@@ -42,32 +43,31 @@ class AgentStack:
     def __init__(self, agents: Sequence[Agent], generators: Sequence[Generator]) -> None:
         self.agents = list(agents)
         self.generators = list(generators)
+        _check_alike(self.agents)
         first = self.agents[0].rule
-        updater = first.target_net_updater
-        states = [_state(agent.loss_module) for agent in self.agents]
-        _check_alike(self.agents, states)
-        names = {id(tensor): name for name, tensor in states[0].items()}
-        followed = _names_of_pairs(updater, states[0])
-
-        self._stacked = {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
-        for index, state in enumerate(states):
-            for name, tensor in state.items():
-                tensor.data = self._stacked[name][index]
+        self._stacked: dict[int, Tensor] = {}  # [S, ...], by the id of the first agent's tensor
+        for same in zip(*(_state(agent.loss_module).values() for agent in self.agents)):
+            stacked = self._stacked[id(same[0])] = torch.stack([tensor.detach() for tensor in same])
+            for tensor, part in zip(same, stacked):
+                tensor.data = part
+        groups = {
+            name: ([nn.Parameter(self._stacked[id(parameter)]) for parameter in parameters], config)
+            for name, (parameters, config) in first.groups.items()
+        }
+        updater = copy.copy(first.target_net_updater)
+        if updater is not None:
+            updater.targets = [self._stacked[id(tensor)] for tensor in updater.targets]
+            updater.sources = [self._stacked[id(tensor)] for tensor in updater.sources]
         self.rule = UpdateRule(
-            {
-                group: ([nn.Parameter(self._stacked[names[id(parameter)]]) for parameter in parameters], config)
-                for group, (parameters, config) in first.groups.items()
-            },
+            groups,
             evaluation=self._evaluation,
-            norm=_norms,
-            check_finite=self._check_finite,
-            target_net_updater=updater
-            and updater.of_pairs(*([self._stacked[name] for name in side] for side in followed)),
+            target_net_updater=updater,
             target_every=first.target_every,
             max_grad_norm=first.max_grad_norm,
             on_count=self._pass_on,
         )
-        self._parts = [*zip(self.rule.parameters, *(agent.rule.parameters for agent in self.agents))]
+        parts = zip(*(agent.rule.parameters for agent in self.agents))
+        self._parts = dict(zip(self.rule.parameters, parts))
         self._num_shared = 0
         self._join_moments()
         self.rule.count(first.num_updates)
@@ -99,33 +99,26 @@ class AgentStack:
         functions = [agent.rule.function(due) for agent in self.agents]
         return _StackedLossAndGradients(functions, parameters, self._stacked, self.generators)
 
-    def _check_finite(self, losses: Losses, *, step: int, batch: TensorDictBase) -> None:
-        if all(loss.isfinite().all() for loss in losses.values()):
-            return
-        for index, part in enumerate(batch.unbind(0)):
-            check_finite({name: loss[index] for name, loss in losses.items()}, step=step, batch=part)
-
     def _join_moments(self) -> None:
         """Adam's state of agents that have been trained before."""
-        for stacked, *parts in self._parts:
-            states = [agent.rule.optimizer.state.get(part) for agent, part in zip(self.agents, parts)]
-            known = [state for state in states if state is not None]
-            if known:
-                moments = {name: torch.stack([state[name] for state in known]) for name in MOMENTS}
-                self.rule.optimizer.state[stacked] = {"step": known[0]["step"].clone(), **moments}
+        for stacked, parts in self._parts.items():
+            states = [agent.rule.optimizer.state.get(part, {}) for agent, part in zip(self.agents, parts)]
+            if states[0]:
+                moments = {name: torch.stack([state[name] for state in states]) for name in MOMENTS}
+                self.rule.optimizer.state[stacked] = {"step": states[0]["step"].clone(), **moments}
 
     def _pass_on(self) -> None:
         """Give every agent the number of updates, and its part of Adam's state, which a group's first step begins."""
         for agent in self.agents:
             agent.rule.count(self.num_updates)
-        if self._num_shared == len(self.rule.optimizer.state):
+        states = self.rule.optimizer.state
+        if self._num_shared == len(states):
             return
-        for stacked, *parts in self._parts:
-            state = self.rule.optimizer.state.get(stacked, {})
-            for index, (agent, part) in enumerate(zip(self.agents, parts) if state else ()):
+        for stacked, state in states.items():
+            for index, (agent, part) in enumerate(zip(self.agents, self._parts[stacked])):
                 moments = {name: state[name][index] for name in MOMENTS}
                 agent.rule.optimizer.state[part] = {"step": state["step"], **moments}
-        self._num_shared = len(self.rule.optimizer.state)
+        self._num_shared = len(states)
 
 
 class _StackedLossAndGradients(LossAndGradients):
@@ -135,13 +128,11 @@ class _StackedLossAndGradients(LossAndGradients):
         self,
         functions: list[LossAndGradients],
         parameters: Sequence[nn.Parameter],
-        stacked: dict[str, Tensor],
+        stacked: Mapping[int, Tensor],
         generators: list[Generator],
     ) -> None:
         super().__init__(functions[0].loss_module, parameters)
-        self._alone = functions
-        self._stacked = stacked
-        self._generators = generators
+        self._alone, self._stacked, self._generators = functions, stacked, generators
 
     def eager(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
         """The definition: one agent after the other."""
@@ -155,35 +146,25 @@ class _StackedLossAndGradients(LossAndGradients):
         return losses, [None if same[0] is None else torch.stack(same) for same in gradients]
 
     def trace(self, batch: TensorDictBase) -> Trace:
-        first = self._alone[0]
-        first.dtype = self.dtype
-        trace = first.trace(batch.unbind(0)[0])
-        stacked = {id(tensor): self._stacked[name] for name, tensor in _state(first.loss_module).items()}
-        tensors = [stacked.get(id(tensor), tensor) for tensor in trace.tensors]
-        shared = [id(tensor) not in stacked for tensor in trace.tensors]  # constants
-        with self.undone():
-            return trace.stack(tensors, shared, self._generators, batch)
+        self._alone[0].dtype = self.dtype
+        return Trace(self._alone[0], batch.unbind(0)[0]).stack(self._stacked, self._generators, batch)
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        states = [generator.get_state() for generator in self._generators]
         with ExitStack() as undone:
-            for function in self._alone:
+            for function, generator in zip(self._alone, self._generators):
                 undone.enter_context(function.undone())
-            try:
-                yield
-            finally:
-                for generator, state in zip(self._generators, states):
-                    generator.set_state(state)
+                undone.callback(generator.set_state, generator.get_state())
+            yield
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
     return dict((*module.named_parameters(), *module.named_buffers()))
 
 
-def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:
-    def describe(agent: Agent, state: dict[str, Tensor]) -> tuple[object, ...]:
-        shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
+def _check_alike(agents: list[Agent]) -> None:
+    def describe(agent: Agent) -> tuple[object, ...]:
+        shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in _state(agent.loss_module).items()}
         groups = {name: config for name, (_, config) in agent.rule.groups.items()}
         parts = (agent, agent.rule, agent.rule.target_net_updater, *_modules_in(agent.loss_module, set()))
         return shapes, groups, agent.sampling, *map(_plain, parts)
@@ -192,7 +173,7 @@ def _check_alike(agents: list[Agent], states: list[dict[str, Tensor]]) -> None:
         raise ConfigError(
             "agents that have been updated or compiled cannot be stacked: build new ones and load the states into them"
         )
-    first, *others = (describe(agent, state) for agent, state in zip(agents, states))
+    first, *others = map(describe, agents)
     if any(other != first for other in others):
         raise ConfigError("only agents of the same config, specs and number of updates can be stacked")
 
@@ -203,9 +184,9 @@ def _modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
         return
     seen.add(module)
     yield module
-    hidden = [value for value in vars(module).values() if isinstance(value, nn.Module)]
-    for part in (*module.children(), *hidden):
-        yield from _modules_in(part, seen)
+    for part in (*module.children(), *vars(module).values()):
+        if isinstance(part, nn.Module):
+            yield from _modules_in(part, seen)
 
 
 def _plain(part: object) -> tuple[type, dict[str, object]]:
@@ -215,14 +196,3 @@ def _plain(part: object) -> tuple[type, dict[str, object]]:
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, (bool, int, float, str)) or (isinstance(value, tuple) and all(map(_is_plain, value)))
-
-
-def _names_of_pairs(updater: ForeachSoftUpdate | None, state: dict[str, Tensor]) -> list[list[str]]:
-    """Of the target networks' tensors, and of what each of them follows."""
-    names = {(tensor.data_ptr(), tensor.shape): name for name, tensor in state.items()}
-    return [[names[t.data_ptr(), t.shape] for t in side] for side in updater.pairs()] if updater else []
-
-
-def _norms(gradients: list[Tensor]) -> Tensor:
-    """Of each agent's gradient, ``[S]``."""
-    return torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,13 +37,13 @@ class Trace:
         draws: per random tensor, in the order of the eager way, a function of a generator (None: the default one).
     """
 
-    def __init__(self, function: LossAndGradients, batch: TensorDictBase) -> None:
-        keys = list(batch.keys(True, True))
-        self._names: list[str] = []  # of the losses
-        self._used: list[bool] = []  # whether a parameter has a gradient
+    _names: list[str]  # of the losses
+    _used: list[bool]  # whether a parameter has a gradient
 
+    def __init__(self, function: LossAndGradients, batch: TensorDictBase) -> None:
         def record(*values: Tensor) -> list[Tensor]:
-            losses, gradients = function.eager(TensorDict(dict(zip(keys, values)), batch.batch_size))
+            inputs = dict(zip(batch.keys(True, True), values))
+            losses, gradients = function.eager(TensorDict(inputs, batch.batch_size))
             self._names = list(losses)
             self._used = [gradient is not None for gradient in gradients]
             return [*losses.values(), *(gradient for gradient in gradients if gradient is not None)]
@@ -67,21 +67,20 @@ class Trace:
             run = inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
         return functools.partial(self._evaluate, run)
 
-    def stack(
-        self, tensors: list[Tensor], shared: list[bool], generators: list[Generator], batch: TensorDictBase
-    ) -> Trace:
+    def stack(self, stacked: Mapping[int, Tensor], generators: list[Generator], batch: TensorDictBase) -> Trace:
         """The same operations on ``S`` sets of tensors at once.
 
         Args:
-            tensors: in the order of ``self.tensors``: ``[S, ...]``, or as they are where ``shared``.
+            stacked: ``[S, ...]`` by the ``id`` of one of ``self.tensors``; one without is a constant that all share.
             generators: ``S`` of them, each for the random numbers of its part.
             batch: ``[S, B]``.
         """
         other = copy.copy(self)
-        other.tensors = tensors
+        other.tensors = [stacked.get(id(tensor), tensor) for tensor in self.tensors]
         other.draws = [functools.partial(_draw_each, draw, generators) for draw in self.draws]
         arguments = other.arguments(batch)
-        dims = [None if is_shared else 0 for is_shared in shared] + [0] * (len(arguments) - len(shared))
+        dims = [0 if id(tensor) in stacked else None for tensor in self.tensors]
+        dims += [0] * (len(arguments) - len(dims))
         with torch.no_grad():
             other.graph = make_fx(torch.vmap(self.graph, tuple(dims)), decomposition_table=DECOMPOSITIONS)(*arguments)
         return other
@@ -129,8 +128,7 @@ def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
     seeded = torch.Tag.nondeterministic_seeded
     nodes = [node for node in graph.graph.nodes if seeded in getattr(node.target, "tags", ())]
     draws = [_draw(node) for node in nodes]
-    for node, place in zip(nodes, _add_inputs(graph, "draw", len(nodes))):
-        _replace(node, place)
+    _lift(graph, "draw", [[node] for node in nodes])
     graph.graph.eliminate_dead_code()  # what was overwritten by random numbers
     return draws
 
@@ -166,23 +164,20 @@ def _lift_tensors(graph: fx.GraphModule, state: Sequence[Tensor]) -> list[Tensor
     nodes: dict[str, list[fx.Node]] = {}
     for node in graph.graph.find_nodes(op="get_attr"):
         nodes.setdefault(node.target, []).append(node)
-    for uses, place in zip(nodes.values(), _add_inputs(graph, "tensor", len(nodes))):
-        for node in uses:
-            _replace(node, place)
+    _lift(graph, "tensor", [*nodes.values()])
     tensors: list[Tensor] = [getattr(graph, target) for target in nodes]
     return [owners.get((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor) for tensor in tensors]
 
 
-def _add_inputs(graph: fx.GraphModule, name: str, number: int) -> list[fx.Node]:
-    """New inputs in front of those that the graph has."""
+def _lift(graph: fx.GraphModule, name: str, groups: Sequence[Sequence[fx.Node]]) -> None:
+    """Put an input in the place of each group of nodes, in front of the inputs that the graph has."""
     with graph.graph.inserting_before(next(iter(graph.graph.nodes))):
-        return [graph.graph.placeholder(f"{name}_{i}") for i in range(number)]
-
-
-def _replace(node: fx.Node, other: fx.Node) -> None:
-    other.meta = node.meta
-    node.replace_all_uses_with(other)
-    node.graph.erase_node(node)
+        places = [graph.graph.placeholder(f"{name}_{i}") for i in range(len(groups))]
+    for nodes, place in zip(groups, places):
+        for node in nodes:
+            place.meta = node.meta
+            node.replace_all_uses_with(place)
+            graph.graph.erase_node(node)
 
 
 # Decompositions -------------------------------------------------------------------------------------------------------

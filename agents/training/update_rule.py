@@ -1,11 +1,11 @@
 """One gradient step and one step of the targets, for an agent alone and for a stack of them.
 
-Legend: ``S`` agents of a stack.
+Legend: ``S`` agents of a stack, whose losses are ``[S]`` and whose gradients ``[S, ...]``.
 """
 
 from __future__ import annotations
 
-import copy
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 from torchrl.objectives import LossModule, SoftUpdate
 
+from agents.errors import NonFiniteLossError
 from agents.training.adam import AdamConfig
 from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.fused_adam import FusedAdam
@@ -31,11 +32,8 @@ class UpdateRule:
     Args:
         groups: parameters and Adam settings by name.
         evaluation: makes the losses and gradients by the parameters of the groups that are due.
-        norm: of gradients: a scalar, or ``[S]``, of each part.
-        check_finite: refuses losses of a step on a batch; called on CPU, before any parameter changes.
         target_net_updater: None where the loss has no targets.
-        target_every: the targets move at every n-th update, >= 1.
-        max_grad_norm: largest norm; longer gradients are shortened to it. None: no clipping.
+        target_every, max_grad_norm: see :class:`Agent`.
         on_count: called whenever updates have been counted.
     """
 
@@ -44,12 +42,10 @@ class UpdateRule:
         groups: Groups,
         *,
         evaluation: Callable[[Due, list[nn.Parameter]], LossAndGradients],
-        norm: Callable[[list[Tensor]], Tensor],
-        check_finite: Callable[..., None],
-        target_net_updater: ForeachSoftUpdate | None = None,
-        target_every: int = 1,
-        max_grad_norm: float | None = None,
-        on_count: Callable[[], None] | None = None,
+        target_net_updater: ForeachSoftUpdate | None,
+        target_every: int,
+        max_grad_norm: float | None,
+        on_count: Callable[[], None] = lambda: None,
     ) -> None:
         self.groups = groups
         self.parameters = [parameter for parameters, _ in groups.values() for parameter in parameters]
@@ -58,7 +54,7 @@ class UpdateRule:
         self.max_grad_norm = max_grad_norm
         self.num_updates = 0
         self.functions: dict[Due, LossAndGradients] = {}
-        self._evaluation, self._norm, self._check_finite, self._on_count = evaluation, norm, check_finite, on_count
+        self._evaluation, self._on_count = evaluation, on_count
 
     @property
     def device(self) -> torch.device:
@@ -68,11 +64,6 @@ class UpdateRule:
     def period(self) -> int:
         """Updates after which the pattern of groups and targets that are due comes again."""
         return math.lcm(self.target_every, *(config.every for _, config in self.groups.values()))
-
-    @property
-    def settled_after(self) -> int:
-        """Updates after which every group has begun to step."""
-        return max(config.after for _, config in self.groups.values())
 
     def rates(self, num_updates: int) -> list[float]:
         """Learning rate per group for the update that follows ``num_updates`` others."""
@@ -88,10 +79,11 @@ class UpdateRule:
         function = self.function(self._due(step))
         losses, gradients = function(batch)
         if self.device.type == "cpu":
-            self._check_finite(losses, step=step, batch=batch)
+            check_finite(losses, step=step, batch=batch)
         statistics = TensorDict(losses)
         if self.max_grad_norm is not None:
-            statistics["grad_norm"], gradients = self._clip(gradients, self.max_grad_norm)
+            like = next(iter(losses.values()))
+            statistics["grad_norm"], gradients = _clip(gradients, self.max_grad_norm, like)
         self.optimizer.step(function.parameters, gradients, rates)
         if self.target_net_updater is not None and step % self.target_every == 0:
             self.target_net_updater.step()
@@ -101,8 +93,7 @@ class UpdateRule:
     def count(self, num_updates: int) -> None:
         """Set the number of updates made."""
         self.num_updates = num_updates
-        if self._on_count is not None:
-            self._on_count()
+        self._on_count()
 
     def function(self, due: Due) -> LossAndGradients:
         """What evaluates the loss where these groups are due."""
@@ -124,37 +115,60 @@ class UpdateRule:
     def _due(self, step: int) -> Due:
         return tuple(config.due(step) for _, config in self.groups.values())
 
-    def _clip(self, gradients: Gradients, max_norm: float) -> tuple[Tensor, Gradients]:
-        """The norm, and the gradients made shorter where it is above the largest."""
-        norm = self._norm([gradient for gradient in gradients if gradient is not None])
+
+def check_finite(
+    losses: Mapping[str, Tensor] | TensorDictBase, *, step: int, batch: TensorDictBase | None = None
+) -> None:
+    """Refuse a NaN or infinite loss, of an agent or of the first one in a stack that has any.
+
+    Raises:
+        NonFiniteLossError: naming the step, the losses that broke and the range of each entry of the batch.
+    """
+    minimised = {name: loss for name, loss in losses.items() if name.startswith("loss_")}
+    values = [loss.tolist() if loss.ndim else [loss.item()] for loss in minimised.values()]
+    for index, of_agent in enumerate(zip(*values)):
+        if all(map(math.isfinite, of_agent)):
+            continue
+        broken = ", ".join(f"{name} = {value}" for name, value in zip(minimised, of_agent) if not math.isfinite(value))
+        part = batch if batch is None or len(values[0]) == 1 else batch[index]
+        ranges = "" if part is None else f"; the batch held {_ranges(part)}"
+        raise NonFiniteLossError(
+            f"{broken} at step {step}{ranges}; lower the learning rate or the temperature, clip gradients "
+            "(algorithm.max_grad_norm=1.0), or look at the data for outliers"
+        )
+
+
+def _ranges(batch: TensorDictBase) -> str:
+    entries = ((name, value.float()) for name, value in batch.flatten_keys(".").items() if name != "index")
+    return ", ".join(f"{name} in [{value.min():.4g}, {value.max():.4g}]" for name, value in entries)
+
+
+def _clip(gradients: Gradients, max_norm: float, like: Tensor) -> tuple[Tensor, Gradients]:
+    """The norm, in the shape of a loss, and the gradients made shorter where it is above the largest."""
+    used = [gradient for gradient in gradients if gradient is not None]
+    if like.ndim == 0:
+        norm = nn.utils.get_total_norm(used)
         scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        if norm.ndim == 0:
-            return norm, [None if g is None else g * scale for g in gradients]
-        return norm, [None if g is None else g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
+        return norm, [None if g is None else g * scale for g in gradients]
+    norms = [g.reshape(len(g), -1).norm(dim=1) for g in used] or [torch.zeros_like(like)]
+    norm = torch.stack(norms).norm(dim=0)  # [S]
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return norm, [None if g is None else g * scale.view(-1, *[1] * (g.ndim - 1)) for g in gradients]
 
 
 class ForeachSoftUpdate(SoftUpdate):
     """TorchRL's SoftUpdate with one fused kernel launch for all parameters: a tenth of the time on CPU."""
 
-    _pairs: tuple[list[Tensor], list[Tensor]] | None = None
-
     def __init__(self, loss_module: LossModule, *, tau: float) -> None:
         with warnings.catch_warnings():  # of a large tau, such as 1 to copy: it might be meant for eps
             warnings.filterwarnings("ignore", message="Found an eps value < 0.5")
             super().__init__(loss_module, tau=tau)
+        sides = (cast(Iterable[Tensor], side.values(True, True)) for side in (self._targets, self._sources))
+        self.targets, self.sources = map(list, sides)
 
-    def pairs(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Targets, and what each of them follows."""
-        targets, sources = (cast(Iterable[Tensor], side.values(True, True)) for side in (self._targets, self._sources))
-        return [target.data for target in targets], [source.data for source in sources]
-
-    def of_pairs(self, targets: list[Tensor], sources: list[Tensor]) -> ForeachSoftUpdate:
-        """The same step of other tensors."""
-        other = copy.copy(self)
-        other._pairs = targets, sources
-        return other
+    @functools.cached_property
+    def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
+        return [target.data for target in self.targets], [source.data for source in self.sources]
 
     def step(self) -> None:
-        if self._pairs is None:
-            self._pairs = self.pairs()
         torch._foreach_lerp_(*self._pairs, 1.0 - self.eps)  # pyright: ignore[reportPrivateImportUsage]  # no other name

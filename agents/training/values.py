@@ -34,16 +34,9 @@ def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict
     Returns:
         Values by name, in units of discounted return.
     """
-    device = agent.device
-    steps = TensorDict(
-        {
-            "observation": torch.as_tensor(observations, dtype=torch.float32, device=device),
-            "action": torch.as_tensor(actions, device=device),
-        },
-        batch_size=[len(actions)],
-    )
-    if steps["action"].is_floating_point():
-        steps["action"] = steps["action"].float()
+    observation, action = (torch.as_tensor(values, device=agent.device) for values in (observations, actions))
+    action = action.float() if action.is_floating_point() else action
+    steps = TensorDict({"observation": observation.float(), "action": action}, [len(action)])
     values: dict[str, Tensor] = {}
     if critics := _networks(agent.loss_module, "qvalue_network"):
         values["qvalue"] = torch.stack([_qvalues(network, steps) for network in critics], -1)

@@ -12,7 +12,7 @@ from tensordict import TensorDictBase
 import agents
 from agents import metrics
 from agents.errors import one_line
-from agents.training.agent import check_finite
+from agents.training.update_rule import check_finite
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog

@@ -10,9 +10,8 @@ from torch import Tensor
 import agents
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.training.adam import AdamConfig
-from agents.training.agent import check_finite
 from agents.training.compilation import LossAndGradients
-from agents.training.update_rule import ForeachSoftUpdate
+from agents.training.update_rule import ForeachSoftUpdate, check_finite
 
 SMALL = {"hidden_sizes": [8]}
 

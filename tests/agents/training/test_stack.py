@@ -100,6 +100,16 @@ def test_groups_that_start_later_share_their_moments_too(specs, batches) -> None
     assert counts[0] == counts[1] and counts[2][0] == len(parts[0].state_dict()["optimizer"]) > counts[0][0]
 
 
+def test_a_stack_of_which_no_group_is_due_yet_stays_as_it_is(specs, batches) -> None:
+    late = {"actor_optimizer": AdamConfig(after=1), "critic_optimizer": AdamConfig(after=1), "max_grad_norm": 1.0}
+    stack = stacked(*(build(specs, seed, **late) for seed in range(2)))
+    pair = torch.stack([batches(0), batches(1)])
+    before = parameters(stack.agents[0])
+    assert torch.equal(stack.update(pair)["grad_norm"], torch.zeros(2))
+    assert all(torch.equal(value, before[name]) for name, value in parameters(stack.agents[0]).items())
+    assert (stack.update(pair)["grad_norm"] > 0.0).all()
+
+
 def test_auto_measures_a_stack_too(specs, batches, monkeypatch) -> None:
     monkeypatch.setattr(Trace, "compile", lambda trace, batch: trace)  # without a C++ compiler
     stack = stacked(*(build(specs, seed) for seed in range(2)))

@@ -30,12 +30,12 @@ RUN = "runs/iql/test/pendulum-v0/seed0"
 
 KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
 DURING_AN_UPDATE = """
-from agents.training import agent
-check = agent.check_finite
+from agents.training import update_rule
+check = update_rule.check_finite
 def dying_check(losses, *, step, batch):
     if step == {updates} + 1: die()
     check(losses, step=step, batch=batch)
-agent.check_finite = dying_check
+update_rule.check_finite = dying_check
 """
 WHILE_WRITING_A_CHECKPOINT = """
 import agents.files, builtins
