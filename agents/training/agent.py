@@ -55,15 +55,14 @@ class Agent:
         self.loss_module = loss_module
         self.policy = policy
         self.sampling = sampling.including(loss_module.in_keys)
-        groups = {name: ([*parameters], config) for name, (parameters, config) in optimizers.items()}
-        _check_owners(loss_module, [p for parameters, _ in groups.values() for p in parameters])
         self.rule = UpdateRule(
-            groups,
+            {name: ([*parameters], config) for name, (parameters, config) in optimizers.items()},
             evaluation=lambda _, parameters: LossAndGradients(loss_module, parameters),
             target_net_updater=None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau),
             target_every=target_every,
             max_grad_norm=max_grad_norm,
         )
+        _check_owners(loss_module, self.rule.parameters)
 
     @property
     def device(self) -> torch.device:

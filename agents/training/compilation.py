@@ -31,11 +31,7 @@ from agents.training.trace import Function, Gradients, Losses, Trace, leaves
 
 
 class LossAndGradients:
-    """One evaluation of a loss, and the gradient of the sum of its ``loss_*`` outputs.
-
-    Args:
-        parameters: what to differentiate by.
-    """
+    """One evaluation of a loss, and the gradient of the sum of its ``loss_*`` outputs by some parameters."""
 
     def __init__(self, loss_module: LossModule, parameters: Sequence[nn.Parameter]) -> None:
         self.loss_module = loss_module
@@ -91,7 +87,7 @@ class LossAndGradients:
                         buffer.copy_(before)
 
     def _candidates(self, batch: TensorDictBase, mode: str) -> tuple[dict[str, Function], str | None]:
-        """What there is to choose from, and why something is missing."""
+        """The functions to choose from, and why one is missing."""
         functions: dict[str, Function] = {"off": self.eager}
         try:
             trace = self.trace(batch)
@@ -125,7 +121,7 @@ class LossAndGradients:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What :meth:`LossAndGradients.compile` came to; as text, one line."""
+    """The outcome of :meth:`Agent.compile`; as text, one line."""
 
     mode: str  # off, trace or inductor
     milliseconds: dict[str, float] = field(default_factory=dict)  # of one evaluation, by mode, where it was measured

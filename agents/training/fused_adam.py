@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agents.training.adam import AdamConfig
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of a parameter, in torch's words
 kernels: Any = torch  # its annotations know neither these kernels nor a rate that is a tensor
 
 
@@ -63,7 +64,7 @@ class FusedAdam:
 
     def _begin(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         step = torch.zeros((), device=parameter.device)  # beside the parameter, where the kernel wants it
-        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        moments = {name: torch.zeros_like(parameter) for name in MOMENTS}
         return self.state.setdefault(parameter, {"step": step, **moments})
 
 

@@ -1,4 +1,4 @@
-"""What an agent draws from the data."""
+"""The draws from the data that an agent learns from."""
 
 from __future__ import annotations
 

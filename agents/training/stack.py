@@ -18,11 +18,10 @@ from torch import Generator, Tensor, nn
 from agents.errors import ConfigError
 from agents.training.agent import Agent
 from agents.training.compilation import Compilation, LossAndGradients
+from agents.training.fused_adam import MOMENTS
 from agents.training.generators import drawing_from
 from agents.training.trace import Gradients, Losses, Trace
 from agents.training.update_rule import Due, UpdateRule
-
-MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam's state, what each agent has its part of
 
 
 class AgentStack:
@@ -66,8 +65,7 @@ class AgentStack:
             max_grad_norm=first.max_grad_norm,
             on_count=self._pass_on,
         )
-        parts = zip(*(agent.rule.parameters for agent in self.agents))
-        self._parts = dict(zip(self.rule.parameters, parts))
+        self._parts = dict(zip(self.rule.parameters, zip(*(agent.rule.parameters for agent in self.agents))))
         self._num_shared = 0
         self._join_moments()
         self.rule.count(first.num_updates)
@@ -81,14 +79,7 @@ class AgentStack:
         return self.rule.num_updates
 
     def update(self, batch: TensorDictBase) -> TensorDict:
-        """One update of every agent.
-
-        Args:
-            batch: as for :meth:`Agent.update`, with a leading dimension ``S``: a batch per agent.
-
-        Returns:
-            What :meth:`Agent.update` returns, with shapes ``[S]``.
-        """
+        """:meth:`Agent.update` of every agent, from its part of a batch ``[S, B]``; returns what that does, ``[S]``."""
         return self.rule.update(batch)
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
@@ -190,7 +181,7 @@ def _modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
 
 
 def _plain(part: object) -> tuple[type, dict[str, object]]:
-    """What an object is, without its tensors and other objects."""
+    """An object without its tensors and other objects."""
     return type(part), {name: value for name, value in getattr(part, "__dict__", {}).items() if _is_plain(value)}
 
 

@@ -86,7 +86,7 @@ class Trace:
         return other
 
     def arguments(self, batch: TensorDictBase) -> list[Tensor]:
-        """What ``graph`` is to be called with; draws the random numbers."""
+        """The arguments of ``graph``; draws the random numbers."""
         return [*self.tensors, *(draw(None) for draw in self.draws), *leaves(batch)]
 
     def _evaluate(self, run: Callable[..., Sequence[Tensor]], batch: TensorDictBase) -> tuple[Losses, Gradients]:

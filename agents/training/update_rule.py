@@ -23,7 +23,6 @@ from agents.training.fused_adam import FusedAdam
 from agents.training.trace import Gradients
 
 Due = tuple[bool, ...]  # whether a group takes a step, by group
-Groups = Mapping[str, tuple[list[nn.Parameter], AdamConfig]]
 
 
 class UpdateRule:
@@ -31,7 +30,7 @@ class UpdateRule:
 
     Args:
         groups: parameters and Adam settings by name.
-        evaluation: makes the losses and gradients by the parameters of the groups that are due.
+        evaluation: makes the function of a batch for the groups that are due, and their parameters.
         target_net_updater: None where the loss has no targets.
         target_every, max_grad_norm: see :class:`Agent`.
         on_count: called whenever updates have been counted.
@@ -39,7 +38,7 @@ class UpdateRule:
 
     def __init__(
         self,
-        groups: Groups,
+        groups: Mapping[str, tuple[list[nn.Parameter], AdamConfig]],
         *,
         evaluation: Callable[[Due, list[nn.Parameter]], LossAndGradients],
         target_net_updater: ForeachSoftUpdate | None,
@@ -96,7 +95,7 @@ class UpdateRule:
         self._on_count()
 
     def function(self, due: Due) -> LossAndGradients:
-        """What evaluates the loss where these groups are due."""
+        """The loss, and its gradients by the parameters of the groups that are due."""
         if due not in self.functions:
             parameters = [p for is_due, (group, _) in zip(due, self.groups.values()) if is_due for p in group]
             self.functions[due] = self._evaluation(due, parameters)

@@ -1,4 +1,4 @@
-"""What an agent's critics think of an episode: Q of the actions that were taken and, where the loss learns it, V.
+"""The values of an episode by an agent's critics: Q of the actions that were taken and, where the loss learns it, V.
 
 Shapes: ``T`` steps of an episode, ``O`` observation, ``A`` action, ``N`` critics.
 """
