@@ -149,5 +149,5 @@ def stacked(batches: Sequence[TensorDictBase]) -> TensorDictBase:
 
 
 def split(losses: TensorDictBase, number: int) -> Sequence[TensorDictBase]:
-    """What an update returned, ``[S]``, for each of the agents."""
+    """The losses of an update, ``[S]``, for each of the agents."""
     return TensorDict(dict(losses.items()), [number]).unbind(0)

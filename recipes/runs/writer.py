@@ -82,7 +82,7 @@ class RunWriter:
         self._folder.add_info(versions=both)
 
     def row(self, losses: TensorDictBase) -> dict[str, float]:
-        """What an update returned, as numbers."""
+        """The losses of an update as numbers."""
         check_finite(losses, step=self._agent.num_updates)
         return metrics.training(losses, self._agent.learning_rates)
 

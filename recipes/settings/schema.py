@@ -222,7 +222,7 @@ def preset_files() -> set[str]:
 
 
 def presets() -> set[str]:
-    """What ``algorithm=`` may be."""
+    """The words that ``algorithm=`` takes."""
     return preset_files() | ALGORITHMS.keys()
 
 
