@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.errors import require
-from agents.networks.configs import ActorConfig, MLPConfig
+from agents.networks.configs import ActorConfig, MLPConfig, separate_critics
 from agents.objectives.settings import check_not_negative
 from agents.training.adam import AdamConfig
 
@@ -53,7 +53,6 @@ class CQLConfig(MaxEntropyConfig):
         require(finite, "lagrange_threshold", "be finite or null", self.lagrange_threshold)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
-        from agents.networks.critics import separate_critics
         from agents.networks.policies import deterministic_policy
         from agents.objectives.cql import CQLLoss
 

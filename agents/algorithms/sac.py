@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
-from agents.networks.configs import ActorConfig, QValueConfig
+from agents.networks.configs import ActorConfig, QValueConfig, separate_critics
 from agents.training.adam import AdamConfig
 
 
@@ -36,7 +36,6 @@ class SACConfig(MaxEntropyConfig):
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from torchrl.objectives import SACLoss
 
-        from agents.networks.critics import separate_critics
         from agents.networks.policies import deterministic_policy
 
         normalize = self.normalize_observations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
-from agents.networks.configs import DeterministicActorConfig, QValueConfig
+from agents.networks.configs import DeterministicActorConfig, QValueConfig, separate_critics
 from agents.objectives.settings import check_not_negative
 from agents.training.adam import AdamConfig
 
@@ -46,7 +46,6 @@ class TD3BCConfig(TDConfig):
         from torchrl.objectives import TD3BCLoss
 
         from agents.networks.bounds import action_bounds, center_and_half_range
-        from agents.networks.critics import separate_critics
         from agents.networks.policies import deterministic_policy
 
         normalize = self.normalize_observations

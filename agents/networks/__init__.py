@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from agents.networks.configs import QValueConfig as QValueConfig
     from agents.networks.configs import TransformerConfig as TransformerConfig
     from agents.networks.configs import ValueConfig as ValueConfig
+    from agents.networks.configs import separate_critics as separate_critics
     from agents.networks.critics import ActionValueEnsemble as ActionValueEnsemble
     from agents.networks.critics import QValueEnsemble as QValueEnsemble
-    from agents.networks.critics import separate_critics as separate_critics
     from agents.networks.diffusion import DiffusionActor as DiffusionActor
     from agents.networks.diffusion import diffusion_policy as diffusion_policy
     from agents.networks.layers import Dropout as Dropout

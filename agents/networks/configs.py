@@ -10,7 +10,7 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from agents.errors import require, require_choice
@@ -98,6 +98,17 @@ class QValueConfig(MLPConfig):
         num_actions = num_discrete_actions(specs)
         critics = [self.layers(specs.observation.shape[-1], num_actions) for _ in range(self.num_nets)]
         return ActionValueEnsemble(critics, normalizer(specs, normalize))
+
+
+def separate_critics(
+    config: MLPConfig, specs: Specs, *, num_nets: int, normalize: bool = False
+) -> list[TensorDictModule]:
+    """Critics in the form that TorchRL's losses take, each ``observation [B, O], action [B, A] -> [B, 1]``.
+
+    A list: of a single network such a loss would draw the parameters again.
+    """
+    layers = {entry.name: getattr(config, entry.name) for entry in fields(MLPConfig)}
+    return [QValueConfig(**layers, num_nets=1).build(specs, normalize=normalize) for _ in range(num_nets)]
 
 
 @dataclass

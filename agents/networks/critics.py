@@ -6,26 +6,11 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import torch
-from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 
-from agents.data.specs import Specs
-from agents.networks.configs import MLPConfig, QValueConfig
 from agents.networks.layers import stack_layers
-
-
-def separate_critics(
-    config: MLPConfig, specs: Specs, *, num_nets: int, normalize: bool = False
-) -> list[TensorDictModule]:
-    """Critics in the form that TorchRL's losses take, each ``observation [B, O], action [B, A] -> [B, 1]``.
-
-    A list: of a single network such a loss would draw the parameters again.
-    """
-    layers = {entry.name: getattr(config, entry.name) for entry in fields(MLPConfig)}
-    return [QValueConfig(**layers, num_nets=1).build(specs, normalize=normalize) for _ in range(num_nets)]
 
 
 class Ensemble(nn.Module):

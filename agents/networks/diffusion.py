@@ -8,6 +8,7 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``T`` diffusion steps, ``K
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from tensordict.nn import TensorDictModule
@@ -15,9 +16,11 @@ from torch import Generator, Tensor, nn
 
 from agents.data.specs import Specs
 from agents.networks.bounds import BoundedNetwork, divisor
-from agents.networks.configs import DiffusionActorConfig, MLPConfig
 from agents.networks.layers import normalizer
 from agents.networks.policies import sharing_tensors
+
+if TYPE_CHECKING:
+    from agents.networks.configs import DiffusionActorConfig, MLPConfig
 
 TIME_FEATURES = 16  # that a denoiser sees of t
 BETA_MIN, BETA_MAX = 0.1, 10.0  # of the noise schedule, per unit of diffusion time

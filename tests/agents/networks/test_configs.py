@@ -19,8 +19,9 @@ from agents.networks.configs import (
     MLPConfig,
     QValueConfig,
     ValueConfig,
+    separate_critics,
 )
-from agents.networks.critics import ActionValueEnsemble, QValueEnsemble, separate_critics
+from agents.networks.critics import ActionValueEnsemble, QValueEnsemble
 from agents.networks.layers import Dropout
 from agents.networks.policies import deterministic_policy, greedy_policy
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
 import agents
-from agents.networks.configs import ActorConfig, MLPConfig
-from agents.networks.critics import separate_critics
+from agents.networks.configs import ActorConfig, MLPConfig, separate_critics
 from agents.objectives import CQLLoss
 
 # the losses are tested without an agent, whose target updater TorchRL misses

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchrl.objectives import SACLoss
 
 import agents
-from agents.networks.configs import ActorConfig, MLPConfig, QValueConfig
-from agents.networks.critics import QValueEnsemble, separate_critics
+from agents.networks.configs import ActorConfig, MLPConfig, QValueConfig, separate_critics
+from agents.networks.critics import QValueEnsemble
 from agents.objectives import EDACLoss, gradient_similarity
 
 # the losses are tested without an agent, whose target updater TorchRL misses
