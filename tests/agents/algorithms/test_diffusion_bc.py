@@ -6,7 +6,7 @@ import torch
 from tensordict import TensorDict
 
 import agents
-from agents.networks.diffusion import DiffusionActorConfig
+from agents.networks.configs import DiffusionActorConfig
 from agents.training.adam import AdamConfig
 
 

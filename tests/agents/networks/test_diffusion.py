@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchrl.modules import DiffusionActor as TorchRLDiffusionActor
 
 import agents
-from agents.networks.diffusion import DiffusionActor, DiffusionActorConfig, diffusion_policy
+from agents.networks.configs import DiffusionActorConfig
+from agents.networks.diffusion import DiffusionActor, diffusion_policy
 
 
 def small(specs: agents.Specs, *, std: float = 0.1, **changes: object) -> DiffusionActor:
