@@ -23,7 +23,7 @@ from torchrl.data import Bounded, Categorical, TensorSpec, Unbounded
 
 from agents.algorithms.registry import ALGORITHMS, config_of
 from agents.data.specs import Specs
-from agents.errors import CheckpointError
+from agents.errors import CheckpointError, one_line
 from agents.files import flatten, link, unflatten, write_atomically
 from agents.networks.bounds import action_bounds
 from agents.training.agent import Agent
@@ -80,7 +80,10 @@ class Checkpoint:
 
     def specs(self) -> Specs:
         """Shapes, bounds and statistics of the data that the agent was built for."""
-        stored = unflatten(self.tensors)["specs"]
+        stored = unflatten(self.tensors).get("specs", {})
+        bounds = {"num_actions"} if "num_actions" in stored else {"action_low", "action_high"}
+        if missing := {"observation_mean", "observation_std", *bounds} - stored.keys():
+            raise CheckpointError(f"{self.path} lacks {', '.join(sorted(missing))} of the specs of its data")
         if "num_actions" in stored:
             action: TensorSpec = Categorical(int(stored["num_actions"]))
         else:
@@ -164,9 +167,19 @@ def load(path: str | Path) -> Checkpoint:
                 raise CheckpointError(f"{path} is not a checkpoint of this project (format {header.get('format')!r})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = json.loads(header["metadata"])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is truncated or not a checkpoint: {error}") from error
+        _check_metadata(metadata)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is truncated or not a checkpoint: {one_line(error)}") from error
     return Checkpoint(path, tensors, metadata)
+
+
+def _check_metadata(metadata: Any) -> None:
+    """Raise a ValueError, TypeError or KeyError where JSON is not what :func:`save` writes."""
+    algorithm, extra = metadata["algorithm"], metadata["extra"]
+    kinds = {int: metadata["num_updates"], str: algorithm["config"], dict: {**algorithm["fields"], **extra}}
+    for kind, value in kinds.items():
+        if not isinstance(value, kind):
+            raise ValueError(f"{value!r} is no {kind.__name__}")
 
 
 def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:

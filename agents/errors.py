@@ -38,7 +38,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The message of another library's exception, or at least its type."""
     return printable(" ".join(str(error).split())) or type(error).__name__
 

@@ -38,7 +38,7 @@ from recipes.settings.schema import SweepConfig
 NUM_FRESH = 3  # seeds on which the best trial is to be trained again
 
 
-def run(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
     config: SweepConfig = command_line.build(cfg, "sweep")
     sweep = read_checked(config, overrides)
     dataset = {**sweep.fixed, **by_name(overrides)}.get("dataset", "")
@@ -164,7 +164,7 @@ def publish(
 
 
 def main() -> None:
-    command_line.main("sweep", run)
+    command_line.main("sweep", sweep)
 
 
 if __name__ == "__main__":

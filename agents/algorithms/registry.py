@@ -6,10 +6,11 @@ brings algorithms by entry points of the group ``offline_agents.algorithms``: ``
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from agents.algorithms.awac import AWACConfig
@@ -50,6 +51,7 @@ FORMER: dict[str, tuple[type[Any], str, Any]] = {
     "DQNConfig": (DiscreteCQLConfig, "alpha", None),
     "BCTopConfig": (BCConfig, "best_episodes", 0.1),
 }
+POSTPONED: list[EntryPoint] = []
 
 
 def tuned(algorithm: str, dataset_id: str) -> dict[str, float]:
@@ -74,11 +76,12 @@ def check_actions(config: Any, data: Specs | Source) -> None:
 
 def config_of(class_name: str) -> Any | None:
     """The defaults of the config class that a checkpoint or a run folder names; None: it is not registered."""
-    if class_name in FORMER:
-        config, setting, value = FORMER[class_name]
-        return config(**{setting: value})
+    register_postponed()
     known = {config.__name__: config for config in ALGORITHMS.values()}
-    return known[class_name]() if class_name in known else None
+    if class_name in known:
+        return known[class_name]()
+    config, setting, value = FORMER.get(class_name, (None, "", None))
+    return config and config(**{setting: value})
 
 
 def as_formerly(class_name: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -94,9 +97,11 @@ def register(name: str, config: Any) -> None:
     """Add an algorithm; a ConfigError if it is none, or its name or its class's, which checkpoints have, is taken."""
     if ALGORITHMS.get(name) is config:
         return
+    require(re.fullmatch(r"\w[\w-]*", name) is not None, "its name", "be a word, which names a folder", name)
     require(name not in ALGORITHMS, "its name", "be new", name)
     require(isinstance(config, type) and is_dataclass(config), "the entry", "be a dataclass", config)
-    require(config_of(config.__name__) is None, "the name of its class", "be new", config.__name__)
+    taken = {known.__name__ for known in ALGORITHMS.values()} | FORMER.keys()
+    require(config.__name__ not in taken, "the name of its class", "be new", config.__name__)
     require(callable(getattr(config, "build", None)), "its class", "have build(specs, *, device)", config.__name__)
     kinds = ("continuous", "discrete")
     require(getattr(config, "actions", None) in kinds, "its class", f"have actions, of {kinds}", config.__name__)
@@ -106,10 +111,23 @@ def register(name: str, config: Any) -> None:
 
 def register_installed() -> None:
     """Add the algorithms of installed packages; one that cannot be had is a line on stderr, and the others stay."""
-    for entry in entry_points(group=ENTRY_POINTS):
+    _register(entry_points(group=ENTRY_POINTS))
+
+
+def register_postponed() -> None:
+    """Add those of packages that, while they were imported, asked for the registry themselves."""
+    _register([POSTPONED.pop() for _ in [*POSTPONED]])
+
+
+def _register(entries: Iterable[EntryPoint]) -> None:
+    for entry in entries:
+        spec = getattr(sys.modules.get(entry.module), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            POSTPONED.append(entry)
+            continue
         try:
             register(entry.name, entry.load())
-        except Exception as error:  # of whatever kind: the module is a stranger's
+        except (Exception, SystemExit) as error:  # of whatever kind: the module is a stranger's
             algorithm = f"{entry.dist.name if entry.dist is not None else entry.module}'s algorithm {entry.name!r}"
             print(f"warning: {algorithm} ({entry.value}) is left out: {one_line(error)}", file=sys.stderr)
 

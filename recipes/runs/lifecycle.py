@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -179,12 +180,12 @@ def read_settings(folder: RunFolder) -> DictConfig:
         info = folder.info
         _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
         if (defaults := config_of(name)) is not None:
-            text = folder.config_file.read_text()
-            if "${" in text:  # nothing that somebody else's file says is looked up here
+            file = OmegaConf.create(folder.config_file.read_text())
+            if "${" in json.dumps(OmegaConf.to_container(file)):  # what somebody else's file names is not looked up
                 raise ValueError("it has a reference, ${...}, where a run saves the value")
             saved = OmegaConf.structured(TrainConfig)
             saved.algorithm = OmegaConf.structured(defaults)
-            return cast(DictConfig, OmegaConf.merge(saved, OmegaConf.create(text)))
+            return cast(DictConfig, OmegaConf.merge(saved, file))
     except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         reason = f"its config.yaml or run.json is damaged or of another version ({one_line(error)})"
         way_out = "mend it, or start a new run in another run_dir"

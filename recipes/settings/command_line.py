@@ -24,8 +24,8 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.algorithms.registry import ALGORITHMS, tuned
-from agents.errors import AgentsError, ConfigError, printable
+from agents.algorithms.registry import ALGORITHMS, register_postponed, tuned
+from agents.errors import AgentsError, ConfigError, one_line, printable, require
 from recipes.settings.overrides import KEPT, as_typed, explain, key_names, own_first, split, unknown_key
 from recipes.settings.schema import CONF, RECIPES, preset_files
 
@@ -44,11 +44,18 @@ def register() -> None:
         _store(f"{name}_schema", config)
         if name != "train":  # a file says what of its settings is derived from others
             ConfigStore.instance().store(name, {"defaults": [f"{name}_schema", "quiet", "_self_"]})
+    register_postponed()
     files = preset_files()
-    for name, config in ALGORITHMS.items():
-        _store(name, config, group="algorithm/schema")
-        if name not in files:  # its defaults are the preset: so is an algorithm from outside
-            _store(name, config, group="algorithm")
+    for name, config in [*ALGORITHMS.items()]:
+        try:
+            clash = name in files and not config.__module__.startswith("agents.")
+            require(not clash, "its name", "be none of a preset's", name)
+            _store(name, config, group="algorithm/schema")
+            if name not in files:  # its defaults are the preset: so is an algorithm from outside
+                _store(name, config, group="algorithm")
+        except Exception as error:  # a stranger's fields may be of types that no setting can have
+            del ALGORITHMS[name]
+            print(f"warning: the algorithm {name!r} is left out: {one_line(error)}", file=sys.stderr)
     OmegaConf.register_new_resolver(
         "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
     )
@@ -178,7 +185,8 @@ def help_text(recipe: str) -> str:
 def _settings(config: Any, prefix: str = "") -> Iterator[str]:
     comments = {}
     for cls in reversed(type(config).__mro__[:-1]):
-        comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
+        with contextlib.suppress(OSError, TypeError):  # a class that was made without a file
+            comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
     for entry in own_first(config):
         value = getattr(config, entry.name)
         if is_dataclass(value):

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import functools
 import io
+import json
 import os
 import pickle
 import random
@@ -246,6 +247,37 @@ def broken_files(whole: bytes, folder: Path) -> dict[str, bytes]:
         "plain safetensors": (folder / "plain").read_bytes(),
         "torch pickle": (folder / "torch").read_bytes(),
     }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_updates": "3"},
+        {"algorithm": "IQLConfig"},
+        {"algorithm": {"config": ["IQLConfig"], "fields": {}}},
+        {"algorithm": {"config": "IQLConfig", "fields": [1]}},
+        {"extra": [1]},
+        {"extra": None},
+    ],
+)
+def test_metadata_of_another_kind_are_refused_in_one_line(change, agent, config, specs, tmp_path) -> None:
+    path = save(tmp_path / "a", agent, config=config, specs=specs)
+    checkpoint = load(path)
+    header = {"format": "offline-agents/1", "metadata": json.dumps({**checkpoint.metadata, **change})}
+    save_file(checkpoint.tensors, path, metadata=header)
+    with pytest.raises(CheckpointError, match="is truncated or not a checkpoint: ") as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_without_specs_is_refused_in_one_line(agent, config, specs, tmp_path) -> None:
+    path = save(tmp_path / "a", agent, config=config, specs=specs)
+    checkpoint = load(path)
+    tensors = {name: value for name, value in checkpoint.tensors.items() if name != "specs/action_low"}
+    header = {"format": "offline-agents/1", "metadata": json.dumps(checkpoint.metadata)}
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(CheckpointError, match="lacks action_low of the specs of its data$"):
+        load(path).build_agent()
 
 
 def test_truncated_and_foreign_files_are_refused_in_one_line(agent, config, specs, tmp_path) -> None:

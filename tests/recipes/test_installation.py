@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.__main__ import COMMANDS
 from tests.recipes.conftest import DATASET, QUICK, REPOSITORY
 
 # of modules of this project, of today and of version 0.1, and what else a user may well have in a folder
@@ -88,6 +91,26 @@ def test_the_command_names_its_recipes(start) -> None:
     assert [process.returncode for process in processes] == [0, 2, 2]
     assert usage == unasked and usage.startswith("offline-agents COMMAND [NAME=VALUE ...]\n")
     assert err.startswith("error: unknown command 'tain' (did you mean train?); choose from train, evaluate, ")
+
+
+@pytest.mark.parametrize(("command", "recipe"), COMMANDS.items())
+def test_every_word_of_the_command_is_a_function_of_its_recipe(command, recipe) -> None:
+    assert callable(getattr(importlib.import_module(f"recipes.{recipe}"), command))
+
+
+def test_a_recipe_that_is_run_by_its_path_hides_no_module_of_others(installed, environment, tmp_path) -> None:
+    """``settings`` is a room of recipes/, and somebody's module that their algorithm needs."""
+    (tmp_path / "settings.py").write_text("SPEED = 3.0\n")
+    module = "from agents import BCConfig\nfrom settings import SPEED\nclass FastConfig(BCConfig): speed = SPEED\n"
+    (tmp_path / "fast.py").write_text(module)
+    (tmp_path / "fast-1.0.dist-info").mkdir()
+    (tmp_path / "fast-1.0.dist-info/entry_points.txt").write_text(
+        "[offline_agents.algorithms]\nfast = fast:FastConfig\n"
+    )
+    variables = {**environment, "PYTHONPATH": os.pathsep.join((str(installed), str(tmp_path)))}
+    command = [sys.executable, installed / "recipes" / "train.py", "algorithm=fast", "--cfg", "job"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "best_episodes: null" in done.stdout
 
 
 def test_help_loads_no_torch_and_may_be_cut_off(installed, environment) -> None:

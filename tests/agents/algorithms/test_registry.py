@@ -76,6 +76,34 @@ def test_an_installed_package_brings_an_algorithm_and_no_other_brings_it_down(tm
     assert lines["bare"].endswith("its class must have build(specs, *, device), got 'BareConfig'")
 
 
+def test_a_module_that_exits_or_a_name_that_is_no_folder_is_left_out(tmp_path) -> None:
+    install(tmp_path, "good", calm="good:CalmConfig")
+    install(tmp_path, "bad", exits="bad:CalmConfig")
+    (tmp_path / "bad.py").write_text("raise SystemExit(3)")
+    install(tmp_path, "far", **{"../../far": "far:TornConfig"})
+    listed = list_algorithms(tmp_path)
+    assert listed.returncode == 0 and "calm" in listed.stdout.split()
+    exits, far = sorted(listed.stderr.splitlines())
+    assert exits.endswith("is left out: 3") and "its name must be a word, which names a folder" in far
+
+
+def test_a_package_that_is_imported_first_and_asks_for_the_registry_is_registered_all_the_same(tmp_path) -> None:
+    install(tmp_path, "good", calm="good:CalmConfig")
+    (tmp_path / "good.py").write_text("from agents import ALGORITHMS, load_policy\n" + MODULE)
+    source = "import good; from agents.algorithms import registry; print(registry.config_of('CalmConfig').calm)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(agents.__file__).parents[1])))}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0.5\n", "")
+
+
+def test_a_class_of_the_users_goes_before_one_of_version_0_1_of_that_name(monkeypatch) -> None:
+    class DQNConfig(agents.BCConfig):
+        pass
+
+    monkeypatch.setitem(agents.ALGORITHMS, "mine", DQNConfig)
+    assert type(registry.config_of("DQNConfig")) is DQNConfig
+
+
 def test_a_script_may_replace_and_add_what_it_likes(monkeypatch) -> None:
     monkeypatch.setitem(agents.ALGORITHMS, "iql", agents.BCConfig)
     assert agents.ALGORITHMS["iql"] is agents.BCConfig

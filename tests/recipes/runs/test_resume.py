@@ -311,6 +311,7 @@ def test_other_data_under_the_same_id_are_refused(finished, train_as_is, environ
         ("config.yaml", "a: [b"),
         ("config.yaml", "expectile: 3"),
         ("config.yaml", "run_dir: ${oc.env:HOME}"),  # nothing that a file names is looked up
+        ("config.yaml", 'dataset: "\\x24{oc.env:HOME}"'),
         ("run.json", "{"),
         ("run.json", '{"algorithm_config": "CQL"}'),
     ],
