@@ -51,6 +51,7 @@ FORMER: dict[str, tuple[type[Any], str, Any]] = {
     "DQNConfig": (DiscreteCQLConfig, "alpha", None),
     "BCTopConfig": (BCConfig, "best_episodes", 0.1),
 }
+INSTALLED: set[str] = set()  # names that installed packages brought
 POSTPONED: list[EntryPoint] = []
 
 
@@ -127,6 +128,7 @@ def _register(entries: Iterable[EntryPoint]) -> None:
             continue
         try:
             register(entry.name, entry.load())
+            INSTALLED.add(entry.name)
         except (Exception, SystemExit) as error:  # of whatever kind: the module is a stranger's
             algorithm = f"{entry.dist.name if entry.dist is not None else entry.module}'s algorithm {entry.name!r}"
             print(f"warning: {algorithm} ({entry.value}) is left out: {one_line(error)}", file=sys.stderr)

@@ -24,7 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.algorithms.registry import ALGORITHMS, register_postponed, tuned
+from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
 from agents.errors import AgentsError, ConfigError, one_line, printable, require
 from recipes.settings.overrides import KEPT, as_typed, explain, key_names, own_first, split, unknown_key
 from recipes.settings.schema import CONF, RECIPES, preset_files
@@ -48,8 +48,7 @@ def register() -> None:
     files = preset_files()
     for name, config in [*ALGORITHMS.items()]:
         try:
-            clash = name in files and not config.__module__.startswith("agents.")
-            require(not clash, "its name", "be none of a preset's", name)
+            require(name not in files & INSTALLED, "its name", "be none of a preset's", name)
             _store(name, config, group="algorithm/schema")
             if name not in files:  # its defaults are the preset: so is an algorithm from outside
                 _store(name, config, group="algorithm")

@@ -96,6 +96,22 @@ def test_a_package_that_is_imported_first_and_asks_for_the_registry_is_registere
     assert (done.stdout, done.stderr) == ("0.5\n", "")
 
 
+def test_a_preset_keeps_its_name_and_a_script_may_replace_what_has_one(tmp_path) -> None:
+    install(tmp_path, "rival", bc_top="rival:CalmConfig")
+    source = """
+import agents
+from recipes.settings import command_line
+class MineConfig(agents.BCConfig): pass
+agents.ALGORITHMS["iql"] = MineConfig
+command_line.register()
+print("bc_top" in agents.ALGORITHMS, agents.ALGORITHMS["iql"].__name__)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(agents.__file__).parents[1])))}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
+    assert done.stdout == "False MineConfig\n"
+    assert done.stderr.endswith("'bc_top' is left out: its name must be none of a preset's, got 'bc_top'\n")
+
+
 def test_a_class_of_the_users_goes_before_one_of_version_0_1_of_that_name(monkeypatch) -> None:
     class DQNConfig(agents.BCConfig):
         pass
