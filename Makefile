@@ -9,12 +9,13 @@ usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info <
 installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 
 .NOTPARALLEL:
-.PHONY: help env train check test clean
+.PHONY: help env train check docs test clean
 
 help:
 	@echo "make train             train IQL on the built-in pen dataset; a table and a plot at the end"
 	@echo "make train ARGS='...'  the same with settings, as in ARGS='dataset=demo/hammer/mixed-v0 seed=1'"
-	@echo "make check             ruff and pyright: style, format and types"
+	@echo "make check             ruff, pyright and the pages: style, format, types, links"
+	@echo "make docs              the pages, as docs/_build/html/index.html"
 	@echo "make test              run the tests, a process per core; ARGS='-k iql' goes to pytest"
 	@echo "make env               only make .venv and install the project (the others do so when needed)"
 	@echo "make clean             remove .venv, so that the next command installs afresh"
@@ -25,10 +26,14 @@ env: $(installed)
 train: $(installed)
 	.venv/bin/offline-agents train $(ARGS)
 
-check: $(installed)-test
+check: $(installed)-test docs
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
+
+docs: $(installed)-test
+	.venv/bin/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 test: $(installed)-test
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses logical --dist worksteal $(ARGS)
@@ -46,7 +51,7 @@ $(installed) $(installed)-test: pyproject.toml constraints.txt .venv/bin/python
 		exit 1; \
 	}
 	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-		--editable '.$(if $(findstring -test,$@),[check$(comma)test])'
+		--editable '.$(if $(findstring -test,$@),[check$(comma)docs$(comma)test])'
 	@touch $(installed) $@
 
 # Does nothing: where this is missing, or a link to a Python that has gone, the stamps above are out of date.
