@@ -170,5 +170,5 @@ def unknown_dataset(dataset_id: str, root: Path, cause: str) -> DataError:
     here = ", ".join(local[:5]) or "none yet"
     return DataError(
         f"dataset {dataset_id!r} is not in {root} and cannot be fetched ({cause}); {suggestion}Without a network: use "
-        f"a local one ({here}), a built-in one such as demo/pen/mixed-v0, or copy its folder to {root / dataset_id}"
+        f"a local one ({here}), a built-in one such as demo/pen/mixed-v1, or copy its folder to {root / dataset_id}"
     )

@@ -31,7 +31,7 @@ def preset() -> Callable[..., agents.IQLConfig]:
     """What ``algorithm=<name>`` means in a run of 1000 updates."""
     command_line.register()
 
-    def compose_preset(name: str, dataset: str = "demo/pen/mixed-v0") -> agents.IQLConfig:
+    def compose_preset(name: str, dataset: str = "demo/pen/mixed-v1") -> agents.IQLConfig:
         with initialize_config_dir(str(schema.CONF), version_base="1.3"):
             run = compose("train", [f"algorithm={name}", f"dataset={dataset}", "gradient_steps=1000"])
         return OmegaConf.to_object(run.algorithm)
@@ -83,8 +83,8 @@ def test_the_tuned_table_is_the_papers() -> None:
 
 
 def test_a_dataset_without_tuned_settings_is_refused_with_those_that_have_some() -> None:
-    with pytest.raises(agents.ConfigError, match=r"'demo/pen/mixed-v0'; .*D4RL/pen/human-v2.*D4RL/relocate/expert-v2$"):
-        tuned("iql", "demo/pen/mixed-v0")
+    with pytest.raises(agents.ConfigError, match=r"'demo/pen/mixed-v1'; .*D4RL/pen/human-v2.*D4RL/relocate/expert-v2$"):
+        tuned("iql", "demo/pen/mixed-v1")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Most tests make three episodes of pen with a bundle of random policies.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -33,7 +34,7 @@ from agents.networks.configs import ActorConfig
 
 NUM_OBSERVATIONS, NUM_ACTIONS = 45, 24  # of pen
 ARRAYS = ("observations", "actions", "rewards", "terminations", "truncations", "infos/success")
-EXPERT, MIXED = "demo/pen/expert-v0", "demo/pen/mixed-v0"
+EXPERT, MIXED = "demo/pen/expert-v1", "demo/pen/mixed-v1"
 
 
 def random_policy(seed: int) -> TensorDictModule:
@@ -69,6 +70,8 @@ def policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tenso
     save_file(tensors, tmp_path / "policies" / "pen.safetensors", metadata={"facts": json.dumps(facts)})
     monkeypatch.setattr(demos, "POLICIES", tmp_path / "policies")
     monkeypatch.setattr(demos, "NUM_EPISODES", 3)
+    monkeypatch.setattr(demos, "digest", lambda episodes: "these")
+    monkeypatch.setattr(demos, "DIGESTS", dict.fromkeys(demos.DIGESTS, "these"))
     demos.load_bundle.cache_clear()
     yield policies
     demos.load_bundle.cache_clear()
@@ -134,13 +137,29 @@ def test_noise_is_gaussian_with_its_own_spread_per_dimension_and_clipped(policie
     observation = np.zeros(NUM_OBSERVATIONS)
     mean, noise = bundled(observation, Noiseless()), np.random.default_rng(3).standard_normal(NUM_ACTIONS)
     expected = mean + np.linspace(0.05, 0.2, NUM_ACTIONS) * noise
-    np.testing.assert_allclose(bundled(observation, np.random.default_rng(3)), expected.clip(-1, 1), rtol=1e-5)
+    step = 2.0**-20  # of the grid: the mean and the sum are each rounded to it
+    np.testing.assert_allclose(bundled(observation, np.random.default_rng(3)), expected.clip(-1, 1), rtol=0, atol=step)
 
     class Storm:
         def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:
             return np.full(shape, 1000.0)
 
     assert (bundled(observation, Storm()) == 1.0).all()
+
+
+def test_a_policy_adds_up_its_inputs_one_after_the_other() -> None:
+    rng = np.random.default_rng(0)
+    weight, inputs = rng.standard_normal((45, 7)), rng.standard_normal(45)
+    for output, column in zip(demos.weighted_sum(weight, inputs), weight.T, strict=True):
+        total = 0.0
+        for entry, value in zip(column.tolist(), inputs.tolist(), strict=True):
+            total += entry * value
+        assert output == total  # to the last bit
+
+
+def test_tanh_is_the_hyperbolic_tangent() -> None:
+    x = np.concatenate([np.linspace(-30, 30, 100_001), np.geomspace(1e-12, 1e-3, 100), [0.0]])
+    np.testing.assert_allclose(demos.tanh(x), [math.tanh(value) for value in x], rtol=1e-14, atol=1e-16)
 
 
 # Making a dataset ----------------------------------------------------------------------------------------------------
@@ -157,6 +176,63 @@ def test_it_is_the_same_in_every_store_with_any_number_of_workers(store, monkeyp
         assert all(same(first, second) for first, second in zip(made[0], others, strict=True))
 
 
+OTHER_KERNELS = {  # of numpy and of OpenBLAS, as on an old machine
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Prescott",
+}
+DIGESTS_OF_ONE_EPISODE = """
+import sys, warnings
+from agents.data import demos
+warnings.simplefilter("ignore")  # that one episode is not all
+demos.NUM_EPISODES, digest = 1, demos.digest
+demos.digest = lambda episodes: print(digest(episodes))
+for dataset_id in sys.argv[1:]:
+    demos.make(dataset_id, progress=False)
+"""
+FINGERPRINTS = {  # of the rows, as run.json has them
+    "demo/pen/expert-v1": "",
+    "demo/pen/mixed-v1": "",
+    "demo/hammer/expert-v1": "",
+    "demo/hammer/mixed-v1": "",
+    "demo/door/expert-v1": "",
+    "demo/door/mixed-v1": "",
+    "demo/relocate/expert-v1": "",
+    "demo/relocate/mixed-v1": "",
+}
+LOAD = """
+import sys, warnings
+import agents
+warnings.simplefilter("error")
+print(agents.load_dataset(sys.argv[1], progress=False).fingerprint)
+"""
+
+
+def lines_of(code: str, *arguments: str, store: Path, **environment: str) -> list[str]:
+    """What a process of its own prints."""
+    variables = {**os.environ, "MINARI_DATASETS_PATH": str(store), "XDG_CACHE_HOME": str(store), **environment}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+
+def test_other_kernels_of_numpy_and_blas_make_the_same_episodes(tmp_path) -> None:
+    dataset_ids = [f"demo/{task}/mixed-v1" for task in ADROIT_TASKS]
+    here = lines_of(DIGESTS_OF_ONE_EPISODE, *dataset_ids, store=tmp_path / "here")
+    elsewhere = lines_of(DIGESTS_OF_ONE_EPISODE, *dataset_ids, store=tmp_path / "elsewhere", **OTHER_KERNELS)
+    assert here == elsewhere and len({*here}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset_id", demos.dataset_ids())
+def test_the_built_in_datasets_are_the_same_everywhere(tmp_path, dataset_id) -> None:
+    assert lines_of(LOAD, dataset_id, store=tmp_path, **OTHER_KERNELS) == [FINGERPRINTS[dataset_id]]
+
+
+def test_a_machine_that_makes_other_episodes_says_so(store, monkeypatch) -> None:
+    monkeypatch.setattr(demos, "digest", lambda episodes: "others")
+    with pytest.warns(UserWarning, match="demo/pen/expert-v1 came out other than"):
+        demos.make(EXPERT, progress=False)
+
+
 def test_mixed_is_some_episodes_of_expert_and_then_weak_ones(store) -> None:
     expert, mixed = make(EXPERT), make(MIXED)
     assert [same(first, second) for first, second in zip(expert, mixed, strict=True)] == [True, False, False]
@@ -168,18 +244,18 @@ def test_no_evaluation_starts_where_an_episode_of_the_data_did(store) -> None:
     with EvaluationEnv("AdroitHandPen-v1") as env, env.borrow(1) as (gym_env,):
         for seed in range(100):
             observation, _ = gym_env.reset(seed=seed)
-            assert not any(np.array_equal(observation, start) for start in starts)
+            assert not any(np.array_equal(demos.on_grid(observation), start) for start in starts)
 
 
 def test_an_episode_is_what_the_environment_answers_to_its_actions(store) -> None:
     episode = make()[1]
     with EvaluationEnv("AdroitHandPen-v1") as env, env.borrow(1) as (gym_env,):
         observation, _ = gym_env.reset(seed=demos.FIRST_SEED + 1)
-        assert np.array_equal(observation, episode["observations"][0])
+        assert np.array_equal(demos.on_grid(observation), episode["observations"][0])
         for step, action in enumerate(episode["actions"]):
             observation, reward, terminated, truncated, info = gym_env.step(action)
-            assert np.array_equal(observation, episode["observations"][step + 1])
-            assert (reward, terminated) == (episode["rewards"][step], episode["terminations"][step])
+            assert np.array_equal(demos.on_grid(observation), episode["observations"][step + 1])
+            assert (demos.on_grid(reward), terminated) == (episode["rewards"][step], episode["terminations"][step])
             assert (truncated, info["success"]) == (episode["truncations"][step], episode["infos/success"][step])
     assert truncated
 
@@ -217,10 +293,10 @@ def test_load_dataset_makes_it_on_first_use(store, capfd) -> None:
 
 
 def test_the_ids_name_all_tasks_in_both_kinds() -> None:
-    assert demos.dataset_ids() == [f"demo/{task}/{kind}-v0" for task in ADROIT_TASKS for kind in ("expert", "mixed")]
+    assert demos.dataset_ids() == [f"demo/{task}/{kind}-v1" for task in ADROIT_TASKS for kind in ("expert", "mixed")]
 
 
-@pytest.mark.parametrize("dataset_id", ["demo/pen/human-v0", "demo/pen/expert-v1", "demo/pen", "pen"])
+@pytest.mark.parametrize("dataset_id", ["demo/pen/human-v1", "demo/pen/expert-v0", "demo/pen", "pen"])
 def test_an_unknown_id_is_refused_with_the_known_ones(store, dataset_id) -> None:
     message = refusal(dataset_id)
     assert repr(dataset_id) in message and all(known in message for known in demos.dataset_ids())
@@ -281,7 +357,7 @@ from pathlib import Path
 from agents.data import demos
 demos.POLICIES, demos.NUM_EPISODES = Path(sys.argv[1]), 1
 os.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-demos.make("demo/pen/expert-v0", progress=False)
+demos.make("demo/pen/expert-v1", progress=False)
 """
 
 

@@ -45,10 +45,10 @@ def test_unknown_datasets_are_answered_with_close_ones_and_the_way_without_a_net
     message = refusal("D4RL/pen/humn-v2")
     assert "did you mean D4RL/pen/human-v2" in message
     assert "no network" in message
-    for way_out in ("test/hand-v0", "demo/pen/mixed-v0", str(root / "D4RL/pen/humn-v2")):
+    for way_out in ("test/hand-v0", "demo/pen/mixed-v1", str(root / "D4RL/pen/humn-v2")):
         assert way_out in message
     assert "did you mean test/hand-v0" in refusal("test/hnd-v0")
-    assert "demo/pen/mixed-v0" in refusal("demo/pen/mixd-v0")
+    assert "demo/pen/mixed-v1" in refusal("demo/pen/mixd-v1")
     assert "not an id such as D4RL/pen/human-v2" in refusal("pen human")
     assert "not an id" in refusal("")
 
@@ -68,9 +68,9 @@ def test_built_in_datasets_are_made_on_first_use(monkeypatch: pytest.MonkeyPatch
         create(*ENDS, dataset_id=dataset_id)
 
     monkeypatch.setattr(source.demos, "make", make)
-    assert_transitions(load("demo/pen/mixed-v0"), ENDS)
-    load("demo/pen/mixed-v0")
-    assert made == [("demo/pen/mixed-v0", False)]
+    assert_transitions(load("demo/pen/mixed-v1"), ENDS)
+    load("demo/pen/mixed-v1")
+    assert made == [("demo/pen/mixed-v1", False)]
 
 
 class FakeHub:
@@ -240,7 +240,7 @@ def test_deleting_is_advised_only_for_what_can_be_had_again(hub: type[FakeHub], 
     def remedy(dataset_id: str) -> str:
         return source.open_source(dataset_id, progress=False).remedy
 
-    for dataset_id, anew in {"demo/pen/mixed-v0": "made", "D4RL/pen/human-v2": "downloaded"}.items():
+    for dataset_id, anew in {"demo/pen/mixed-v1": "made", "D4RL/pen/human-v2": "downloaded"}.items():
         create(*ENDS, dataset_id=dataset_id)
         assert remedy(dataset_id) == f"delete {root / dataset_id} to have it {anew} anew"
     load()
@@ -255,7 +255,7 @@ def test_deleting_is_advised_only_for_what_can_be_had_again(hub: type[FakeHub], 
 HOLD = "import sys, h5py; file = h5py.File(sys.argv[1], 'a'); print('open', flush=True); sys.stdin.read()"
 
 
-@pytest.mark.parametrize("dataset_id", [DATASET, "demo/pen/mixed-v0"])
+@pytest.mark.parametrize("dataset_id", [DATASET, "demo/pen/mixed-v1"])
 def test_a_file_that_another_process_writes_is_not_called_damaged(root: Path, dataset_id: str) -> None:
     file = create(*ENDS, dataset_id=dataset_id) / "main_data.hdf5"
     command = [sys.executable, "-c", HOLD, str(file)]
@@ -329,7 +329,7 @@ def test_several_episodes_in_one_are_refused() -> None:
     assert "episode 0: truncated at step 1 of 5, before its end; " in refusal()
 
 
-@pytest.mark.parametrize("dataset_id", ["../store/demo/pen/mixed-v0", "/store/demo/pen/mixed-v0", "demo/../pen-v0"])
+@pytest.mark.parametrize("dataset_id", ["../store/demo/pen/mixed-v1", "/store/demo/pen/mixed-v1", "demo/../pen-v0"])
 def test_a_path_is_not_an_id(dataset_id) -> None:
     with pytest.raises(DataError, match="is a path, not the id of a dataset"):
         source.open_source(dataset_id, progress=False)
