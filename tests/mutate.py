@@ -17,8 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import gymnasium_robotics  # noqa: F401  (as the next ones: a fork has them already)
-import hydra  # noqa: F401
+import hydra  # noqa: F401  (as the next ones: a fork has them already)
 import matplotlib.pyplot  # noqa: F401
 import minari  # noqa: F401
 import pytest

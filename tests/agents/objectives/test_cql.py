@@ -35,8 +35,8 @@ def build(networks, specs, cls: type = CQLLoss, **settings) -> TorchRLCQLLoss:
     return loss
 
 
-def paper(networks, specs, batch: TensorDict, seed: int) -> Tensor:
-    """``log sum_a exp(Q(s, a) - log mu(a)) - Q(s, a_data)`` of each critic, ``[N, B]``, one state after the other."""
+def paper(networks, specs, batch: TensorDict, seed: int, temperature: float = 1.0) -> Tensor:
+    """``t log sum_a exp((Q(s, a) - log mu(a)) / t) - Q(s, a_data)`` of each critic, ``[N, B]``, state by state."""
     actor, critics = networks
     low, high = specs.action.space.low, specs.action.space.high
     torch.manual_seed(seed)
@@ -58,7 +58,7 @@ def paper(networks, specs, batch: TensorDict, seed: int) -> Tensor:
         for j, critic in enumerate(critics):
             qvalues = critic.module(state.expand(3 * NUM_RANDOM, 5), actions)[:, 0]
             of_data = critic.module(state[None], batch["action"][i][None])[0, 0]
-            gaps[j, i] = (qvalues - log_mus).exp().sum().log() - of_data
+            gaps[j, i] = temperature * ((qvalues - log_mus) / temperature).exp().sum().log() - of_data
     return gaps.detach()
 
 
@@ -77,11 +77,11 @@ def gradient(loss: Tensor, parameters: nn.Module) -> Tensor:
     return torch.cat([value.flatten() for value in gradients])
 
 
-@pytest.mark.parametrize("weight", [1.0, 5.0])
-def test_the_conservative_term_is_the_papers(networks, specs, batch, weight) -> None:
-    loss = build(networks, specs, min_q_weight=weight)
+@pytest.mark.parametrize(("weight", "temperature"), [(1.0, 1.0), (5.0, 1.0), (1.0, 2.0)])
+def test_the_conservative_term_is_the_papers(networks, specs, batch, weight, temperature) -> None:
+    loss = build(networks, specs, min_q_weight=weight, temperature=temperature)
     value, _ = conservative_term(loss, batch, seed=3)
-    gaps = paper(networks, specs, batch, seed=3)
+    gaps = paper(networks, specs, batch, 3, temperature)
     torch.testing.assert_close(value, weight * gaps.sum(0).mean(), rtol=1e-4, atol=1e-4)
 
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from tensordict import TensorDict
-from tensordict.nn import TensorDictModule
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 from torchrl.objectives import IQLLoss as TorchRLIQLLoss
 
@@ -175,6 +175,15 @@ def test_the_batch_is_left_as_it_was_and_keywords_work_too(networks, batch) -> N
         next_terminated=batch["next", "terminated"],
     )
     torch.testing.assert_close(named[0], out["loss_actor"])
+
+
+def test_networks_of_several_modules_mean_the_same_and_leave_the_batch_as_it_was(networks, batch) -> None:
+    (network, distribution), qvalue, value = networks
+    actor = ProbabilisticTensorDictSequential(TensorDictSequential(network), distribution)
+    before, expected = batch.clone(), IQLLoss(*networks)(batch)
+    out = IQLLoss(actor, TensorDictSequential(qvalue), TensorDictSequential(value))(batch)
+    assert set(batch.keys(True, True)) == set(before.keys(True, True))
+    assert all(torch.equal(out[name], value) for name, value in expected.items())
 
 
 def test_other_keys_can_be_set(networks, batch) -> None:

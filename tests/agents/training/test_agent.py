@@ -129,6 +129,16 @@ def test_gradients_are_clipped_by_their_global_norm(specs, batch) -> None:
     torch.testing.assert_close(moments.norm(), torch.tensor(0.1 * 1e-3), rtol=1e-4, atol=0.0)  # (1 - beta1) x the norm
 
 
+def test_gradients_within_the_largest_norm_are_left_as_they_are(specs, batch) -> None:
+    free, within = build(specs), build(specs, max_grad_norm=1e6)
+    for agent in (free, within):
+        torch.manual_seed(0)
+        agent.update(batch)
+    states = (agent.rule.optimizer.state.values() for agent in (free, within))
+    for expected, state in zip(*states, strict=True):
+        assert torch.equal(state["exp_avg"], expected["exp_avg"])
+
+
 def test_a_non_finite_loss_changes_nothing_and_says_what_broke(specs, batch) -> None:
     agent = build(specs)
     agent.update(batch)

@@ -90,6 +90,15 @@ def test_each_gradient_is_clipped_by_its_own_norm(specs, batches) -> None:
         torch.testing.assert_close(moments.norm(), torch.tensor(0.1 * 1e-3), rtol=1e-4, atol=0.0)
 
 
+def test_gradients_within_the_largest_norm_are_left_as_they_are(specs, batches) -> None:
+    stacks = [stacked(*(build(specs, seed, max_grad_norm=norm) for seed in range(2))) for norm in (None, 1e6)]
+    pair = torch.stack([batches(0), batches(1)])
+    for stack in stacks:
+        stack.update(pair)
+    for free, within in zip(*(stack.rule.optimizer.state.values() for stack in stacks), strict=True):
+        assert torch.equal(free["exp_avg"], within["exp_avg"])
+
+
 def test_groups_that_start_later_share_their_moments_too(specs, batches) -> None:
     parts = [build(specs, seed, actor_optimizer=AdamConfig(after=2)) for seed in range(2)]
     stack = stacked(*parts)
