@@ -9,14 +9,16 @@ usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info <
 installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 
 .NOTPARALLEL:
-.PHONY: help env train check docs test clean
+.PHONY: help env train check docs test test-slow mutate clean
 
 help:
 	@echo "make train             train IQL on the built-in pen dataset; a table and a plot at the end"
-	@echo "make train ARGS='...'  the same with settings, as in ARGS='dataset=demo/hammer/mixed-v0 seed=1'"
+	@echo "make train ARGS='...'  the same with settings, as in ARGS='dataset=demo/hammer/mixed-v1 seed=1'"
 	@echo "make check             ruff, pyright and the pages: style, format, types, links"
 	@echo "make docs              the pages, as docs/_build/html/index.html"
 	@echo "make test              run the tests, a process per core; ARGS='-k iql' goes to pytest"
+	@echo "make test-slow         run those that it leaves out: machine code for each algorithm, the pages' commands"
+	@echo "make mutate            change the code in many places, one at a time, and see that the tests notice each"
 	@echo "make env               only make .venv and install the project (the others do so when needed)"
 	@echo "make clean             remove .venv, so that the next command installs afresh"
 	@echo "PYTHON=python3.12      after any of them: the Python that .venv is made with"
@@ -37,6 +39,12 @@ docs: $(installed)-test
 
 test: $(installed)-test
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses logical --dist worksteal $(ARGS)
+
+test-slow: override ARGS += -m slow
+test-slow: test
+
+mutate: $(installed)-test
+	OMP_NUM_THREADS=1 .venv/bin/python tests/mutate.py $(ARGS)
 
 clean:
 	rm -rf .venv
