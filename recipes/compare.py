@@ -24,9 +24,8 @@ from recipes.many import provenance
 from recipes.many.executors import executor
 from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
 from recipes.many.pool import Outcomes, run_jobs
-from recipes.reporting import figures, html_report, results, tables
+from recipes.reporting import figures, html_report, results, tables, terminal
 from recipes.reporting.results import Curves, Section
-from recipes.runs import console
 from recipes.runs.metrics_log import read_csv
 from recipes.settings import command_line, schema
 from recipes.settings.schema import CompareConfig
@@ -89,12 +88,12 @@ def curves(finished: Iterable[Run]) -> Curves:
 def show(sections: Sequence[Section]) -> None:
     for section in sections:
         print(f"\n{section.measure.title}. {tables.caption(section)}")
-        print(console.aligned(tables.matrix(section, lambda cell, best: tables.spread(cell), "-")))
+        terminal.show(terminal.table(tables.matrix(section, "-")))
         for line in (*tables.sources(section), *section.notes):
             print(line)
         if section.aggregates:
             print("\nover the datasets, with 95 % stratified bootstrap intervals:")
-            print(console.aligned(tables.aggregates_table(section, "-")))
+            terminal.show(terminal.table(tables.aggregates_table(section, "-")))
 
 
 def write(sections: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:

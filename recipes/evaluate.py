@@ -24,6 +24,7 @@ from agents.checkpoint import Checkpoint, load
 from agents.environments.spec import find_spec, read_spec, spec_from_file
 from agents.evaluation.video import check_rendering
 from agents.files import write_atomically
+from recipes.reporting import terminal
 from recipes.reporting.tables import to_csv
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.folder import RunFolder
@@ -51,7 +52,7 @@ def evaluate(cfg: DictConfig) -> None:
         result = agents.evaluate(policy, env, config.num_episodes, seed=config.seed)
         random = agents.evaluate(agents.random_policy(env), env, config.num_episodes, seed=config.seed)
         plot = {f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}": result, "random policy": random}
-        print(console.table(plot))
+        terminal.show(terminal.table(console.table(plot)))
         write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
         plots.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")

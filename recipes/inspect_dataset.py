@@ -19,6 +19,7 @@ from agents.data.inspection import inspect_dataset
 from agents.files import write_atomically
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.verdict import assess, verdict
+from recipes.reporting import terminal
 from recipes.settings import command_line, schema
 from recipes.settings.schema import InspectConfig
 from recipes.tracking import loggers
@@ -30,10 +31,10 @@ def inspect(cfg: DictConfig) -> None:
     schema.require_place("output", output)
     inspection = inspect_dataset(config.dataset)
     card = facts.facts(inspection), verdict(inspection, config.good_above)
-    text = rendering.to_text(inspection, *card)
+    text = rendering.to_terminal(inspection, *card)
     values = json.dumps(rendering.to_json(inspection, *card), indent=1, allow_nan=False)
     files = {
-        "card.txt": f"{text}\n".encode(),
+        "card.txt": f"{terminal.plain(text, rendering.WIDTH)}\n".encode(),
         "card.json": f"{values}\n".encode(),
         "episodes.csv": rendering.episodes_csv(inspection).encode(),
         "page.png": figure.page(inspection, assess(inspection, config.good_above)),
@@ -42,7 +43,7 @@ def inspect(cfg: DictConfig) -> None:
         write_atomically(output / name, content)
     log = partial(loggers.log_comparison, tables=rendering.tables(*card), images=[output / "page.png"])
     hint = loggers.log_once(config, output, log, name=config.dataset, job_type="inspect")
-    print(values if config.json else text)
+    print(values) if config.json else terminal.show(text, width=rendering.WIDTH)
     places = sys.stderr if config.json else sys.stdout
     print(f"\nplots: {output / 'page.png'}\ncard:  {output / 'card.json'} (and .txt, episodes.csv)", file=places)
     if hint:

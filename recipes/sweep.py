@@ -28,9 +28,8 @@ from recipes.many import provenance
 from recipes.many.plan import changed_data, compose_settings
 from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
-from recipes.reporting import figures, html_report, tables
+from recipes.reporting import figures, html_report, tables, terminal
 from recipes.reporting.results import Cell, measures
-from recipes.runs import console
 from recipes.settings import command_line, schema
 from recipes.settings.overrides import KEPT
 from recipes.settings.schema import SweepConfig
@@ -89,13 +88,14 @@ def columns(trials: Sequence[Trial], sweep: Sweep) -> dict[str, str]:
 
 
 def table(trials: Sequence[Trial], sweep: Sweep) -> list[list[str]]:
-    """A row per trial: its settings, then mean and standard error over seeds of the last evaluations."""
+    """A row per trial, the best first: its settings, mean and standard error over seeds of its last evaluations."""
     titles = columns(trials, sweep)
     rows = [["trial", *map(short, sweep.varied), *titles]]
     for trial in trials:
         values = [shown(trial.settings[name]) for name in sweep.varied]
         cells = (Cell(dict(enumerate(trial.scores(key)))) for key in titles.values())
         rows.append([str(trial.number), *values, *map(tables.spread, cells)])
+    rows[1] = [*map(tables.Best, rows[1])]
     return rows
 
 
@@ -132,7 +132,9 @@ def publish(
     rows, plain, (hint, command) = table(trials, sweep), numbers(trials, sweep), warning(trials, config)
     caption = f"{sweep.metric} of the last evaluation, {sweep.method}"
     caption += ", mean ± standard error over seeds" if len(config.seeds) > 1 else ""
-    print(f"\n{caption}\n{console.aligned(rows)}\n\n{hint}\n  {command}")
+    print(f"\n{caption}")
+    terminal.show(terminal.table(rows))
+    print(f"\n{hint}\n  {command}")
 
     figures.draw_trials(
         output / "trials.png",
@@ -144,16 +146,11 @@ def publish(
     title, runs = f"Sweep {sweep.name}", [run for trial in trials for run in trial.runs]
     lines = [*provenance.about(runs, overrides), *warnings]
     text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint, f"```\n{command}\n```"]
-    parts = [
-        *(html_report.paragraph(line, "about") for line in lines),
-        html_report.paragraph(f"{caption}."),
-        html_report.table([rows[0], [*map(html_report.Best, rows[1])], *rows[2:]]),
-        html_report.paragraph(f"{hint} `{command}`"),
-        html_report.image(output / "trials.png", "scores over each of the settings"),
-    ]
+    figure = html_report.Image((output / "trials.png").read_bytes(), "scores over each of the settings")
+    part = html_report.Part(f"{caption}.", rows, notes=[f"{hint} `{command}`"], images=[figure])
     files = {
         "results.md": "\n\n".join([*text, "![trials.png](trials.png)", *lines]) + "\n",
-        "results.html": html_report.document(title, parts),
+        "results.html": html_report.page(title, lines, [part]),
         "results.json": json.dumps({"about": lines, "retrain": command, "trials": plain}, indent=1) + "\n",
         "trials.csv": tables.to_csv(plain),
     }

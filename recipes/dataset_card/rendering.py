@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import itertools
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from agents.data.inspection import Inspection
 from agents.environments.protocols import PROTOCOLS
-from agents.errors import printable
 from recipes.dataset_card.facts import Fact
 from recipes.dataset_card.finding import Finding
 from recipes.reporting.tables import to_csv
+from recipes.reporting.terminal import inert
 
 WIDTH = 100  # characters of the text
 
 
-def to_text(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Finding]) -> str:
-    """The card for a terminal: nothing in it controls one."""
-    heading = printable(inspection.source.id)
-    lines = [heading, "=" * len(heading)]
+def to_terminal(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Finding]) -> Group:
+    """The card for a terminal, to be at most ``WIDTH`` wide: nothing in it controls one."""
+    heading = inert(inspection.source.id)
+    lines: list[RenderableType] = [heading, "=" * heading.cell_len]
     texts = [(fact.section, fact.name, fact.text) for fact in facts if fact.text is not None]
     width = max(len(name) for _, name, _ in texts)
     for section, entries in itertools.groupby(texts, key=lambda entry: entry[0]):
-        lines += ["", section]
-        for _, name, text in entries:
-            lines += _wrap(f"  {name:{width}}  ", text) or [f"  {name}"]
+        lines += ["", inert(section)]
+        lines += [_beside(f"  {name:{width}}  ", text) for _, name, text in entries]
     lines += ["", "verdict"]
     for finding in findings:
-        lines += _wrap("! " if finding.level == "warning" else "- ", finding.says)
-        lines += _wrap("    from: ", finding.computed_from)
-        lines += _wrap("    do:   ", finding.advice or "")
-    return "\n".join(lines)
+        lines.append(_beside("! " if finding.level == "warning" else "- ", finding.says))
+        lines.append(_beside("    from: ", finding.computed_from))
+        lines += [_beside("    do:   ", finding.advice)] if finding.advice else []
+    return Group(*lines)
 
 
 def to_json(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Finding]) -> dict[str, Any]:
@@ -72,9 +73,13 @@ def episodes_csv(inspection: Inspection) -> str:
     return to_csv([["episode", *entries], *([index, *row] for index, row in enumerate(zip(*entries.values())))])
 
 
-def _wrap(start: str, text: str) -> list[str]:
-    """A text after a start, with its later lines indented as far; whitespace within it becomes spaces."""
-    return textwrap.wrap(printable(text), WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+def _beside(start: str, text: str) -> Table:
+    """A text after a start, with its later lines indented as far."""
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(start), inert(text))
+    return grid
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections import Counter, defaultdict
@@ -11,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
 from recipes.reporting.results import measures
+from recipes.reporting.terminal import inert
 from recipes.runs.folder import RunFolder
 
 DRAW_EVERY = 1.0  # seconds
@@ -46,15 +51,21 @@ class Board:
 
     def __init__(self, runs: Mapping[str, tuple[Path, int]], show: bool = True) -> None:
         self._rows = {name: _Row(RunFolder(path), total, name.split("/")[0]) for name, (path, total) in runs.items()}
-        self._show = show
-        self._live = show and sys.stdout.isatty()
-        self._height, self._drawn, self._since = 0, 0.0, time.monotonic()
+        self._show, self._drawn, self._since = show, 0.0, time.monotonic()
+        self._live: Live | None = None
+        if show and sys.stdout.isatty() and (console := Console()).is_interactive:
+            # warnings stand above the table, or where the errors of the command go
+            redirect = sys.stderr.isatty()
+            self._live = Live(console=console, get_renderable=self.table, auto_refresh=False, redirect_stderr=redirect)
 
     def __enter__(self) -> Board:
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.draw(at_once=True)
+        if self._live:
+            self._live.stop()  # draws it once more, and whole
 
     def started(self, name: str) -> None:
         row = self._rows[name]
@@ -67,21 +78,27 @@ class Board:
         text = {"done": latest_score(row.folder), "failed": reason}.get(state, f"after step {row.step}")
         self._tell(f"{state} {name} in {duration(row.seconds)}" + (f": {text}" if text else ""))
 
-    def draw(self, *, at_once: bool = False) -> None:
+    def draw(self) -> None:
         """Draw the table anew, unless that was done less than a second ago."""
-        if not self._live or (time.monotonic() - self._drawn < DRAW_EVERY and not at_once):
-            return
-        width, height = shutil.get_terminal_size()
-        lines = [line[: width - 1] for line in self.lines(height - 2)]
-        up = f"\x1b[{self._height}F" if self._height else ""
-        print(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
-        self._height, self._drawn = len(lines), time.monotonic()
+        if self._live and time.monotonic() - self._drawn >= DRAW_EVERY:
+            self._live.refresh()
+            self._drawn = time.monotonic()
 
-    def lines(self, at_most: int) -> list[str]:
-        """The table: runs that failed, runs that are running, and the sum."""
-        shown = [name for state in ("failed", "running") for name in self._in_state(state)][: max(at_most - 1, 0)]
-        width = max(map(len, shown), default=0)
-        return [*(self._line(name, width) for name in shown), self.summary()]
+    def table(self) -> RenderableType:
+        """The sum, runs that are running, and runs that failed; what a terminal has no room for is at the end."""
+        running = Table.grid(padding=(0, 2, 0, 0))
+        running.add_column(no_wrap=True)
+        running.add_column(max_width=BAR)  # alone it is smaller on a narrow terminal
+        for justify in ("right", "right", "left"):
+            running.add_column(justify=justify, no_wrap=True)
+        for name in self._in_state("running"):
+            row = self._rows[name]
+            step = row.step
+            rate = f"{(step - row.first) / row.seconds:.0f}/s" if step > row.first else ""
+            texts = map(inert, (f"{step} of {row.total}", rate, latest_score(row.folder)))
+            running.add_row(inert(name), ProgressBar(row.total, step), *texts)
+        failed = [inert(f"{name} failed: {self._rows[name].reason}") for name in self._in_state("failed")]
+        return Group(inert(self.summary()), *([running] if running.row_count else []), *failed)
 
     def summary(self) -> str:
         """One line: how many are in which state, and the time that is left."""
@@ -89,15 +106,6 @@ class Board:
         shown = [f"{count} {state}" for state, count in counts.items() if count or state in ("running", "done")]
         left = self._seconds_left()
         return ", ".join(shown) + ("" if left is None else f"; {duration(left)} left")
-
-    def _line(self, name: str, width: int) -> str:
-        row = self._rows[name]
-        if row.state == "failed":
-            return f"{name:{width}}  failed: {row.reason}"
-        step = row.step
-        bar = "━" * round(BAR * step / row.total)
-        rate = f"{(step - row.first) / row.seconds:6.0f}/s" if step > row.first else f"{'':8}"
-        return f"{name:{width}}  {bar:─<{BAR}}  {step:>8} of {row.total}  {rate}  {latest_score(row.folder)}"
 
     def _in_state(self, state: str) -> list[str]:
         return [name for name, row in self._rows.items() if row.state == state]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agents.errors import printable
 from agents.evaluation.statistics import Estimate
 from recipes.reporting.published_scores import SOURCES
 from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
@@ -15,21 +17,38 @@ from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
 Table = list[tuple[Any, ...]]
 DATA = "data"  # column of the recorded episodes
 OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
-LATEX_SPECIAL = str.maketrans({"±": r"$\pm$", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"})
+SPREAD = re.compile(r"-?[\d.]+( ± [\d.]+)?")
+MARKDOWN_SPECIAL = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*|"}, "&": "&amp;", "<": "&lt;"})
+LATEX_SPECIAL = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "_%&#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+    }
+)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would compute
 
 
-def matrix(section: Section, show: Callable[[Cell, bool], str], rest: str) -> list[list[str]]:
+class Best(str):
+    """A cell that stands out, in every form of a table."""
+
+
+def matrix(section: Section, rest: str) -> list[list[str]]:
     """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
 
-    Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it. ``show``
-    makes text of a cell, and of whether it has the highest mean of its row; an unknown cell is ``rest``.
+    Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it. The highest
+    mean of a row stands out; an unknown cell is ``rest``.
     """
     first = [DATA] if section.data else []
     table = [["dataset", *first, *section.algorithms]]
     for dataset in section.datasets:
         row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
         best = max(cell.mean for cell in row.values())
-        shown = {name: show(cell, cell.mean == best) for name, cell in row.items()}
+        shown = {name: Best(spread(cell)) if cell.mean == best else spread(cell) for name, cell in row.items()}
         recorded = [number(section.data[dataset]) if dataset in section.data else rest for _ in first]
         table.append([dataset, *recorded, *(shown.get(name, rest) for name in section.algorithms)])
         if others := {name: f"{cell.published:.1f}" for name, cell in row.items() if cell.published is not None}:
@@ -83,16 +102,12 @@ def sources(section: Section) -> list[str]:
 
 def to_markdown(sections: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
     """The whole comparison as a page, with lines about it and image files beside it, by the measure's name."""
-
-    def bold(cell: Cell, best: bool) -> str:
-        return f"**{spread(cell)}**" if best else spread(cell)
-
     parts = ["# Comparison", *about]
     for section in sections:
-        parts += [f"## {section.measure.title}", caption(section), pipes(matrix(section, bold, "")), *sources(section)]
+        parts += [f"## {section.measure.title}", caption(section), pipes(matrix(section, "")), *sources(section)]
         if section.aggregates:
             parts += [OVER_DATASETS, pipes(aggregates_table(section, ""))]
-        parts += section.notes
+        parts += map(escaped, section.notes)
         parts += [f"![{name}]({name})" for name in figures.get(section.measure.name, ())]
         parts += ["Each seed:", pipes(seeds_table(section, ""))]
     return "\n\n".join(parts) + "\n"
@@ -108,23 +123,27 @@ def caption(section: Section) -> str:
 
 def pipes(table: Sequence[Sequence[str]]) -> str:
     """A header and rows as Markdown."""
-    header, *rows = table
-    lines = [header, ["---"] * len(header), *rows]
+    header, *rows = (map(_markdown, row) for row in table)
+    lines = [header, ["---"] * len(table[0]), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """A text that says the same in Markdown, in one line."""
+    return printable(" ".join(text.split())).translate(MARKDOWN_SPECIAL).replace("](", r"]\(")  # no link
+
+
+def _markdown(cell: str) -> str:
+    return f"**{escaped(cell)}**" if isinstance(cell, Best) else escaped(cell)
 
 
 def to_latex(sections: Iterable[Section]) -> str:
     """The tables for a paper; they need ``\\usepackage{booktabs}``."""
-
-    def bold(cell: Cell, best: bool) -> str:
-        text = spread(cell).replace("±", "\\pm")
-        return f"$\\mathbf{{{text}}}$" if best else f"${text}$"
-
     parts = []
     for section in sections:
         title = section.measure.title
         words = " ".join((f"{title}.", caption(section), *sources(section)))
-        parts.append(_tabular(matrix(section, bold, "--"), words, section, "scores"))
+        parts.append(_tabular(matrix(section, "--"), words, section, "scores"))
         if section.aggregates:
             words = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
             parts.append(_tabular(aggregates_table(section, "--"), words, section, "aggregates"))
@@ -132,26 +151,30 @@ def to_latex(sections: Iterable[Section]) -> str:
 
 
 def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, label: str) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(cell if cell.startswith("$") else cell.translate(LATEX_SPECIAL) for cell in cells) + r" \\"
-
-    header, *rows = table
+    header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in table)
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption.translate(LATEX_SPECIAL)}}}",
             rf"\label{{tab:{section.measure.name}-{label}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table[0]) - 1)}}}",
             r"\toprule",
-            line(header),
+            header,
             r"\midrule",
-            *map(line, rows),
+            *rows,
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
         ]
     )
+
+
+def _latex(cell: str) -> str:
+    if not SPREAD.fullmatch(cell):
+        return printable(" ".join(cell.split())).translate(LATEX_SPECIAL)
+    number = cell.replace("±", r"\pm")
+    return rf"$\mathbf{{{number}}}$" if isinstance(cell, Best) else f"${number}$"
 
 
 def numbers(sections: Iterable[Section]) -> dict[str, Table]:
@@ -180,6 +203,11 @@ def _known(value: float) -> float | None:
 
 
 def to_csv(table: Iterable[Iterable[Any]]) -> str:
+    """Rows of numbers and texts; a text that a spreadsheet would take for a formula begins with an apostrophe."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
+    csv.writer(text, lineterminator="\n").writerows(map(_no_formula, row) for row in table)
     return text.getvalue()
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -1,9 +1,9 @@
-"""Lines of a run for a terminal: one for an evaluation, the table at its end, and where its files are."""
+"""Words on a run for a terminal: a line for an evaluation, the table at its end, and where its files are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,13 @@ def headline(result: EvalResult) -> str:
     return ", ".join(filter(None, (f"return {spread(result.returns)}", _known_score(result), success)))
 
 
-def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> str:
-    """A row per evaluated policy and one for the dataset."""
+def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> list[list[str]]:
+    """A header, a row per evaluated policy and one for the dataset."""
     rows = [_row(name, result.returns, result) for name, result in evaluations.items() if result is not None]
     if dataset is not None:
         rows.append(_row("mean of the dataset", dataset.statistics.horizon_returns, dataset.statistics))
     scores = (f"{protocol.name} score" for protocol in PROTOCOLS)
-    return aligned([["policy", "episodes", "return", *scores, "success"], *rows])
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """A header and rows for a terminal; the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    header, *rows = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
-    return "\n".join([header, "  ".join("-" * width for width in widths), *rows])
+    return [["policy", "episodes", "return", *scores, "success"], *rows]
 
 
 def print_paths(folder: RunFolder, sync_hint: str | None) -> None:

@@ -13,6 +13,7 @@ import agents
 from agents import metrics
 from agents.errors import one_line
 from agents.training.update_rule import check_finite
+from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog
@@ -134,7 +135,8 @@ class RunWriter:
             self._result = self._result or agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
             loggers.log_summary(self._logger, metrics.evaluation(self._result))
         policies = {self._algorithm: self._result, "random policy": self._random}
-        print(console.table(policies, self._run.dataset if self._returns_compare else None))
+        rows = console.table(policies, self._run.dataset if self._returns_compare else None)
+        terminal.show(terminal.table(rows))
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"
             artifacts.log(self._logger, self._folder, self._run.dataset, name)

@@ -13,7 +13,7 @@ import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2.interface as wr
 
 from recipes.reporting import results, tables
-from recipes.reporting.results import Cell, Section
+from recipes.reporting.results import Section
 from recipes.tracking.panels import arrange
 from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project
 from recipes.tracking.wandb_workspace import IDENTITY, bars, comparison, draw, last
@@ -104,7 +104,7 @@ def scores(project: Project, section: Section) -> list[Any]:
     blocks = [
         wr.H1(f"Results: {measure.title}"),
         wr.P(measure.meaning),
-        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(tables.matrix(section, bold, '-'))}"),
+        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(tables.matrix(section, '-'))}"),
         *(wr.P(line) for line in (*tables.sources(section), *section.notes)),
     ]
     if section.aggregates and len(section.datasets) > 1:
@@ -123,10 +123,6 @@ def scores(project: Project, section: Section) -> list[Any]:
         text = "Evaluated again by recipes/evaluate.py, mostly on more episodes than during training:"
         blocks += [wr.P(text), grid(project, again, job=EVALUATE)]
     return blocks
-
-
-def bold(cell: Cell, best: bool) -> str:
-    return f"**{tables.spread(cell)}**" if best else tables.spread(cell)
 
 
 def drawn(project: Project, job: str, section: str, *keys: str) -> list[Any]:

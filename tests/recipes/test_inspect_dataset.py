@@ -26,6 +26,7 @@ from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.finding import Finding
 from recipes.dataset_card.verdict import assess, verdict
+from recipes.reporting import terminal
 from recipes.settings import overrides
 
 OUTPUT = "runs/inspection/test/pendulum-v0"
@@ -216,11 +217,15 @@ def test_advice_names_settings_that_exist(plain, cartpole) -> None:
 # The card ------------------------------------------------------------------------------------------------------------
 
 
+def printed(*card: Any) -> str:
+    return terminal.plain(rendering.to_terminal(*card), rendering.WIDTH)
+
+
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "plain"])
 def test_the_three_forms_of_a_card_hold_the_same(name, request) -> None:
     inspection = request.getfixturevalue(name)
     listing, findings = facts.facts(inspection), findings_of(inspection)
-    text, values = rendering.to_text(inspection, listing, findings), rendering.to_json(inspection, listing, findings)
+    text, values = printed(inspection, listing, findings), rendering.to_json(inspection, listing, findings)
     tables = rendering.tables(listing, findings)
     parsed = json.loads(json.dumps(values, allow_nan=False))
     assert [finding["says"] for finding in parsed["verdict"]] == [row[1] for row in tables["verdict"][1:]]
@@ -240,11 +245,11 @@ def test_no_fact_stands_twice_in_a_section(pendulum, cartpole) -> None:
 
 
 def test_what_is_not_known_is_said_to_be_so(pendulum) -> None:
-    text = rendering.to_text(pendulum, facts.facts(pendulum), [])
+    text = printed(pendulum, facts.facts(pendulum), [])
     assert 'unknown: the data have no infos["success"]' in text
     assert rendering.to_json(pendulum, facts.facts(pendulum), [])["returns and rewards"]["success"] is None
     nowhere = changed(pendulum, env_spec=None, reference=None)
-    lines = rendering.to_text(nowhere, facts.facts(nowhere), []).splitlines()
+    lines = printed(nowhere, facts.facts(nowhere), []).splitlines()
     assert "environment not named" in {" ".join(line.split()) for line in lines}
 
 
@@ -288,7 +293,7 @@ def test_a_text_of_the_metadata_cannot_control_a_terminal(pendulum) -> None:
     hostile = changed(pendulum, env_spec=spec)
     author = facts.Fact("origin", "author", None, "Ann\n\x1b]0;title\x07 Ångström 山田\r\x08")
     listing, findings = [*facts.facts(hostile), author], findings_of(hostile)
-    text = rendering.to_text(hostile, listing, findings)
+    text = printed(hostile, listing, findings)
     assert all(character.isprintable() for character in text.replace("\n", "")) and text.encode()
     flat = " ".join(text.split())
     for escaped in (

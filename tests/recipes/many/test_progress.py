@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from recipes.many import progress
 from recipes.many.progress import Board, duration, last_row
+from recipes.reporting import terminal
+
+UP = "\x1b[1A"  # a line
 
 
 @pytest.fixture
@@ -42,13 +47,14 @@ def test_the_table_shows_what_failed_and_what_is_running(tmp_path, clock) -> Non
     write(tmp_path / "a" / "evaluations.csv", "step,eval/return,eval/minari_score", "50,3.0,12.34", "")
     write(tmp_path / "bb" / "metrics.csv", "step,x", "20,1", "70,1", "")
     write(tmp_path / "c" / "metrics.csv", "step,x", "50,1", "")
-    shown.ended("c", "failed", "out of memory")
-    failed, first, second, summary = shown.lines(24)
-    assert failed == "c   failed: out of memory"
-    assert first == "a   ━━━━━━━━────────        50 of 100       5/s  minari score 12.3"
-    assert second.startswith("bb  ━━━━━━━━━━━─────        70 of 100       5/s")  # the 20 before are not counted
-    assert summary == "2 running, 0 done, 1 failed, 1 waiting; 20 s left"  # of d alone
-    assert shown.lines(2) == ["c  failed: out of memory", summary]
+    shown.ended("c", "failed", "out of [memory] \x1b[2J")
+    lines = terminal.plain(shown.table(), 100).split("\n")
+    assert lines == [
+        "2 running, 0 done, 1 failed, 1 waiting; 20 s left",  # of d alone
+        "a   ━━━━━━━━          50 of 100  5/s  minari score 12.3",
+        "bb  ━━━━━━━━━━━       70 of 100  5/s",  # the 20 before are not counted
+        "c failed: out of [memory] \\x1b[2J",
+    ]
 
 
 def test_the_time_left_is_at_the_pace_of_the_same_algorithm(tmp_path, clock) -> None:
@@ -64,19 +70,62 @@ def test_the_time_left_is_at_the_pace_of_the_same_algorithm(tmp_path, clock) -> 
     assert shown.summary().endswith(f"; {duration(10.0 + 90.0 + 180.0 + 100.0 * 100.0 / 150.0)} left")
 
 
-def test_in_a_terminal_the_table_is_drawn_over_itself_once_a_second(tmp_path, clock, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True, raising=False)
+class Screen(io.StringIO):
+    """A terminal of 8 lines as standard output."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, term: str = "xterm") -> None:
+        super().__init__()
+        for name, value in {"TERM": term, "COLUMNS": "60", "LINES": "8"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(progress.sys, "stdout", self)
+
+    def isatty(self) -> bool:
+        return True
+
+    def news(self) -> str:
+        """All that was printed since the last call."""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
+
+
+def test_in_a_terminal_the_table_is_drawn_over_itself_once_a_second(tmp_path, clock, monkeypatch) -> None:
+    screen = Screen(monkeypatch)
     with Board({"a": (tmp_path, 100), "b": (tmp_path, 100)}) as shown:
         shown.started("a")
         shown.draw()
         clock[0] += 0.5
         shown.draw()
-        first = capsys.readouterr().out
+        first = screen.news()
+        assert first.count("1 running") == 1 and UP not in first
         clock[0] += 0.6
         shown.draw()
-        second = capsys.readouterr().out
-    assert first.count("\n") == 2 and "\x1b[2F" not in first
-    assert second.startswith("\x1b[2F")
+        assert screen.news().startswith(f"\r\x1b[2K{UP}")
+        print("a warning")
+        assert "a warning\n1 running" in screen.news().rpartition(UP)[2].replace("\x1b[2K", "")  # above the table
+    assert screen.news().endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_more_runs_than_lines_are_cut_until_the_end_which_shows_each(tmp_path, clock, monkeypatch) -> None:
+    screen, names = Screen(monkeypatch), [f"run{index}" for index in range(20)]
+    with Board({name: (tmp_path, 100) for name in names}) as shown:
+        for name in names:
+            shown.started(name)
+            shown.ended(name, "failed", "why " * 30)
+        shown.draw()
+        cut = screen.news()
+        assert "20 failed" in cut and "run19" not in cut and cut.count("\n") < 8
+    last = screen.news()
+    assert all(name in last for name in names) and last.count("why") == 600
+
+
+def test_a_terminal_that_cannot_draw_gets_a_line_per_event(tmp_path, clock, monkeypatch) -> None:
+    screen = Screen(monkeypatch, "dumb")
+    with Board({"a": (tmp_path, 100)}) as shown:
+        shown.started("a")
+        shown.draw()
+    assert screen.news() == "started a (1 running, 0 done)\n"
 
 
 def test_elsewhere_there_is_a_line_per_event(tmp_path, clock, capsys) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 from recipes.reporting import html_report, results, tables
 
@@ -22,11 +23,16 @@ class Reader(HTMLParser):
         self.rows: list[list[str]] = []
         self.bold: list[str] = []
         self.addresses: list[str] = []
+        self.elements: list[str] = []
+        self.attributes: dict[str, list[str]] = {"onload": [], "alt": []}
         self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        self.elements.append(tag)
+        for name, value in attributes:
+            self.attributes.get(name, []).append(value or "")
         if tag not in self.EMPTY:
             self.open.append(tag)
         if tag == "tr":
@@ -45,24 +51,27 @@ class Reader(HTMLParser):
             self.bold.append(data)
 
 
-def test_cells_are_shown_as_they_are_whatever_characters_they_have() -> None:
-    rows = [["a<b", "x&y"], ["<script>alert(1)</script>", html_report.Best('"1" ± 2')], ["", "3"]]
-    read = Reader(
-        html_report.document(
-            "Mine & <yours>",
-            [html_report.heading("1 < 2"), html_report.table(rows), html_report.paragraph("a `b<c` d", "about")],
-        )
-    )
+def page(title: str, table: list[list[str]], **texts: Any) -> str:
+    return html_report.page(title, texts.pop("about", []), [html_report.Part(texts.pop("caption", ""), table, **texts)])
+
+
+def test_texts_are_shown_as_they_are_whatever_characters_they_have() -> None:
+    rows = [["a<b", "x&y"], ["<script>alert(1)</script>", tables.Best('"1" ± 2')], ["{{ 7 * 7 }}", "3"]]
+    texts = {"caption": "a `b<c` d", "heading": "1 < 2", "notes": ["<b>not bold</b>"], "about": ["</p><i>no"]}
+    image = html_report.Image(PNG, 'x" onload="alert(1)')
+    read = Reader(page("Mine & <yours>", rows, images=[image], **texts))
     assert read.rows == [[*map(str, row)] for row in rows] and read.bold == ['"1" ± 2']
-    assert read.open == [] and "Mine & <yours>" in read.text and "1 < 2" in read.text and "a b<c d" in read.text
+    assert read.open == [] and {"script", "i"} & {*read.elements} == {"script"} and read.elements.count("script") == 1
+    assert read.attributes == {"onload": [], "alt": ['x" onload="alert(1)']}
+    for text in ("Mine & <yours>", "1 < 2", "a b<c d", "<b>not bold</b>", "</p><i>no"):
+        assert text in read.text
 
 
-def test_an_image_is_in_the_page_itself(tmp_path) -> None:
-    (tmp_path / "a.png").write_bytes(PNG)
-    text = html_report.image(tmp_path / "a.png", "what it shows")
+def test_an_image_is_in_the_page_itself() -> None:
+    text = page("a", [["a"]], images=[html_report.Image(PNG, "what it shows")])
     (address,) = Reader(text).addresses
     assert base64.b64decode(address.removeprefix("data:image/png;base64,")) == PNG
-    assert "width: 650px" in text and 'alt="what it shows"' in text
+    assert "width: 650px; min-width: 390px" in text and 'alt="what it shows"' in text
 
 
 def is_whole(text: str) -> bool:
@@ -72,7 +81,7 @@ def is_whole(text: str) -> bool:
 
 
 def test_a_page_that_needs_something_else_is_found() -> None:
-    assert is_whole(html_report.document("a", [html_report.table([["a"], ["b"]])]))
+    assert is_whole(page("a", [["a"], ["b"]]))
     assert not is_whole('<img src="a.png">') and not is_whole('<script src="https://a.b/c.js"></script>')
     assert not is_whole("<style>@import 'a'</style>") and not is_whole("<style>body { background: url(a.png) }</style>")
 

@@ -104,13 +104,13 @@ def test_runs_that_are_missing_are_named_and_change_nothing_else(curves) -> None
         "Not on every dataset, and so in no statistic over datasets: bc.",
     ]
     assert [*d4rl.aggregates] == ["iql"] and "P(better than bc)" not in d4rl.aggregates["iql"]
-    assert cells(tables.matrix(d4rl, lambda cell, best: tables.spread(cell), "-"))[DOOR] == ["5.0 ± 1.0", "-"]
+    assert cells(tables.matrix(d4rl, "-"))[DOOR] == ["5.0 ± 1.0", "-"]
 
 
 def test_a_dataset_that_no_run_has_finished_yet_is_said_to_be_so(curves) -> None:
     options = {"algorithms": ("iql", "bc"), "seeds": (0, 1), "baseline": "bc", "num_resamples": 50}
-    for section in results.sections(curves, {}, datasets=[PEN, DOOR, "demo/pen/mixed-v0"], **options):
-        assert section.notes == ["No run has finished on demo/pen/mixed-v0."]
+    for section in results.sections(curves, {}, datasets=[PEN, DOOR, "demo/pen/mixed-v1"], **options):
+        assert section.notes == ["No run has finished on demo/pen/mixed-v1."]
 
 
 def test_nothing_finished_is_no_section() -> None:
@@ -126,7 +126,7 @@ def test_curves_are_those_of_all_seeds_at_the_steps_they_share(curves) -> None:
 def test_the_mean_of_the_data_stands_beside_each_protocols_scores_where_it_is_known(curves, tmp_path) -> None:
     d4rl, minari = sections(curves, data={PEN: {"data/d4rl_score": 65.0, "data/return": 9.0}, DOOR: {}})
     assert d4rl.data == {PEN: 65.0} and minari.data == {}
-    shown = cells(tables.matrix(d4rl, lambda cell, best: tables.spread(cell), "-"))
+    shown = cells(tables.matrix(d4rl, "-"))
     assert shown["dataset"] == ["data", "iql", "bc"] and shown[PEN] == ["65.0", "72.0 ± 2.0", "66.0 ± 6.0"]
     assert shown[DOOR][0] == "-" and shown["published"] == ["-", "3.3", "2.3"]
     assert "mean of the recorded episodes" in tables.caption(d4rl) and "recorded" not in tables.caption(minari)
@@ -138,7 +138,7 @@ def test_the_mean_of_the_data_stands_beside_each_protocols_scores_where_it_is_kn
 
 
 def test_published_scores_stand_below_ones_own_in_d4rls_protocol_alone(curves) -> None:
-    d4rl, minari = (tables.matrix(section, lambda cell, best: tables.spread(cell), "-") for section in sections(curves))
+    d4rl, minari = (tables.matrix(section, "-") for section in sections(curves))
     assert [row[0] for row in d4rl] == ["dataset", PEN, "published", DOOR, "published"]
     assert d4rl[2] == ["published", "78.5", "71.0"] and d4rl[4] == ["published", "3.3", "2.3"]
     assert [row[0] for row in minari] == ["dataset", PEN, DOOR]
@@ -153,7 +153,7 @@ def test_published_scores_are_those_of_the_tables_they_come_from() -> None:
         scores = [published_scores.published("d4rl", dataset, name) for dataset in published_scores.SCORES]
         assert sum(scores) / 12 == pytest.approx(average, abs=0.1)
     assert published_scores.published("d4rl", PEN, "iql_corl") == published_scores.published("d4rl", PEN, "iql") == 78.5
-    assert published_scores.published("d4rl", "demo/pen/mixed-v0", "iql") is None
+    assert published_scores.published("d4rl", "demo/pen/mixed-v1", "iql") is None
     assert published_scores.published("d4rl", PEN, "edac") is None
     assert {*published_scores.COLUMNS, *published_scores.SAME} == set(published_scores.SOURCES)
 
@@ -179,6 +179,23 @@ def test_latex_has_the_same_tables_and_no_special_character_is_left(curves) -> N
     assert "_" not in outside and "%" not in outside
 
 
+def test_names_mean_nothing_in_markdown_latex_and_csv(curves) -> None:
+    hostile = "a|b<i>`c`*d*[e](f)\\\n\x1b[2J"
+    renamed = {(hostile, name, seed): run for (dataset, name, seed), run in curves.items() if dataset == PEN}
+    d4rl, _ = made = sections(renamed)
+    assert tables.escaped(hostile) == r"a\|b&lt;i>\`c\`\*d\*[e]\(f)\\ \\x1b[2J"
+    page = tables.to_markdown(made, [], {})
+    assert f"| {tables.escaped(hostile)} | **72.0 ± 2.0** | 66.0 ± 6.0 |\n" in page and "\x1b" not in page
+    del renamed[hostile, "bc", 0]
+    assert f"\n\nbc on {tables.escaped(hostile)}: 1 of 2 seeds.\n\n" in tables.to_markdown(sections(renamed), [], {})
+    (row,) = (line for line in tables.to_latex([d4rl]).splitlines() if line.startswith("a|b"))
+    assert row.startswith(
+        r"a|b\textless{}i\textgreater{}`c`*d*[e](f)\textbackslash{} \textbackslash{}x1b[2J & $\mathbf"
+    )
+    formula = [["name", "value"], ["=1+1", -1.5], ["@x", "-y"], ["a=b", "\tz"]]
+    assert tables.to_csv(formula) == "name,value\n'=1+1,-1.5\n'@x,'-y\na=b,'\tz\n"
+
+
 def test_csv_files_hold_numbers_as_they_are(curves) -> None:
     found = tables.numbers(sections(curves))
     texts = {name: [*csv.DictReader(io.StringIO(tables.to_csv(table)))] for name, table in found.items()}
@@ -201,7 +218,7 @@ def test_one_seed_has_neither_error_nor_interval(curves) -> None:
     assert "NaN" not in json.dumps(found)
     d4rl, _ = sections(alone, num_seeds=1)
     assert math.isnan(d4rl.cells[PEN, "iql"].error)
-    assert cells(tables.matrix(d4rl, lambda cell, best: tables.spread(cell), "-"))[PEN] == ["70.0", "60.0"]
+    assert cells(tables.matrix(d4rl, "-"))[PEN] == ["70.0", "60.0"]
     assert cells(tables.aggregates_table(d4rl, "-"))["iql"] == ["37.0", "37.0", "63.0", "1.00"]
     assert cells(tables.seeds_table(d4rl, "-"))[DOOR] == ["bc", "-2.0", "-", "0: -2.0"]
     assert "± nan" not in tables.to_markdown([d4rl], [], {}) and "nan" not in tables.to_latex([d4rl])

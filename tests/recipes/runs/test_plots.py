@@ -50,23 +50,17 @@ def test_the_headline_leaves_out_what_is_not_known() -> None:
     assert console.headline(PLAIN) == "return -200 ± 100"
 
 
-def test_the_table_is_aligned_and_has_a_row_for_the_dataset() -> None:
+def test_the_table_has_a_row_for_each_policy_and_one_for_the_dataset() -> None:
     dataset = agents.load_dataset("test/pendulum-v0")
-    lines = console.table({"iql": PEN, "absent": None, "random policy": PLAIN}, dataset).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    header, rule, iql, random, data = (line.split("  ") for line in lines)
-    columns = ["policy", "episodes", "return", "d4rl score", "minari score", "success"]
-    assert [cell.strip() for cell in header if cell.strip()] == columns
-    assert set("".join(rule)) == {"-"}
+    header, iql, random, data = console.table({"iql": PEN, "absent": None, "random policy": PLAIN}, dataset)
+    assert header == ["policy", "episodes", "return", "d4rl score", "minari score", "success"]
     score = f"{PEN.scores['d4rl'].mean():.1f}"
-    assert [cell.strip() for cell in iql if cell.strip()] == ["iql", "2", "5000 ± 1000", score, "50.0", "50 %"]
-    assert [cell.strip() for cell in random if cell.strip()] == ["random policy", "2", "-200 ± 100", "-", "-", "-"]
+    assert iql == ["iql", "2", "5000 ± 1000", score, "50.0", "50 %"]
+    assert random == ["random policy", "2", "-200 ± 100", "-", "-", "-"]
     returns = dataset.statistics.horizon_returns
     minari = dataset.reference.score(returns)
     spread = f"{returns.mean():.0f} ± {returns.std():.0f}"
-    assert [cell.strip() for cell in data if cell.strip()] == [
-        *("mean of the dataset", "8", spread, "-", f"{minari.mean():.1f}", "-")
-    ]
+    assert data == ["mean of the dataset", "8", spread, "-", f"{minari.mean():.1f}", "-"]
 
 
 @pytest.fixture
