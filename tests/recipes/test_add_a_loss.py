@@ -1,4 +1,4 @@
-"""The README's section on adding a loss does what it says, and a loss from outside trains through the same recipe."""
+"""The page on adding a loss does what it says, and a loss from outside trains through the same recipe."""
 
 from __future__ import annotations
 
@@ -47,10 +47,6 @@ agents.ALGORITHMS["outsider"] = OutsiderConfig
 """
 
 
-def section(title: str) -> str:
-    return (REPOSITORY / "README.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
-
-
 @pytest.fixture
 def copy_of_the_project(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
@@ -68,8 +64,8 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_readmes_loss_is_an_algorithm_like_any_other(copy_of_the_project, read_csv) -> None:
-    text = section("Add a loss in one file")
+def test_the_pages_loss_is_an_algorithm_like_any_other(copy_of_the_project, read_csv) -> None:
+    text = (REPOSITORY / "docs/add_a_loss.md").read_text()
     named = re.search(r"`(agents/algorithms/\w+\.py)`, whole", text)[1]
     whole, registry, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (copy_of_the_project / named).write_text(whole)

@@ -19,7 +19,7 @@ from recipes import dashboard
 from recipes.tracking import panels, wandb_project, wandb_report, wandb_workspace
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
-README = Path(agents.__file__).parents[1] / "README.md"
+PAGE = Path(agents.__file__).parents[1] / "docs/one_run.md"
 D4RL, MINARI = {"d4rl_score", "d4rl_return"}, {"minari_score", "return", "return_std"}
 NO_NETWORK = """
 import socket
@@ -110,8 +110,8 @@ def test_the_report_shows_every_key_of_training_and_evaluations(project) -> None
         assert all(panels.reason(key) for key in own - seen), own - seen
 
 
-def test_every_key_of_the_readme_has_a_title_of_its_own() -> None:
-    section = README.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
+def test_every_documented_key_has_a_title_of_its_own() -> None:
+    section = PAGE.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
     keys = set(re.findall(r"^\| ((?:train|eval|time|data)/\w+)", section, re.MULTILINE))
     titled = {key for own in panels.sections().values() for panel in own for key in panel.keys}
     assert len(keys) > 60 and keys <= titled

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.recipes.conftest import DATASET, NO_PLOT, QUICK, REPOSITORY
 
+GROUP = re.search(r'entry-points\."(.+)"', (REPOSITORY / "docs/add_a_loss.md").read_text())[1]
 PACKAGE = """
 from dataclasses import dataclass, field
 
@@ -31,7 +33,7 @@ def site_packages(tmp_path: Path) -> Path:
     info.mkdir(parents=True)
     (folder / "calm.py").write_text(PACKAGE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: calm\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[offline_agents.algorithms]\ncalm_bc = calm:CalmConfig\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\ncalm_bc = calm:CalmConfig\n")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Loggers: W&B offline holds what the CSV files hold, under the README's keys, and nothing of the machine."""
+"""Loggers: W&B offline holds what the CSV files hold, under the documented keys, and nothing of the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agents import metrics
 from recipes.tracking import loggers
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
-README = Path(agents.__file__).parents[1] / "README.md"
+PAGE = Path(agents.__file__).parents[1] / "docs/one_run.md"
 Rows = list[dict[str, str]]
 
 # the names of the network are never looked up
@@ -175,7 +175,7 @@ def test_what_the_data_hold_is_logged_once_before_all_else(logged) -> None:
     assert {key: value for item in data for key, value in item.items() if key in ours} == ours
 
 
-def test_the_readme_explains_every_key_and_no_other(logged, specs, discrete_specs, batches_for) -> None:
+def test_the_page_explains_every_key_and_no_other(logged, specs, discrete_specs, batches_for) -> None:
     of_any = set()
     linear = agents.ExpectileScheduleConfig(kind="linear")
     with_options = agents.IQLConfig(value_warm_up=1, expectile_schedule=linear)
@@ -184,7 +184,7 @@ def test_the_readme_explains_every_key_and_no_other(logged, specs, discrete_spec
         agent = config.build(suited)
         statistics = agent.update(batches_for(suited, agent)(0))
         of_any |= metrics.training(statistics, agent.learning_rates).keys()
-    section = README.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
+    section = PAGE.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
     explained = re.findall(r"^\| `?((?:train|eval|time|data)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE)
     names = [name for name, _, _ in explained]
     steps = {key for key in logged.keys if key.endswith("/step")}
