@@ -61,10 +61,10 @@ class Trace:
         return self._evaluate(self.graph, batch)
 
     def compile(self, batch: TensorDictBase) -> Function:
-        """The same as machine code."""
+        """The same as machine code, made once: later processes find it in torch's cache, if nothing has changed."""
         with torch.no_grad():
-            inductor: Any = torch._inductor  # its annotations want strings and modules where it takes tensors
-            run = inductor.compile(self.graph, self.arguments(batch), options=INDUCTOR)
+            inductor: Any = torch._inductor  # whose plain ``compile`` looks into the cache of code, not of graphs
+            run = inductor.standalone_compile(self.graph, self.arguments(batch), options={"config_patches": INDUCTOR})
         return functools.partial(self._evaluate, run)
 
     def stack(self, stacked: Mapping[int, Tensor], generators: list[Generator], batch: TensorDictBase) -> Trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -151,8 +152,7 @@ def test_a_parameter_that_no_loss_uses_has_no_gradient(batch) -> None:
     assert nothing is None and all(gradient is not None for gradient in gradients)
 
 
-@pytest.mark.parametrize("mode", ["off", "trace", "inductor"])
-def test_what_a_loss_writes_stays_its_own_and_what_has_a_shape_is_averaged(mode, batch) -> None:
+def writes_as_torchrls_do() -> LossAndGradients:
     function = function_of(lambda loss, x: x)
     forward = function.loss_module.forward
 
@@ -163,12 +163,26 @@ def test_what_a_loss_writes_stays_its_own_and_what_has_a_shape_is_averaged(mode,
         return losses.update({"error": tensordict["td_error"], "share": tensordict["next", "terminated"]})
 
     function.loss_module.forward = like_torchrls
+    return function
+
+
+@pytest.mark.parametrize("mode", ["off", "trace", "inductor"])
+def test_what_a_loss_writes_stays_its_own_and_what_has_a_shape_is_averaged(mode, batch) -> None:
+    function = writes_as_torchrls_do()
     function.compile(batch, mode)
     keys = set(batch.keys(True, True))
     losses, _ = function(batch)
     assert set(batch.keys(True, True)) == keys
     torch.testing.assert_close(losses["error"], batch["next", "reward"].mean() + 1.0)
     torch.testing.assert_close(losses["share"], batch["next", "terminated"].float().mean())
+
+
+def test_machine_code_is_made_once(batch) -> None:
+    writes_as_torchrls_do().compile(batch, "inductor")
+    before = Counter(torch._dynamo.utils.counters["aot_autograd"])
+    writes_as_torchrls_do().compile(batch, "inductor")
+    lookups = Counter(torch._dynamo.utils.counters["aot_autograd"]) - before
+    assert (lookups["autograd_cache_hit"], lookups["autograd_cache_miss"]) == (1, 0)
 
 
 def test_other_shapes_and_the_other_mode_take_the_eager_way(batch) -> None:
@@ -184,7 +198,7 @@ def test_a_compiler_that_is_missing_costs_a_line_and_nothing_else(batch, monkeyp
     def missing(*_: object, **__: object) -> None:
         raise RuntimeError("no working C++ compiler\nwith many more lines")
 
-    monkeypatch.setattr(torch._inductor, "compile", missing)
+    monkeypatch.setattr(torch._inductor, "standalone_compile", missing)
     function = function_of(lambda loss, x: x**2)
     result = function.compile(batch)
     assert result.mode in ("off", "trace") and result.problem.count("no working C++ compiler") == 1
