@@ -185,7 +185,7 @@ def _check_metadata(metadata: Any) -> None:
 def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:
     """The policy of a checkpoint, to deploy: deterministic ``observation [B, O] -> action [B, A]``, in eval mode.
 
-    One that remembers the episode has further ``in_keys``, see :mod:`agents.evaluation`.
+    One that remembers the episode has further ``in_keys``, see :mod:`agents.evaluation.rollouts`.
     """
     return load(path).build_agent(device=device).policy.eval().requires_grad_(False)
 

@@ -117,7 +117,7 @@ class OfflineDataset:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
 
         Args:
-            trust: call what the metadata name, whatever it is; else only what :func:`spec_from_file` lets through.
+            trust: call what the metadata name, whatever it is; else only what ``spec_from_file`` lets through.
 
         Raises:
             DataError: there is none, it is unknown, it has other shapes than the data, or is not taken from a file.

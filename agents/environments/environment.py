@@ -19,7 +19,7 @@ class EvaluationEnv:
     """A kind of environment, and up to ``num_envs`` instances of it that evaluations reuse.
 
     Args:
-        spec: a Gymnasium id, or a spec, whose entry point is called: one from a file only as :func:`spec_from_file`
+        spec: a Gymnasium id, or a spec, whose entry point is called: one from a file only as ``spec_from_file``
             gives it.
         num_envs: how many episodes run at the same time; changes the speed, never the result.
         reference: the dataset's reference returns, which the ``minari`` score needs.

@@ -31,8 +31,8 @@ class DiffusionActor(BoundedNetwork):
 
     .. math::
         x_t &= \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad
-        \hat x_0 = \mathrm{clip}\Big(\frac{x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon_\theta(x_t, s, t)}
-                   {\sqrt{\bar\alpha_t}}, -1, 1\Big) \\
+        \hat x_0 = \mathrm{clip}\Bigl(\frac{x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon_\theta(x_t, s, t)}
+                   {\sqrt{\bar\alpha_t}}, -1, 1\Bigr) \\
         x_{t-1} &= \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t} \hat x_0
                  + \frac{\sqrt{\alpha_t}\, (1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t} x_t
                  + \sqrt{\frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t} \beta_t}\; z_t

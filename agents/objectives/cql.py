@@ -29,7 +29,7 @@ class CQLLoss(TorchRLCQLLoss):
     of the policy at s', and mu is the density that an action was drawn from: CQL(H) in the paper. Without Lagrange,
     alpha' is 1 and tau is 0.
 
-    In :meth:`cql_loss` of TorchRL 0.14.1, which is replaced, the logarithm is taken before the mean, so that the sum is
+    In ``cql_loss`` of TorchRL 0.14.1, which is replaced, the logarithm is taken before the mean, so that the sum is
     over one action of each kind; actions of the policy at s' are valued at s'; random actions lie in +-1 whatever the
     bounds; alpha' does not reach the critics' loss; and the critics learn from the loss of alpha', with the wrong sign.
     ``loss_actor_bc``, made for the start of a run in the place of ``loss_actor``, would be added to it: it is left out.

@@ -114,7 +114,7 @@ class IQLLoss(ActorCriticLoss):
         expectile: tau in (0, 1), or a module that gives the tau of an update from the advantages ``[B]``.
         gamma: discount in [0, 1].
         advantage_clip: c, the largest weight, or None.
-        bc_weight: alpha >= 0, to take :func:`ddpg_bc_loss` with the critics for :math:`L_\pi`; None: as above.
+        bc_weight: alpha >= 0, to take ``ddpg_bc_loss`` with the critics for :math:`L_\pi`; None: as above.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy``
     (TorchRL's key: the negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``,

@@ -91,7 +91,7 @@ class Agent:
 
         Raises:
             NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at
-                every update: call :func:`check_finite` on what is logged and before saving.
+                every update: call ``check_finite`` on what is logged and before saving.
         """
         return self.rule.update(batch)
 

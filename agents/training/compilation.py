@@ -121,7 +121,7 @@ class LossAndGradients:
 
 @dataclass(frozen=True)
 class Compilation:
-    """The outcome of :meth:`Agent.compile`; as text, one line."""
+    """The outcome of :meth:`~agents.Agent.compile`; as text, one line."""
 
     mode: str  # off, trace or inductor
     milliseconds: dict[str, float] = field(default_factory=dict)  # of one evaluation, by mode, where it was measured

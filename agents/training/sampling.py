@@ -11,7 +11,7 @@ from agents.data.layout import DEFAULT_KEYS, OPTIONAL_KEYS, Key
 
 @dataclass(frozen=True)
 class Sampling:
-    """The arguments of :meth:`OfflineDataset.replay_buffer` that an algorithm decides on, as in ``**sampling``."""
+    """The arguments of :meth:`~agents.OfflineDataset.replay_buffer` that an algorithm decides on: ``**sampling``."""
 
     entries: tuple[Key, ...] = DEFAULT_KEYS  # of a batch; the argument ``keys``
     best_episodes: float | None = None  # share of the episodes, those with the largest returns, in (0, 1]; None: all

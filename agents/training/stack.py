@@ -33,7 +33,7 @@ class AgentStack:
 
     Args:
         agents: from equal configs and specs, new or with loaded states of equally many updates.
-        generators: one per agent, for its random numbers, on its device; see :func:`random_generator`.
+        generators: one per agent, for its random numbers, on its device; see ``random_generator``.
 
     Raises:
         ConfigError: if the agents differ in more than their numbers, or have made updates on their own.
@@ -79,11 +79,11 @@ class AgentStack:
         return self.rule.num_updates
 
     def update(self, batch: TensorDictBase) -> TensorDict:
-        """:meth:`Agent.update` of every agent, from its part of a batch ``[S, B]``; returns what that does, ``[S]``."""
+        """Every agent's :meth:`~agents.Agent.update`, from its part of a batch ``[S, B]``; values are ``[S]``."""
         return self.rule.update(batch)
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
-        """:meth:`Agent.compile` for a batch like those of :meth:`update`."""
+        """:meth:`~agents.Agent.compile` for a batch like those of :meth:`update`."""
         return self.rule.compile(batch, mode, dtype=dtype)
 
     def _evaluation(self, due: Due, parameters: list[nn.Parameter]) -> LossAndGradients:
