@@ -33,12 +33,12 @@ MARK = re.compile(r"<!-- (not run|run by|file): (.+?) -->")
 TRAINING = {"gradient_steps": 20, "eval_every": 20, "num_eval_episodes": 1, "log_every": 10, "batch_size": 16}
 SHORT = {
     "train": {**TRAINING, "compile": "off"},
-    "compare": {**TRAINING, "compile": "off", "num_resamples": 50},
+    "compare": {**TRAINING, "compile": "off", "num_resamples": 50, "seeds": "0,1"},
     "sweep": {**TRAINING, "compile": "off", "num_trials": 2},
     "evaluate": {"num_episodes": 1},
 }
 SHORT_PYTHON = {r"num_episodes=\d+": "num_episodes=2"}
-COMMAND = re.compile(r"(?:offline-agents (?P<recipe>\w+)|python \w+\.py)(?! --help)")
+COMMAND = re.compile(r"offline-agents (?P<recipe>\w+)|python \w+\.py")
 
 INTERPRETER = """
 import json, sys, traceback
@@ -88,7 +88,7 @@ def shortened(script: str) -> str:
 
 def _shorten(command: str) -> str:
     match = COMMAND.match(command)
-    if match is None or "resume=" in command:  # which takes the run's own settings
+    if match is None or "--help" in command or "resume=" in command:  # which takes the run's own settings
         return command
     for name, value in SHORT.get(match["recipe"] or "train", {}).items():
         command, there = re.subn(rf"(?<=\s){name}=\S+", f"{name}={value}", command)
@@ -144,6 +144,13 @@ def run_python(interpreter: subprocess.Popen[str], block: Block) -> None:
         assert line, f"{block}\n{''.join(printed)}"
 
 
+def test_a_mark_is_that_of_the_block_right_behind_it(tmp_path: Path) -> None:
+    mark = "<!-- not run: needs an account -->\n\n"
+    (tmp_path / "page.md").write_text(f"{mark}```sh\na\n```\n{mark}Text.\n\n```sh\nb\n```\n\n* item\n\n      c\n")
+    blocks = [(block.language, block.text, block.mark) for block in read_blocks(tmp_path / "page.md")]
+    assert blocks == [("sh", "a\n", "not run"), ("sh", "b\n", None), ("", "c\n", None)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
     for block in read_blocks(page):
@@ -151,9 +158,7 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
             assert is_directive(block) or block.language in (*EXECUTED, *PRINTED), f"{block}: {block.language or 'no'}"
         if block.mark == "run by":
             test = ROOT / str(block.remark)
-            assert test.is_file() and page.name in test.read_text(), (
-                f"{block}: it does not read {page.name}"
-            )
+            assert test.is_file() and page.name in test.read_text(), f"{block}: it does not read {page.name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
