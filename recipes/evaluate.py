@@ -54,7 +54,7 @@ def evaluate(cfg: DictConfig) -> None:
         plot = {f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}": result, "random policy": random}
         terminal.show(terminal.table(console.table(plot)))
         write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
-        plots.plot_episodes(output / "returns.png", plot, title=checkpoint.extra["dataset"])
+        plots.plot_episodes(output / "returns.png", plot, title=str(checkpoint.extra["dataset"]))
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
         films = {}
         try:

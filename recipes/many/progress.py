@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from agents.errors import printable
 from recipes.reporting.results import measures
 from recipes.reporting.terminal import inert
 from recipes.runs.folder import RunFolder
@@ -130,7 +131,7 @@ class Board:
 
     def _tell(self, text: str) -> None:
         if self._show and not self._live:
-            print(f"{text} ({self.summary()})", flush=True)
+            print(printable(f"{text} ({self.summary()})"), flush=True)
 
 
 def last_row(path: Path) -> dict[str, str]:

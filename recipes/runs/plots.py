@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agents.data.dataset import OfflineDataset
 from agents.evaluation.rollouts import EvalResult
 from agents.files import write_atomically
-from recipes.reporting.images import plt, to_image, whole_numbers
+from recipes.reporting.images import literal, plt, to_image, whole_numbers
 from recipes.runs.console import spread
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
@@ -101,9 +101,9 @@ def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: s
     bins = np.histogram_bin_edges(np.concatenate(returns), bins=30).tolist()
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     for color, (name, values) in zip(("C0", "C3"), zip(evaluations, returns)):
-        axes.hist(values, bins, alpha=0.6, color=color, label=f"{name}: {spread(values)}")
+        axes.hist(values, bins, alpha=0.6, color=color, label=f"{literal(name)}: {spread(values)}")
     whole_numbers(axes.yaxis)
-    axes.set(title=title, xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
+    axes.set(title=literal(title), xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     write_atomically(path, to_image(figure))

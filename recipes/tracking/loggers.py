@@ -103,21 +103,7 @@ def _wandb_logger(wandb: WandbConfig, run_id: str, **options: Any) -> PatientLog
             tags=list(wandb.tags),
             mode=mode,
             patience=wandb.timeout,
-            settings=client.Settings(
-                silent=True,
-                reinit="create_new",  # seeds that are trained as one have a run each
-                console="off",
-                disable_git=True,
-                disable_code=True,
-                x_save_requirements=False,  # neither the machine's packages nor its name and paths are uploaded
-                x_disable_machine_info=True,
-                host="",
-                program=Path(sys.argv[0]).name,  # else with its whole path
-                init_timeout=float(wandb.timeout),
-                finish_timeout=float(wandb.upload_timeout),
-                finish_timeout_raises=True,
-                x_transaction_log_flush_interval=1.0,  # seconds of rows that a killed run can lose
-            ),
+            settings=_settings(wandb),
             **options,
         )
 
@@ -136,6 +122,25 @@ def _wandb_logger(wandb: WandbConfig, run_id: str, **options: Any) -> PatientLog
         return begin("offline", run_id)
     except (client.errors.Error, ValueError) as error:  # the latter: an environment variable of W&B's is wrong
         raise ConfigError(f"W&B refused the run ({one_line(error)}); use wandb.mode=offline or logger=csv") from error
+
+
+def _settings(wandb: WandbConfig) -> Any:
+    """Of W&B's client: what it waits for, and what it keeps to itself."""
+    return wandb_client().Settings(
+        silent=True,
+        reinit="create_new",  # seeds that are trained as one have a run each
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        x_save_requirements=False,  # neither the machine's packages nor its name and paths are uploaded
+        x_disable_machine_info=True,
+        host="",
+        program=Path(sys.argv[0]).name,  # else with its whole path
+        init_timeout=float(wandb.timeout),
+        finish_timeout=float(wandb.upload_timeout),
+        finish_timeout_raises=True,
+        x_transaction_log_flush_interval=1.0,  # seconds of rows that a killed run can lose
+    )
 
 
 @functools.cache  # several runs of a process ask once

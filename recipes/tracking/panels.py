@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from agents.environments.protocols import PROTOCOLS
-from agents.environments.scoring import ScoreProtocol
 
 NUMBER = "number"  # kind of a key; the others are W&B's own names: histogram, table-file, video-file, image-file
 PREFIXES = {"train": "Learning", "eval": "Behaviour", "data": "Data", "time": "Speed"}  # where other keys go
@@ -29,88 +28,93 @@ class Panel:
 Row = tuple[str, ...]  # a panel's title, keys, unit and form
 
 
-def _of_protocol(protocol: ScoreProtocol) -> Iterator[Row]:
-    yield protocol.title, f"eval/{protocol.score_key}", f"{protocol.definition}, 0-100"
-    if protocol.return_key:
-        yield f"{protocol.label} return", f"eval/{protocol.return_key}", f"return under {protocol.definition}"
+LEARNING: tuple[Row, ...] = (
+    ("Actor's loss", "train/loss_actor"),
+    ("Cloning loss", "train/loss_bc", "nats"),
+    ("Denoising loss", "train/loss_diffusion_bc", "squared noise"),
+    ("Distance to the data's actions (TD3+BC)", "train/bc_loss", "action²"),
+    ("Bellman error", "train/loss_qvalue", "return²"),
+    ("Value's expectile loss", "train/loss_value", "return²"),
+    ("Conservative penalty", "train/loss_cql", "return"),
+    ("Agreement of the critics' gradients", "train/loss_diversity"),
+    ("Loss of the entropy's weight", "train/loss_alpha", "nats"),
+    ("Loss of the penalty's weight", "train/loss_alpha_prime", "return"),
+    ("Q of the data's actions", "train/qvalue train/pred_value", "discounted return"),
+    ("Q of the best actions", "train/qvalue_greedy", "discounted return"),
+    ("Q of the policy's actions", "train/state_action_value_actor", "discounted return"),
+    ("What the critics are trained to give", "train/target_value train/next_state_value", "discounted return"),
+    ("Disagreement of the critics", "train/qvalue_std", "discounted return"),
+    ("State value", "train/state_value", "discounted return"),
+    ("Advantage", "train/advantage", "discounted return"),
+    ("Weight of a transition", "train/weight"),
+    ("Share of clipped weights", "train/clip_fraction", "share of the batch"),
+    ("Expectile", "train/expectile"),
+    ("Log-likelihood of the data's actions", "train/log_prob", "nats"),
+    ("Entropy", "train/entropy", "nats"),
+    ("Share of best actions among the data's", "train/greedy_share", "share of the batch"),
+    ("Distance of the policy's actions", "train/action_distance train/next_action_distance", "half ranges²"),
+    ("Weight of the entropy", "train/alpha", "return / nat"),
+    ("Weight of the penalty", "train/alpha_prime"),
+    ("Weight of Q in the actor's loss", "train/lmbd", "1 / return"),
+    ("Learning rates", "train/lr_actor train/lr_critic train/lr_value train/lr_alpha train/lr_alpha_prime"),
+    ("Gradient norm before clipping", "train/grad_norm"),
+)
+SPEED: tuple[Row, ...] = (
+    ("Updates per second", "time/updates_per_second", "1/s"),
+    (
+        "Where the time goes",
+        "time/update_share time/sample_share time/evaluation_share time/logging_share time/checkpoint_share",
+        "share of the time",
+        "shares",
+    ),
+    ("Memory", "time/memory", "GB"),
+    ("Memory on the GPU", "time/gpu_memory", "GB"),
+)
 
 
 def sections() -> dict[str, tuple[Panel, ...]]:
     """All panels by section."""
-    criteria = [f"eval/{protocol.success_key}" for protocol in PROTOCOLS if protocol.success_key]
-    rows: dict[str, tuple[Row, ...]] = {
-        "Scores": (
-            *(row for protocol in PROTOCOLS for row in _of_protocol(protocol)),
-            ("Return", "eval/return", "return of the environment"),
-            ("Return, standard deviation over episodes", "eval/return_std", "return of the environment"),
-        ),
-        "Learning": (
-            ("Actor's loss", "train/loss_actor"),
-            ("Cloning loss", "train/loss_bc", "nats"),
-            ("Denoising loss", "train/loss_diffusion_bc", "squared noise"),
-            ("Distance to the data's actions (TD3+BC)", "train/bc_loss", "action²"),
-            ("Bellman error", "train/loss_qvalue", "return²"),
-            ("Value's expectile loss", "train/loss_value", "return²"),
-            ("Conservative penalty", "train/loss_cql", "return"),
-            ("Agreement of the critics' gradients", "train/loss_diversity"),
-            ("Loss of the entropy's weight", "train/loss_alpha", "nats"),
-            ("Loss of the penalty's weight", "train/loss_alpha_prime", "return"),
-            ("Q of the data's actions", "train/qvalue train/pred_value", "discounted return"),
-            ("Q of the best actions", "train/qvalue_greedy", "discounted return"),
-            ("Q of the policy's actions", "train/state_action_value_actor", "discounted return"),
-            ("What the critics are trained to give", "train/target_value train/next_state_value", "discounted return"),
-            ("Disagreement of the critics", "train/qvalue_std", "discounted return"),
-            ("State value", "train/state_value", "discounted return"),
-            ("Advantage", "train/advantage", "discounted return"),
-            ("Weight of a transition", "train/weight"),
-            ("Share of clipped weights", "train/clip_fraction", "share of the batch"),
-            ("Expectile", "train/expectile"),
-            ("Log-likelihood of the data's actions", "train/log_prob", "nats"),
-            ("Entropy", "train/entropy", "nats"),
-            ("Share of best actions among the data's", "train/greedy_share", "share of the batch"),
-            ("Distance of the policy's actions", "train/action_distance train/next_action_distance", "half ranges²"),
-            ("Weight of the entropy", "train/alpha", "return / nat"),
-            ("Weight of the penalty", "train/alpha_prime"),
-            ("Weight of Q in the actor's loss", "train/lmbd", "1 / return"),
-            ("Learning rates", "train/lr_actor train/lr_critic train/lr_value train/lr_alpha train/lr_alpha_prime"),
-            ("Gradient norm before clipping", "train/grad_norm"),
-        ),
-        "Data": (
-            ("Returns of the dataset's episodes", "data/returns", "return"),
-            ("Mean return of the dataset", "data/return", "return of the environment", "bars"),
-            ("Saturated actions in the data", "data/saturated_actions", "share of action components", "bars"),
-            ("Success in the data", "data/success", "share of episodes", "bars"),
-            *(
-                (f"{each.title} of the data", f"data/{each.score_key}", f"{each.definition}, 0-100", "bars")
-                for each in PROTOCOLS
-            ),
-            ("Length of the data's episodes", "data/length", "steps", "bars"),
-            ("Episodes in the data", "data/num_episodes", "episodes", "bars"),
-            ("Steps in the data", "data/num_steps", "steps", "bars"),
-        ),
-        "Behaviour": (
-            ("Episodes on film", "eval/video_best eval/video_median eval/video_worst eval/video"),
-            ("Success", " ".join(("eval/success", *criteria, "eval/success_last")), "share of episodes"),
-            ("Length of an episode", "eval/length", "steps"),
-            ("Returns of the evaluations' episodes", "eval/returns", "return of the environment"),
-            ("Episodes of the last evaluation", "eval/episodes"),
-        ),
-        "Speed": (
-            ("Updates per second", "time/updates_per_second", "1/s"),
-            (
-                "Where the time goes",
-                "time/update_share time/sample_share time/evaluation_share time/logging_share time/checkpoint_share",
-                "share of the time",
-                "shares",
-            ),
-            ("Memory", "time/memory", "GB"),
-            ("Memory on the GPU", "time/gpu_memory", "GB"),
-        ),
-    }
+    rows = {"Scores": _scores(), "Learning": LEARNING, "Data": _data(), "Behaviour": _behaviour(), "Speed": SPEED}
     return {
         section: tuple(Panel(title, tuple(keys.split()), *form) for title, keys, *form in own)
         for section, own in rows.items()
     }
+
+
+def _scores() -> Iterator[Row]:
+    for protocol in PROTOCOLS:
+        yield protocol.title, f"eval/{protocol.score_key}", f"{protocol.definition}, 0-100"
+        if protocol.return_key:
+            yield f"{protocol.label} return", f"eval/{protocol.return_key}", f"return under {protocol.definition}"
+    yield "Return", "eval/return", "return of the environment"
+    yield "Return, standard deviation over episodes", "eval/return_std", "return of the environment"
+
+
+def _data() -> tuple[Row, ...]:
+    return (
+        ("Returns of the dataset's episodes", "data/returns", "return"),
+        ("Mean return of the dataset", "data/return", "return of the environment", "bars"),
+        ("Saturated actions in the data", "data/saturated_actions", "share of action components", "bars"),
+        ("Success in the data", "data/success", "share of episodes", "bars"),
+        *(
+            (f"{each.title} of the data", f"data/{each.score_key}", f"{each.definition}, 0-100", "bars")
+            for each in PROTOCOLS
+        ),
+        ("Length of the data's episodes", "data/length", "steps", "bars"),
+        ("Episodes in the data", "data/num_episodes", "episodes", "bars"),
+        ("Steps in the data", "data/num_steps", "steps", "bars"),
+    )
+
+
+def _behaviour() -> tuple[Row, ...]:
+    criteria = [f"eval/{protocol.success_key}" for protocol in PROTOCOLS if protocol.success_key]
+    return (
+        ("Episodes on film", "eval/video_best eval/video_median eval/video_worst eval/video"),
+        ("Success", " ".join(("eval/success", *criteria, "eval/success_last")), "share of episodes"),
+        ("Length of an episode", "eval/length", "steps"),
+        ("Returns of the evaluations' episodes", "eval/returns", "return of the environment"),
+        ("Episodes of the last evaluation", "eval/episodes"),
+    )
 
 
 WITHOUT_PANEL = {  # or keys that begin like this

@@ -136,9 +136,11 @@ def test_elsewhere_there_is_a_line_per_event(tmp_path, clock, capsys) -> None:
         write(tmp_path / "a" / "metrics.csv", "step,x", "100,1", "")
         write(tmp_path / "a" / "evaluations.csv", "step,eval/return", "100,3.0", "")
         shown.ended("a", "done")
+        shown.ended("b", "failed", "\x1b[2J")
     assert capsys.readouterr().out.splitlines() == [
         "started a (1 running, 0 done, 1 waiting)",
         "done a in 1 min 5 s: return 3.0 (0 running, 1 done, 1 waiting; 1 min 5 s left)",
+        r"failed b in 0 s: \x1b[2J (0 running, 1 done, 1 failed)",
     ]
 
 

@@ -132,3 +132,11 @@ def test_the_episodes_of_two_policies_are_one_plot(tmp_path) -> None:
     assert drawn(tmp_path / "returns.png")
     plots.plot_episodes(tmp_path / "same.png", {"iql": result([1.0]), "random policy": result([1.0])}, title="pen")
     assert drawn(tmp_path / "same.png")
+
+
+@pytest.mark.filterwarnings("error")  # of matplotlib, for a character that it has no glyph for
+def test_a_name_from_a_checkpoint_is_neither_a_formula_nor_a_control_character(tmp_path) -> None:
+    assert images.literal("iql on D4RL/pen/human-v2") == "iql on D4RL/pen/human-v2"
+    hostile = "$\\frac$ \x1b[2J\x07\n$"
+    plots.plot_episodes(tmp_path / "returns.png", {hostile: PEN, "random policy": PLAIN}, title=hostile)
+    assert drawn(tmp_path / "returns.png")
