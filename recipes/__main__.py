@@ -7,16 +7,13 @@ import re
 import sys
 
 from recipes.settings import command_line
-from recipes.settings.overrides import closest
-from recipes.settings.schema import RECIPES
-
-COMMANDS = {recipe.removesuffix("_dataset"): recipe for recipe in RECIPES}  # each is the name of the recipe's function
+from recipes.settings.help import docstring
+from recipes.settings.mistakes import closest
+from recipes.settings.schema import COMMANDS
 
 
 def usage() -> str:
-    lines = [
-        f"  {command:11}{re.split('[.:]', command_line.docstring(recipe))[0]}" for command, recipe in COMMANDS.items()
-    ]
+    lines = [f"  {command:11}{re.split('[.:]', docstring(recipe))[0]}" for command, recipe in COMMANDS.items()]
     ending = "\noffline-agents COMMAND --help lists the settings of each."
     return "\n".join(["offline-agents COMMAND [NAME=VALUE ...]\n", *lines, ending])
 

@@ -2,7 +2,7 @@
 
 For example:
 
-    offline-agents compare algorithms=iql,bc datasets=demo/pen/mixed-v0,demo/hammer/mixed-v0 seeds=0,1,2
+    offline-agents compare algorithms=iql,bc datasets=demo/pen/mixed-v1,demo/hammer/mixed-v1 seeds=0,1,2
     offline-agents compare algorithms=iql,iql_corl gradient_steps=5000 batch_size=512
     offline-agents compare algorithms=iql,bc executor=slurm slurm.partition=cpu
 
@@ -10,6 +10,11 @@ Any other setting of recipes/train.py is handed on to every run. Interrupt it an
 """
 
 from __future__ import annotations
+
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("compare")  # help, and mistakes in settings, before all else is imported
 
 import json
 import sys
@@ -27,12 +32,13 @@ from recipes.many.pool import Outcomes, run_jobs
 from recipes.reporting import figures, html_report, results, tables, terminal
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import read_csv
-from recipes.settings import command_line, schema
+from recipes.settings import schema
+from recipes.settings.composition import build
 from recipes.settings.schema import CompareConfig
 
 
 def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    config: CompareConfig = command_line.build(cfg, "compare")
+    config: CompareConfig = build(cfg, "compare")
     schema.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run for run in runs if not is_finished(run)]

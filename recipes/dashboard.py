@@ -11,6 +11,11 @@ what would be saved is written to a file. Either way an outline of both is print
 
 from __future__ import annotations
 
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("dashboard")  # help, and mistakes in settings, before all else is imported
+
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,14 +25,14 @@ from omegaconf import DictConfig
 
 from agents.errors import optional_package
 from agents.files import write_atomically
-from recipes.settings import command_line
+from recipes.settings.composition import build
 from recipes.tracking import loggers, wandb_project
 
 LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
 
 
 def dashboard(cfg: DictConfig) -> None:
-    config = command_line.build(cfg, "dashboard")
+    config = build(cfg, "dashboard")
     with optional_package("dashboard", "the dashboard"):
         from recipes.tracking import wandb_report, wandb_workspace
     client = account()

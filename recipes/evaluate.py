@@ -2,16 +2,18 @@
 
 For example:
 
-    offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v0/seed0 num_episodes=100 video=true
-    offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v0/seed0/checkpoints/best.safetensors
-    offline-agents evaluate checkpoint=wandb:my-team/offline-agents/iql-demo-pen-mixed-v0-seed0-90f1cc4b:best
+    offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v1/seed0 num_episodes=100 video=true
+    offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v1/seed0/checkpoints/best.safetensors
+    offline-agents evaluate checkpoint=wandb:my-team/offline-agents/iql-demo-pen-mixed-v1-seed0-90f1cc4b:best
 """
 
 from __future__ import annotations
 
 from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
 
-# isort: split
+if __name__ == "__main__":
+    command_line.answer("evaluate")  # help, and mistakes in settings, before all else is imported
+
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
+from recipes.settings.composition import build
 from recipes.settings.schema import EvaluateConfig, require_place
 from recipes.tracking import loggers
 
@@ -37,7 +40,7 @@ DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 
 
 def evaluate(cfg: DictConfig) -> None:
-    config = command_line.build(cfg, "evaluate")
+    config = build(cfg, "evaluate")
     checkpoint = read_checkpoint(config.checkpoint)
     folder = checkpoint.path.parent  # the run's, or any other in which it was put
     folder = folder.parent if folder.name == "checkpoints" else folder

@@ -3,10 +3,15 @@
 For example:
 
     offline-agents inspect dataset=D4RL/pen/human-v2
-    offline-agents inspect dataset=demo/pen/mixed-v0 --json > card.json
+    offline-agents inspect dataset=demo/pen/mixed-v1 --json > card.json
 """
 
 from __future__ import annotations
+
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("inspect_dataset")  # help, and mistakes in settings, before all else is imported
 
 import json
 import sys
@@ -20,13 +25,14 @@ from agents.files import write_atomically
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.verdict import assess, verdict
 from recipes.reporting import terminal
-from recipes.settings import command_line, schema
+from recipes.settings import schema
+from recipes.settings.composition import build
 from recipes.settings.schema import InspectConfig
 from recipes.tracking import loggers
 
 
 def inspect(cfg: DictConfig) -> None:
-    config: InspectConfig = command_line.build(cfg, "inspect_dataset")
+    config: InspectConfig = build(cfg, "inspect_dataset")
     output = Path(config.output) if config.output else Path("runs", "inspection", config.dataset)
     schema.require_place("output", output)
     inspection = inspect_dataset(config.dataset)

@@ -2,7 +2,7 @@
 
 For example:
 
-    offline-agents sweep sweep=recipes/sweeps/iql.yaml dataset=demo/pen/mixed-v0
+    offline-agents sweep sweep=recipes/sweeps/iql.yaml dataset=demo/pen/mixed-v1
     offline-agents sweep sweep=recipes/sweeps/iql.yaml method=tpe num_trials=20 seeds=0,1 gradient_steps=5000
     offline-agents sweep sweep=recipes/sweeps/rebrac.yaml executor=slurm slurm.partition=cpu
 
@@ -11,6 +11,11 @@ it goes on, and does not make again what is finished.
 """
 
 from __future__ import annotations
+
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("sweep")  # help, and mistakes in settings, before all else is imported
 
 import json
 import shlex
@@ -30,7 +35,8 @@ from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
 from recipes.reporting import figures, html_report, tables, terminal
 from recipes.reporting.results import Cell, measures
-from recipes.settings import command_line, schema
+from recipes.settings import schema
+from recipes.settings.composition import build
 from recipes.settings.overrides import KEPT
 from recipes.settings.schema import SweepConfig
 
@@ -38,7 +44,7 @@ NUM_FRESH = 3  # seeds on which the best trial is to be trained again
 
 
 def sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    config: SweepConfig = command_line.build(cfg, "sweep")
+    config: SweepConfig = build(cfg, "sweep")
     sweep = read_checked(config, overrides)
     dataset = {**sweep.fixed, **by_name(overrides)}.get("dataset", "")
     output = Path(config.output or Path(config.runs, "sweeps", sweep.name, str(dataset)))

@@ -71,7 +71,7 @@ class TDConfig(AlgorithmConfig):
     """The same of one that learns by temporal differences, from target networks."""
 
     gamma: float = 0.99  # discount in [0, 1]
-    target_tau: float = 0.005  # Polyak step of the target networks, the actor's among them if it has one, in (0, 1]
+    target_tau: float = 0.005  # Polyak step of the target networks, an actor's included, in (0, 1]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,7 +35,7 @@ class ExtractionConfig:
     """
 
     kind: str = "weighting"  # weighting, ddpg_bc, argmax or softmax
-    bc_weight: float = 1.0  # ddpg_bc: alpha, weight of the log-likelihood beside Q, scaled to a mean size of 1, >= 0
+    bc_weight: float = 1.0  # ddpg_bc: alpha, weight of the log-likelihood beside the scaled Q, >= 0
     num_candidates: int = 64  # argmax, softmax: actions to choose from, >= 1
     cem_iterations: int | None = None  # argmax, softmax: refinements by the cross-entropy method, >= 1; None: none
     seed: int = 0  # argmax, softmax: of the random numbers, which are drawn in advance, >= 0
@@ -93,7 +93,7 @@ class IQLConfig(TDConfig):
 
     actions = "continuous"
 
-    expectile: float = 0.7  # tau in (0, 1): 0.5 is the mean of Q over the data's actions, towards 1 its maximum
+    expectile: float = 0.7  # tau in (0, 1): at 0.5 the mean of Q over the actions, towards 1 its maximum
     temperature: float = 0.5  # beta, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
     loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1

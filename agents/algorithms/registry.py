@@ -63,12 +63,16 @@ def tuned(algorithm: str, dataset_id: str) -> dict[str, float]:
     return table[dataset_id]
 
 
-def check_actions(config: Any, data: Specs | Source) -> None:
-    """Refuse data whose actions are of the other kind by a ConfigError that names the algorithms for them."""
+def check_actions(config: Any, data: Specs | Source, name: str | None = None) -> None:
+    """Refuse data whose actions are of the other kind by a ConfigError that names the algorithms for them.
+
+    Args:
+        name: of the algorithm, or of a preset of its, in the message; None: the algorithm's.
+    """
     kind = "discrete" if data.discrete else "continuous"
     if config.actions == kind:
         return
-    name = next((name for name, known in ALGORITHMS.items() if known is type(config)), type(config).__name__)
+    name = name or next((name for name, known in ALGORITHMS.items() if known is type(config)), type(config).__name__)
     suited = [name for name, known in ALGORITHMS.items() if known.actions == kind]
     raise ConfigError(
         f"{name} learns from {config.actions} actions, the data have {kind} ones; choose from {', '.join(suited)}"

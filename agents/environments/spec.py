@@ -61,7 +61,9 @@ def read_spec(text: Any) -> EnvSpec:
     try:
         values = {name: value for name, value in json.loads(text).items() if name in known}
         spec = EnvSpec.from_json(json.dumps(values))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, gym.error.Error) as error:
+    except KeyError as error:
+        raise ValueError(f"it has no {error.args[0]!r}") from error
+    except (AttributeError, RecursionError, TypeError, ValueError, gym.error.Error) as error:
         raise ValueError(one_line(error)) from error
     if not isinstance(spec.kwargs, dict):
         raise ValueError(f"kwargs are no dict, but {_short(spec.kwargs)}")
@@ -78,7 +80,7 @@ def spec_from_file(spec: str | EnvSpec, owner: str, *, trust: bool = False) -> E
     anything that names a file. Nothing is imported.
 
     Args:
-        spec: as JSON, or as :func:`read_spec` gives it.
+        spec: as JSON, or as ``read_spec`` gives it.
         owner: the file or dataset, for the message.
         trust: take the file's spec as it is, and say on stderr what it calls.
 

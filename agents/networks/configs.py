@@ -31,7 +31,7 @@ class MLPConfig:
 
     hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])  # units per hidden layer, each >= 1
     activation: str = "relu"  # relu, gelu, silu, elu or tanh
-    dropout: float = 0.0  # share of hidden units dropped after each hidden layer while training, in [0, 1)
+    dropout: float = 0.0  # share of hidden units dropped after each layer while training, in [0, 1)
     layer_norm: bool = False  # LayerNorm before each activation
     init: str = "orthogonal"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
 

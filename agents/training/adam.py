@@ -13,7 +13,7 @@ class AdamConfig:
     """Adam for one group of parameters."""
 
     lr: float = 3e-4  # learning rate at the first update, > 0
-    decay_steps: int | None = None  # updates over which a half cosine takes the rate to 0; None keeps it constant
+    decay_steps: int | None = None  # updates in which a half cosine takes it to 0; None: constant
     weight_decay: float = 0.0  # L2 penalty as Adam has it, >= 0
     every: int = 1  # a step at every n-th update of the agent, >= 1
     after: int = 0  # updates of the agent before the first step, >= 0

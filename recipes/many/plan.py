@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import compose
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import agents
@@ -27,8 +25,9 @@ from recipes.many.pool import Job
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import FREE_ON_RESUME, read_settings
 from recipes.runs.metrics_log import read_csv
-from recipes.settings import command_line, schema
-from recipes.settings.overrides import explain, quoted
+from recipes.settings import schema
+from recipes.settings.composition import build, compose
+from recipes.settings.overrides import quoted
 from recipes.settings.schema import CompareConfig, ManyRunsConfig, TrainConfig
 
 # what a result does not depend on, or what only says which run it is and where
@@ -87,17 +86,16 @@ def make_run(
     own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
     folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg), alone=alone)
     job = Job(name or f"{algorithm}/{dataset}/seed{seed}", folder, (*overrides, *own), cfg.gradient_steps)
-    return Run(algorithm, dataset, seed, job, command_line.build(cfg, "train"))
+    return Run(algorithm, dataset, seed, job, build(cfg, "train"))
 
 
 def compose_settings(algorithm: str, dataset: str, overrides: Sequence[str]) -> DictConfig:
     """The settings of a run as ``recipes/train.py`` has them, checked: a ConfigError if one is wrong."""
-    try:
-        cfg = compose("train", [*overrides, f"algorithm={algorithm}", f"dataset={quoted(dataset)}"])
-        cfg.run_dir = cfg.wandb.group = ""  # those would be of this recipe
-        command_line.build(cfg, "train")
-    except (HydraException, OmegaConfBaseException, AgentsError) as error:
-        raise ConfigError(explain(error, "train")) from error
+    cfg = compose("train", [*overrides, f"algorithm={algorithm}", f"dataset={quoted(dataset)}"])
+    with open_dict(cfg):
+        del cfg["hydra"]
+    cfg.run_dir = cfg.wandb.group = ""  # those would be of this recipe
+    build(cfg, "train")
     return cfg
 
 
@@ -141,19 +139,22 @@ def prepare(missing: Sequence[Run], config: ManyRunsConfig) -> dict[str, Source]
     """Refuse folders and, where the runs are made here, data that do not fit, before any of the runs begins."""
     for folder in {run.folder.path.parent: None for run in missing}:
         schema.require_place("runs", folder)
-    return open_data(run.config for run in missing) if config.executor == "local" else {}
+    return open_data((run.config, run.algorithm) for run in missing) if config.executor == "local" else {}
 
 
-def open_data(configs: Iterable[TrainConfig]) -> dict[str, Source]:
+def open_data(runs: Iterable[tuple[TrainConfig, str]]) -> dict[str, Source]:
     """The source of each dataset, before any run begins; what is not there yet is made or downloaded, once.
 
     An unknown or damaged dataset, or one whose actions do not fit the algorithm, is refused.
+
+    Args:
+        runs: the settings of each, and the word that chose its algorithm.
     """
     sources: dict[str, Source] = {}
-    for config in configs:
+    for config, algorithm in runs:
         if config.dataset not in sources:
             sources[config.dataset] = open_source(config.dataset, progress=True)
-        check_actions(config.algorithm, sources[config.dataset])
+        check_actions(config.algorithm, sources[config.dataset], algorithm)
     return sources
 
 

@@ -29,6 +29,7 @@ from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 from recipes.settings.command_line import invocation, user_script
+from recipes.settings.composition import algorithm_choice
 
 OWN = ("seed", "seeds", "stack", "run_dir", "overwrite")  # settings that each run has in its own way
 
@@ -55,7 +56,8 @@ def one_by_one(cfg: DictConfig) -> list[DictConfig]:
 
 def train_in_processes(cfgs: Sequence[DictConfig]) -> None:
     """A run per seed in a single-threaded process of its own, one per core at a time."""
-    open_data([open_run(cfg)[1] for cfg in cfgs])  # refuses, before anything is begun, what any of them would refuse
+    # refuses, before anything is begun, what any of them would refuse
+    open_data([(open_run(cfg)[1], algorithm_choice()) for cfg in cfgs])
     typed = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
     jobs = [
         Job(

@@ -24,7 +24,7 @@ from agents.errors import ConfigError, one_line
 from agents.files import write_atomically
 from recipes.runs.folder import RunFolder
 from recipes.runs.versions import versions
-from recipes.settings.command_line import build
+from recipes.settings.composition import algorithm_choice, build
 from recipes.settings.schema import TrainConfig, require_place
 
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
@@ -109,7 +109,7 @@ def _describe(
     # in a trial of W&B's agent, which has chosen the id, W&B takes no other
     chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     new.add_info(
-        algorithm=_algorithm_choice(),
+        algorithm=algorithm_choice(),
         algorithm_config=type(config.algorithm).__name__,
         dataset_fingerprint=dataset.fingerprint,
         wandb_id=chosen or uuid.uuid4().hex[:8],
@@ -197,11 +197,7 @@ def read_settings(folder: RunFolder) -> DictConfig:
 def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, keys: Sequence[str]) -> None:
     values = {key: (OmegaConf.select(saved, key), OmegaConf.select(cfg, key)) for key in keys}
     if "algorithm" in values:
-        values["algorithm"] = folder.info["algorithm"], _algorithm_choice()
+        values["algorithm"] = folder.info["algorithm"], algorithm_choice()
     if different := [f"{key} is {there} there, {here} here" for key, (there, here) in values.items() if there != here]:
         way_out = "leave them out to resume it, or start a new run in another run_dir"
         raise ConfigError(f"the run in {folder.path} has other settings: {'; '.join(different)}; {way_out}")
-
-
-def _algorithm_choice() -> str:
-    return HydraConfig.get().runtime.choices["algorithm"]

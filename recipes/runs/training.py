@@ -15,6 +15,7 @@ from agents.errors import ConfigError, one_line
 from agents.evaluation.video import check_rendering
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
+from recipes.settings.composition import algorithm_choice
 from recipes.settings.schema import TrainConfig
 
 
@@ -36,7 +37,7 @@ def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDatase
     dataset = agents.load_dataset(
         config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
     )
-    check_actions(config.algorithm, dataset.specs)
+    check_actions(config.algorithm, dataset.specs, None if config.resume else algorithm_choice())
     return dataset
 
 

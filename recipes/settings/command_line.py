@@ -1,109 +1,136 @@
-"""Hydra behind one call: the dataclasses as its schema and its help, mistakes as one line and exit code 2."""
+"""The command line of every recipe: settings, a few options, and mistakes as one line and exit code 2."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import errno
-import functools
-import inspect
-import os
-import re
+import itertools
 import shlex
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import hydra
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from hydra.core.override_parser.types import ValueType
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
-from agents.errors import AgentsError, ConfigError, one_line, printable, require
-from recipes.settings.overrides import KEPT, as_typed, explain, key_names, own_first, split, unknown_key
-from recipes.settings.schema import CONF, RECIPES, preset_files
+from agents.errors import AgentsError, ConfigError, printable
+from recipes.settings.composition import build, compose, in_force, parse, register
+from recipes.settings.help import help_text
+from recipes.settings.mistakes import explain
+from recipes.settings.overrides import KEPT, normal, split
+from recipes.settings.schema import CONF
 
-SHOWN = ("job", "hydra", "all")  # by --cfg
 HELP = {"--help", "-h"}
-OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--info", "-sc", "--shell-completion")  # Hydra's, where of use
+MULTIRUN = {"--multirun", "-m"}
+OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--help")
+LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 NO_PLACE_TO_WRITE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
     errno.ENAMETOOLONG,
 )  # fmt: skip
 
 
-def register() -> None:
-    """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
-    for name, config in RECIPES.items():
-        _store(f"{name}_schema", config)
-        if name != "train":  # a file says what of its settings is derived from others
-            ConfigStore.instance().store(name, {"defaults": [f"{name}_schema", "quiet", "_self_"]})
-    register_postponed()
-    files = preset_files()
-    for name, config in [*ALGORITHMS.items()]:
-        try:
-            require(name not in files & INSTALLED, "its name", "be none of a preset's", name)
-            _store(name, config, group="algorithm/schema")
-            if name not in files:  # its defaults are the preset: so is an algorithm from outside
-                _store(name, config, group="algorithm")
-        except Exception as error:  # a stranger's fields may be of types that no setting can have
-            del ALGORITHMS[name]
-            print(f"warning: the algorithm {name!r} is left out: {one_line(error)}", file=sys.stderr)
-    OmegaConf.register_new_resolver(
-        "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
-    )
+@dataclass(frozen=True)
+class Job:
+    """One call of a recipe."""
 
-
-@functools.cache  # a class takes milliseconds
-def _store(name: str, config: type, *, group: str | None = None) -> None:
-    ConfigStore.instance().store(group=group, name=name, node=config)
+    overrides: list[str]  # settings as typed
+    handed_on: list[str]  # those of them that are for the runs of a comparison or a sweep
+    cfg: DictConfig
 
 
 def main(recipe: str, run: Callable[..., None]) -> None:
-    """Run a recipe under Hydra; a mistake of the user's ends in one line and exit code 2.
+    """Run a recipe; a mistake of the user's ends in one line and exit code 2.
 
     Args:
         run: takes the settings and, of a comparison or a sweep, those that are handed on to its runs, as typed.
     """
+    with _refusals(recipe):
+        jobs = _read(recipe)
+        for number, job in enumerate(jobs, 1):
+            if len(jobs) > 1:
+                print(f"#{number} of {len(jobs)}: {shlex.join(job.overrides)}", flush=True)
+            run(in_force(job.cfg), *([job.handed_on] if recipe in KEPT else []))
+
+
+def answer(recipe: str) -> None:
+    """End with what needs no more than the settings: help, the settings themselves, mistakes in them.
+
+    Called by a script before it imports all else; a script of the user's own may yet import further algorithms.
+    """
+    if not user_script():
+        with _refusals(recipe):
+            _read(recipe)
+
+
+def _read(recipe: str) -> list[Job]:
+    """The jobs that the arguments of the process ask for; it exits if they ask for a text alone."""
     register()
-    if HELP & {*sys.argv[1:]}:
-        show(help_text(recipe))
-        return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing several lines and exiting with 1
-    own, handed_on = split(sys.argv[1:], recipe)
-    started = False
+    options, typed = _options(normal(sys.argv[1:], recipe))
+    if HELP & {*options}:
+        _end_with(help_text(recipe, _algorithm(typed)))
+    jobs = []
+    for overrides in _combinations(typed) if MULTIRUN & {*options} else [typed]:
+        own, handed_on = split(overrides, recipe)
+        jobs.append(Job(overrides, handed_on, compose(recipe, own)))
+    if "--cfg" in options:
+        cfgs = [in_force(job.cfg) for job in jobs]
+        _end_with("\n".join(OmegaConf.to_yaml(cfg, resolve="--resolve" in options) for cfg in cfgs))
+    for job in jobs:
+        cfg = in_force(job.cfg)
+        if cfg.get("resume") is None:  # else the saved settings hold
+            build(cfg, recipe)
+    return jobs
 
-    def guarded(cfg: DictConfig) -> None:
-        nonlocal started
-        started = True
-        _guard(functools.partial(run, cfg, *([handed_on] if recipe in KEPT else [])), recipe)
 
+def _options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options, and settings."""
+    options, settings = [], []
+    for before, argument in zip(["", *arguments], [*arguments, ""]):
+        if before == "--cfg":
+            if argument != "job":
+                raise ConfigError("--cfg shows the settings of a run: write --cfg job")
+        elif argument.startswith("-"):
+            if argument not in HELP | {*OPTIONS}:
+                way_out = f"settings are written without dashes; options: {', '.join(OPTIONS)}"
+                raise ConfigError(f"unknown option {argument!r}; {way_out}")
+            options.append(argument)
+        elif argument:
+            settings.append(argument)
+    return options, settings
+
+
+def _combinations(typed: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values of settings that have several, the last setting's first."""
+    choices = {}
+    for override in parse(typed):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [override.input_line]
+        elif override.value_type in LISTS:
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise ConfigError(f"{override.input_line}: -m takes lists, as in seed=0,1, choice(...) and range(...)")
+    return [[*each] for each in itertools.product(*choices.values())]
+
+
+def _algorithm(typed: Sequence[str]) -> str:
+    """The last algorithm that is chosen, or the default."""
+    return ["iql", *(setting.partition("=")[2] for setting in typed if setting.startswith("algorithm="))][-1]
+
+
+@contextlib.contextmanager
+def _refusals(recipe: str) -> Iterator[None]:
+    """Around what may find a mistake of the user's."""
     try:
-        _check(own, recipe)
-        sys.argv[1:] = sorted(own, key=lambda argument: "=" in argument)  # Hydra wants options before settings
-        with contextlib.ExitStack() as scratch:  # of a sweep's settings Hydra writes a copy that no one needs
-            folder = tempfile.TemporaryDirectory
-            OmegaConf.register_new_resolver("scratch", lambda: scratch.enter_context(folder()), replace=True)
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=recipe)(guarded)()
+        yield
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
-        if started:
-            raise
-        refuse(explain(error, recipe))  # Hydra finds mistakes with every type of exception
-
-
-def _guard(run: Callable[[], None], recipe: str) -> None:
-    """Run, inside Hydra: of an exception that leaves it, Hydra would print a line of its own first."""
-    try:
-        run()
-    except (HydraException, OmegaConfBaseException, AgentsError) as error:
+    except (OmegaConfBaseException, AgentsError) as error:
         refuse(explain(error, recipe))
     except OSError as error:
         if error.errno not in NO_PLACE_TO_WRITE:
@@ -119,10 +146,16 @@ def refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def build(cfg: DictConfig, recipe: str) -> Any:
-    """The recipe's config dataclass, checked: first the run's settings, from which the algorithm's may be derived."""
-    RECIPES[recipe](**{str(name): cfg[name] for name in cfg if name != "algorithm"})
-    return OmegaConf.to_object(cfg)
+def show(text: str) -> None:
+    """Print a text of which not all may be read, as in ``--help | head``."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(text)
+
+
+def _end_with(text: str) -> NoReturn:
+    show(text.rstrip("\n"))
+    sys.exit()
 
 
 def invocation() -> str:
@@ -143,54 +176,3 @@ def _arguments_of_python() -> tuple[str, ...]:
     if main.__spec__ is None or getattr(main, "__file__", None) != sys.argv[0]:
         return (sys.argv[0],)
     return "-m", main.__spec__.name.removesuffix(".__main__")
-
-
-def _check(arguments: Sequence[str], recipe: str) -> None:
-    """Refuse what Hydra would accept without an effect, or refuse with a page of text."""
-    for argument, following in zip(arguments, [*arguments[1:], ""]):
-        key, _, value = argument.lstrip("+~-").partition("=")
-        if argument[:1] in ("+", "~") and not key.startswith("hydra"):
-            known = key in key_names(RECIPES[recipe]()) or key.startswith("algorithm.")
-            way_out = f"write {key}={value or '<value>'}" if known else unknown_key(key, recipe)
-            raise ConfigError(f"{argument}: settings can be changed, not added or removed; {way_out}")
-        if argument.startswith("-") and argument not in OPTIONS:
-            way_out = f"settings are written without dashes; options: {', '.join(OPTIONS)}"
-            raise ConfigError(f"unknown option {argument!r}; {way_out}")
-        if argument == "--cfg" and following not in SHOWN:
-            raise ConfigError(f"--cfg shows {', '.join(SHOWN)}: write --cfg job for the settings of a run")
-
-
-def show(text: str) -> None:
-    """Print a text of which not all may be read, as in ``--help | head``."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    print(text)
-
-
-def docstring(recipe: str) -> str:
-    return ast.get_docstring(ast.parse((CONF.parent / f"{recipe}.py").read_text())) or ""
-
-
-def help_text(recipe: str) -> str:
-    """The recipe's docstring, then every setting with its default and the comment beside it; imports no recipe."""
-    parts = [docstring(recipe), "\nSettings:", *_settings(RECIPES[recipe]())]
-    if recipe == "train":
-        for name, config in ALGORITHMS.items():
-            parts += [f"\nSettings of algorithm={name}:", *_settings(config(), "algorithm.")]
-        parts.append(f"\nFurther presets for algorithm=: {', '.join(sorted(preset_files() - ALGORITHMS.keys()))}")
-    return "\n".join(parts)
-
-
-def _settings(config: Any, prefix: str = "") -> Iterator[str]:
-    comments = {}
-    for cls in reversed(type(config).__mro__[:-1]):
-        with contextlib.suppress(OSError, TypeError):  # a class that was made without a file
-            comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
-    for entry in own_first(config):
-        value = getattr(config, entry.name)
-        if is_dataclass(value):
-            yield from _settings(value, f"{prefix}{entry.name}.")
-            continue
-        default = "" if value == MISSING else f"={as_typed(value)}"
-        comment = comments.get(entry.name, "").replace("None", "null")
-        yield f"  {prefix}{entry.name}{default}".ljust(46) + f"  {comment}".rstrip()

@@ -29,7 +29,7 @@ class WandbConfig:
     project: str = "offline-agents"  # a project that does not exist yet is made
     entity: str | None = None  # user or team; None: the account's default
     mode: str = "auto"  # online, offline, or auto: online where an API key is found
-    group: str = MISSING  # runs to be seen together; in training <algorithm>/<dataset>, which differ in the seed alone
+    group: str = MISSING  # runs to be seen together; in training <algorithm>/<dataset>: seeds alone differ
     tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
     timeout: int = 20  # seconds to wait for an answer of the server, >= 1; without one the run is logged offline
     upload_timeout: int = 300  # seconds to wait at the end until everything is uploaded, >= 1; the rest stays here
@@ -44,28 +44,33 @@ class WandbConfig:
 class TrainConfig:
     """Settings of ``recipes/train.py``."""
 
-    algorithm: Any = MISSING  # one of those below, or a preset of theirs; its own settings as algorithm.<name>=<value>
-    dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
+    # What is learned, and from what
+    algorithm: Any = MISSING  # one of those listed below; its own settings are algorithm.<name>=<value>
+    dataset: str = "demo/pen/mixed-v1"  # any Minari dataset id
     seed: int = 0  # of initialisation, batches and dropout, >= 0
     seeds: list[int] | None = None  # several, each as if run alone: a process per core, or stacked
     stack: bool | None = None  # the seeds in one process, each update one of all of them; null: on a GPU
     gradient_steps: int = 20_000  # updates in all, >= 1
     batch_size: int = 256  # transitions per update, or windows of them, >= 1; with algorithm=dt 64
+    # Evaluation, log and checkpoints
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
     num_eval_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
     checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
+    # The machine
     device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
     compile: str = "auto"  # of updates: off, trace, inductor, or auto: the last, unless another is clearly faster
     precision: str = "float32"  # of the products in the networks: float32 or bfloat16; parameters stay float32
     matmul_precision: str = "auto"  # torch's, of float32 products: highest, high, medium, or auto: as exact, and fast
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
+    # Data, environment and videos
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
     trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
     eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
     keep_videos: bool = False  # those of all evaluations; else of the last one
+    # Folder and dashboard
     logger: str = "wandb"  # wandb, csv, tensorboard or none; metrics.csv and evaluations.csv are written in any case
     run_dir: str = MISSING  # runs/<algorithm>/<dataset>/seed<N> by default
     resume: str | None = None  # folder of a run to go on with; its own settings are used
@@ -76,6 +81,8 @@ class TrainConfig:
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
         require_counts(self, "num_eval_envs", "checkpoint_every")
         require_seed("seed", self.seed)
+        if self.seeds is not None:
+            require_seeds(self.seeds)
         require_choice("storage", self.storage, ("memory", "memmap"))
         require_choice("compile", self.compile, MODES)
         require_choice("precision", self.precision, ("float32", "bfloat16"))
@@ -140,7 +147,7 @@ class CompareConfig(ManyRunsConfig):
     """Settings of ``recipes/compare.py``."""
 
     algorithms: list[str] = field(default_factory=lambda: ["iql", "bc"])  # as algorithm= of train.py, with commas
-    datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v0"])  # Minari ids, with commas
+    datasets: list[str] = field(default_factory=lambda: ["demo/pen/mixed-v1"])  # Minari ids, with commas
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # with commas; each of them for each of the others
     baseline: str | None = None  # that the others are to improve on; None: bc if it is compared, else the first
     output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
@@ -184,7 +191,7 @@ class SweepConfig(ManyRunsConfig):
 class InspectConfig:
     """Settings of ``recipes/inspect_dataset.py``."""
 
-    dataset: str = "demo/pen/mixed-v0"  # any Minari dataset id
+    dataset: str = "demo/pen/mixed-v1"  # any Minari dataset id
     good_above: float = 0.75  # a good episode's return, between the lowest reference and the best one, in (0, 1]
     json: bool = False  # print the card as JSON instead of text; --json is the same
     output: str | None = None  # folder for card and plots; None: runs/inspection/<dataset>
@@ -214,6 +221,7 @@ RECIPES: dict[str, type] = {
     "inspect_dataset": InspectConfig,
     "dashboard": DashboardConfig,
 }
+COMMANDS = {recipe.removesuffix("_dataset"): recipe for recipe in RECIPES}  # each is the name of the recipe's function
 
 
 def preset_files() -> set[str]:

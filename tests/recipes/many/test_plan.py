@@ -17,7 +17,7 @@ from recipes.runs.folder import RunFolder
 from recipes.settings import command_line, schema
 from recipes.settings.schema import CompareConfig, TrainConfig
 
-ANY = "demo/pen/mixed-v0"
+ANY = "demo/pen/mixed-v1"
 DATASET = "test/pendulum-v0"
 
 
@@ -82,16 +82,16 @@ def test_a_folder_that_cannot_be_read_is_left_alone(content, tmp_path) -> None:
 
 
 def test_there_is_a_run_for_each_algorithm_dataset_and_seed(tmp_path) -> None:
-    wanted = CompareConfig(["iql", "bc"], [ANY, "demo/door/mixed-v0"], [0, 5], runs=str(tmp_path))
+    wanted = CompareConfig(["iql", "bc"], [ANY, "demo/door/mixed-v1"], [0, 5], runs=str(tmp_path))
     runs = plan.plan(wanted, ["batch_size=8", "gradient_steps=70"])
     assert len({run.job.name for run in runs}) == len({run.job.folder for run in runs}) == 8
     assert [run.seed for run in runs] == [0] * 4 + [5] * 4
     last = runs[-1]
-    assert (last.algorithm, last.dataset, last.job.gradient_steps) == ("bc", "demo/door/mixed-v0", 70)
-    assert last.job.folder == tmp_path / "bc" / "demo/door/mixed-v0" / "seed5"
+    assert (last.algorithm, last.dataset, last.job.gradient_steps) == ("bc", "demo/door/mixed-v1", 70)
+    assert last.job.folder == tmp_path / "bc" / "demo/door/mixed-v1" / "seed5"
     assert last.job.overrides == (
         *("device=cpu", "batch_size=8", "gradient_steps=70", "algorithm=bc"),
-        *("dataset=demo/door/mixed-v0", "seed=5", "logger=none"),
+        *("dataset=demo/door/mixed-v1", "seed=5", "logger=none"),
     )
     assert "device=cpu" not in plan.plan(wanted, ["device=cuda"])[0].job.overrides
 
@@ -140,11 +140,11 @@ def test_a_run_is_finished_when_its_last_evaluation_and_checkpoint_are_the_last(
 def test_data_that_cannot_be_had_or_learnt_from_are_refused_before_anything_is_run(run) -> None:
     schemas = (agents.IQLConfig, agents.DiscreteCQLConfig)
     iql, discrete_cql = (TrainConfig(algorithm=schema(), dataset=DATASET) for schema in schemas)
-    assert plan.open_data([iql, iql])[DATASET].id == DATASET
-    with pytest.raises(ConfigError, match="discrete_cql learns from discrete actions, the data have continuous ones"):
-        plan.open_data([iql, discrete_cql])
+    assert plan.open_data([(iql, "iql"), (iql, "iql")])[DATASET].id == DATASET
+    with pytest.raises(ConfigError, match="dqn learns from discrete actions, the data have continuous ones"):
+        plan.open_data([(iql, "iql"), (discrete_cql, "dqn")])
     with pytest.raises(DataError, match="did you mean test/pendulum-v0"):
-        plan.open_data([iql, dataclasses.replace(iql, dataset="test/pendulm-v0")])
+        plan.open_data([(iql, "iql"), (dataclasses.replace(iql, dataset="test/pendulm-v0"), "iql")])
 
 
 def test_runs_on_other_data_than_todays_are_named_once(run) -> None:

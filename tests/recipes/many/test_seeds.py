@@ -79,10 +79,10 @@ RunWriter.save = stopping
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (("seeds=[1,1]",), "different seeds"),
-        (("seeds=[]",), "different seeds"),
+        (("seeds=[1,1]",), "seeds must be different ones"),
+        (("seeds=[]",), "seeds must be different ones, at least one"),
         (("seeds=[0,1]", "run_dir=same"), "put the seed into run_dir"),
-        (("seeds=[0,-1]",), "seed must be at least 0 and below"),
+        (("seeds=[0,-1]",), "seeds must be at least 0 and below"),
         (("seeds=[0,1]", "resume=somewhere"), "leave out seeds"),
     ],
 )

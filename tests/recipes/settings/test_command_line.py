@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.machinery
 import os
 import re
+import shlex
 import sys
 import types
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import agents
 from agents.training.adam import AdamConfig
-from recipes.settings import command_line, overrides, schema
+from recipes.settings import command_line, composition, overrides, schema
+from recipes.settings.help import help_text
 from recipes.settings.schema import CONF
 
 FILES = {path.removesuffix(".yaml") for path in os.listdir(CONF / "algorithm")}
 PRESETS = sorted(FILES | agents.ALGORITHMS.keys())
+OWNERS = {  # the algorithm of each preset
+    name: max((known for known in agents.ALGORITHMS if f"{name}_".startswith(f"{known}_")), key=len, default="")
+    for name in PRESETS
+} | {"dqn": "discrete_cql", "sac_n": "edac"}
 CHOICE = f"choose from {', '.join(PRESETS)}"
 
 # what is typed, and what the line has to say
@@ -30,10 +41,15 @@ MISTAKES = {
     "algorithm.actor.hiden_sizes=[8]": r".*did you mean algorithm.actor.hidden_sizes\?.*",
     "algorithm=bc algorithm.expectile=0.9": r"'algorithm.expectile' is a setting of .*iql, not of the algorithm.*",
     "hydra.foo=1": r"unknown setting 'hydra.foo'; valid are .*",
+    "hydra.run.dir=elsewhere": r"unknown setting 'hydra.run.dir'.*",
+    "seeds.0=1": r"unknown setting 'seeds.0' \(did you mean seeds\?\); valid are .*",
+    "wandb={projct:x}": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); valid are .*",
     "algorithm=ilq": rf"unknown algorithm 'ilq' \(did you mean iql\?\); {CHOICE}",
     "algorithm=": rf"unknown algorithm ''; {CHOICE}",
     "algorithm=null": rf"unknown algorithm ''; {CHOICE}",
-    "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'demo/pen/mixed-v0'; there are some for .*",
+    "algorithm=[iql]": rf"unknown algorithm .*; {CHOICE}",
+    "algorithm@seed=iql": r"unknown setting 'algorithm@seed'.*",
+    "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'demo/pen/mixed-v1'; there are some for .*",
     "batch_size=1.5": r"batch_size: '1.5' is not a whole number; --help .*",
     "algorithm.expectile=high": r"algorithm.expectile: 'high' is not a number; --help .*",
     "overwrite=perhaps": r"overwrite: 'perhaps' is neither true nor false; --help .*",
@@ -43,7 +59,13 @@ MISTAKES = {
     "seed=null": r"seed: null is not allowed; --help .*",
     "batch_size=0": r"batch_size must be at least 1, got 0",
     "batch_size=${seed}": r"batch_size must be at least 1, got 0",
-    "batch_size=${batch}": r"batch_size: .*'batch' not found; --help .*",
+    "batch_size=${batch}": r"batch_size: in \$\{batch\}, 'batch' not found; --help .*",
+    "batch_size=${dataset}": r"batch_size: in \$\{dataset\}, 'demo/pen/mixed-v1' is not a whole number; --help .*",
+    "batch_size=${oc.env:NOWHERE}": r"batch_size: .* stands for nothing: .*NOWHERE.*; --help .*",
+    "batch_size=${batch_size}": r"batch_size: \$\{batch_size\} stands for nothing; --help .*",
+    "dataset=[a]": r"dataset: '\['a'\]' is not a text; --help .*",
+    "seeds=[]": r"seeds must be different ones, at least one, got \[\]",
+    "seeds=[0,a]": r"seeds\[1\]: 'a' is not a whole number; --help .*",
     "num_eval_envs=0": r"num_eval_envs must be at least 1, got 0",
     "seed=-1": r"seed must be at least 0 and below 2\^63, got -1",
     "seed=9223372036854775808": r"seed must be at least 0 and below 2\^63, got 9223372036854775808",
@@ -60,8 +82,12 @@ MISTAKES = {
     "seed": r"cannot read 'seed': write name=value, lists as \[1,2\], special characters in quotes",
     "wandb.tags=[a": r"cannot read 'wandb.tags=\[a': write name=value, .*",
     "--seed 3": r"unknown option '--seed'; settings are written without dashes; options: .*",
-    "--cfg": r"--cfg shows job, hydra, all: write --cfg job for the settings of a run",
+    "--info": r"unknown option '--info'; .*; options: -m, --multirun, --cfg, --resolve, --help",
+    "--cfg": r"--cfg shows the settings of a run: write --cfg job",
+    "--cfg all": r"--cfg shows the settings of a run: write --cfg job",
     "-m seed=0,x": r"seed: 'x' is not a whole number; --help .*",
+    "-m batch_size=8,0": r"batch_size must be at least 1, got 0",
+    "-m algorithm.expectile=interval(0,1)": r".*: -m takes lists, as in seed=0,1, choice\(...\) and range\(...\)",
 }
 MISTAKES_SEEN_WITH_THE_DATA = {
     "algorithm.expectile=2": r"expectile must lie in \(0, 1\), got 2.0",
@@ -77,7 +103,6 @@ MISTAKES_SEEN_WITH_THE_DATA = {
 MISTAKES_IN_EVALUATING = {
     "checkpont=x": r"unknown setting 'checkpont' \(did you mean checkpoint\?\); valid are .*",
     "": r"checkpoint: a value has to be given; --help .*",
-    "checkpoint=nowhere": r"no checkpoint at nowhere",
     "checkpoint=nowhere num_episodes=0": r"num_episodes must be at least 1, got 0",
     "checkpoint=nowhere num_envs=0": r"num_envs must be at least 1, got 0",
     "checkpoint=nowhere seed=-1": r"seed must be at least 0 and below 2\^63, got -1",
@@ -87,9 +112,44 @@ MISTAKES_IN_EVALUATING = {
 NO_NETWORK = "import socket\ndef no_network(*_): raise OSError\nsocket.getaddrinfo = no_network\n"
 
 
+@pytest.fixture
+def in_another_language(monkeypatch) -> None:
+    """Hydra and OmegaConf as of a version that words everything differently."""
+
+    def everyone(cls: type) -> set[type]:
+        return {cls}.union(*map(everyone, cls.__subclasses__()))
+
+    for cls in everyone(HydraException) | everyone(OmegaConfBaseException):
+        monkeypatch.setattr(cls, "__str__", lambda self: "出错了")
+
+
+@pytest.fixture
+def refusal(monkeypatch, capsys, tmp_path):
+    """The line in which a recipe that is called in this process ends; nothing is run or written."""
+    monkeypatch.chdir(tmp_path)
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was run")
+
+    def refused(recipe: str, *typed: str) -> str:
+        monkeypatch.setattr(sys, "argv", [f"offline-agents {recipe}", *typed])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main(recipe, never)
+        printed = capsys.readouterr()
+        assert (ended.value.code, printed.out) == (2, "") and os.listdir(tmp_path) == []
+        (line,) = printed.err.splitlines()
+        return line.removeprefix("error: ")
+
+    return refused
+
+
 @pytest.mark.parametrize("typed", MISTAKES)
-def test_a_mistake_is_refused_in_one_line(typed, train_as_is, tmp_path) -> None:
-    assert re.fullmatch(MISTAKES[typed], train_as_is(*typed.split()).refusal())
+def test_a_mistake_is_refused_in_one_line(typed, refusal, in_another_language) -> None:
+    assert re.fullmatch(MISTAKES[typed], refusal("train", *typed.split()))
+
+
+def test_a_mistake_ends_a_process_as_it_should(train_as_is, tmp_path) -> None:
+    assert train_as_is("batch_size=0").refusal() == "batch_size must be at least 1, got 0"
     assert os.listdir(tmp_path) == []
 
 
@@ -101,14 +161,18 @@ def test_a_mistake_that_shows_with_the_data_is_refused_in_one_line(typed, train,
 
 def test_an_algorithm_for_other_actions_is_refused_with_those_for_them(train, tmp_path) -> None:
     message = train(algorithm="dqn", before=NO_NETWORK).refusal()
-    kinds = "discrete_cql learns from discrete actions, the data have continuous ones"  # whose preset dqn is
+    kinds = "dqn learns from discrete actions, the data have continuous ones"  # a preset of discrete_cql
     assert re.fullmatch(f"{kinds}; choose from .*iql.*", message)
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("typed", MISTAKES_IN_EVALUATING)
-def test_a_mistake_in_evaluating_is_refused_in_one_line(typed, evaluate, tmp_path) -> None:
-    assert re.fullmatch(MISTAKES_IN_EVALUATING[typed], evaluate(*typed.split()).refusal())
+def test_a_mistake_in_evaluating_is_refused_in_one_line(typed, refusal, in_another_language) -> None:
+    assert re.fullmatch(MISTAKES_IN_EVALUATING[typed], refusal("evaluate", *typed.split()))
+
+
+def test_a_checkpoint_that_is_nowhere_is_refused_in_one_line(evaluate, tmp_path) -> None:
+    assert re.fullmatch(r"no checkpoint at nowhere", evaluate("checkpoint=nowhere").refusal())
     assert os.listdir(tmp_path) == []
 
 
@@ -134,37 +198,127 @@ def test_a_recipe_knows_how_it_was_called(script, module, typed, started, tmp_pa
     assert command_line.user_script() == tuple(word.format(**places) for word in started)
 
 
+def raw(cfg: DictConfig, key: str) -> Any:
+    """The value of a setting with its references as they stand."""
+    *parents, name = key.split(".")
+    values: Any = OmegaConf.to_container(cfg, resolve=False)
+    for parent in parents:
+        values = values[parent]
+    return values[name]
+
+
 def leaves(settings: object, prefix: str = "") -> set[str]:
     """Keys that hold a value, not settings of their own."""
     keys = {*overrides.key_names(settings, prefix)}
     return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
 
+def shown_in(page: str) -> dict[str, str]:
+    """The settings of a page of help, with their defaults."""
+    lines = re.findall(r"^  (\w.*)$", page.partition("Settings, as NAME=VALUE:")[2], re.MULTILINE)
+    settings = (word for line in lines for word in line.split("  ") if re.match(r"[\w.]+(=|$)", word))
+    return {name: default for name, _, default in (setting.partition("=") for setting in settings)}
+
+
 @pytest.mark.parametrize("recipe", [*schema.RECIPES])
-def test_help_lists_every_setting_with_its_default_and_a_comment(recipe, run_recipe, tmp_path) -> None:
-    shown = run_recipe(recipe, "--help", cwd=tmp_path)
-    assert shown.code == 0
-    assert f"    offline-agents {recipe.removesuffix('_dataset')} " in shown.out
-    lines = re.findall(r"^  ([\w.]+)(=\S*)?  +(\S.+)$", shown.out, re.MULTILINE)
-    keys = leaves(schema.RECIPES[recipe]())
-    if recipe == "train":
-        keys = keys.union(*(leaves(algorithm(), "algorithm.") for algorithm in agents.ALGORITHMS.values()))
-    assert {name for name, _, _ in lines} == keys
-    defaults = {name: default for name, default, _ in lines}
-    assert defaults["project" if recipe == "dashboard" else "wandb.mode"] in ("=auto", "=offline-agents")
-    assert os.listdir(tmp_path) == []
+def test_help_lists_every_setting_with_its_default_and_a_comment(recipe) -> None:
+    page = help_text(recipe)
+    assert f"    offline-agents {recipe.removesuffix('_dataset')} " in page
+    keys = leaves(schema.RECIPES[recipe]()) | (leaves(agents.IQLConfig(), "algorithm.") if recipe == "train" else set())
+    assert shown_in(page).keys() == keys
+    assert shown_in(page)["project" if recipe == "dashboard" else "wandb.project"] == "offline-agents"
+    alone = re.findall(r"^  [\w.]+(?:=\S*)?$", page, re.MULTILINE)  # explained above, and the last of such
+    assert alone in ([], ["  algorithm.value.init=orthogonal"])
 
 
-def test_defaults_in_help_can_be_typed_as_they_stand(train_as_is) -> None:
-    shown, *of_algorithms = train_as_is("--help").out.split("\nSettings of algorithm=")
-    (of_iql,) = (text for text in of_algorithms if text.startswith("iql:"))
-    typed = re.findall(r"^  ([\w.]+=\S*)  ", shown + of_iql, re.MULTILINE)
-    derived = {"algorithm", "run_dir", "wandb.group"}
-    assert {setting.partition("=")[0] for setting in typed} == leaves(schema.TrainConfig()) - derived | leaves(
-        agents.IQLConfig(), "algorithm."
-    )
-    typed.remove("algorithm.actor_optimizer.decay_steps=null")  # of the dataclass; the preset derives it
-    assert train_as_is(*typed, "--cfg", "job").out == train_as_is("--cfg", "job").out
+@pytest.mark.parametrize("algorithm", PRESETS)
+def test_help_of_an_algorithm_fits_on_two_screens_and_shows_its_preset(algorithm) -> None:
+    page = help_text("train", algorithm)
+    lines = page.splitlines()
+    assert len(lines) < 110 and max(map(len, lines)) <= 120
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"algorithm={algorithm}"])
+    shown = shown_in(page)
+    for key in leaves(agents.ALGORITHMS[OWNERS[algorithm]](), "algorithm."):
+        assert shown[key] == overrides.as_typed(raw(cfg, key)), key
+    assert int(shown["batch_size"]) == cfg.batch_size
+    assert {*PRESETS} <= {*re.findall(r"\w+", page.partition("Values of algorithm=")[2])}
+
+
+def test_help_is_of_the_algorithm_that_is_typed(monkeypatch, capsys) -> None:
+    for typed, expectile in (((), "0.7"), (("algorithm=bc", "seed=1", "algorithm=iql_corl"), "0.8")):
+        monkeypatch.setattr(sys, "argv", ["offline-agents train", *typed, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main("train", lambda cfg: None)
+        assert not ended.value.code
+        assert shown_in(capsys.readouterr().out)["algorithm.expectile"] == expectile
+
+
+def test_defaults_in_help_can_be_typed_as_they_stand() -> None:
+    derived = {"run_dir", "wandb.group"}
+    shown = shown_in(help_text("train", "iql_corl"))
+    typed = [f"{name}={shlex.split(value)[0]}" for name, value in shown.items() if name not in derived]
+    assert len(typed) > 60
+    cfgs = [composition.compose("train", settings) for settings in (typed, ["algorithm=iql_corl"])]
+    assert composition.in_force(cfgs[0]) == composition.in_force(cfgs[1])
+
+
+def test_several_values_are_a_job_for_each_combination_in_order(monkeypatch, capsys) -> None:
+    seen = []
+    typed = ["-m", "dataset=choice(a/b-v0,c/d-v0)", "seed=range(2)", "batch_size=8", "wandb.tags=[x,y]"]
+    monkeypatch.setattr(sys, "argv", ["offline-agents train", *typed])
+    command_line.main("train", lambda cfg: seen.append((cfg.dataset, cfg.seed, cfg.batch_size, cfg.run_dir)))
+    assert seen == [(name, seed, 8, f"runs/iql/{name}/seed{seed}") for name in ("a/b-v0", "c/d-v0") for seed in (0, 1)]
+    first, *_ = lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and first == "#1 of 4: dataset=a/b-v0 seed=0 batch_size=8 'wandb.tags=[x,y]'"
+
+
+def test_settings_are_shown_as_they_are_and_as_what_they_stand_for(monkeypatch, capsys) -> None:
+    for options, run_dir in (
+        (["--cfg", "job"], "runs/${hydra:runtime.choices.algorithm}/${dataset}/seed${seed}"),
+        (["--cfg", "job", "--resolve"], "runs/bc/a/b-v0/seed7"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["offline-agents train", "seed=7", *options, "algorithm=bc", "dataset=a/b-v0"])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main("train", lambda cfg: None)
+        assert not ended.value.code
+        shown = OmegaConf.create(capsys.readouterr().out)
+        assert raw(shown, "run_dir") == run_dir and shown.seed == 7 and "hydra" not in shown
+
+
+def test_a_script_that_uses_hydra_itself_keeps_what_it_has_set_up() -> None:
+    command_line.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert composition.compose("train", ["seed=3"]).seed == 3
+        assert compose("train", ["seed=4"]).seed == 4
+
+
+@pytest.fixture
+def argparse_of_python_3_14(monkeypatch) -> None:
+    """It formats the help of an argument as soon as that is added, as Python 3.14 does."""
+    add_argument = argparse._ActionsContainer.add_argument
+
+    def checked(self: argparse._ActionsContainer, *names: str, **options: Any) -> argparse.Action:
+        action = add_argument(self, *names, **options)
+        try:
+            if action.help and "%" in action.help:
+                action.help % {**vars(action), "prog": "x"}
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError("badly formed help string") from error
+        return action
+
+    monkeypatch.setattr(argparse._ActionsContainer, "add_argument", checked)
+
+
+def test_python_3_14_checks_help_more_strictly_than_hydras_own_command_line_can_bear(
+    argparse_of_python_3_14, monkeypatch
+) -> None:
+    with pytest.raises(ValueError, match="badly formed help string"):
+        get_args_parser()
+    seeds = []
+    monkeypatch.setattr(sys, "argv", ["offline-agents train", "-m", "seed=0,1"])
+    command_line.main("train", lambda cfg: seeds.append(cfg.seed))
+    assert seeds == [0, 1]
 
 
 def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> None:

@@ -1,0 +1,100 @@
+"""Hydra's compose interface, with the dataclasses as its schema: from settings as typed to settings as they hold."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
+from agents.errors import ConfigError, one_line, require
+from recipes.settings.mistakes import explain, known_keys, problem
+from recipes.settings.schema import CONF, RECIPES, preset_files
+
+
+def register() -> None:
+    """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
+    for name, config in RECIPES.items():  # a file says what of the settings of train is derived from others
+        _store("train_schema" if name == "train" else name, config)
+    register_postponed()
+    files = preset_files()
+    for name, config in [*ALGORITHMS.items()]:
+        try:
+            require(name not in files & INSTALLED, "its name", "be none of a preset's", name)
+            _store(name, config, group="algorithm/schema")
+            if name not in files:  # its defaults are the preset: so is an algorithm from outside
+                _store(name, config, group="algorithm")
+        except Exception as error:  # a stranger's fields may be of types that no setting can have
+            del ALGORITHMS[name]
+            print(f"warning: the algorithm {name!r} is left out: {one_line(error)}", file=sys.stderr)
+    OmegaConf.register_new_resolver(
+        "tuned", lambda algorithm, dataset, name: tuned(algorithm, dataset)[name], replace=True
+    )
+
+
+@functools.cache  # a class takes milliseconds
+def _store(name: str, config: type, *, group: str | None = None) -> None:
+    ConfigStore.instance().store(group=group, name=name, node=config)
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Settings as Hydra's grammar has them; a ConfigError if one does not follow it."""
+    try:
+        return OverridesParser.create().parse_overrides([*overrides])
+    except OverrideParseException as error:
+        way_out = "write name=value, lists as [1,2], special characters in quotes"
+        raise ConfigError(f"cannot read {error.override!r}: {way_out}") from error
+
+
+def compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
+    """A recipe's settings, and Hydra's own in ``hydra``; a ConfigError if one is unknown or of another type."""
+    known = {*known_keys(recipe)}
+    for override in parse(overrides):
+        if mistake := problem(override, recipe, known):
+            raise ConfigError(mistake)
+    outer = GlobalHydra.instance().hydra  # of a script or a notebook that uses Hydra itself
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra.compose(recipe, [*overrides], return_hydra_config=True)
+    except Exception as error:  # Hydra finds mistakes with every type of exception
+        raise ConfigError(explain(error, recipe)) from error
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def in_force(cfg: DictConfig) -> DictConfig:
+    """The settings of :func:`compose` without Hydra's own, which are from now on those of ``HydraConfig``."""
+    HydraConfig.instance().set_config(cfg)
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def algorithm_choice() -> str:
+    """The word that chose the algorithm of the settings in force: its name, or a preset's."""
+    return HydraConfig.get().runtime.choices["algorithm"]
+
+
+def build(cfg: DictConfig, recipe: str) -> Any:
+    """The recipe's config dataclass, or a ConfigError.
+
+    The run's settings are checked first: the algorithm's may be derived from them.
+    """
+    try:
+        RECIPES[recipe](**{str(name): cfg[name] for name in cfg if name != "algorithm"})
+        return OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, recipe)) from error
