@@ -97,7 +97,8 @@ class Board:
             step = row.step
             rate = f"{(step - row.first) / row.seconds:.0f}/s" if step > row.first else ""
             texts = map(inert, (f"{step} of {row.total}", rate, latest_score(row.folder)))
-            running.add_row(inert(name), ProgressBar(row.total, step), *texts)
+            bar = ProgressBar(row.total, step, complete_style="cyan", finished_style="cyan")  # not red, as a failure
+            running.add_row(inert(name), bar, *texts)
         failed = [inert(f"{name} failed: {self._rows[name].reason}") for name in self._in_state("failed")]
         return Group(inert(self.summary()), *([running] if running.row_count else []), *failed)
 

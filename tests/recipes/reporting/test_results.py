@@ -188,9 +188,9 @@ def test_names_mean_nothing_in_markdown_latex_and_csv(curves) -> None:
     assert f"| {tables.escaped(hostile)} | **72.0 ± 2.0** | 66.0 ± 6.0 |\n" in page and "\x1b" not in page
     del renamed[hostile, "bc", 0]
     assert f"\n\nbc on {tables.escaped(hostile)}: 1 of 2 seeds.\n\n" in tables.to_markdown(sections(renamed), [], {})
-    (row,) = (line for line in tables.to_latex([d4rl]).splitlines() if line.startswith("a|b"))
+    (row,) = (line for line in tables.to_latex([d4rl]).splitlines() if line.startswith("a\\textbar{}b"))
     assert row.startswith(
-        r"a|b\textless{}i\textgreater{}`c`*d*[e](f)\textbackslash{} \textbackslash{}x1b[2J & $\mathbf"
+        r"a\textbar{}b\textless{}i\textgreater{}`c`*d*[e](f)\textbackslash{} \textbackslash{}x1b[2J & $\mathbf"
     )
     formula = [["name", "value"], ["=1+1", -1.5], ["@x", "-y"], ["a=b", "\tz"]]
     assert tables.to_csv(formula) == "name,value\n'=1+1,-1.5\n'@x,'-y\na=b,'\tz\n"
