@@ -41,6 +41,7 @@ def default_num_envs() -> int:
 
 def progress_bar(last_step: int, total: int) -> tqdm:
     """Rate, time left and latest score; in a log file, where a bar cannot redraw itself, a line every half minute."""
+    # tqdm, not rich: rich writes no lines to a log, and would print on standard error what belongs to standard output
     interval = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True, mininterval=interval)
 
