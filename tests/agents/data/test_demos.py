@@ -190,14 +190,14 @@ for dataset_id in sys.argv[1:]:
     demos.make(dataset_id, progress=False)
 """
 FINGERPRINTS = {  # of the rows, as run.json has them
-    "demo/pen/expert-v1": "",
-    "demo/pen/mixed-v1": "",
-    "demo/hammer/expert-v1": "",
-    "demo/hammer/mixed-v1": "",
-    "demo/door/expert-v1": "",
-    "demo/door/mixed-v1": "",
-    "demo/relocate/expert-v1": "",
-    "demo/relocate/mixed-v1": "",
+    "demo/pen/expert-v1": "81f85656b9bcaa156cffcd0250ee7e1b",
+    "demo/pen/mixed-v1": "218b537447bc443d78d4155fb6edf901",
+    "demo/hammer/expert-v1": "7f5e2b3b43b24fc55b81bfa100974f31",
+    "demo/hammer/mixed-v1": "6b057778d77cafe974dbfb88de630bab",
+    "demo/door/expert-v1": "54f772899b72c11e41726248018a7858",
+    "demo/door/mixed-v1": "8c1fcfd5c0d16dc415b25300e055bd97",
+    "demo/relocate/expert-v1": "cb3c3e3574561eb00b6f1ee55d3ed216",
+    "demo/relocate/mixed-v1": "868b59f9c84bd80752f443a3fe55fdf2",
 }
 LOAD = """
 import sys, warnings
