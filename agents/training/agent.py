@@ -74,7 +74,7 @@ class Agent:
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """``lr_<group>``: the rates that the last update used."""
+        """The rates that the last update used, by ``lr_<group>``."""
         rates = self.rule.rates(max(self.num_updates - 1, 0))
         return {f"lr_{name}": rate for name, rate in zip(self.rule.groups, rates)}
 

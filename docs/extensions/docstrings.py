@@ -6,7 +6,6 @@ The fields of a dataclass are documented by the comments beside them, which ``--
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 from sphinx.util.inspect import stringify_signature
 
+from recipes.settings.help import field_comments
 from recipes.settings.overrides import own_first
 
 
@@ -42,12 +42,12 @@ def mend_signature(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[s
 def add_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     if what != "class" or not dataclasses.is_dataclass(obj):
         return
-    beside = _comments(obj)
+    comments, _ = field_comments(obj)
     for field in own_first(obj):
         default = _default(field)
         lines += ["", f".. py:attribute:: {field.name}", f"   :type: {field.type}"]
         lines += [f"   :value: {default}"] * (default is not None)
-        lines += ["", "   " + re.sub(r"([*`|_])", r"\\\1", beside.get(field.name, ""))]  # plain text, no markup
+        lines += ["", "   " + re.sub(r"([*`|_])", r"\\\1", comments.get(field.name, ""))]  # plain text, no markup
 
 
 def separate_sources(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -71,11 +71,3 @@ def _call(value: Any) -> str:
     own, plain = vars(value), vars(type(value)())
     changed = [f"{name}={_call(own[name])}" for name in own if own[name] != plain[name]]
     return f"{type(value).__name__}({', '.join(changed)})"
-
-
-def _comments(config: type) -> dict[str, str]:
-    comments = {}
-    for cls in reversed(config.__mro__[:-1]):
-        with contextlib.suppress(OSError, TypeError):  # a class that was made without a file
-            comments |= dict(re.findall(r"^    (\w+): [^#\n]*  # (.+)$", inspect.getsource(cls), re.MULTILINE))
-    return comments

@@ -52,7 +52,7 @@ def help_text(recipe: str, algorithm: str = "iql") -> str:
 
 def _settings(config: Any, cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Of every setting the heading before it, how it is typed with its value in ``cfg``, and its comment."""
-    comments, headings = _comments(type(config))
+    comments, headings = field_comments(type(config))
     values = cast(dict, OmegaConf.to_container(cfg, resolve=False))
     for entry in own_first(config):
         default, value = getattr(config, entry.name), values[entry.name]
@@ -60,10 +60,11 @@ def _settings(config: Any, cfg: DictConfig, prefix: str = "") -> Iterator[tuple[
             yield from _settings(default, cfg[entry.name], f"{prefix}{entry.name}.")
         else:
             typed = "" if default == MISSING else f"={as_typed(value)}"  # each run has its own
-            yield headings.get(entry.name, ""), f"{prefix}{entry.name}{typed}", comments.get(entry.name, "")
+            comment = comments.get(entry.name, "").replace("None", "null")
+            yield headings.get(entry.name, ""), f"{prefix}{entry.name}{typed}", comment
 
 
-def _comments(config: type) -> tuple[dict[str, str], dict[str, str]]:
+def field_comments(config: type) -> tuple[dict[str, str], dict[str, str]]:
     """The comment beside each field of a dataclass, and those alone on a line, by the field that follows."""
     comments, headings = {}, {}
     for cls in reversed(config.__mro__[:-1]):
@@ -73,7 +74,7 @@ def _comments(config: type) -> tuple[dict[str, str], dict[str, str]]:
                 if line["heading"]:
                     heading = line["heading"]
                 else:
-                    comments[line["name"]] = line["comment"].replace("None", "null")
+                    comments[line["name"]] = line["comment"]
                     headings[line["name"]], heading = heading, ""
     return comments, headings
 
