@@ -1,10 +1,10 @@
-# Needs only a Python 3.10-3.13 with venv; everything else goes into .venv, with the versions of constraints.txt.
+# Needs only a Python 3.10-3.14 with venv; everything else goes into .venv, with the versions of constraints.txt.
 
-PYTHON = python3 python3.13 python3.12 python3.11 python3.10 python
+PYTHON = python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS =
 comma = ,
 
-usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 14))
+usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
 # An editable install points at this folder: a checkout that was moved or copied installs itself again.
 installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 
@@ -55,7 +55,7 @@ $(installed) $(installed)-test: pyproject.toml constraints.txt .venv/bin/python
 		for python in $(PYTHON); do \
 			if $$python -c '$(usable)' 2>/dev/null; then exec $$python -m venv --clear .venv; fi; \
 		done; \
-		echo "no Python 3.10-3.13 with venv among: $(PYTHON); install one, or name it: make PYTHON=/path/to/python" >&2; \
+		echo "no Python 3.10-3.14 with venv among: $(PYTHON); install one, or name it: make PYTHON=/path/to/python" >&2; \
 		exit 1; \
 	}
 	.venv/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \

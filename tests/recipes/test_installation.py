@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -113,16 +114,46 @@ def test_a_recipe_that_is_run_by_its_path_hides_no_module_of_others(installed, e
     assert (done.returncode, done.stderr) == (0, "") and "best_episodes: null" in done.stdout
 
 
-def test_help_loads_no_torch_and_may_be_cut_off(installed, environment) -> None:
-    source = "import recipes.__main__ as command; command.main(); import sys; sys.exit('torch' in sys.modules)"
+# every way into every recipe, in one process where what takes seconds to import cannot be had
+HELP_OF_ALL = """
+import runpy, sys
+slow = {"torch", "torchrl", "tensordict", "mujoco", "minari", "wandb", "matplotlib", "gymnasium"}
+sys.modules.update(dict.fromkeys(slow))
+from recipes import __main__
+folder, words = sys.argv[1], sys.argv[2:]
+for way in ("command", "module", "script"):
+    for word in words:
+        recipe = __main__.COMMANDS[word]
+        sys.argv = [f"{folder}/recipes/{recipe}.py", "--help"]
+        try:
+            if way == "command":
+                sys.argv.insert(1, word)
+                __main__.main()
+            elif way == "module":
+                runpy.run_module(f"recipes.{recipe}", run_name="__main__")
+            else:
+                runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as end:
+            print("END", way, word, end.code, flush=True)
+"""
+
+
+def test_help_of_every_recipe_by_every_way_imports_nothing_slow(installed, environment, tmp_path) -> None:
+    command = [sys.executable, "-c", HELP_OF_ALL, installed, *COMMANDS]
     variables = {**environment, "PYTHONPATH": str(installed)}
-    for recipe in ("train", "inspect"):
-        command = [sys.executable, "-c", source, recipe, "--help"]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True)
-        assert done.returncode == 0 and "Settings:" in done.stdout
-    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = re.findall(r"(\S.*?)\nEND (\w+) (\w+) None\n", done.stdout, re.DOTALL)
+    ways = ("command", "module", "script")
+    assert [(way, word) for _, way, word in pages] == [(way, word) for way in ways for word in COMMANDS]
+    for page, _, word in pages:
+        assert f"    offline-agents {word} " in page and "\nSettings, as NAME=VALUE:\n" in page
+
+
+def test_help_may_be_cut_off(start) -> None:
+    with start("command", "train", "--help") as process:
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == ""
 
 
 def test_runs_of_the_command_are_processes_that_import_nothing_of_the_users_folder(start, tmp_path) -> None:
