@@ -90,22 +90,21 @@ def _read(recipe: str) -> list[Job]:
 def _options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options, and settings."""
     options, settings = [], []
-    for before, argument in zip(["", *arguments], [*arguments, ""]):
-        if before == "--cfg":
-            if argument != "job":
-                raise ConfigError("--cfg shows the settings of a run: write --cfg job")
-        elif argument.startswith("-"):
+    for before, argument, following in zip(["", *arguments], arguments, [*arguments[1:], ""]):
+        if argument == "--cfg" and following != "job":
+            raise ConfigError("--cfg shows the settings of a run: write --cfg job")
+        if argument.startswith("-"):
             if argument not in HELP | {*OPTIONS}:
                 way_out = f"settings are written without dashes; options: {', '.join(OPTIONS)}"
                 raise ConfigError(f"unknown option {argument!r}; {way_out}")
             options.append(argument)
-        elif argument:
+        elif before != "--cfg":
             settings.append(argument)
     return options, settings
 
 
 def _combinations(typed: Sequence[str]) -> list[list[str]]:
-    """Every combination of the values of settings that have several, the last setting's first."""
+    """Every combination of the values of settings that have several; those of the last setting change first."""
     choices = {}
     for override in parse(typed):
         key = override.get_key_element()
