@@ -3,6 +3,11 @@
 Two cores that train two agents, a thread each, do more updates per second than the same two cores on one agent: the
 products in these networks are too small to share. A process has its own memory and generators, so a run in the pool is
 the run that it would be alone.
+
+The processes are those of the standard library's ``multiprocessing``, forked, where that is safe, from one that has
+imported all they need. The pool is ours: ``concurrent.futures`` passes no signal on that has its processes save and
+stop, keeps no file of what each of them printed, and breaks when one of them is killed; submitit's executor of this
+machine starts all jobs at once.
 """
 
 from __future__ import annotations
@@ -19,10 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from recipes.many import forks
 from recipes.many.progress import Board
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import FREE_ON_RESUME
 from recipes.runs.process import Interrupt
+from recipes.settings.command_line import user_script
 from recipes.settings.overrides import quoted
 
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -81,9 +88,11 @@ class Process(Protocol):
     def send_signal(self, number: int, /) -> None: ...
 
 
-def start_process(job: Job) -> subprocess.Popen[bytes]:
+def start_process(job: Job) -> Process:
     """``recipes/train.py`` with one thread, in a session of its own: a terminal's Ctrl-C reaches the pool alone."""
     environment = {**os.environ, **ONE_THREAD}
+    if forks.ARE_SAFE and not job.script and not user_script():  # which multiprocessing would run once more
+        return forks.Fork([str(TRAIN), *job.arguments()], begin_output(job), environment)
     with open(begin_output(job), "a") as out:
         return subprocess.Popen(
             job.command(), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from recipes.many import pool
+from recipes.many import forks, pool
 from recipes.many.pool import Job, run_jobs
 from recipes.settings.overrides import quoted
 
@@ -40,8 +40,15 @@ for step in range(begun, 11):
 """
 
 
-@pytest.fixture(autouse=True)
-def quick(tmp_path, monkeypatch) -> None:
+@pytest.fixture(autouse=True, params=["forks", "fresh processes"])
+def quick(tmp_path, monkeypatch, request) -> None:
+    if request.param == "forks":
+        if not forks.ARE_SAFE:
+            pytest.skip("no safe forks here")
+        monkeypatch.setattr(forks, "PRELOADED", [])
+        monkeypatch.setattr(pool, "user_script", lambda: ())
+    else:
+        monkeypatch.setattr(forks, "ARE_SAFE", False)
     (tmp_path / "train.py").write_text(SCRIPT)
     monkeypatch.setattr(pool, "TRAIN", tmp_path / "train.py")
     monkeypatch.setattr(pool, "LOOK_EVERY", 0.01)

@@ -1,0 +1,66 @@
+"""A script as a process that is forked from one which has imported all that the script needs.
+
+It is run as ``python script.py`` would, in a session of its own: with the same results, after a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+PRELOADED = ["recipes.many.preload"]
+# elsewhere a process that has loaded torch cannot be forked safely, or at all; before Python 3.11, the one to be forked
+# would look for its modules in the user's folder first
+ARE_SAFE = sys.platform == "linux" and sys.version_info >= (3, 11)
+
+
+class Fork:
+    """The process of a script and its arguments, which prints to a file."""
+
+    def __init__(self, arguments: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self._process = context.Process(target=_run, args=(arguments, output, environment))
+        with _environment(
+            {**environment, "PYTHONSAFEPATH": "1"}
+        ):  # of the process to be forked, which the first starts
+            self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int, /) -> None:
+        if self.poll() is None and self._process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._process.pid, number)
+
+
+def _run(arguments: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
+    os.setsid()
+    with open(output, "a") as out:
+        for number in (1, 2):  # standard output and errors
+            os.dup2(out.fileno(), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [*arguments]
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {**os.environ}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
