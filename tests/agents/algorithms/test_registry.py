@@ -37,7 +37,7 @@ import agents, sys
 print(*agents.ALGORITHMS)
 print(agents.ALGORITHMS["calm"]())
 from recipes.settings.command_line import help_text
-assert "algorithm.calm=0.5" in help_text("train") and "torch" not in sys.modules
+assert "algorithm.calm=0.5" in help_text("train", "calm") and "torch" not in sys.modules
 """
 
 
@@ -87,6 +87,7 @@ def test_a_module_that_exits_or_a_name_that_is_no_folder_is_left_out(tmp_path) -
     assert exits.endswith("is left out: 3") and "its name must be a word, which names a folder" in far
 
 
+@pytest.mark.slow
 def test_a_package_that_is_imported_first_and_asks_for_the_registry_is_registered_all_the_same(tmp_path) -> None:
     install(tmp_path, "good", calm="good:CalmConfig")
     (tmp_path / "good.py").write_text("from agents import ALGORITHMS, load_policy\n" + MODULE)
