@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-PRELOADED = ["recipes.many.preload"]
+PRELOADED = ["recipes.train", "recipes.many.preload"]
 # elsewhere a process that has loaded torch cannot be forked safely, or at all; before Python 3.11, the one to be forked
 # would look for its modules in the user's folder first
 ARE_SAFE = sys.platform == "linux" and sys.version_info >= (3, 11)
