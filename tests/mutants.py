@@ -671,4 +671,54 @@ CHECKPOINT = of(
     ("_replaced(type(default)(), value) if", "default if"),
 )
 
-MUTANTS: list[Mutant] = [*OBJECTIVES, *TRAINING, *NETWORKS, *DATA, *ENVIRONMENTS, *EVALUATION, *CHECKPOINT]
+RECIPES = [
+    *of(
+        "recipes/many/plan.py",
+        "tests/recipes/many/test_plan.py",
+        ('"log_every", "run_dir"', '"run_dir"'),
+        ('"overwrite", "seeds", "stack")', '"overwrite", "seeds", "stack", "clip_actions")'),
+        (
+            "        for seed in config.seeds\n        for pair, cfg in composed.items()",
+            "        for pair, cfg in composed.items()\n        for seed in config.seeds",
+        ),
+        ('else ["device=cpu", *overrides]', "else [*overrides]"),
+        ("if alone and (not usual.exists()", "if (not usual.exists()"),
+        ("[-1:]] != [last_step]", "[-1:]] < [last_step]"),
+        ("        return folder.had_checkpoint\n", "        return True\n"),
+        ("num_updates == last_step", "num_updates > 0"),
+        ("        check_actions(config.algorithm, sources[config.dataset])\n", ""),
+        ("fingerprints != {here.fingerprint}", "here.fingerprint not in fingerprints"),
+        ("cfg.seed = seed", "cfg.seed = 0"),
+    ),
+    *of(
+        "recipes/runs/lifecycle.py",
+        "tests/recipes/runs/test_lifecycle.py tests/recipes/runs/test_resume.py tests/recipes/test_train.py",
+        ("        if not cfg.overwrite:\n", "        if False:\n"),
+        (
+            '        if not folder.holds_run:\n            raise ConfigError(f"{folder.path} holds something',
+            '        if False:\n            raise ConfigError(f"{folder.path} holds something',
+        ),
+        ("lock.acquire(timeout=0)", "pass"),
+        ("        shutil.rmtree(begun, ignore_errors=True)\n", ""),
+        ("    if folder.had_checkpoint and not folder.has_checkpoint:", "    if False:"),
+        ("    saved.trust_env = False", "    pass"),
+        ('if ":" in (saved.eval_env or "") and "eval_env" not in typed:', "if False:"),
+        ("if there != here]:", "if there is here]:"),
+        ('if {"run_dir", "overwrite"} & {*typed}:', "if False:"),
+        ("    claim(folder).release()\n    path.rename(overwritten)", "    path.rename(overwritten)"),
+        ("OmegaConf.update(saved, key, OmegaConf.select(cfg, key))", "pass"),
+        ('if "${" in json.dumps', 'if "?{" in json.dumps'),
+        ('"resume", "device", "compile"', '"batch_size", "resume", "device", "compile"'),
+    ),
+]
+
+MUTANTS: list[Mutant] = [
+    *OBJECTIVES,
+    *TRAINING,
+    *NETWORKS,
+    *DATA,
+    *ENVIRONMENTS,
+    *EVALUATION,
+    *CHECKPOINT,
+    *RECIPES,
+]

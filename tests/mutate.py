@@ -28,7 +28,7 @@ from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("agents", "recipes", "tests", "benchmarks", "pyproject.toml")
-SECONDS = 300  # that a mutant's tests may take
+SECONDS = 900  # that a mutant's tests may take, on a machine that does other things too
 OUTCOMES = {0: "SURVIVED", 1: "caught", -signal.SIGALRM: "HUNG"}
 
 
@@ -66,7 +66,7 @@ def run_all(mutants: list[Mutant], folder: Path) -> list[tuple[Mutant, int]]:
         if code != 1 and mutant.old:
             print(f"{OUTCOMES.get(code, 'BROKEN')}: {mutant.file}: {mutant.old!r} -> {mutant.new!r}", flush=True)
         elif code != 0 and not mutant.old:
-            print((place / "output").read_text()[-3000:], file=sys.stderr)
+            print(f"exit code {code}\n{(place / 'output').read_text()[-3000:]}", file=sys.stderr)
         shutil.rmtree(place, ignore_errors=True)
     return outcomes
 

@@ -11,8 +11,6 @@ import json
 import os
 import pickle
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -541,10 +539,9 @@ for name, before, is_best, os.link in [
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Path:
+def killed(tmp_path_factory, run_in_fork) -> Path:
     root = tmp_path_factory.mktemp("killed")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", KILLED, str(root)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    run_in_fork(KILLED, str(root))
     return root
 
 

@@ -8,8 +8,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +21,6 @@ from filelock import FileLock
 from torchrl.data import Unbounded
 from tqdm import tqdm
 
-import agents
 from agents import metrics
 from agents.data import conversion, episodes, store
 from agents.data.dataset import OfflineDataset, load_dataset
@@ -47,8 +44,6 @@ from tests.agents.handmade import (
 )
 
 pytestmark = pytest.mark.usefixtures("root")
-
-REPOSITORY = Path(agents.__file__).parents[1]
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------
@@ -328,13 +323,9 @@ for _ in range(3):
 """
 
 
-def test_kill_9_while_converting_leaves_nothing_that_looks_whole(root: Path) -> None:
+def test_kill_9_while_converting_leaves_nothing_that_looks_whole(root: Path, run_in_fork) -> None:
     create(*ENDS)
-    command = [sys.executable, "-c", CHILD]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    *statuses, first, second, third = run.stdout.split()
+    *statuses, first, second, third = run_in_fork(CHILD).split()
     assert statuses == [str(int(signal.SIGKILL))] * 3  # while writing rows, before the statistics, before the rename
     assert first == second == third  # three processes at once, over what the killed ones left
     assert len(caches(root)) == 1

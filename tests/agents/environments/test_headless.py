@@ -25,6 +25,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_torchrl_is_imported_though_the_variable_names_no_backend() -> None:
     assert "invalid value for environment variable MUJOCO_GL" in run("import mujoco").stderr
     assert run(IMPORT).stdout == "imported\n"

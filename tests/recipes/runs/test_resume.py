@@ -22,7 +22,6 @@ SETTINGS = (
     "gradient_steps=30",
     "eval_every=10",
     "log_every=5",
-    "compile=trace",
     "algorithm.actor.dropout=0.5",
     "algorithm.actor_optimizer.lr=0.03",
 )
@@ -165,8 +164,10 @@ def test_a_killed_run_resumes_exactly(moment, train, train_as_is, tmp_path, neve
     assert_same(outcome_of(tmp_path / RUN), outcome_of(never_stopped / RUN))
 
 
-def test_a_killed_run_on_discrete_actions_resumes_exactly(train, train_as_is, tmp_path, outcome_of) -> None:
-    settings = (*SETTINGS, "dataset=test/cartpole-v0")
+def test_a_killed_run_that_was_traced_resumes_exactly_also_on_discrete_actions(
+    train, train_as_is, tmp_path, outcome_of
+) -> None:
+    settings = (*SETTINGS, "dataset=test/cartpole-v0", "compile=trace")
     assert train(*settings, "run_dir=whole", algorithm="discrete_iql").code == 0
     killed = KILL + DURING_AN_UPDATE.format(updates=17)
     assert train(*settings, "run_dir=killed", algorithm="discrete_iql", before=killed).code == -9
