@@ -64,6 +64,7 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # in a copy of the project, whose contract it then keeps
 def test_the_pages_loss_is_an_algorithm_like_any_other(copy_of_the_project, read_csv) -> None:
     text = (REPOSITORY / "docs/add_a_loss.md").read_text()
     named = re.search(r"`(agents/algorithms/\w+\.py)`, whole", text)[1]
@@ -100,6 +101,7 @@ def test_a_torchrl_loss_from_outside_trains_through_the_recipe(run_recipe, read_
     assert "gamma: 0.5" in (tmp_path / "run/config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_seeds_of_a_loss_from_outside_are_processes_of_its_own_script(run_recipe, tmp_path) -> None:
     (tmp_path / "outsider.py").write_text(OUTSIDER)
     for name in ("config", "run", "report", "settings"):  # of the user's own
