@@ -166,7 +166,7 @@ def writes_as_torchrls_do() -> LossAndGradients:
     return function
 
 
-@pytest.mark.parametrize("mode", ["off", "trace", "inductor"])
+@pytest.mark.parametrize("mode", ["off", "trace", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_what_a_loss_writes_stays_its_own_and_what_has_a_shape_is_averaged(mode, batch) -> None:
     function = writes_as_torchrls_do()
     function.compile(batch, mode)
@@ -177,6 +177,7 @@ def test_what_a_loss_writes_stays_its_own_and_what_has_a_shape_is_averaged(mode,
     torch.testing.assert_close(losses["share"], batch["next", "terminated"].float().mean())
 
 
+@pytest.mark.slow
 def test_machine_code_is_made_once(batch) -> None:
     writes_as_torchrls_do().compile(batch, "inductor")
     before = Counter(torch._dynamo.utils.counters["aot_autograd"])
