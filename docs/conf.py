@@ -14,17 +14,19 @@ project = "offline-agents"
 release = importlib.metadata.version(project)
 html_title = f"{project} {release}"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docstrings"]
 exclude_patterns = ["_build"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "default_keys, tensor_keys"}
 autodoc_inherit_docstrings = False  # what torch and TorchRL say of their classes
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
+napoleon_use_rtype = False  # what a docstring says it returns is one sentence
 autodoc_type_aliases = {name: name for name in ("Agent", "Device", "Specs")}  # Any where torch is not loaded
 nitpicky = True  # a name of ours that is referred to has to be there; other projects' cannot be looked up offline
 nitpick_ignore_regex = [("py:class", r"(?!agents\.|recipes\.).*")]
 
+nb_execution_mode = "off"  # the notebook is committed with its outputs; a test runs it
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # as GitHub makes them: a link to a section works in both
 
