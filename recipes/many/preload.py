@@ -6,15 +6,30 @@ W&B is left to the runs: its import makes a temporary folder, which the first of
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from typing import Any
 
 import h5py  # noqa: F401
 import imageio.v2  # noqa: F401
-import torch._inductor.compile_fx  # noqa: F401
-from torch._inductor.cpu_vec_isa import pick_vec_isa
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from tqdm import tqdm
 
 from agents.environments.spec import register_robotics
 
+
+def compile_something() -> None:
+    """Have the compiler loaded, and its trials made: of the processor's vector instructions, of the headers."""
+    inductor: Any = torch._inductor
+    x = torch.ones(64)
+    interval, tqdm.monitor_interval = tqdm.monitor_interval, 0  # else a bar of the compiler's would start a thread
+    with inductor.config.patch(compile_threads=1):  # this one
+        inductor.standalone_compile(make_fx(lambda x: [x.exp()])(x), [x])
+    tqdm.monitor_interval = interval
+
+
 register_robotics()
-pick_vec_isa()  # tries in processes of their own, and remembers, which vector instructions the compiler can use
+with contextlib.suppress(Exception):  # without a compiler, a run says so itself
+    compile_something()
 gc.freeze()  # a collection in a run would go through, and so copy, all that was imported

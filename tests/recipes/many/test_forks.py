@@ -20,10 +20,11 @@ pytestmark = [
 ]
 
 
-def test_what_is_forked_has_one_thread_and_no_temporary_folder_of_wandb() -> None:
+def test_what_is_forked_has_one_thread_and_no_temporary_folder_of_wandb(tmp_path) -> None:
     code = "import os, sys; print(len(os.listdir('/proc/self/task')), 'wandb' in sys.modules)"
     command = [sys.executable, "-c", f"import {', '.join(forks.PRELOADED)}; {code}"]
-    done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+    variables = {**os.environ, **ONE_THREAD, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # where nothing is compiled yet
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1 False\n", "")
 
 
