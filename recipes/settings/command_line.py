@@ -69,7 +69,7 @@ def answer(recipe: str) -> None:
 
 def _read(recipe: str) -> list[Job]:
     """The jobs that the arguments of the process ask for; it exits if they ask for a text alone."""
-    register()
+    register(recipe)
     options, typed = _options(normal(sys.argv[1:], recipe))
     if HELP & {*options}:
         _end_with(help_text(recipe, _algorithm(typed)))

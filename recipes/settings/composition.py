@@ -20,13 +20,23 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
 from agents.errors import ConfigError, one_line, require
 from recipes.settings.mistakes import explain, known_keys, problem
+from recipes.settings.overrides import KEPT
 from recipes.settings.schema import CONF, RECIPES, preset_files
 
 
-def register() -> None:
-    """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type."""
+def register(recipe: str = "train") -> None:
+    """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type.
+
+    Args:
+        recipe: what is to be composed; one that trains nothing can do without the algorithms, which take a while.
+    """
     for name, config in RECIPES.items():  # a file says what of the settings of train is derived from others
         _store("train_schema" if name == "train" else name, config)
+    if recipe == "train" or recipe in KEPT:
+        _register_algorithms()
+
+
+def _register_algorithms() -> None:
     register_postponed()
     files = preset_files()
     for name, config in [*ALGORITHMS.items()]:

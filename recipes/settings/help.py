@@ -31,7 +31,7 @@ def docstring(recipe: str) -> str:
 
 def help_text(recipe: str, algorithm: str = "iql") -> str:
     """The recipe's docstring, then its settings with their defaults: in training also those of one algorithm."""
-    register()
+    register(recipe)
     training = recipe == "train"
     cfg = compose(recipe, [f"algorithm={algorithm}"] if training else [])
     rows = [*_settings(RECIPES[recipe](), cfg)]
