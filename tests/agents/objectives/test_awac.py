@@ -92,7 +92,9 @@ def test_truncation_does_not_stop_bootstrapping_and_termination_does(networks, s
     assert (values[False, 0.0] - values[False, 10.0]).abs() > 1e-3
 
 
-@pytest.mark.parametrize("setting", [{"temperature": -1.0}, {"gamma": 1.5}, {"advantage_clip": 0.0}])
+@pytest.mark.parametrize(
+    "setting", [{"temperature": -1.0}, {"temperature": math.inf}, {"gamma": 1.5}, {"advantage_clip": 0.0}]
+)
 def test_settings_out_of_range_are_refused(networks, specs, setting) -> None:
     ((name, value),) = setting.items()
     with pytest.raises(agents.ConfigError, match=f"{name}.*{value}"):

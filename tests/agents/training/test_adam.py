@@ -1,11 +1,12 @@
-"""Adam's step equals that of torch's own class, bit for bit."""
+"""Adam's step equals that of torch's own class, bit for bit, and is taken when it is due, at its rate."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.training.adam import AdamConfig
+from agents.training.adam import AdamConfig, WarmUpAdamConfig
 from agents.training.fused_adam import FusedAdam
 
 
@@ -26,10 +27,11 @@ def test_steps_equal_torchs() -> None:
     reference = torch.optim.Adam(settings, fused=True)
     for step in range(1, 30):
         rates = [1e-2 / step, 3e-3]
-        adam.step(ours, gradients(step), rates)
+        now = [gradient * (step % 5 > 0) for gradient in gradients(step)]  # one of zeros is a gradient too
+        adam.step(ours, now, rates)
         for group, rate in zip(reference.param_groups, rates):
             group["lr"] = rate
-        for parameter, gradient in zip(theirs, gradients(step)):
+        for parameter, gradient in zip(theirs, now):
             parameter.grad = gradient
         reference.step()
     for mine, other in zip(ours, theirs):
@@ -55,3 +57,15 @@ def test_gradients_in_another_memory_layout_are_the_same_gradients() -> None:
             given = [g.mT.contiguous().mT if g.ndim > 1 else g for g in given]
         FusedAdam([(mine, AdamConfig())]).step(mine, given, [1e-2])
     assert all(torch.equal(mine, other) for mine, other in zip(ours, theirs))
+
+
+def test_a_step_is_due_at_every_nth_update_after_the_first_ones() -> None:
+    for settings, due in (({"after": 2}, [3, 4, 5]), ({"every": 2}, [2, 4]), ({"every": 2, "after": 2}, [4])):
+        assert [update for update in range(1, 6) if AdamConfig(**settings).due(update)] == due
+
+
+def test_the_rate_falls_in_a_half_cosine_and_rises_in_a_straight_line() -> None:
+    falling = AdamConfig(lr=2.0, decay_steps=3)
+    assert [falling.lr_at(count) for count in range(5)] == pytest.approx([2.0, 1.5, 0.5, 0.0, 0.0])
+    rising = WarmUpAdamConfig(lr=2.0, warm_up=4)
+    assert [rising.lr_at(count) for count in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]

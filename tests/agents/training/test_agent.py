@@ -92,10 +92,13 @@ def changed(agent: agents.Agent, batch) -> set[str]:
 
 
 @pytest.mark.parametrize("mode", ["off", "trace"])
-def test_each_group_steps_when_it_is_due(specs, batch, mode) -> None:
+def test_each_group_steps_when_it_is_due(specs, batch, mode, monkeypatch) -> None:
     agent = build(specs, actor_optimizer=AdamConfig(every=3), critic_optimizer=AdamConfig(every=2, after=3))
     agent.rule.target_every = 4
+    assert agent.rule.period == 12
     agent.compile(batch, mode)
+    if mode == "trace":  # whichever groups are due together
+        monkeypatch.setattr(LossAndGradients, "eager", None)
     actor, critics, targets = "actor_network_params", "qvalue_network_params", "target_qvalue_network_params"
     moved = [changed(agent, batch) for _ in range(8)]
     assert [step for step, names in enumerate(moved, 1) if actor in names] == [3, 6]
@@ -152,8 +155,11 @@ def test_a_non_finite_loss_changes_nothing_and_says_what_broke(specs, batch) -> 
     assert agent.num_updates == 1
 
 
-def test_check_finite_ignores_statistics() -> None:
+def test_every_loss_has_to_be_finite_and_no_statistic() -> None:
     check_finite({"loss_actor": torch.tensor(1.0), "weight": torch.tensor(math.inf)}, step=1)
+    losses = {"loss_qvalue": torch.tensor(1.0), "loss_actor": torch.tensor(math.nan)}
+    with pytest.raises(agents.NonFiniteLossError, match="^loss_actor = nan at step 2; "):
+        check_finite(losses, step=2)
 
 
 @pytest.mark.parametrize("saved_at", [0, 1, 5])
@@ -172,6 +178,18 @@ def test_state_dict_carries_everything_the_next_update_depends_on(specs, batches
         torch.manual_seed(seed)
         assert (ours == second.update(batches(seed))).all()
     assert all(torch.equal(value, parameters(second)[name]) for name, value in parameters(first).items())
+
+
+def test_a_loaded_state_is_copied(specs, batch) -> None:
+    first, second = build(specs), build(specs)
+    first.update(batch)
+    before = copy.deepcopy(first.state_dict())
+    second.load_state_dict(first.state_dict())
+    second.update(batch)
+    after = first.state_dict()
+    for i, moments in before["optimizer"].items():
+        assert all(torch.equal(value, after["optimizer"][i][name]) for name, value in moments.items())
+    assert all(torch.equal(value, parameters(first)[name]) for name, value in before["loss_module"].items())
 
 
 def test_the_policy_shares_the_trained_parameters(specs, batch) -> None:
