@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from tests.mutants import MUTANTS
@@ -15,6 +16,6 @@ def test_what_a_mutant_replaces_occurs_once() -> None:
 
 
 def test_a_mutant_has_tests_and_is_listed_once() -> None:
-    words = {word.partition("::")[0] for mutant in MUTANTS for word in mutant.tests.split()}
+    words = {word.partition("::")[0] for mutant in MUTANTS for word in shlex.split(mutant.tests)}
     assert [word for word in words if word.startswith("tests") and not (ROOT / word).exists()] == []
     assert len({mutant[:3] for mutant in MUTANTS}) == len(MUTANTS)

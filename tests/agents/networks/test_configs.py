@@ -64,6 +64,31 @@ def test_normal_actor_has_a_tanh_mean_and_a_free_log_std(specs, batch) -> None:
     assert dist.log_prob(far).isfinite().all()
 
 
+def test_tanh_normal_actor_has_a_clipped_log_std_of_the_state_and_acts_by_its_location(specs, batch) -> None:
+    torch.manual_seed(0)
+    actor = small(ActorConfig, distribution="tanh_normal", log_std_min=-1.0, log_std_max=0.5).build(specs)
+    network, observation = actor[0].module, batch["observation"]
+    with torch.no_grad():
+        loc, log_std = (30.0 * network.layers(observation)).chunk(2, -1)
+        network.layers[-1][-1].weight *= 30.0
+    assert log_std.min() < -1.0 and log_std.max() > 0.5
+    dist = actor.get_dist(batch)
+    torch.testing.assert_close(dist.base_dist.loc, loc)
+    torch.testing.assert_close(dist.base_dist.scale, log_std.clamp(-1.0, 0.5).exp())
+    torch.testing.assert_close(deterministic_policy(actor).module(observation), dist.deterministic_sample)
+    noise = torch.randn(2, 3)
+    drawn = network.draw(observation, noise)[:, 1]
+    u = loc + log_std.clamp(-1.0, 0.5).exp() * noise[1]
+    torch.testing.assert_close(drawn, network.action_center + network.action_half_range * u.tanh())
+
+
+@pytest.mark.parametrize("kind", ["normal", "tanh_normal"])
+def test_an_actor_draws_its_action_unless_told_otherwise(specs, batch, kind) -> None:
+    actor = ACTORS[kind].build(specs)
+    first, second = (actor(batch.clone())["action"] for _ in range(2))
+    assert (first != second).all()
+
+
 def test_a_deterministic_actor_is_the_policy_that_is_deployed(specs, batch) -> None:
     torch.manual_seed(0)
     actor = small(DeterministicActorConfig).build(specs)
@@ -206,6 +231,13 @@ def test_normalisation_is_part_of_the_network(specs, batch) -> None:
         torch.testing.assert_close(normalized(batch.clone())[key], raw(scaled)[key])
 
 
+def test_the_statistics_of_a_network_are_its_own(specs) -> None:
+    before = specs.observation_mean.clone()
+    network = small(ValueConfig).build(specs, normalize=True)
+    network.load_state_dict({name: value + 1.0 for name, value in network.state_dict().items()})
+    assert torch.equal(specs.observation_mean, before)
+
+
 def test_orthogonal_initialisation_has_gain_sqrt_two_and_zero_biases() -> None:
     linear = MLPConfig(hidden_sizes=[32]).layers(32, 1)[0]
     torch.testing.assert_close(linear.weight @ linear.weight.T, 2.0 * torch.eye(32), atol=1e-5, rtol=0.0)
@@ -302,6 +334,15 @@ def test_values_of_all_actions_equal_the_members_one_by_one(discrete_specs, batc
     members = [small(MLPConfig).layers(5, 3) for _ in range(2)]
     expected = torch.stack([member(batch["observation"]) for member in members], 1)
     torch.testing.assert_close(ActionValueEnsemble(members, [])(batch["observation"]), expected)
+
+
+def test_values_of_all_actions_are_those_of_scaled_observations(discrete_specs, batch) -> None:
+    torch.manual_seed(0)
+    network = small(QValueConfig).build_action_values(discrete_specs, normalize=True).module
+    scaled = (batch["observation"] - discrete_specs.observation_mean) / (discrete_specs.observation_std + 1e-3)
+    values = network(batch["observation"])
+    network.normalizer = nn.Identity()
+    torch.testing.assert_close(values, network(scaled))
 
 
 def test_the_value_of_a_discrete_action_is_its_own_among_those_of_all(discrete_specs, discrete_batches) -> None:

@@ -15,7 +15,9 @@ from agents.networks.search import NUM_SETS, SearchingPolicy
 @pytest.fixture
 def networks(specs: agents.Specs) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    return ActorConfig(hidden_sizes=[8]).build(specs)[0].module, QValueConfig(hidden_sizes=[8]).build(specs).module
+    actor, critics = (config(hidden_sizes=[8]).build(specs) for config in (ActorConfig, QValueConfig))
+    nn.init.constant_(actor[0].module.log_std, -0.5)
+    return actor[0].module, critics.module
 
 
 @pytest.fixture

@@ -65,6 +65,23 @@ def test_a_block_is_torchs_causal_transformer_layer() -> None:
     torch.testing.assert_close(block(tokens, slice(1, None, 3)), expected[:, 1::3])
 
 
+def test_actions_are_those_of_the_papers_tokens(specs, windows) -> None:
+    network = small(specs, normalize=True)
+    low, high = specs.action.space.low, specs.action.space.high
+    observation = (windows["observation"] - specs.observation_mean) / (specs.observation_std + 1e-3)
+    action = (windows["action"] - (low + high) / 2) / ((high - low) / 2)
+    step = network.embed_step(windows["step_count"].squeeze(-1))  # [B, K, W]
+    tokens = torch.empty(NUM_WINDOWS, 3 * CONTEXT_LENGTH, 8)
+    tokens[:, 0::3] = network.embed_return(windows["return_to_go"] / 10.0) + step
+    tokens[:, 1::3] = network.embed_observation(observation) + step
+    tokens[:, 2::3] = network.embed_action(action) + step
+    tokens = network.norm_in(tokens)
+    for block in network.blocks:
+        tokens = block(tokens)
+    position = torch.tanh(network.head(network.norm_out(tokens)[:, 1::3]))
+    torch.testing.assert_close(network(**windows), (low + high) / 2 + (high - low) / 2 * position)
+
+
 @pytest.mark.parametrize("key", INPUTS)
 def test_an_action_depends_on_what_was_before_it_and_on_nothing_else(specs, windows, key) -> None:
     network, step = small(specs), 2

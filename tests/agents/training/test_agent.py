@@ -180,6 +180,14 @@ def test_state_dict_carries_everything_the_next_update_depends_on(specs, batches
     assert all(torch.equal(value, parameters(second)[name]) for name, value in parameters(first).items())
 
 
+def test_a_state_of_another_shape_is_refused_and_nothing_of_it_is_loaded(specs) -> None:
+    agent, other = build(specs), agents.IQLConfig().build(specs)
+    before = parameters(agent)
+    with pytest.raises(ValueError, match=r"the shape of \S+ is \(.*\) there, \(.*\) here"):
+        agent.load_state_dict(other.state_dict())
+    assert all(torch.equal(value, before[name]) for name, value in parameters(agent).items())
+
+
 def test_a_loaded_state_is_copied(specs, batch) -> None:
     first, second = build(specs), build(specs)
     first.update(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -216,6 +217,18 @@ def test_wrong_results_of_a_compiler_are_noticed(batch, monkeypatch) -> None:
     result = function_of(lambda loss, x: x**2).compile(batch)
     assert result.mode != "inductor"
     assert "differ" in result.problem or "other parameters" in result.problem
+
+
+def test_results_that_are_a_little_wrong_are_noticed_too(batch, monkeypatch) -> None:
+    function = function_of(lambda loss, x: x**2)
+
+    def almost(trace: Trace, batch: TensorDict):
+        losses, gradients = trace(batch)
+        return losses, [None if gradient is None else 1.01 * gradient for gradient in gradients]
+
+    monkeypatch.setattr(Trace, "compile", lambda trace, batch: functools.partial(almost, trace))
+    with pytest.raises(agents.ConfigError, match="its results differ from the eager ones"):
+        function.compile(batch, "inductor")
 
 
 def test_auto_takes_the_fastest(batch, monkeypatch) -> None:
