@@ -157,6 +157,22 @@ def test_settings_and_help_load_none_of_the_frameworks() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("\n", "", 0)
 
 
+# what all public names do without: they are for runs, their figures, their dashboards and their compiled updates
+NAMES = """
+import sys
+import agents
+assert len([getattr(agents, name) for name in agents.__all__]) > 40
+later = {"gymnasium_robotics", "h5py", "imageio", "matplotlib", "pandas", "torch._inductor.compile_fx", "wandb"}
+print(*sys.modules.keys() & later)
+"""
+
+
+@pytest.mark.slow
+def test_the_library_loads_what_is_for_runs_when_it_is_used() -> None:
+    done = subprocess.run([sys.executable, "-c", NAMES], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("\n", 0), done.stderr
+
+
 def test_a_face_has_the_names_that_editors_and_type_checkers_see() -> None:
     assert "IQLConfig" in dir(agents) and agents.IQLConfig is vars(agents)["IQLConfig"]
     faces = [
