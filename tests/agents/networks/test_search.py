@@ -63,16 +63,19 @@ def test_an_evaluation_hands_the_steps_back(specs, batches) -> None:
 
 
 def test_softmax_chooses_in_proportion_to_the_exponential_of_q(networks, specs, observation) -> None:
-    counts, beta = torch.zeros(3), 2.0
-    fixed = torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-    for seed in range(2000):
-        policy = SearchingPolicy(*networks, action_spec=specs.action, num_candidates=3, temperature=beta, seed=seed)
-        policy.noise = fixed
-        with torch.no_grad():
-            candidates = policy._clip(networks[0].draw(observation[:1], fixed[0]))[0]
-            counts[(candidates - policy(observation[:1])[0]).abs().sum(-1).argmin()] += 1
-    expected = (beta * smallest_qvalue(networks, observation[:1].expand(3, -1), candidates)).softmax(-1)
-    torch.testing.assert_close(counts / 2000, expected.detach(), atol=0.04, rtol=0.0)
+    beta, numbers = 3.0, []
+    draws = torch.randn(1, 1, 16, 3, generator=torch.Generator().manual_seed(0)).expand(NUM_SETS, -1, -1, -1)
+    states, steps = observation[:1].expand(NUM_SETS, -1), torch.arange(NUM_SETS)[:, None]
+    low, high = specs.action.space.low, specs.action.space.high
+    candidates = networks[0].draw(observation[:1], draws[0, 0])[0].clamp(low, high)  # [K, A]
+    for seed in range(50):
+        policy = SearchingPolicy(*networks, action_spec=specs.action, num_candidates=16, temperature=beta, seed=seed)
+        policy.noise = draws
+        chosen, _ = policy(states, steps)
+        numbers += (chosen[:, None] - candidates).abs().sum(-1).argmin(-1).tolist()
+    share = torch.tensor(numbers).bincount(minlength=16) / len(numbers)
+    expected = (beta * smallest_qvalue(networks, observation[:1].expand(16, -1), candidates)).softmax(-1)
+    torch.testing.assert_close(share, expected.detach(), atol=0.03, rtol=0.0)
 
 
 def test_a_large_inverse_temperature_is_argmax(networks, specs, observation) -> None:
@@ -89,6 +92,19 @@ def test_refinement_never_makes_the_choice_worse(networks, specs, observation) -
     for before, after in zip(values, values[1:]):
         assert (after >= before - 1e-6).all()
     assert (values[-1] > values[0] + 1e-3).any()
+
+
+def test_refinement_draws_from_a_gaussian_that_is_fitted_to_the_best_tenth(networks, specs, observation) -> None:
+    policy = SearchingPolicy(*networks, action_spec=specs.action, num_candidates=30, cem_iterations=1)
+    low, high = specs.action.space.low, specs.action.space.high
+    first, second = policy.noise[0]
+    for row, chosen in zip(observation, policy(observation)[0]):
+        candidates = networks[0].draw(row[None], first)[0].clamp(low, high)
+        best = candidates[smallest_qvalue(networks, row.expand(30, -1), candidates).topk(3).indices]
+        drawn = (best.mean(0) + best.std(0, correction=0) * second).clamp(low, high)
+        together = torch.cat([best, drawn])
+        values = smallest_qvalue(networks, row.expand(33, -1), together)
+        torch.testing.assert_close(chosen, together[values.argmax()])
 
 
 class Bowl(nn.Module):
