@@ -461,7 +461,7 @@ NETWORKS = [
     ),
     *of(
         "agents/networks/policies.py",
-        "tests/agents/algorithms/test_discrete_cql.py tests/agents/algorithms/test_iql.py",
+        "tests/agents/networks/test_configs.py tests/agents/algorithms/test_discrete_cql.py",
         ("scores.mean(1)", "scores.amin(1)"),
         ("scores.argmax(-1)", "scores.argmin(-1)"),
         ("copy.deepcopy(network, shared)", "copy.deepcopy(network)"),
@@ -492,7 +492,6 @@ DATA = [
         ("if whole and same else None", "if same else None"),
         ("if whole and same else None", "if whole else None"),
         ('f"{key}-clipped" if clip_actions else key', "key"),
-        ("PIECE = 1 << 16", "PIECE = 1 << 24"),
     ),
     *of(
         "agents/data/episodes.py",
@@ -502,7 +501,7 @@ DATA = [
         ("if episode.truncations[:-1].any():", "if False:"),
         ("min(start + REOPEN_EVERY, source.num_episodes)", "min(start + REOPEN_EVERY, source.num_episodes) - 1"),
         ("array.shape != shape or array", "array"),
-        ('not in "fiub"', 'not in "fiubO"'),
+        (' or array.dtype.kind not in "fiub"', ""),
     ),
     *of(
         "agents/data/dataset_statistics.py",
@@ -562,7 +561,8 @@ ENVIRONMENTS = [
     ),
     *of(
         "agents/environments/adroit.py",
-        "tests/agents/environments/test_environment.py tests/agents/evaluation/test_rollouts.py",
+        "tests/agents/environments/test_environment.py tests/agents/evaluation/test_rollouts.py "
+        "tests/agents/data/test_source.py",
         ("PEN_DROPPED = 0.075", "PEN_DROPPED = 0.06"),
         ("PEN_HEIGHT = 26", "PEN_HEIGHT = 25"),
         ("rewards[: dropped[0] + 1]", "rewards[: dropped[0]]"),

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from agents import metrics
 from agents.data import conversion, episodes, store
 from agents.data.dataset import OfflineDataset, load_dataset
+from agents.environments import protocols
 from agents.environments.adroit import adroit_task, d4rl_return, success_held
 from tests.agents.handmade import (
     ACTION_SPACE,
@@ -63,7 +64,10 @@ def test_episodes_longer_than_a_piece_and_than_an_arrow_batch(monkeypatch: pytes
 def test_termination_inside_an_episode_is_kept_where_it_was() -> None:
     arrays = episode(5, seed=1, truncated=True, terminations=np.array([0, 0, 1, 0, 0], bool))
     create(arrays)
-    assert whole(load())["next.terminated"].flatten().tolist() == [False, False, True, False, False]
+    dataset = load()
+    assert whole(dataset)["next.terminated"].flatten().tolist() == [False, False, True, False, False]
+    assert whole(dataset)["next.done"].flatten().tolist() == [False, False, True, False, True]
+    assert (dataset.statistics.terminations, dataset.statistics.truncations) == (1, 1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
@@ -88,15 +92,16 @@ def test_a_last_observation_that_is_not_finite() -> None:
     assert "episode 0: ('next', 'observation') is nan at step 3" in refusal()
 
 
-def test_actions_outside_the_bounds_are_refused_or_clipped(root: Path) -> None:
+def test_actions_outside_the_bounds_are_refused_or_clipped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "PIECE", 2)
     path = create(*ENDS)
     actions = ENDS[2]["actions"].copy()
-    actions[1] = 1.5, 4.5
+    actions[3] = 1.001, 4.5
     edit_episode(path, 2, actions=actions)
     message = refusal()
-    assert "episode 2: action 0 is 1.5 at step 1, outside [-1, 1]; clip_actions=true" in message
+    assert "episode 2: action 0 is 1.001 at step 3, outside [-1, 1]; clip_actions=true" in message
     clipped = load(clip_actions=True)
-    assert whole(clipped)["action"][8].tolist() == [1.0, 4.0]
+    assert whole(clipped)["action"][10].tolist() == [1.0, 4.0]
     np.testing.assert_array_equal(clipped.statistics.action_max, [1.0, 4.0])
     refusal()  # the clipped cache is not mistaken for the other
 
@@ -107,6 +112,14 @@ def test_rounding_at_the_bounds_is_clipped_silently() -> None:
     actions[1] = 1.0 + 1e-6, -1e-6
     edit_episode(path, 2, actions=actions)
     assert whole(load())["action"][8].tolist() == [1.0, 0.0]
+
+
+def test_a_locked_dimension_is_not_saturated() -> None:
+    create(
+        episode(4, truncated=True, actions=np.float32([[0.0, 1.0], [1.0, 1.0], [-1.0, 1.0], [0.5, 1.0]])),
+        action_space=gym.spaces.Box(np.float32([-1.0, 1.0]), np.float32([1.0, 1.0])),
+    )
+    assert load().statistics.saturated_actions == 2 / 8
 
 
 def test_infinite_bounds_bound_nothing() -> None:
@@ -212,6 +225,13 @@ def test_success_of_fewer_steps_than_the_episode_has_is_ignored(success: np.ndar
     assert load().statistics.success is None
 
 
+def test_success_that_is_not_known_of_every_episode_is_not_known() -> None:
+    info = {"success": np.ones(3, bool)}
+    path = create(episode(3, truncated=True, infos=info), episode(3, seed=1, truncated=True, infos=info))
+    edit_episode(path, 1, **{"infos/success": np.ones(1, bool)})
+    assert load().statistics.success is None
+
+
 def pen_episode(num_steps: int, seed: int) -> dict:
     rng = np.random.default_rng(seed)
     observations = rng.uniform(0.0, 0.5, (num_steps + 1, 45))
@@ -250,6 +270,14 @@ def test_converted_once_then_opened_without_reading_the_source(monkeypatch: pyte
         np.testing.assert_array_equal(getattr(again.statistics, name), value, err_msg=name)
         assert type(getattr(again.statistics, name)) is type(value)
     assert torch.equal(first.specs.observation_std, again.specs.observation_std)
+
+
+def test_refreshed_when_the_score_protocols_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = create(*ENDS)
+    edit_metadata(path, ref_min_score=-10.0, ref_max_score=90.0)
+    assert [*load().statistics.scores] == ["minari"]
+    monkeypatch.setattr(protocols, "PROTOCOLS", [])
+    assert [*load().statistics.scores] == []
 
 
 def test_refreshed_when_the_source_changes(root: Path) -> None:

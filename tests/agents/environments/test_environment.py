@@ -169,7 +169,7 @@ def test_reference_scores_its_own_ends_0_and_100() -> None:
     np.testing.assert_allclose(Reference(-50.0, 150.0).score([-50.0, 50.0, 150.0, 350.0]), [0.0, 50.0, 100.0, 200.0])
 
 
-@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (math.nan, 1.0), (0.0, math.inf)])
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (math.nan, 1.0), (-math.inf, 1.0), (0.0, math.inf)])
 def test_reference_refuses_what_cannot_be_a_scale(low: float, high: float) -> None:
     with pytest.raises(DataError, match="min < max"):
         Reference(low, high)

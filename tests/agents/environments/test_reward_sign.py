@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pytest
 
+from agents.data.demos import load_bundle
 from agents.environments.adroit import ADROIT_TASKS, palm_to_object
 from agents.environments.environment import EvaluationEnv
 from agents.environments.recording import Episode
@@ -35,6 +36,17 @@ def fitted(task, episodes: tuple[Episode, ...], scale: float = 1.0, subtracted: 
 def test_the_installed_version_adds_the_distance(recorded) -> None:
     assert fitted(*recorded) == pytest.approx(COEFFICIENT, abs=0.01)
     assert sign(fitted(*recorded)) == 1
+
+
+def test_what_else_is_rewarded_at_the_goal_is_known_too(recorded) -> None:
+    """At random, hardly anything moves there."""
+    task, episodes = recorded
+    if task.name == "relocate":  # nothing is left to fit
+        assert fitted(task, episodes) == pytest.approx(COEFFICIENT, abs=1e-6)
+        return
+    with EvaluationEnv(task.env_id) as env:
+        solved = evaluate(load_bundle(task.name).expert, env, 2, record=True).episodes
+    assert fitted(task, solved) == pytest.approx(COEFFICIENT, abs=0.06)
 
 
 def test_rewards_of_d4rl_subtract_it(recorded) -> None:

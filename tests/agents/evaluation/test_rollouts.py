@@ -23,6 +23,7 @@ from torchrl.modules.distributions import IndependentNormal
 from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
+from agents.environments.recording import record
 from agents.errors import AgentsError, ConfigError, DataError
 from agents.evaluation.rollouts import EvalResult, evaluate, random_policy
 from agents.evaluation.video import check_rendering, film, record_video
@@ -178,6 +179,28 @@ def test_actions_are_the_modules_own(make: Callable[[], TensorDictModule]) -> No
         with torch.no_grad():
             actions = policy.module(torch.from_numpy(episode.observations[:-1]).float())
         np.testing.assert_allclose(episode.actions, actions, rtol=0.0, atol=1e-5)
+
+
+class Reusing(gym.Env):
+    """Writes each observation into the array of the one before; the reward of step t is -t."""
+
+    observation_space, action_space = gym.spaces.Box(-9.0, 9.0, (1,)), gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, **_: object) -> tuple[np.ndarray, dict]:
+        self.state = np.zeros(1, np.float32)
+        return self.state, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.state += 1.0
+        return self.state, -float(self.state[0]), False, self.state[0] == 3.0, {}
+
+
+def test_a_recording_holds_what_the_environment_said_at_each_step() -> None:
+    rng = np.random.default_rng(0)
+    episode = record(Reusing(), lambda *_: [0.5], rng, seed=0, index=0, on_state=lambda: None)
+    assert episode.observations.tolist() == [[0.0], [1.0], [2.0], [3.0]]
+    assert episode.rewards.tolist() == [-1.0, -2.0, -3.0] and episode.actions.tolist() == [[0.5]] * 3
+    assert (episode.terminated, episode.truncated, episode.success) == (False, True, None)
 
 
 def test_seed_fixes_the_episodes() -> None:

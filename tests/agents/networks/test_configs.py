@@ -89,6 +89,14 @@ def test_an_actor_draws_its_action_unless_told_otherwise(specs, batch, kind) -> 
     assert (first != second).all()
 
 
+def test_a_policy_has_a_mode_of_its_own(specs) -> None:
+    actor = small(ActorConfig, dropout=0.5).build(specs).train()
+    policy = deterministic_policy(actor)
+    assert actor[0].module.training and not policy.module.network.training
+    actor.train()
+    assert not policy.module.network.training
+
+
 def test_a_deterministic_actor_is_the_policy_that_is_deployed(specs, batch) -> None:
     torch.manual_seed(0)
     actor = small(DeterministicActorConfig).build(specs)
