@@ -659,7 +659,6 @@ CHECKPOINT = of(
     ('Bounded(stored["action_low"], stored["action_high"]', 'Bounded(-stored["action_high"], stored["action_high"]'),
     ('stored["max_return"].item() if "max_return" in stored else None', "None"),
     ("dtype=torch.float64)", "dtype=torch.float16)"),
-    ("policy.eval().requires_grad_(False)", "policy.requires_grad_(False)"),
     ("policy.eval().requires_grad_(False)", "policy.eval()"),
     ("            link(self.last, self.previous)", "            pass"),
     ('"is_best": is_best}', '"is_best": False}'),

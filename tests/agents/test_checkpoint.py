@@ -22,7 +22,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 import agents
-from agents import files
+from agents import checkpoint, files
 from agents.checkpoint import CheckpointFolder, load, load_policy, save
 from agents.errors import AgentsError, CheckpointError, WriteError
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
@@ -110,7 +110,9 @@ def test_the_config_comes_back_with_its_nested_parts_nones_and_lists(specs, tmp_
 
 
 def test_specs_come_back_with_asymmetric_bounds(agent, config, specs, tmp_path) -> None:
+    specs = dataclasses.replace(specs, max_return=3076.8331)
     restored = load(save(tmp_path / "a", agent, config=config, specs=specs)).specs()
+    assert restored.max_return == specs.max_return
     assert restored.observation == specs.observation
     assert restored.action == specs.action
     assert not torch.equal(restored.action.space.low, -restored.action.space.high)
@@ -286,6 +288,14 @@ def test_truncated_and_foreign_files_are_refused_in_one_line(agent, config, spec
         message = refusal(functools.partial(load, path))
         assert str(path) in message and "checkpoint" in message, kind
         assert refusal(functools.partial(load_policy, path)) == message, kind
+
+
+def test_a_file_of_another_format_is_refused(agent, config, specs, tmp_path, monkeypatch) -> None:
+    save(tmp_path / "a", agent, config=config, specs=specs)
+    monkeypatch.setattr(checkpoint, "FORMAT", "offline-agents/2")
+    assert "is not a checkpoint of this project (format 'offline-agents/1')" in refusal(
+        functools.partial(load, tmp_path / "a")
+    )
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:

@@ -181,6 +181,24 @@ def test_actions_are_the_modules_own(make: Callable[[], TensorDictModule]) -> No
         np.testing.assert_allclose(episode.actions, actions, rtol=0.0, atol=1e-5)
 
 
+class Silent(Scripted):
+    """Says nothing of success in long episodes."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        *outcome, info = super().step(action)
+        return *outcome, {} if len(self.script[self.index]) > 6 else info
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.index = seed or 0
+        return super().reset(seed=seed)
+
+
+def test_an_episode_that_says_nothing_of_success_failed_if_others_speak_of_it() -> None:
+    with small(Silent) as env:
+        result = evaluate(zeros, env, 5)
+    assert result.success.tolist() == [True, False, False, False, True]
+
+
 class Reusing(gym.Env):
     """Writes each observation into the array of the one before; the reward of step t is -t."""
 
@@ -354,6 +372,13 @@ def test_random_policy_covers_discrete_actions_and_refuses_unbounded_ones() -> N
     with EvaluationEnv("CartPole-v1") as env:
         result = evaluate(random_policy(env), env, 3, record=True)
     assert set(np.concatenate([episode.actions for episode in result.episodes])) == {0, 1}
+
+    class FromFive(Countdown):
+        action_space = gym.spaces.Discrete(2, start=5)
+
+    with small(FromFive) as env:
+        result = evaluate(random_policy(env), env, 5, record=True)
+    assert set(np.concatenate([episode.actions for episode in result.episodes])) == {5, 6}
 
     class Unbounded(Countdown):
         action_space = gym.spaces.Box(-np.inf, np.inf, (2,))
