@@ -31,6 +31,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # as GitHub makes them: a link to a section works in both
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_static_path = ["static"]
 html_css_files = ["equations.css"]
 html_show_copyright = False

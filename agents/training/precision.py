@@ -35,8 +35,11 @@ def choose_matmul_precision(precision: str, device: torch.device) -> str:
 def _measure_products(device: torch.device) -> dict[str, tuple[float, float]]:
     """Largest error, and seconds, of a float32 product of two ``[256, 256]`` of standard normal numbers, by precision.
 
-    In turns, and the shortest of each, as others may be at work too.
+    In turns, and the shortest of each, as others may be at work too; by one thread, since several wait for each other
+    for as long as others are at work, which made one precision look many times as fast as its equal.
     """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 256, 256, generator=generator)
     ours, theirs, exact = x.to(device), y.to(device), x.double() @ y.double()
@@ -47,4 +50,5 @@ def _measure_products(device: torch.device) -> dict[str, tuple[float, float]]:
             start = time.perf_counter()
             products[name] = (ours @ theirs).cpu()  # on a GPU: wait
             seconds[name] = min(seconds[name], time.perf_counter() - start)
+    torch.set_num_threads(num_threads)
     return {name: ((products[name].double() - exact).abs().max().item(), seconds[name]) for name in seconds}

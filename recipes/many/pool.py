@@ -2,7 +2,7 @@
 
 Two cores that train two agents, a thread each, do more updates per second than the same two cores on one agent: the
 products in these networks are too small to share. A process has its own memory and generators, so a run in the pool is
-the run that it would be alone.
+the run that it would be alone with one thread.
 
 The processes are those of the standard library's ``multiprocessing``, forked, where that is safe, from one that has
 imported all they need. The pool is ours: ``concurrent.futures`` passes no signal on that has its processes save and

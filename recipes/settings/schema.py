@@ -48,7 +48,7 @@ class TrainConfig:
     algorithm: Any = MISSING  # one of those listed below; its own settings are algorithm.<name>=<value>
     dataset: str = "demo/pen/mixed-v1"  # any Minari dataset id
     seed: int = 0  # of initialisation, batches and dropout, >= 0
-    seeds: list[int] | None = None  # several, each as if run alone: a process per core, or stacked
+    seeds: list[int] | None = None  # several, each with a folder of its own: a process per core, or stacked
     stack: bool | None = None  # the seeds in one process, each update one of all of them; null: on a GPU
     gradient_steps: int = 20_000  # updates in all, >= 1
     batch_size: int = 256  # transitions per update, or windows of them, >= 1; with algorithm=dt 64
