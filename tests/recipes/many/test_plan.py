@@ -77,6 +77,7 @@ def test_a_run_of_a_version_that_knew_fewer_settings_is_read_with_their_defaults
 def test_a_folder_that_cannot_be_read_is_left_alone(content, tmp_path) -> None:
     (tmp_path / "seed0").mkdir()
     assert place(tmp_path, 0, "abcdefghij") == tmp_path / "seed0"  # empty
+    assert place(tmp_path, 0, "abcdefghij", alone=False) == tmp_path / "seed0-abcdefgh"
     (tmp_path / "seed0" / "config.yaml").write_text(content)
     assert place(tmp_path, 0, "abcdefghij") == tmp_path / "seed0-abcdefgh"
 
