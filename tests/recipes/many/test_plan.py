@@ -123,7 +123,12 @@ def test_a_run_is_finished_when_its_last_evaluation_and_checkpoint_are_the_last(
         return plan.is_finished(made(run, gradient_steps))
 
     lines = (run / "evaluations.csv").read_text().splitlines(True)
-    assert finished() and not finished(30)
+    assert finished() and not finished(30) and not finished(10)
+    shutil.copy(run / "checkpoints" / "last.safetensors", run / "kept")
+    shutil.copy(run / "checkpoints" / "previous.safetensors", run / "checkpoints" / "last.safetensors")
+    assert not finished()
+    shutil.copy(run / "kept", run / "checkpoints" / "last.safetensors")
+    assert finished()
     (run / "checkpoints" / "last.safetensors").rename(run / "checkpoints" / "moved")
     assert not finished()
     Path(run / "checkpoints" / "moved").rename(run / "checkpoints" / "last.safetensors")
