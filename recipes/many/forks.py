@@ -10,7 +10,9 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +20,9 @@ PRELOADED = ["recipes.train", "recipes.many.preload"]
 # elsewhere a process that has loaded torch cannot be forked safely, or at all; before Python 3.11, the one to be forked
 # would look for its modules in the user's folder first
 ARE_SAFE = sys.platform == "linux" and sys.version_info >= (3, 11)
+
+
+LOST = 255  # what multiprocessing says of a process if the one that it was forked from was killed: it may live on
 
 
 class Fork:
@@ -31,12 +36,21 @@ class Fork:
             self._process.start()  # the first one starts that too
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        code = self._process.exitcode
+        if code != LOST or not _lives(self._process.pid):
+            return code
+        return None
 
     def send_signal(self, number: int, /) -> None:
         if self.poll() is None and self._process.pid is not None:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(self._process.pid, number)
+
+
+def _lives(pid: int | None) -> bool:
+    with contextlib.suppress(OSError):
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()  # a zombie has ended
+    return False
 
 
 def _run(arguments: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
@@ -46,11 +60,20 @@ def _run(arguments: Sequence[str], output: Path, environment: Mapping[str, str])
             os.dup2(out.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
+    threading.Thread(target=_stop_with_the_pool, daemon=True).start()
     sys.argv = [*arguments]
     try:
         runpy.run_path(arguments[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out
+
+
+def _stop_with_the_pool() -> None:
+    """Save and stop when the pool is killed, which then cannot say so: its next call is to find no run at work."""
+    pool = multiprocessing.parent_process()
+    assert pool is not None
+    pool.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -211,4 +211,8 @@ def to_csv(table: Iterable[Iterable[Any]]) -> str:
 
 
 def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    return (
+        f"'{cell}"
+        if isinstance(cell, str) and (cell.startswith(FORMULA) or cell.lstrip().startswith(FORMULA))
+        else cell
+    )

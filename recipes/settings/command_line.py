@@ -77,13 +77,19 @@ def _read(recipe: str) -> list[Job]:
     for overrides in _combinations(typed) if MULTIRUN & {*options} else [typed]:
         own, handed_on = split(overrides, recipe)
         jobs.append(Job(overrides, handed_on, compose(recipe, own)))
-    if "--cfg" in options:
-        cfgs = [in_force(job.cfg) for job in jobs]
-        _end_with("\n".join(OmegaConf.to_yaml(cfg, resolve="--resolve" in options) for cfg in cfgs))
+    texts, folders = [], []
     for job in jobs:
         cfg = in_force(job.cfg)
-        if cfg.get("resume") is None:  # else the saved settings hold
+        if "--cfg" in options:
+            texts.append(OmegaConf.to_yaml(cfg, resolve="--resolve" in options))
+        elif cfg.get("resume") is None:  # else the saved settings hold
             build(cfg, recipe)
+            folders.append(cfg.get("run_dir"))
+    if texts:
+        _end_with("---\n".join(texts))
+    if recipe == "train" and len({*folders}) < len(folders):
+        way_out = "put what they differ in into run_dir, as in 'run_dir=runs/mine/${algorithm.expectile}'"
+        raise ConfigError(f"-m: several of these runs would have the folder {folders[0]}; {way_out}")
     return jobs
 
 
@@ -91,7 +97,7 @@ def _options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options, and settings."""
     options, settings = [], []
     for before, argument, following in zip(["", *arguments], arguments, [*arguments[1:], ""]):
-        if argument == "--cfg" and following != "job":
+        if (argument == "--cfg" and following != "job") or argument.startswith("--cfg="):
             raise ConfigError("--cfg shows the settings of a run: write --cfg job")
         if argument.startswith("-"):
             if argument not in HELP | {*OPTIONS}:
@@ -108,6 +114,8 @@ def _combinations(typed: Sequence[str]) -> list[list[str]]:
     choices = {}
     for override in parse(typed):
         key = override.get_key_element()
+        if key in choices and (override.is_sweep_override() or len(choices[key]) > 1):
+            raise ConfigError(f"{override.input_line}: {key} is given twice")
         if not override.is_sweep_override():
             choices[key] = [override.input_line]
         elif override.value_type in LISTS:

@@ -47,10 +47,15 @@ def problem(override: Override, recipe: str, known: Collection[str]) -> str | No
     if override.type is not OverrideType.CHANGE:
         way_out = f"write {key}={typed.partition('=')[2] or '<value>'}" if key in known else unknown_key(key, recipe)
         return f"{typed}: settings can be changed, not added or removed; {way_out}"
+    if not key:
+        return f"{typed}: write name=value"
     if key not in known:
         return unknown_key(key, recipe)
     if override.is_sweep_override():
-        return f"{typed} has several values: add -m to run one after the other"
+        way_out = (
+            f"{key}=[{typed.partition('=')[2]}] is a list" if key == "seeds" else "add -m to run one after the other"
+        )
+        return f"{typed} has several values: {way_out}"
     if (recipe, key) == ("train", "algorithm") and str(value) not in presets():
         return unknown_algorithm("" if value is None else str(value))
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,54 @@ def test_a_forked_run_is_the_run_in_a_fresh_process(tmp_path, monkeypatch) -> No
     assert evaluations == same_evaluations
     assert tensors.keys() == same_tensors.keys()
     assert all(tensors[name].equal(same_tensors[name]) for name in tensors)
+
+
+WAITS = """
+import signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGTERM, lambda *_: (Path(sys.argv[1], "stopped").touch(), sys.exit(0)))
+Path(sys.argv[1], "started").touch()
+while True:
+    time.sleep(0.05)
+"""
+POOL = """
+import os, sys
+from pathlib import Path
+from recipes.many.forks import Fork
+forks = [Fork([sys.argv[1], folder], Path(folder, "output"), {**os.environ}) for folder in sys.argv[2:]]
+print(*(fork._process.pid for fork in forks), flush=True)
+sys.stdin.read()
+from multiprocessing.forkserver import _forkserver
+os.kill(_forkserver._forkserver_pid, 9)
+print(forks[0].poll(), flush=True)
+forks[0].send_signal(15)
+while forks[0].poll() is None:
+    pass
+print(forks[0].poll(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        threading.Event().wait(0.1)
+    raise AssertionError(f"no {path.name}")
+
+
+def test_a_run_outlives_what_it_was_forked_from_and_stops_with_the_pool(tmp_path) -> None:
+    script = tmp_path / "waits.py"
+    script.write_text(WAITS)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    command = [sys.executable, "-c", POOL, str(script), *map(str, folders)]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for folder in folders:
+        wait_for(folder / "started")
+    lines, _ = started.communicate()
+    _, alive, code = lines.splitlines()
+    assert (alive, code) == ("None", "255")  # no one knows how it ended
+    assert (folders[0] / "stopped").exists()
+    wait_for(folders[1] / "stopped")  # the pool was killed

@@ -78,6 +78,8 @@ MISTAKES = {
     "+foo=1": r"\+foo=1: settings can be changed, not added or removed; unknown setting 'foo'; valid are .*",
     "++seed=1": r"\+\+seed=1: settings can be changed, not added or removed; write seed=1",
     "~wandb.mode": r"~wandb.mode: settings can be changed, not added or removed; write wandb.mode=<value>",
+    "seeds=0,1": r"seeds=0,1 has several values: seeds=\[0,1\] is a list",
+    "=": r"=: write name=value",
     "seed=0,1": r"seed=0,1 has several values: add -m to run one after the other",
     "seed": r"cannot read 'seed': write name=value, lists as \[1,2\], special characters in quotes",
     "wandb.tags=[a": r"cannot read 'wandb.tags=\[a': write name=value, .*",
@@ -86,6 +88,9 @@ MISTAKES = {
     "--cfg": r"--cfg shows the settings of a run: write --cfg job",
     "--cfg all": r"--cfg shows the settings of a run: write --cfg job",
     "-m seed=0,x": r"seed: 'x' is not a whole number; --help .*",
+    "-m seed=0,1 seed=2": r"seed=2: seed is given twice",
+    "-m seed=2 seed=0,1": r"seed=0,1: seed is given twice",
+    "-m batch_size=8,16": r"-m: several of these runs would have the folder runs/iql/demo/pen/mixed-v1/seed0; put .*",
     "-m batch_size=8,0": r"batch_size must be at least 1, got 0",
     "-m algorithm.expectile=interval(0,1)": r".*: -m takes lists, as in seed=0,1, choice\(...\) and range\(...\)",
 }
@@ -343,3 +348,11 @@ def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> N
     assert presets["sac_n"] == replace(
         agents.EDACConfig(eta=0.0), qvalue=replace(agents.EDACConfig().qvalue, num_nets=100)
     )
+
+
+def test_the_settings_of_several_runs_are_each_its_own(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["offline-agents train", "-m", "algorithm=iql,bc", "--cfg", "job", "--resolve"])
+    with pytest.raises(SystemExit):
+        command_line.main("train", lambda cfg: None)
+    first, second = capsys.readouterr().out.split("---\n")
+    assert "run_dir: runs/iql/" in first and "run_dir: runs/bc/" in second
