@@ -86,7 +86,7 @@ def test_there_is_a_run_for_each_algorithm_dataset_and_seed(tmp_path) -> None:
     wanted = CompareConfig(["iql", "bc"], [ANY, "demo/door/mixed-v1"], [0, 5], runs=str(tmp_path))
     runs = plan.plan(wanted, ["batch_size=8", "gradient_steps=70"])
     assert len({run.job.name for run in runs}) == len({run.job.folder for run in runs}) == 8
-    assert [run.seed for run in runs] == [0] * 4 + [5] * 4
+    assert [run.seed for run in runs] == [run.config.seed for run in runs] == [0] * 4 + [5] * 4
     last = runs[-1]
     assert (last.algorithm, last.dataset, last.job.gradient_steps) == ("bc", "demo/door/mixed-v1", 70)
     assert last.job.folder == tmp_path / "bc" / "demo/door/mixed-v1" / "seed5"
@@ -155,8 +155,10 @@ def test_data_that_cannot_be_had_or_learnt_from_are_refused_before_anything_is_r
 
 def test_runs_on_other_data_than_todays_are_named_once(run) -> None:
     assert plan.changed_data([made(run)]) == []
+    other = Path(shutil.copytree(run, run.with_name("seed1")))
     RunFolder(run).add_info(dataset_fingerprint="of yesterday")
     (line,) = plan.changed_data([made(run), made(run)])
+    assert plan.changed_data([made(other), made(run)]) == [line]
     assert line.startswith("test/pendulum-v0 has other data here and now than finished runs were trained on")
     elsewhere = dataclasses.replace(made(run), dataset="test/not-here-v0")  # the results were copied without the data
     assert plan.changed_data([elsewhere]) == []
