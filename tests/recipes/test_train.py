@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 
 import agents
 from agents import checkpoint
+from recipes.runs.folder import RunFolder
+from recipes.runs.lifecycle import claim
 from recipes.settings import overrides, schema
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
@@ -321,6 +323,14 @@ def test_a_run_is_overwritten_only_when_that_is_said(run, train, read_log) -> No
     assert OmegaConf.load(run / "config.yaml").algorithm.expectile == 0.9
     assert not (run / "notes.txt").exists()
     assert [path.name for path in run.parent.iterdir()] == ["seed0"]
+
+
+def test_a_run_at_which_another_process_is_at_work_is_not_overwritten(run, train) -> None:
+    before = contents(run)
+    lock = claim(RunFolder(run))
+    assert "another process is at work" in train("overwrite=true").refusal()
+    lock.release()
+    assert contents(run) == before
 
 
 NO_NETWORK = "import socket\ndef no_network(*_): raise OSError\nsocket.getaddrinfo = no_network\n"

@@ -227,6 +227,11 @@ def test_another_setting_on_resume_is_shown(finished, train_as_is) -> None:
     assert "batch_size" not in message and "leave them out" in message
 
 
+@pytest.mark.parametrize("given", ["run_dir=elsewhere", "overwrite=true"])
+def test_a_run_is_resumed_where_it_is_and_as_it_is(given, finished, train_as_is) -> None:
+    assert "leave out run_dir and overwrite" in train_as_is(f"resume={RUN}", given).refusal()
+
+
 def as_killed_before_a_checkpoint(run: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     (run / "evaluations.csv").unlink()
