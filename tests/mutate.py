@@ -7,6 +7,7 @@ imported the frameworks and nothing of the project.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -61,17 +62,28 @@ def outcomes(jobs: Sequence[Job]) -> Iterator[tuple[Job, int, str]]:
     """Each job with its exit code and the end of its output; as many run at a time as there are cores."""
     waiting, running = list(enumerate(jobs)), dict[int, tuple[Job, Path]]()
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
-        while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
-                number, job = waiting.pop(0)
-                place = Path(folder, str(number))
-                place.mkdir()
-                running[start_tests(job, place)] = job, place
-            pid, status = os.wait()
-            job, place = running.pop(pid)
-            output = (place / "output").read_text(errors="replace")[-3000:]
-            shutil.rmtree(place, ignore_errors=True)
-            yield job, os.waitstatus_to_exitcode(status), output
+        try:
+            while waiting or running:
+                while waiting and len(running) < (os.cpu_count() or 1):
+                    number, job = waiting.pop(0)
+                    place = Path(folder, str(number))
+                    place.mkdir()
+                    running[start_tests(job, place)] = job, place
+                pid, status = os.wait()
+                end(pid)
+                job, place = running.pop(pid)
+                output = (place / "output").read_text(errors="replace")[-3000:]
+                shutil.rmtree(place, ignore_errors=True)
+                yield job, os.waitstatus_to_exitcode(status), output
+        finally:
+            for pid in running:
+                end(pid)
+
+
+def end(pid: int) -> None:
+    """Kill what is left of a process and of those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def start_tests(job: Job, place: Path) -> int:
@@ -80,6 +92,7 @@ def start_tests(job: Job, place: Path) -> int:
         return pid
     code = 2
     try:
+        os.setpgid(0, 0)  # what a mutant ends is its own
         output = os.open(place / "output", os.O_WRONLY | os.O_CREAT)
         for number in (1, 2):
             os.dup2(output, number)
