@@ -88,7 +88,7 @@ def weighted_sum(weight: NDArray[np.float64], inputs: NDArray[np.float64]) -> ND
 
 
 def tanh(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The hyperbolic tangent to 12 digits, by operations that IEEE 754 defines to the bit.
+    """The hyperbolic tangent to 14 digits, by operations that IEEE 754 defines to the bit.
 
     A continued fraction (Lambert 1770) at an eighth of the argument, which is then doubled three times.
     """

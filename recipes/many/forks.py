@@ -20,8 +20,6 @@ PRELOADED = ["recipes.train", "recipes.many.preload"]
 # elsewhere a process that has loaded torch cannot be forked safely, or at all; before Python 3.11, the one to be forked
 # would look for its modules in the user's folder first
 ARE_SAFE = sys.platform == "linux" and sys.version_info >= (3, 11)
-
-
 LOST = 255  # what multiprocessing says of a process if the one that it was forked from was killed: it may live on
 
 

@@ -48,7 +48,7 @@ def one_by_one(cfg: DictConfig) -> list[DictConfig]:
         raise ConfigError("resume=... goes on with one run; leave out seeds")
     own = ({"seed": seed, "seeds": None, "stack": None} for seed in cfg.seeds)
     cfgs = [cast(DictConfig, OmegaConf.merge(cfg, values)) for values in own]
-    if len({each.run_dir for each in cfgs}) < len(cfgs) or not cfgs:
+    if len({each.run_dir for each in cfgs}) < len(cfgs):
         way_out = "name different seeds, and put the seed into run_dir, as in 'run_dir=runs/mine/seed${seed}'"
         raise ConfigError(f"seeds={list(cfg.seeds)} need a run_dir each: {way_out}")
     return cfgs
