@@ -707,7 +707,6 @@ RECIPES = [
         ('if {"run_dir", "overwrite"} & {*typed}:', "if False:"),
         ("OmegaConf.update(saved, key, OmegaConf.select(cfg, key))", "pass"),
         ('if "${" in json.dumps', 'if "?{" in json.dumps'),
-        ("saved.run_dir = str(folder.path)", "pass"),
     ),
     *of(
         "recipes/runs/lifecycle.py",

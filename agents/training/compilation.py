@@ -138,10 +138,10 @@ def _scalar(statistic: Tensor) -> Tensor:
 
 
 def _milliseconds(functions: Mapping[str, Function], batch: TensorDictBase) -> dict[str, float]:
-    """Shortest time of a call, as others may be at work too; measured in turns, a sixth of a second per function."""
+    """Shortest time of a call, as others may be at work too; measured in turns, a twelfth of a second per function."""
     spent: dict[str, list[float]] = {name: [] for name in functions}
     started = time.perf_counter()
-    while len(next(iter(spent.values()))) < 3 or time.perf_counter() - started < len(functions) / 6:
+    while len(next(iter(spent.values()))) < 3 or time.perf_counter() - started < len(functions) / 12:
         for name, function in functions.items():
             start = time.perf_counter()
             losses, _ = function(batch)

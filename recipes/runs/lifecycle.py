@@ -170,7 +170,6 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
         raise ConfigError(f"{where}; if you trust it, add eval_env={saved.eval_env}")
     for key in free:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
-    saved.run_dir = str(folder.path)
     return cast(TrainConfig, OmegaConf.to_object(saved))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import shlex
 import signal
@@ -49,6 +50,8 @@ def main(recipe: str, run: Callable[..., None]) -> None:
     Args:
         run: takes the settings and, of a comparison or a sweep, those that are handed on to its runs, as typed.
     """
+    gc.freeze()
+    gc.enable()
     with _refusals(recipe):
         jobs = _read(recipe)
         for number, job in enumerate(jobs, 1):
@@ -60,11 +63,13 @@ def main(recipe: str, run: Callable[..., None]) -> None:
 def answer(recipe: str) -> None:
     """End with what needs no more than the settings: help, the settings themselves, mistakes in them.
 
-    Called by a script before it imports all else; a script of the user's own may yet import further algorithms.
+    Called by a script before it imports all else; a script of the user's own may yet import further algorithms. What is
+    imported is not garbage: collecting it again and again would take a second of five.
     """
     if not user_script():
         with _refusals(recipe):
             _read(recipe)
+    gc.disable()  # until main
 
 
 def _read(recipe: str) -> list[Job]:
