@@ -3,9 +3,16 @@
 import os
 import sys
 
+from recipes.settings import interrupt
+
 # A script's folder comes first on the path: what others call settings or evaluate would be found in this one.
-if os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
+_is_script = os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__))
+if _is_script:
     del sys.path[0]
+
+# A signal ends a command with one line also while it is being imported.
+if _is_script or os.path.basename(sys.argv[0]) in ("offline-agents", "-m"):
+    interrupt.install()
 
 # Torch's OpenMP threads wait for each other by spinning, by default for so long that beside other busy processes an
 # update takes ten times as long; this many turns cost nothing on an idle machine. The library reads it when it loads.

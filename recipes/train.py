@@ -29,10 +29,11 @@ from agents import metrics
 from recipes.many import seeds
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
-from recipes.runs.process import Interrupt, Stopwatch, progress_bar, resolve_device
+from recipes.runs.process import Stopwatch, progress_bar, resolve_device
 from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
+from recipes.settings.interrupt import Interrupt
 
 
 def train(cfg: DictConfig) -> None:

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from recipes.settings import interrupt
+
 PRELOADED = ["recipes.train", "recipes.many.preload"]
 # elsewhere a process that has loaded torch cannot be forked safely, or at all; before Python 3.11, the one to be forked
 # would look for its modules in the user's folder first
@@ -53,6 +55,7 @@ def _lives(pid: int | None) -> bool:
 
 def _run(arguments: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
     os.setsid()
+    interrupt.install()
     with open(output, "a") as out:
         for number in (1, 2):  # standard output and errors
             os.dup2(out.fileno(), number)

@@ -28,8 +28,8 @@ from recipes.many import forks
 from recipes.many.progress import Board
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import FREE_ON_RESUME
-from recipes.runs.process import Interrupt
 from recipes.settings.command_line import user_script
+from recipes.settings.interrupt import Interrupt
 from recipes.settings.overrides import quoted
 
 TRAIN = Path(__file__).parents[1] / "train.py"

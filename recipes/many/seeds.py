@@ -24,12 +24,13 @@ from recipes.many.plan import open_data
 from recipes.many.pool import Job, run_jobs
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
-from recipes.runs.process import Interrupt, Stopwatch, progress_bar
+from recipes.runs.process import Stopwatch, progress_bar
 from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 from recipes.settings.command_line import invocation, user_script
 from recipes.settings.composition import algorithm_choice
+from recipes.settings.interrupt import Interrupt
 
 OWN = ("seed", "seeds", "stack", "run_dir", "overwrite")  # settings that each run has in its own way
 

@@ -1,14 +1,12 @@
-"""A run as a process: its device, its signals, and where its time goes."""
+"""A run as a process: its device, its progress, and where its time goes."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import torch
 from tqdm import tqdm
@@ -44,30 +42,6 @@ def progress_bar(last_step: int, total: int) -> tqdm:
     # tqdm, not rich: rich writes no lines to a log, and would print on standard error what belongs to standard output
     interval = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True, mininterval=interval)
-
-
-class Interrupt:
-    """Turns the first Ctrl-C or SIGTERM into a flag that the loop reads between updates; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __enter__(self) -> Interrupt:
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + (self.signal or 0)
 
 
 class Stopwatch:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agents.errors import AgentsError, ConfigError, printable
+from recipes.settings import interrupt
 from recipes.settings.composition import build, compose, in_force, parse, register
 from recipes.settings.help import help_text
 from recipes.settings.mistakes import explain
@@ -139,9 +140,8 @@ def _algorithm(typed: Sequence[str]) -> str:
 def _refusals(recipe: str) -> Iterator[None]:
     """Around what may find a mistake of the user's."""
     try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(130)
+        with interrupt.one_line():
+            yield
     except (OmegaConfBaseException, AgentsError) as error:
         refuse(explain(error, recipe))
     except OSError as error:

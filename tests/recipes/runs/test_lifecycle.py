@@ -14,8 +14,9 @@ from agents.training import compilation, trace
 from recipes.runs import lifecycle, process
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import CsvLog, read_csv
-from recipes.runs.process import Interrupt, Stopwatch
+from recipes.runs.process import Stopwatch
 from recipes.runs.speed import speed_up
+from recipes.settings.interrupt import Interrupt
 from recipes.settings.schema import TrainConfig
 
 

@@ -1,0 +1,99 @@
+"""Ctrl-C and SIGTERM: whatever a command is doing, it ends with one line and exit code 130 or 143.
+
+It imports next to nothing: a signal may come while all else is still being imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_signals: list[int] = []  # that unwind the command
+_at_work = False  # in its main function, where an exception has everything tidied up
+
+
+def install() -> None:
+    """Have a signal end this process with one line from here on, until nothing is left to end."""
+    for number in NUMBERS:
+        signal.signal(number, _end)
+        atexit.register(signal.signal, number, signal.SIG_IGN)  # it is called last; Python then takes itself apart
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Around a command: a signal unwinds what it does, and whatever exception comes of that is one line."""
+    global _at_work
+    before = {number: signal.signal(number, _end) for number in NUMBERS}
+    hook, sys.unraisablehook = sys.unraisablehook, _send_again
+    _signals.clear()
+    _at_work = True
+    try:
+        yield
+    except SystemExit:
+        raise
+    except BaseException:  # a library may have made another one of the KeyboardInterrupt
+        if not _signals:
+            raise
+        _say(_signals[0])
+        sys.exit(128 + _signals[0])
+    finally:
+        _at_work, sys.unraisablehook = False, hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Interrupt:
+    """Turns the first Ctrl-C or SIGTERM into a flag that a loop reads between updates; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> Interrupt:
+        self._previous = {number: signal.signal(number, self._note) for number in NUMBERS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal = number
+            return
+        if callable(previous := self._previous[number]):
+            previous(number, frame)
+        raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + (self.signal or 0)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if _at_work and not _signals:
+        _signals.append(number)
+        raise KeyboardInterrupt
+    _say(number)
+    os._exit(128 + number)  # nothing is begun yet, all is over, or what tidies up takes too long
+
+
+def _send_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """A signal that came while an object was let go has been lost with the exception that it raised there."""
+    if _signals and unraisable.exc_type is KeyboardInterrupt:
+        number = _signals.pop()
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _say(number: int) -> None:
+    beginning = "\n" if os.isatty(2) else ""  # a bar may stand in this line
+    with contextlib.suppress(OSError):  # not print, which a signal may have broken off
+        os.write(2, f"{beginning}stopped by {signal.Signals(number).name}; what was saved before is whole\n".encode())
