@@ -696,7 +696,10 @@ RECIPES = [
         ("        if not folder.holds_run:\n", "        if False:\n"),
         ("lock.acquire(timeout=0)", "pass"),
         ("        shutil.rmtree(begun, ignore_errors=True)\n", ""),
-        ("    claim(folder).release()\n    path.rename(overwritten)", "    path.rename(overwritten)"),
+        (
+            "    lock = claim(RunFolder(path))\n    try:\n        path.rename",
+            "    lock = FileLock(path)\n    try:\n        path.rename",
+        ),
         ("if Path.cwd().is_relative_to(path):", "if False:"),
     ),
     *of(

@@ -42,6 +42,7 @@ from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
 from agents.environments.recording import Episode, record, record_all
 from agents.errors import DataError
+from agents.files import remove_leftovers
 
 NUM_EPISODES = 200
 FIRST_SEED = 1_000_000  # evaluations count from 0: no initial state of the data is ever evaluated on
@@ -197,7 +198,10 @@ def _destination(dataset_id: str) -> Iterator[Path]:
     from minari.storage.datasets_root_dir import get_dataset_path
 
     destination = get_dataset_path(dataset_id)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=get_dataset_path()) as hidden:  # Minari overlooks such
+    making = Path(get_dataset_path(), "making")
+    remove_leftovers(making)
+    # Minari overlooks such folders
+    with tempfile.TemporaryDirectory(prefix=".making.", suffix=f".{os.getpid()}.tmp", dir=making.parent) as hidden:
         staging = Path(hidden, "dataset")
         staging.mkdir()
         yield staging

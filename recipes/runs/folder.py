@@ -18,6 +18,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from agents.checkpoint import CheckpointFolder
 from agents.files import write_atomically
 from recipes.runs.metrics_log import read_csv
@@ -35,6 +37,7 @@ class RunFolder:
         self.plot_file = self.path / "returns.png"
         self.training_plot_file = self.path / "training.png"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
+        self.lock: FileLock | None = None  # keeps other processes off it as long as this lives
 
     @property
     def holds_run(self) -> bool:

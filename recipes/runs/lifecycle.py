@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from agents import metrics
 from agents.algorithms.registry import config_of
 from agents.data.dataset import OfflineDataset
 from agents.errors import ConfigError, one_line
-from agents.files import write_atomically
+from agents.files import remove_leftovers, temporary_path, write_atomically
 from recipes.runs.folder import RunFolder
 from recipes.runs.versions import versions
 from recipes.settings.composition import algorithm_choice, build
@@ -32,6 +33,8 @@ FREE_ON_RESUME = (
     "resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every", "eval_videos",
     "keep_videos", "trust_env",
 )  # fmt: skip
+LOCK = ".lock"
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # by a process that was faster
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
 
@@ -47,7 +50,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     _undo_overwrite(folder)
     if cfg.resume is not None:
         return folder, _resume(folder, cfg), True
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+    if not is_free(folder.path):
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
         if not cfg.overwrite:
@@ -58,14 +61,17 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
 
 
 def claim(folder: RunFolder) -> FileLock:
-    """Keep other processes off the run's folder while the lock lives, or refuse; the system frees it after a kill."""
-    lock = FileLock(folder.path / ".lock")
+    """Keep other processes off the run's folder as long as it is in use, or refuse; a kill gives it free."""
+    if folder.lock is not None:
+        return folder.lock
+    lock = FileLock(folder.path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(f"another process is at work in {folder.path}; wait for it, or stop it first") from error
     except OSError as error:
         raise ConfigError(f"cannot write to {folder.path}: {error.strerror}; choose another run_dir") from error
+    folder.lock = lock
     return lock
 
 
@@ -78,19 +84,21 @@ def begin(
     The run that is overwritten goes only afterwards; a kill in between is undone by the next :func:`open_run`.
     """
     path = folder.path.resolve()  # a link to a folder stays one
-    staged, overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ("new", *ASIDE))
-    for leftover in (staged, discarded):
+    overwritten, discarded = (path.with_name(f".{path.name}.{end}") for end in ASIDE)
+    staged = RunFolder(temporary_path(path))  # of this process alone: others may begin the same run
+    remove_leftovers(path)
+    for leftover in (staged.path, discarded):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        staged.mkdir(parents=True)
+        staged.path.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"cannot make {folder.path}: {error.strerror}; choose another run_dir") from error
-    begun = staged
+    begun = staged.path
     try:
-        _describe(RunFolder(staged), cfg, config, dataset, speed)
-        if path.exists() and any(path.iterdir()):
+        _describe(staged, cfg, config, dataset, speed)
+        if not is_free(path):
             _set_aside(folder, overwritten, overwrite=cfg.overwrite)
-        _move(RunFolder(staged), path)
+        folder.lock = _move(staged, path)
         begun = path
         yield
     except BaseException:
@@ -121,23 +129,48 @@ def _describe(
     write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())
 
 
-def _move(staged: RunFolder, path: Path) -> None:
-    if not path.exists():
-        staged.path.rename(path)
-        return
-    for file in (staged.info_file, staged.config_file):  # it is empty, and perhaps the current folder
-        file.rename(path / file.name)
-    staged.path.rmdir()
+def is_free(path: Path) -> bool:
+    """Whether a run may be begun in a folder: it is not there, or empty but for a lock."""
+    return not path.exists() or (path.is_dir() and {file.name for file in path.iterdir()} <= {LOCK})
+
+
+def _move(staged: RunFolder, path: Path) -> FileLock:
+    """Let the staged run appear in its place at once and claimed, unless another one is there; returns the claim."""
+    try:
+        if not path.exists():
+            lock = claim(staged)
+            staged.path.rename(path)
+            return lock
+        lock = claim(RunFolder(path))  # it is empty, and perhaps the current folder
+        if is_free(path):
+            for file in (staged.info_file, staged.config_file):
+                file.rename(path / file.name)
+            staged.path.rmdir()
+            return lock
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise
+    raise _begun_meanwhile(path)
+
+
+def _begun_meanwhile(path: Path) -> ConfigError:
+    return ConfigError(f"another process has begun a run in {path} meanwhile; choose another run_dir")
 
 
 def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None:
     path = folder.path.resolve()
     if not overwrite:
-        raise ConfigError(f"another process has begun a run in {path} meanwhile; choose another run_dir")
+        raise _begun_meanwhile(path)
     if Path.cwd().is_relative_to(path):
         raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
-    claim(folder).release()
-    path.rename(overwritten)
+    lock = claim(RunFolder(path))
+    try:
+        path.rename(overwritten)
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise
+        raise _begun_meanwhile(path) from error
+    lock.release()
 
 
 def _undo_overwrite(folder: RunFolder) -> None:
@@ -147,9 +180,14 @@ def _undo_overwrite(folder: RunFolder) -> None:
     if not overwritten.exists():
         return
     if path.exists():
-        claim(folder).release()  # refused while the other process is still starting
+        lock = claim(RunFolder(path))  # refused while the other process is still starting
         shutil.rmtree(path)
-    overwritten.rename(path)
+        lock.release()
+    try:
+        overwritten.rename(path)
+    except OSError:
+        if not path.exists():  # else another process was faster
+            raise
 
 
 def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:

@@ -37,7 +37,7 @@ class RunWriter:
     def __init__(
         self, run: Training, *, resuming: bool, random: agents.EvalResult | None, speed: Mapping[str, str]
     ) -> None:
-        self._lock = claim(run.folder)  # as long as this lives
+        claim(run.folder)
         self._run, self._agent, self._folder, self._config = run, run.agent, run.folder, run.config
         self._algorithm, self._random = run.folder.info["algorithm"], random
         self._saver = Saver(run)

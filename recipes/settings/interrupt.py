@@ -77,11 +77,12 @@ class Interrupt:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    if _at_work and not _signals:
+    if _at_work and len(_signals) < 2:  # the second one breaks off what tidies up
         _signals.append(number)
         raise KeyboardInterrupt
-    _say(number)
-    os._exit(128 + number)  # nothing is begun yet, all is over, or what tidies up takes too long
+    if not _signals:
+        _say(number)
+    os._exit(128 + number)  # nothing is begun yet, all is over, or it takes too long
 
 
 def _send_again(unraisable: sys.UnraisableHookArgs) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -189,3 +191,60 @@ def test_a_stage_inside_another_stops_the_outer(monkeypatch) -> None:
         inner()  # from 3 to 4
     assert clock.read() == {"outer": 3.0, "inner": 2.0}  # until 5
     assert clock.read() == {"outer": 0.0, "inner": 0.0}
+
+
+# Two processes that begin the same run --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """``begin(seed, pid)`` begins ``run`` as the process of that number; while it writes, another one may come."""
+
+    def describe(new: RunFolder, cfg, config, dataset, speed) -> None:
+        new.info_file.write_text("{}")
+        new.config_file.write_text(f"seed: {cfg.seed}")
+        speed.pop("meanwhile", lambda: None)()
+
+    def begun(seed: int, pid: int, **speed) -> RunFolder:
+        folder, cfg = RunFolder(tmp_path / "run"), SimpleNamespace(seed=seed, overwrite=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(lifecycle, "temporary_path", lambda path: path.with_name(f".{path.name}.{pid}.tmp"))
+            with lifecycle.begin(folder, cfg, None, None, speed):
+                lifecycle.claim(folder)
+        return folder
+
+    monkeypatch.setattr(lifecycle, "_describe", describe)
+    return begun
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_of_two_processes_that_begin_a_run_one_has_it_whole(exists, begin, tmp_path) -> None:
+    if exists:
+        (tmp_path / "run").mkdir()
+    faster = []
+    with pytest.raises(agents.ConfigError, match="another process"):
+        begin(111, os.getpid(), meanwhile=lambda: faster.append(begin(222, 1)))
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 222"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(agents.ConfigError, match="another process is at work"):  # from its first moment on
+        lifecycle.claim(RunFolder(tmp_path / "run"))
+
+
+def test_what_killed_processes_left_goes_at_the_next_start(begin, tmp_path, dead_pid) -> None:
+    (tmp_path / f".run.{dead_pid}.tmp").mkdir()
+    (tmp_path / ".run.1.tmp").mkdir()  # of a living process
+    begin(0, os.getpid())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.1.tmp", "run"]
+
+
+def test_a_temporary_file_of_a_killed_process_goes_when_the_file_is_written_again(tmp_path, dead_pid) -> None:
+    for pid in (dead_pid, 1):
+        (tmp_path / f".run.json.{pid}.tmp").write_text("half")
+    RunFolder(tmp_path).add_info(algorithm="iql")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.json.1.tmp", "run.json"]
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    with subprocess.Popen(["true"]) as process:
+        return process.pid
