@@ -387,7 +387,7 @@ NETWORKS = [
         ("linear.weight.detach().T for", "linears[0].weight.detach().T for"),
         ("* self.weight + self.bias", "+ self.bias"),
         ("eps=self.eps) *", "eps=1.0) *"),
-        ("1.0 / (std + NORMALIZATION_EPS)", "1.0 / std"),
+        ("1.0 / (std + eps)", "1.0 / std"),
         ("(observation - self.mean) * self.scale", "observation * self.scale"),
         ("        if config.layer_norm:\n", "        if False:\n"),
         ("round(p * 2**32)", "round(p * 2**31)"),
@@ -413,6 +413,7 @@ NETWORKS = [
         ("[:, -self.context_length :]", "[:, -self.context_length - 1 :]"),
         ('torch.cat([window["action"][:, :-1], action[:, None]], 1)', 'window["action"]'),
         ("INIT_STD = 0.02", "INIT_STD = 0.2"),
+        ("normalize, SCALING_EPS)", "normalize)"),
         ("self.embed_observation(self.normalizer(observation))", "self.embed_observation(observation)"),
     ),
     *of(

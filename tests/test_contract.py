@@ -160,11 +160,13 @@ def test_every_setting_has_an_effect(config, specs, batches) -> None:
 
 
 def variants(config: Any, specs: agents.Specs) -> Iterator[Any]:
-    """The config with one of its names changed: some settings belong to one of several ways to do a thing."""
+    """The config with one of its names changed, or one option on: some settings belong to one way to do a thing."""
     for path in settings(config):
         value = value_of(config, path)
         if isinstance(value, str):
             yield from (changed(config, path, name) for name in choices(config, path, specs) if name != value)
+        elif value is None:
+            yield changed(config, path, 1)
 
 
 def has_effect(config: Any, path: Path, specs: agents.Specs, batches: Batches, usual: agents.Agent) -> bool:
@@ -259,7 +261,7 @@ def test_an_update_is_a_plain_step_of_adam_on_the_sum_of_the_losses(config, spec
     sum(loss for name, loss in losses.items() if name.startswith("loss_")).backward()
     if twin.rule.max_grad_norm is not None:
         torch.nn.utils.clip_grad_norm_(twin.loss_module.parameters(), twin.rule.max_grad_norm)
-    torch.optim.Adam(groups, foreach=False, fused=False).step()
+    torch.optim.AdamW(groups, foreach=False, fused=False).step()
     torch.manual_seed(1)
     agent.update(batches(0))
     for (name, ours), theirs in zip(agent.loss_module.named_parameters(), twin.loss_module.parameters()):

@@ -24,25 +24,26 @@ from agents.training.adam import AdamConfig
 
 @dataclass
 class CQLConfig(MaxEntropyConfig):
-    """CQL with CORL's settings on Adroit, which has Lagrange on.
+    """CQL with CORL's settings on Adroit, all twelve files of it, which have Lagrange off.
 
     It differs from that code in that the losses are evaluated from the parameters before the update, in that the
-    networks' last layers are not drawn smaller, and in that alpha' starts at 1 and the policy's log-std around 0.
+    networks' last layers are not drawn smaller, and in that the policy's log-std starts around 0, not -1. With a
+    ``lagrange_threshold``, alpha' starts at 1, as in the authors' code; in CORL at e.
     """
 
     actions = "continuous"
 
     min_q_weight: float = 1.0  # w, weight of the conservative term, >= 0
-    lagrange_threshold: float | None = 5.0  # tau, the gap in return that alpha' steers to; None: alpha' is fixed at 1
+    lagrange_threshold: float | None = None  # tau, the gap in return that alpha' steers to; None: alpha' is fixed at 1
     num_random: int = 10  # sampled actions of each of the three kinds per state, >= 1
     normalize_observations: bool = field(default=True, kw_only=True)
     actor: ActorConfig = field(
         default_factory=lambda: ActorConfig([256] * 3, distribution="tanh_normal", init="default", log_std_min=-20.0)
     )
     qvalue: MLPConfig = field(default_factory=lambda: MLPConfig([256] * 3))  # each of the two critics
-    actor_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))
+    actor_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=1e-4))
     critic_optimizer: AdamConfig = field(default_factory=AdamConfig)
-    alpha_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=3e-5))
+    alpha_optimizer: AdamConfig = field(default_factory=lambda: AdamConfig(lr=1e-4))
     alpha_prime_optimizer: AdamConfig = field(default_factory=AdamConfig)  # with lagrange_threshold alone
 
     def __post_init__(self) -> None:

@@ -26,8 +26,8 @@ class DTConfig(AlgorithmConfig):
 
     Its policy remembers the episode, see :func:`agents.networks.return_conditioned_policy`.
 
-    It differs from that code in four ways: the initialisation is GPT-2's for all weights (CORL's); the weight decay is
-    Adam's, not AdamW's; steps beyond ``max_episode_steps`` share an embedding; and padding comes last.
+    It differs from that code in three ways: the initialisation is GPT-2's for all weights (CORL's); steps beyond
+    ``max_episode_steps`` share an embedding; and padding comes last.
     """
 
     actions = "continuous"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 # CORL and TD3+BC add this to the standard deviation, so that a constant dimension is not blown up.
-NORMALIZATION_EPS = 1e-3
+SCALING_EPS = 1e-3
 
 
 def perceptron(config: MLPConfig, in_features: int, out_features: int) -> nn.Sequential:
@@ -113,22 +113,22 @@ class EnsembleLayerNorm(nn.Module):
 
 
 class Normalizer(nn.Module):
-    """``(observation - mean) / (std + 1e-3)`` with the dataset's statistics, ``[..., O]``."""
+    """``(observation - mean) / (std + eps)`` with the dataset's statistics, ``[..., O]``."""
 
     mean: Tensor  # [O]
     scale: Tensor  # [O]
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, eps: float = SCALING_EPS) -> None:
         super().__init__()
         self.register_buffer("mean", mean.clone())
-        self.register_buffer("scale", 1.0 / (std + NORMALIZATION_EPS))
+        self.register_buffer("scale", 1.0 / (std + eps))
 
     def forward(self, observation: Tensor) -> Tensor:
         return (observation - self.mean) * self.scale
 
 
-def normalizer(specs: Specs, normalize: bool) -> list[nn.Module]:
-    return [Normalizer(specs.observation_mean, specs.observation_std)] if normalize else []
+def normalizer(specs: Specs, normalize: bool, eps: float = SCALING_EPS) -> list[nn.Module]:
+    return [Normalizer(specs.observation_mean, specs.observation_std, eps)] if normalize else []
 
 
 def observation_layers(config: MLPConfig, specs: Specs, out_features: int, normalize: bool) -> nn.Sequential:

@@ -22,6 +22,7 @@ from agents.networks.policies import sharing_tensors
 
 INPUTS = ("observation", "action", "return_to_go", "step_count")
 INIT_STD = 0.02  # of every weight, as in GPT-2
+SCALING_EPS = 1e-6  # beside the standard deviation of observations, as in the authors' code and CORL's
 
 
 class DecisionTransformer(BoundedNetwork):
@@ -44,7 +45,7 @@ class DecisionTransformer(BoundedNetwork):
         super().__init__(specs)
         num_observations, num_actions = specs.observation.shape[-1], specs.action.shape[-1]
         self.return_scale = return_scale
-        self.normalizer = nn.Sequential(*normalizer(specs, normalize))
+        self.normalizer = nn.Sequential(*normalizer(specs, normalize, SCALING_EPS))
         self.embed_return = nn.Linear(1, config.width)
         self.embed_observation = nn.Linear(num_observations, config.width)
         self.embed_action = nn.Linear(num_actions, config.width)

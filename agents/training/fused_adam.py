@@ -17,7 +17,10 @@ kernels: Any = torch  # its annotations know neither these kernels nor a rate th
 class FusedAdam:
     r"""Adam (Kingma and Ba 2015, arXiv 1412.6980) with betas 0.9 and 0.999 and epsilon 1e-8.
 
-    The kernel is that of ``torch.optim.Adam(fused=True)``, and so are the results. On small networks the bookkeeping
+    A weight decay is AdamW's (Loshchilov and Hutter 2017, arXiv 1711.05101): no part of the gradient, whose square
+    root of the second moment would divide it.
+
+    The kernel is that of ``torch.optim.AdamW(fused=True)``, and so are the results. On small networks the bookkeeping
     around it takes that class as long as the kernel, so gradients and rates are arguments here and stored nowhere.
 
     Attributes:
@@ -46,7 +49,7 @@ class FusedAdam:
         states = [self.state.get(parameter) or self._begin(parameter) for parameter, _ in pairs]
         steps = [state["step"] for state in states]
         kernels._foreach_add_(steps, 1)
-        kernels._fused_adam_(
+        kernels._fused_adamw_(
             [parameter for parameter, _ in pairs],
             [gradient for _, gradient in pairs],
             [state["exp_avg"] for state in states],

@@ -33,7 +33,7 @@ def test_the_settings_reach_the_loss(specs) -> None:
 
 
 def test_alpha_prime_is_there_with_a_threshold_only(specs, batch) -> None:
-    with_lagrange, without = small().build(specs), small(lagrange_threshold=None).build(specs)
+    with_lagrange, without = small(lagrange_threshold=5.0).build(specs), small().build(specs)
     names = {"lr_actor", "lr_critic", "lr_alpha"}
     assert set(without.learning_rates) == names
     assert set(with_lagrange.learning_rates) == names | {"lr_alpha_prime"}
@@ -75,7 +75,7 @@ def test_a_larger_weight_rates_actions_outside_the_data_lower(specs, batches) ->
     gaps = []
     for weight in (0.0, 1.0, 10.0):
         torch.manual_seed(0)
-        config = small(min_q_weight=weight, lagrange_threshold=None, critic_optimizer=AdamConfig(lr=1e-2))
+        config = small(min_q_weight=weight, critic_optimizer=AdamConfig(lr=1e-2))
         gaps.append(overrating(config.build(specs), batches, specs))
     assert gaps[0] > gaps[1] > gaps[2]
 
@@ -92,7 +92,7 @@ def test_the_defaults_are_corls_on_adroit() -> None:
     hidden_sizes = [256, 256, 256]
     assert agents.CQLConfig() == agents.CQLConfig(
         min_q_weight=1.0,
-        lagrange_threshold=5.0,
+        lagrange_threshold=None,
         num_random=10,
         alpha_init=1.0,
         target_entropy=None,
@@ -101,9 +101,9 @@ def test_the_defaults_are_corls_on_adroit() -> None:
         normalize_observations=True,
         actor=ActorConfig(hidden_sizes, "relu", 0.0, False, "default", "tanh_normal", log_std_min=-20.0),
         qvalue=MLPConfig(hidden_sizes, "relu", 0.0, False, "orthogonal"),
-        actor_optimizer=AdamConfig(lr=3e-5),
+        actor_optimizer=AdamConfig(lr=1e-4),
         critic_optimizer=AdamConfig(lr=3e-4),
-        alpha_optimizer=AdamConfig(lr=3e-5),
+        alpha_optimizer=AdamConfig(lr=1e-4),
         alpha_prime_optimizer=AdamConfig(lr=3e-4),
     )
 

@@ -68,7 +68,7 @@ def test_a_block_is_torchs_causal_transformer_layer() -> None:
 def test_actions_are_those_of_the_papers_tokens(specs, windows) -> None:
     network = small(specs, normalize=True)
     low, high = specs.action.space.low, specs.action.space.high
-    observation = (windows["observation"] - specs.observation_mean) / (specs.observation_std + 1e-3)
+    observation = (windows["observation"] - specs.observation_mean) / (specs.observation_std + 1e-6)
     action = (windows["action"] - (low + high) / 2) / ((high - low) / 2)
     step = network.embed_step(windows["step_count"].squeeze(-1))  # [B, K, W]
     tokens = torch.empty(NUM_WINDOWS, 3 * CONTEXT_LENGTH, 8)

@@ -23,8 +23,8 @@ def gradients(step: int) -> list[Tensor]:
 def test_steps_equal_torchs() -> None:
     ours, theirs = parameters(), parameters()
     adam = FusedAdam([(ours[:2], AdamConfig(weight_decay=0.1)), (ours[2:], AdamConfig())])
-    settings = [{"params": theirs[:2], "weight_decay": 0.1}, {"params": theirs[2:]}]
-    reference = torch.optim.Adam(settings, fused=True)
+    settings = [{"params": theirs[:2], "weight_decay": 0.1}, {"params": theirs[2:], "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(settings, fused=True)
     for step in range(1, 30):
         rates = [1e-2 / step, 3e-3]
         now = [gradient * (step % 5 > 0) for gradient in gradients(step)]  # one of zeros is a gradient too
@@ -38,6 +38,21 @@ def test_steps_equal_torchs() -> None:
         assert torch.equal(mine, other)
         for name, value in reference.state[other].items():
             assert torch.equal(adam.state[mine][name], value), name
+
+
+def test_a_weight_decay_takes_its_share_whatever_the_gradients_were() -> None:
+    """As a penalty in the gradient, Adam would have divided it by the square root of the second moment."""
+    ours, start = parameters(), parameters()
+    adam = FusedAdam([(ours, AdamConfig(weight_decay=0.1))])
+    without = FusedAdam([(start, AdamConfig())])
+    for scale in (1e-3, 1.0, 1e3):
+        before = [parameter.detach().clone() for parameter in ours]
+        for parameter, other in zip(start, before):
+            parameter.data.copy_(other)
+        for optimizer, of_it in ((adam, ours), (without, start)):
+            optimizer.step(of_it, [scale * gradient for gradient in gradients(1)], [1e-2])
+        for parameter, plain, other in zip(ours, start, before):
+            torch.testing.assert_close(parameter, plain - 1e-2 * 0.1 * other)
 
 
 def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:

@@ -345,8 +345,13 @@ def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> N
     for name in ("cql", "discrete_cql", "edac", "sac", "td3_bc"):  # whose sources have constant rates
         assert presets[name] == agents.ALGORITHMS[name]()
     assert presets["dqn"] == agents.DiscreteCQLConfig(alpha=None)
-    assert presets["sac_n"] == replace(
-        agents.EDACConfig(eta=0.0), qvalue=replace(agents.EDACConfig().qvalue, num_nets=100)
+    assert presets["cql_lagrange"] == agents.CQLConfig(lagrange_threshold=5.0)
+    assert presets["sac_n"] == agents.EDACConfig(
+        eta=0.0,
+        qvalue=replace(agents.EDACConfig().qvalue, num_nets=100),
+        actor_optimizer=AdamConfig(lr=3e-4),
+        critic_optimizer=AdamConfig(lr=3e-4),
+        alpha_optimizer=AdamConfig(lr=3e-4),
     )
 
 
