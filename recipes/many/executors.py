@@ -128,7 +128,8 @@ def _portable_work() -> Callable[[list[str], str, str, dict[str, str]], int]:
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with open(output, "a") as file:
-                options = {"cwd": folder, "env": {**os.environ, **environment}, "start_new_session": True}
+                environment = {**os.environ, **environment, "OFFLINE_AGENTS_PARENT": str(os.getpid())}
+                options = {"cwd": folder, "env": environment, "start_new_session": True}
                 process = subprocess.Popen(command, stdout=file, stderr=file, **options)
             while True:
                 try:

@@ -10,7 +10,6 @@ import contextlib
 import multiprocessing
 import os
 import runpy
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +73,7 @@ def _stop_with_the_pool() -> None:
     pool = multiprocessing.parent_process()
     assert pool is not None
     pool.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    interrupt.stop()
 
 
 @contextlib.contextmanager

@@ -12,30 +12,32 @@ machine starts all jobs at once.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agents.errors import printable
 from recipes.many import forks
 from recipes.many.progress import Board
 from recipes.runs.folder import RunFolder
-from recipes.runs.lifecycle import FREE_ON_RESUME
+from recipes.runs.lifecycle import AT_WORK, FREE_ON_RESUME, at_work
 from recipes.settings.command_line import user_script
-from recipes.settings.interrupt import Interrupt
+from recipes.settings.interrupt import PARENT, Interrupt
 from recipes.settings.overrides import quoted
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 OUTPUT = "output.log"  # in the run's folder: what it printed
 LOOK_EVERY = 0.2  # seconds between two looks at the processes
+PATIENCE = 30.0  # seconds for the runs of a pool that was killed to save and stop
 ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt)(: |$)")  # how a line that names one begins
 
 
@@ -93,6 +95,7 @@ def start_process(job: Job) -> Process:
     environment = {**os.environ, **ONE_THREAD}
     if forks.ARE_SAFE and not job.script and not user_script():  # which multiprocessing would run once more
         return forks.Fork([str(TRAIN), *job.arguments()], begin_output(job), environment)
+    environment[PARENT] = str(os.getpid())
     with open(begin_output(job), "a") as out:
         return subprocess.Popen(
             job.command(), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
@@ -115,15 +118,19 @@ def run_jobs(
         show: print a table that is kept up to date; a line per event where the output is no terminal.
     """
     workers = workers or num_cores()
-    waiting, running, outcomes = deque(jobs), dict[Job, Process](), dict[str, Outcome]()
-    stopping = False
+    waiting, running, outcomes = [*jobs], dict[Job, Process](), dict[str, Outcome]()
+    stopping, patient_until = False, time.monotonic() + PATIENCE
     with Interrupt() as interrupt, Board({job.name: (job.folder, job.gradient_steps) for job in jobs}, show) as board:
         try:
             while running or (waiting and not interrupt.signal):
-                while waiting and len(running) < workers and not interrupt.signal:
-                    job = waiting.popleft()
+                while len(running) < workers and not interrupt.signal and (job := _next(waiting, patient_until)):
+                    waiting.remove(job)
+                    if at_work(RunFolder(job.folder)):  # whose output stays where it is
+                        outcomes[job.name] = outcome = Outcome("failed", AT_WORK.format(job.folder), beside(job))
+                        board.ended(job.name, outcome.state, outcome.reason)
+                        continue
+                    board.started(job.name, anew=job.start_over)
                     running[job] = start(job)
-                    board.started(job.name)
                 time.sleep(LOOK_EVERY)
                 if interrupt.signal and not stopping:
                     stopping = True
@@ -144,6 +151,13 @@ def run_jobs(
     outcomes |= {job.name: Outcome("waiting") for job in waiting}
     failed = any(outcome.state == "failed" for outcome in outcomes.values())
     return Outcomes(outcomes, interrupt.exit_code if interrupt.signal else int(failed))
+
+
+def _next(waiting: Sequence[Job], patient_until: float) -> Job | None:
+    """The first job in whose folder no process is at work; if there is none any more after a while, the first one."""
+    free = (job for job in waiting if not at_work(RunFolder(job.folder)))
+    late = waiting[:1] if time.monotonic() > patient_until else []
+    return next(itertools.chain(free, late), None)
 
 
 def begin_output(job: Job) -> Path:
@@ -185,5 +199,7 @@ def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:
         return Outcome("failed", f"killed by signal {-code}", output)
     text = output.read_text(errors="replace") if output.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [f"exit code {code}"]
+    if code == forks.LOST:
+        lines.append("nobody saw how it ended: what it was forked from was killed; the same command goes on")
     errors = [line for line in lines if ERROR.match(line)] or lines  # warnings may follow the error
-    return Outcome("failed", errors[-1].removeprefix("error: "), output)
+    return Outcome("failed", printable(errors[-1].removeprefix("error: ")), output)

@@ -34,6 +34,7 @@ class _Row:
     state: str = "waiting"
     first: int = 0  # updates that were done before
     since: float | None = None  # time of its start
+    valid_from: float = 0.0  # modification time of its files; older ones are of the run that it overwrites
     until: float | None = None  # time of its end
     reason: str = ""
 
@@ -44,7 +45,14 @@ class _Row:
 
     @property
     def step(self) -> int:
-        return int(last_row(self.folder.metrics_file).get("step", 0))
+        return int(last_row(self.folder.metrics_file, self.valid_from).get("step", 0))
+
+    @property
+    def score(self) -> str:
+        """The shortest word on how good it is so far; empty before its first evaluation."""
+        row = last_row(self.folder.evaluations_file, self.valid_from)
+        key = next((measure.key for measure in measures() if measure.key in row), None)
+        return f"{key.removeprefix('eval/').replace('_', ' ')} {float(row[key]):.1f}" if key else ""
 
 
 class Board:
@@ -68,15 +76,16 @@ class Board:
         if self._live:
             self._live.stop()  # draws it once more, and whole
 
-    def started(self, name: str) -> None:
+    def started(self, name: str, *, anew: bool = False) -> None:
         row = self._rows[name]
+        row.valid_from = time.time() if anew else 0.0
         row.state, row.first, row.since = "running", row.step, time.monotonic()
         self._tell(f"started {name}" + (f" after step {row.first}" if row.first else ""))
 
     def ended(self, name: str, state: str, reason: str = "") -> None:
         row = self._rows[name]
         row.state, row.reason, row.until = state, reason, time.monotonic()
-        text = {"done": latest_score(row.folder), "failed": reason}.get(state, f"after step {row.step}")
+        text = {"done": row.score, "failed": reason}.get(state, f"after step {row.step}")
         self._tell(f"{state} {name} in {duration(row.seconds)}" + (f": {text}" if text else ""))
 
     def draw(self) -> None:
@@ -96,7 +105,7 @@ class Board:
             row = self._rows[name]
             step = row.step
             rate = f"{(step - row.first) / row.seconds:.0f}/s" if step > row.first else ""
-            texts = map(inert, (f"{step} of {row.total}", rate, latest_score(row.folder)))
+            texts = map(inert, (f"{step} of {row.total}", rate, row.score))
             bar = ProgressBar(row.total, step, complete_style="cyan", finished_style="cyan")  # not red, as a failure
             running.add_row(inert(name), bar, *texts)
         failed = [inert(f"{name} failed: {self._rows[name].reason}") for name in self._in_state("failed")]
@@ -135,9 +144,11 @@ class Board:
             print(printable(f"{text} ({self.summary()})"), flush=True)
 
 
-def last_row(path: Path) -> dict[str, str]:
-    """The last whole row of a CSV file of numbers by its columns; nothing as long as there is none."""
+def last_row(path: Path, valid_from: float = 0.0) -> dict[str, str]:
+    """The last whole row of a CSV file of numbers by its columns; nothing as long as there is none, or an old file."""
     try:
+        if os.path.getmtime(path) < valid_from:
+            return {}
         with open(path, "rb") as file:
             header = file.readline()
             file.seek(max(os.path.getsize(path) - TAIL, len(header)))
@@ -145,13 +156,6 @@ def last_row(path: Path) -> dict[str, str]:
     except OSError:
         return {}
     return dict(zip(*(line.decode().strip().split(",") for line in (header, rows[-1])))) if rows else {}
-
-
-def latest_score(folder: RunFolder) -> str:
-    """The shortest word on how good a run is so far; empty before its first evaluation."""
-    row = last_row(folder.evaluations_file)
-    key = next((measure.key for measure in measures() if measure.key in row), None)
-    return f"{key.removeprefix('eval/').replace('_', ' ')} {float(row[key]):.1f}" if key else ""
 
 
 def duration(seconds: float) -> str:

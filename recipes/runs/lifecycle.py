@@ -34,6 +34,7 @@ FREE_ON_RESUME = (
     "keep_videos", "trust_env",
 )  # fmt: skip
 LOCK = ".lock"
+AT_WORK = "another process is at work in {}; wait for it, or stop it first"
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # by a process that was faster
 ASIDE = ("overwritten", "discarded")  # endings of hidden folders beside a run that is being overwritten
 
@@ -68,11 +69,23 @@ def claim(folder: RunFolder) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise ConfigError(f"another process is at work in {folder.path}; wait for it, or stop it first") from error
+        raise ConfigError(AT_WORK.format(folder.path)) from error
     except OSError as error:
         raise ConfigError(f"cannot write to {folder.path}: {error.strerror}; choose another run_dir") from error
     folder.lock = lock
     return lock
+
+
+def at_work(folder: RunFolder) -> bool:
+    """Whether another process has claimed the run's folder."""
+    lock = FileLock(folder.path / LOCK)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except (Timeout, OSError) as error:
+        return isinstance(error, Timeout)
 
 
 @contextmanager

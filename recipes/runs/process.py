@@ -14,6 +14,7 @@ from tqdm import tqdm
 from agents.errors import ConfigError
 
 STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")  # of a training
+TELL_EVERY = 30.0  # seconds between two lines on the progress in a log file
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,11 +38,45 @@ def default_num_envs() -> int:
     return min(os.cpu_count() or 1, 4)
 
 
-def progress_bar(last_step: int, total: int) -> tqdm:
-    """Rate, time left and latest score; in a log file, where a bar cannot redraw itself, a line every half minute."""
-    # tqdm, not rich: rich writes no lines to a log, and would print on standard error what belongs to standard output
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True, mininterval=interval)
+def progress_bar(last_step: int, total: int) -> tqdm | ProgressLines:
+    """Rate, time left and latest score."""
+    # tqdm, not rich: rich would print on standard error what belongs to standard output
+    if sys.stderr.isatty():
+        return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True)
+    return ProgressLines(last_step, total)
+
+
+class ProgressLines:
+    """A progress bar's words for a log file, where nothing can be drawn over: a line every half minute, and at the end.
+
+    It has what is used here of tqdm's bars.
+    """
+
+    def __init__(self, last_step: int, total: int) -> None:
+        self.n, self._first, self._total, self._score = last_step, last_step, total, ""
+        self._since = self._told = time.monotonic()
+
+    def __enter__(self) -> ProgressLines:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.n > self._first:
+            self._tell()
+
+    def update(self, number: int) -> None:
+        self.n += number
+        if time.monotonic() - self._told >= TELL_EVERY:
+            self._tell()
+
+    def set_postfix_str(self, text: str) -> None:
+        self._score = f", {text}"
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        rate = (self.n - self._first) / max(self._told - self._since, 1e-9)
+        left = tqdm.format_interval((self._total - self.n) / rate)
+        text = f"step {self.n} of {self._total}, {rate:.0f} updates/s, {left} left{self._score}"
+        print(text, file=sys.stderr, flush=True)
 
 
 class Stopwatch:

@@ -53,7 +53,8 @@ def main(recipe: str, run: Callable[..., None]) -> None:
     """
     gc.freeze()
     gc.enable()
-    with _refusals(recipe):
+    interrupt.stop_with_parent()
+    with _refusals(recipe, last=True):
         jobs = _read(recipe)
         for number, job in enumerate(jobs, 1):
             if len(jobs) > 1:
@@ -137,10 +138,10 @@ def _algorithm(typed: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _refusals(recipe: str) -> Iterator[None]:
+def _refusals(recipe: str, *, last: bool = False) -> Iterator[None]:
     """Around what may find a mistake of the user's."""
     try:
-        with interrupt.one_line():
+        with interrupt.one_line(last=last):
             yield
     except (OmegaConfBaseException, AgentsError) as error:
         refuse(explain(error, recipe))

@@ -5,30 +5,53 @@ It imports next to nothing: a signal may come while all else is still being impo
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
+PARENT = "OFFLINE_AGENTS_PARENT"  # environment variable: number of the process without which this one shall not be
+LOOK_EVERY, PATIENCE = 0.5, 10.0  # seconds
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _signals: list[int] = []  # that unwind the command
 _at_work = False  # in its main function, where an exception has everything tidied up
 
 
 def install() -> None:
-    """Have a signal end this process with one line from here on, until nothing is left to end."""
+    """Have a signal end this process with one line from here on, until its command has ended anyway."""
     for number in NUMBERS:
         signal.signal(number, _end)
-        atexit.register(signal.signal, number, signal.SIG_IGN)  # it is called last; Python then takes itself apart
+
+
+def stop_with_parent() -> None:
+    """Save and stop when the process that :data:`PARENT` names, the parent, is killed, which then cannot say so."""
+    if (parent := os.environ.pop(PARENT, None)) is not None:
+        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY)
+    stop()
+
+
+def stop() -> None:
+    """Signal this process from one of its threads; once more if it is not in a loop that ends soon."""
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
 
 
 @contextlib.contextmanager
-def one_line() -> Iterator[None]:
-    """Around a command: a signal unwinds what it does, and whatever exception comes of that is one line."""
+def one_line(*, last: bool = False) -> Iterator[None]:
+    """Around a command: a signal unwinds what it does, and whatever exception comes of that is one line.
+
+    ``last``: afterwards all is said, and Python takes itself apart: in a process of its own, a signal comes too late.
+    """
     global _at_work
     before = {number: signal.signal(number, _end) for number in NUMBERS}
     hook, sys.unraisablehook = sys.unraisablehook, _send_again
@@ -46,7 +69,7 @@ def one_line() -> Iterator[None]:
     finally:
         _at_work, sys.unraisablehook = False, hook
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if last and handler is _end else handler)
 
 
 class Interrupt:
@@ -82,7 +105,7 @@ def _end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
     if not _signals:
         _say(number)
-    os._exit(128 + number)  # nothing is begun yet, all is over, or it takes too long
+    os._exit(128 + number)  # nothing is begun yet, or it takes too long
 
 
 def _send_again(unraisable: sys.UnraisableHookArgs) -> None:

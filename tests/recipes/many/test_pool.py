@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from recipes.many import forks, pool
@@ -185,3 +186,41 @@ def test_a_second_part_of_the_output_follows_the_first(jobs, tmp_path) -> None:
     lines = (job.folder / "output.log").read_text().splitlines()
     assert lines[:2] == ["first part", "of a pool that was killed"] and lines[2].startswith("threads 1")
     assert not pool.beside(job).exists()
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_run_that_another_process_is_at_work_on_is_waited_for_or_left_alone(
+    patience, jobs, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(pool, "PATIENCE", patience)
+    busy, _ = both = jobs(0, 1)
+    busy.folder.mkdir(parents=True)
+    (busy.folder / "config.yaml").touch()
+    pool.beside(busy).write_text("of the other one\n")
+    lock = FileLock(busy.folder / ".lock", thread_local=False)
+    lock.acquire()
+    finished = tmp_path / "runs" / "seed1" / "evaluations.csv"
+
+    def let_go() -> None:
+        while not finished.exists():
+            time.sleep(0.005)
+        lock.release()
+
+    if patience:
+        threading.Thread(target=let_go).start()
+    outcomes = run_jobs(both, workers=1)
+    assert outcomes.jobs["iql/seed1"].state == "done"  # it goes first
+    if patience:
+        assert outcomes.jobs["iql/seed0"].state == "done"
+    else:
+        assert "another process is at work in" in outcomes.jobs["iql/seed0"].reason
+        assert pool.beside(busy).read_text() == "of the other one\n"
+
+
+def test_a_failure_is_told_without_what_a_terminal_would_obey(jobs, tmp_path) -> None:
+    (job,) = jobs(0)
+    job.folder.mkdir(parents=True)
+    pool.beside(job).write_text("error: \x1b[2Jgone\n")
+    assert pool._outcome(job, 2, stopping=False).reason == "\\x1b[2Jgone"
+    pool.beside(job).write_text("step 5 of 10\n")
+    assert "nobody saw how it ended" in pool._outcome(job, forks.LOST, stopping=False).reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 
@@ -149,3 +150,17 @@ def test_elsewhere_there_is_a_line_per_event(tmp_path, clock, capsys) -> None:
 )
 def test_a_duration_has_the_two_units_that_matter(seconds, shown) -> None:
     assert duration(seconds) == shown
+
+
+def test_a_run_that_starts_over_begins_at_nothing(tmp_path, clock, capsys) -> None:
+    shown = Board({"seed 0": (tmp_path / "run", 200)})
+    write(tmp_path / "run" / "metrics.csv", "step,x", "200,1", "")
+    write(tmp_path / "run" / "evaluations.csv", "step,eval/return", "200,3.0", "")
+    for file in ("metrics.csv", "evaluations.csv"):
+        os.utime(tmp_path / "run" / file, (1.0, 1.0))
+    shown.started("seed 0", anew=True)
+    clock[0] += 10.0
+    assert capsys.readouterr().out.startswith("started seed 0 (")
+    assert "0 of 200" in (table := terminal.plain(shown.table(), 100)) and "return" not in table
+    write(tmp_path / "run" / "metrics.csv", "step,x", "20,1", "")
+    assert "20 of 200" in terminal.plain(shown.table(), 100)

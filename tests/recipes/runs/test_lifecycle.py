@@ -82,6 +82,21 @@ def test_the_stopwatch_adds_up_per_stage_and_starts_again_when_read(monkeypatch)
     assert clock.read() == {"update": 0.0, "evaluation": 0.0}
 
 
+def test_in_a_log_file_the_progress_is_lines(monkeypatch, capsys) -> None:
+    now = iter([0.0, 1.0, 30.0, 30.0, 40.0])
+    monkeypatch.setattr(process.time, "monotonic", lambda: next(now))
+    with process.progress_bar(100, 200) as progress:
+        progress.update(1)
+        progress.set_postfix_str("return 3.0")
+        progress.update(59)
+    said = capsys.readouterr()
+    lines = [
+        "step 160 of 200, 2 updates/s, 00:20 left, return 3.0",
+        "step 160 of 200, 2 updates/s, 00:26 left, return 3.0",
+    ]
+    assert said.err.split("\n") == [*lines, ""] and said.out == ""
+
+
 @pytest.mark.parametrize(
     ("name", "num_devices", "device"),
     [("auto", 0, "cpu"), ("auto", 1, "cuda"), ("cpu", 1, "cpu"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
