@@ -47,6 +47,7 @@ OBJECTIVES = [
         ("scale = 1.0 / qvalue.detach().abs().mean()", "scale = 1.0 / qvalue.abs().mean()"),
         ("scale = 1.0 / qvalue.detach().abs().mean()", "scale = 1.0 / qvalue.detach().mean()"),
         ("return -(scale * qvalue + bc_weight * log_prob)", "return -(scale * qvalue - bc_weight * log_prob)"),
+        ("Normal(mean, 1.0", "Normal(mean, 2.0"),
         (
             "self.target_qvalue_network_params, tensordict).amin(-1)",
             "self.target_qvalue_network_params, tensordict).amax(-1)",

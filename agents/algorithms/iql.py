@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class ExtractionConfig:
     """How IQL's critics become a policy.
 
-    ``weighting`` is the paper's. ``ddpg_bc`` ascends Q at the actor's mean and clones the data beside it (Park et al.
-    2024, arXiv 2406.09329, which tunes the weight per task). ``argmax`` and ``softmax`` clone the data, and search
+    ``weighting`` is the paper's. ``ddpg_bc`` ascends Q at the actor's mean and clones the data beside it, by the
+    likelihood that they have at a standard deviation of 1, which is not learnt (Park et al. 2024, arXiv 2406.09329,
+    which tunes the weight per task, for actions in +-1). ``argmax`` and ``softmax`` clone the data, and search
     when they act (IDQL, Hansen-Estruch et al. 2023, arXiv 2304.10573): among some of the clone's actions they take the
     one with the largest target Q, or one with a probability of exp(beta Q), where beta is IQL's ``temperature``.
     Refining these by the cross-entropy method is not in that paper.

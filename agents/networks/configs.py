@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agents.data.specs import Specs
     from agents.networks.critics import ActionValueEnsemble
 
-ACTIVATIONS = ("elu", "gelu", "relu", "silu", "tanh")
+ACTIVATIONS = ("elu", "gelu", "mish", "relu", "silu", "tanh")
 
 
 @dataclass
@@ -30,7 +30,7 @@ class MLPConfig:
     """A multilayer perceptron."""
 
     hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])  # units per hidden layer, each >= 1
-    activation: str = "relu"  # relu, gelu, silu, elu or tanh
+    activation: str = "relu"  # relu, gelu, silu, mish, elu or tanh
     dropout: float = 0.0  # share of hidden units dropped after each layer while training, in [0, 1)
     layer_norm: bool = False  # LayerNorm before each activation
     init: str = "orthogonal"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
@@ -165,7 +165,7 @@ class TransformerConfig:
     width: int = 128  # units of a token, a multiple of num_heads; the perceptrons have four times as many
     num_layers: int = 3  # blocks of attention and perceptron, >= 1
     num_heads: int = 1  # of the attention, >= 1
-    activation: str = "relu"  # relu, gelu, silu, elu or tanh
+    activation: str = "relu"  # relu, gelu, silu, mish, elu or tanh
     dropout: float = 0.1  # share dropped while training of tokens, attention and what a block adds, in [0, 1)
 
     def __post_init__(self) -> None:
@@ -181,7 +181,7 @@ class DiffusionActorConfig(MLPConfig):
     """A denoising diffusion model of actions, whose denoiser is a perceptron."""
 
     hidden_sizes: list[int] = field(default_factory=lambda: [256, 256, 256])  # units per hidden layer, each >= 1
-    activation: str = "silu"  # relu, gelu, silu, elu or tanh
+    activation: str = "mish"  # relu, gelu, silu, mish, elu or tanh
     init: str = "default"  # orthogonal (gain sqrt 2, zero biases) or default (torch's own)
     num_steps: int = 5  # T, from noise to an action, >= 1
     noise_scale: float = 0.0  # of the noise that the policy's actions are made of, >= 0; 1: samples of the model

@@ -17,7 +17,9 @@ from agents.data.specs import Specs
 if TYPE_CHECKING:
     from agents.networks.configs import MLPConfig
 
-ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
+ACTIVATIONS = {
+    "elu": nn.ELU, "gelu": nn.GELU, "mish": nn.Mish, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh
+}  # fmt: skip
 
 # CORL and TD3+BC add this to the standard deviation, so that a constant dimension is not blown up.
 SCALING_EPS = 1e-3

@@ -13,6 +13,7 @@ from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torchrl.objectives.utils import distance_loss
 
 from agents.errors import require
@@ -82,7 +83,7 @@ def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
 
     Args:
         qvalue: of the policy's mean action mu(s), ``[B]``, with a gradient by that action.
-        log_prob: of the data's actions, ``[B]``.
+        log_prob: of the data's actions, ``[B]``; in the source with a standard deviation of 1.
         bc_weight: alpha >= 0.
     """
     scale = 1.0 / qvalue.detach().abs().mean()
@@ -114,7 +115,8 @@ class IQLLoss(ActorCriticLoss):
         expectile: tau in (0, 1), or a module that gives the tau of an update from the advantages ``[B]``.
         gamma: discount in [0, 1].
         advantage_clip: c, the largest weight, or None.
-        bc_weight: alpha >= 0, to take ``ddpg_bc_loss`` with the critics for :math:`L_\pi`; None: as above.
+        bc_weight: alpha >= 0, to take ``ddpg_bc_loss`` with the critics for :math:`L_\pi`, where the actor's standard
+            deviation counts as 1; None: as above.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy``
     (TorchRL's key: the negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``,
@@ -203,7 +205,11 @@ class IQLLoss(ActorCriticLoss):
             return weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
         action, params = policy.deterministic_sample, self.qvalue_network_params.detach()  # no gradient for the critics
         qvalue = critic_values(self, params, tensordict, action).amin(-1)
-        return ddpg_bc_loss(qvalue, log_prob, self.bc_weight), {}
+        return ddpg_bc_loss(qvalue, self._unit_log_prob(tensordict, action), self.bc_weight), {}
+
+    def _unit_log_prob(self, tensordict: TensorDictBase, mean: Tensor) -> Tensor:
+        """Of the data's actions, ``[B]``, under Normals of standard deviation 1: a learnt one would scale its pull."""
+        return Normal(mean, 1.0, validate_args=False).log_prob(tensordict.get(self.tensor_keys.action)).sum(-1)
 
     def _expectile(self, advantage: Tensor) -> tuple[float | Tensor, dict[str, Tensor]]:
         if not isinstance(self.expectile, nn.Module):

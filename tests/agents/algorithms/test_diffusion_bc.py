@@ -12,10 +12,10 @@ from agents.training.adam import AdamConfig
 
 def test_the_defaults_are_diffusion_qls() -> None:
     assert agents.DiffusionBCConfig() == agents.DiffusionBCConfig(
-        normalize_observations=True,
+        normalize_observations=False,
         max_grad_norm=None,
         actor=DiffusionActorConfig(
-            hidden_sizes=[256, 256, 256], activation="silu", dropout=0.0, init="default", num_steps=5, noise_scale=0.0
+            hidden_sizes=[256, 256, 256], activation="mish", dropout=0.0, init="default", num_steps=5, noise_scale=0.0
         ),
         actor_optimizer=AdamConfig(lr=3e-4),
     )
@@ -40,7 +40,6 @@ def test_the_loss_is_the_squared_error_of_the_predicted_noise(specs, batch) -> N
 def test_of_two_ways_to_act_it_clones_both_and_nothing_in_between(specs) -> None:
     """In the data, all dimensions are either 0.7 half ranges above the centre, or as much below it."""
     config = agents.DiffusionBCConfig(
-        normalize_observations=False,
         actor=DiffusionActorConfig(hidden_sizes=[64, 64]),
         actor_optimizer=AdamConfig(lr=1e-2, decay_steps=600),
     )

@@ -117,13 +117,15 @@ def test_ddpg_bc_is_its_definition(specs, batch) -> None:
     critics = QValueConfig(hidden_sizes=[16, 16]).build(specs)
     loss.qvalue_network_params.to_module(critics)
     loss.target_qvalue_network_params.apply_(lambda p: p + 0.3)  # which must not matter
-    loc, scale = actor(batch["observation"])
+    actor.log_std.data.fill_(-1.0)  # which must not matter either: the source holds it at 0
+    loc, _ = actor(batch["observation"])
     q = torch.minimum(*critics.module(batch["observation"], loc).unbind(-1))
-    log_pi = -0.5 * ((batch["action"] - loc) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)
+    log_pi = -0.5 * (batch["action"] - loc) ** 2 - 0.5 * math.log(2 * math.pi)
     expected = -(q / q.abs().mean().detach() + 0.3 * log_pi.sum(-1)).mean()
     ours = loss(batch)
     torch.testing.assert_close(ours["loss_actor"], expected)
-    parameters = list(actor.parameters())
+    of_std, *parameters = actor.parameters()
+    assert torch.autograd.grad(ours["loss_actor"], of_std, retain_graph=True, allow_unused=True) == (None,)
     torch.testing.assert_close(
         torch.autograd.grad(ours["loss_actor"], parameters, retain_graph=True),
         torch.autograd.grad(expected, parameters, retain_graph=True),

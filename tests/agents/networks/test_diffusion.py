@@ -43,6 +43,22 @@ def test_at_the_end_there_is_noise_alone_whatever_the_number_of_steps(specs, num
     assert kept[-1].item() == pytest.approx(math.exp(-5.05), rel=1e-4)
 
 
+def test_the_denoiser_is_diffusion_qls(specs, batch) -> None:
+    """Its model.py in plain torch, but for the order in which action, time and observation lie side by side."""
+
+    def mish(x: Tensor) -> Tensor:
+        return x * torch.tanh(torch.log1p(x.exp()))
+
+    network, noisy, t = small(specs).score_network, batch["action"], torch.arange(16.0) % 5
+    ours = network(torch.cat([noisy, batch["observation"], t[:, None]], -1))
+    angles = t[:, None] * torch.exp(torch.arange(8) * -math.log(10_000) / 7)
+    first, _, second = network.embed_time
+    time = second(mish(first(torch.cat([angles.sin(), angles.cos()], -1))))
+    hidden, _, output = network.layers
+    expected = output(mish(hidden(torch.cat([noisy, batch["observation"], time], -1))))
+    torch.testing.assert_close(ours, expected)
+
+
 def test_noise_is_added_to_actions_in_halves_of_their_range(specs, batch) -> None:
     actor, t = small(specs), torch.arange(16) % 5
     torch.manual_seed(1)
