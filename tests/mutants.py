@@ -698,10 +698,7 @@ RECIPES = [
         ("        if not folder.holds_run:\n", "        if False:\n"),
         ("lock.acquire(timeout=0)", "pass"),
         ("        shutil.rmtree(begun, ignore_errors=True)\n", ""),
-        (
-            "    lock = claim(RunFolder(path))\n    try:\n        path.rename",
-            "    lock = FileLock(path)\n    try:\n        path.rename",
-        ),
+        ("    claim(RunFolder(path)).release()\n", ""),
         ("if Path.cwd().is_relative_to(path):", "if False:"),
     ),
     *of(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -97,7 +97,8 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     stack = AgentStack([run.agent for run in runs], generators)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, **runs[0].agent.sampling).sample()
-    speed = speed_up(stack, stacked([example] * len(runs)), config, before={})
+    speed: dict[str, Any] = speed_up(stack, stacked([example] * len(runs)), config, before={})
+    speed |= {"stacked": len(runs)}
 
     writers = []
     with ExitStack() as starting:

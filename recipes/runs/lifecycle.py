@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from agents import metrics
 from agents.algorithms.registry import config_of
 from agents.data.dataset import OfflineDataset
 from agents.errors import ConfigError, one_line
-from agents.files import remove_leftovers, temporary_path, write_atomically
+from agents.files import flatten, remove_leftovers, temporary_path, write_atomically
 from recipes.runs.folder import RunFolder
 from recipes.runs.versions import versions
 from recipes.settings.composition import algorithm_choice, build
@@ -90,7 +91,7 @@ def at_work(folder: RunFolder) -> bool:
 
 @contextmanager
 def begin(
-    folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, str]
+    folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, Any]
 ) -> Iterator[None]:
     """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
 
@@ -147,11 +148,11 @@ def is_free(path: Path) -> bool:
     return not path.exists() or (path.is_dir() and {file.name for file in path.iterdir()} <= {LOCK})
 
 
-def _move(staged: RunFolder, path: Path) -> FileLock:
+def _move(staged: RunFolder, path: Path) -> FileLock | None:
     """Let the staged run appear in its place at once and claimed, unless another one is there; returns the claim."""
     try:
         if not path.exists():
-            lock = claim(staged)
+            lock = claim(staged) if os.name == "posix" else None  # elsewhere what is open cannot be moved
             staged.path.rename(path)
             return lock
         lock = claim(RunFolder(path))  # it is empty, and perhaps the current folder
@@ -176,14 +177,13 @@ def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None
         raise _begun_meanwhile(path)
     if Path.cwd().is_relative_to(path):
         raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
-    lock = claim(RunFolder(path))
+    claim(RunFolder(path)).release()
     try:
         path.rename(overwritten)
     except OSError as error:
         if error.errno not in TAKEN:
             raise
         raise _begun_meanwhile(path) from error
-    lock.release()
 
 
 def _undo_overwrite(folder: RunFolder) -> None:
@@ -214,6 +214,11 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     if {"run_dir", "overwrite"} & {*typed}:
         raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
     free = [key for key in typed if key.split(".")[0] in FREE_ON_RESUME]
+    if "gradient_steps" in typed:
+        free += [key for key in typed if key == "gradient_steps" or key.endswith(".decay_steps")]
+    if not exact_alone(folder.info) and "compile" not in typed:
+        reason = "it was stacked with others, and compiled as a stack: alone it would go on with other rounding errors"
+        raise ConfigError(f"cannot resume {folder.path} exactly: {reason}; if they may differ, add compile=inductor")
     _refuse_differences(folder, saved, cfg, [key for key in typed if key not in free])
     saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
     if ":" in (saved.eval_env or "") and "eval_env" not in typed:
@@ -221,7 +226,33 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
         raise ConfigError(f"{where}; if you trust it, add eval_env={saved.eval_env}")
     for key in free:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    if "gradient_steps" in typed:
+        _tell_of_rates(saved)
     return cast(TrainConfig, OmegaConf.to_object(saved))
+
+
+def exact_alone(info: Mapping[str, Any]) -> bool:
+    """Whether a run goes on alone as it would have gone on where it was: how a stack is compiled rounds otherwise."""
+    return not info.get("stacked") or info.get("compile") != "inductor"
+
+
+def _tell_of_rates(saved: DictConfig) -> None:
+    """Schedules keep the length that they were begun with, unless another one is typed."""
+    settings = cast(dict[str, Any], OmegaConf.to_container(saved.algorithm))
+    for name, value in flatten(settings).items():
+        if name.endswith("decay_steps") and value is not None and value < saved.gradient_steps:
+            length = f"algorithm.{name} stays {value}, where the learning rate ends at 0"
+            way_out = f"algorithm.{name}={saved.gradient_steps} has it follow the new length"
+            print(f"warning: {length}; {way_out}", file=sys.stderr)
+
+
+def lengthen(folder: RunFolder, config: TrainConfig) -> None:
+    """Note another number of updates, and the schedules that go with it, in the settings of a run that is resumed."""
+    saved = read_settings(folder)
+    if saved.gradient_steps != config.gradient_steps:
+        saved.gradient_steps = config.gradient_steps
+        saved.algorithm = config.algorithm
+        write_atomically(folder.config_file, OmegaConf.to_yaml(saved).encode())
 
 
 def read_settings(folder: RunFolder) -> DictConfig:

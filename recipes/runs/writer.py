@@ -11,11 +11,11 @@ from tensordict import TensorDictBase
 
 import agents
 from agents import metrics
-from agents.errors import one_line
+from agents.errors import ConfigError, one_line
 from agents.training.update_rule import check_finite
 from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
-from recipes.runs.lifecycle import claim
+from recipes.runs.lifecycle import claim, exact_alone, lengthen
 from recipes.runs.metrics_log import CsvLog
 from recipes.runs.process import Stopwatch
 from recipes.runs.saver import Saver
@@ -35,7 +35,7 @@ class RunWriter:
     """
 
     def __init__(
-        self, run: Training, *, resuming: bool, random: agents.EvalResult | None, speed: Mapping[str, str]
+        self, run: Training, *, resuming: bool, random: agents.EvalResult | None, speed: Mapping[str, Any]
     ) -> None:
         claim(run.folder)
         self._run, self._agent, self._folder, self._config = run, run.agent, run.folder, run.config
@@ -44,8 +44,12 @@ class RunWriter:
         self._result: agents.EvalResult | None = None  # of the last evaluation
         self._evaluated_at = 0
         last_step = self._saver.restore() if resuming else None
+        if last_step is not None and last_step > run.config.gradient_steps:
+            made = f"the run in {run.folder.path} has made {last_step} updates already"
+            raise ConfigError(f"{made}: gradient_steps={run.config.gradient_steps} would undo some; give more")
         if last_step is not None and last_step < run.config.gradient_steps:
             self._note_versions(last_step)
+            lengthen(run.folder, run.config)
         self._metrics_log = CsvLog(run.folder.metrics_file, last_step=last_step)
         self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=last_step)
         settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config), resolve=True))
@@ -126,7 +130,8 @@ class RunWriter:
     def stop(self, step: int, exit_code: int) -> None:
         """End early, and say how to go on; the dashboard shows how it ended."""
         loggers.close(self._logger, exit_code=exit_code)
-        print(f"stopped after step {step}; go on with: {invocation()} resume={self._folder.path}")
+        how = "" if exact_alone(self._folder.info) else " compile=inductor  (alone, with other rounding errors)"
+        print(f"stopped after step {step}; go on with: {invocation()} resume={self._folder.path}{how}")
 
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""

@@ -62,6 +62,7 @@ def one_line(*, last: bool = False) -> Iterator[None]:
     except SystemExit:
         raise
     except BaseException:  # a library may have made another one of the KeyboardInterrupt
+        _at_work = False
         if not _signals:
             raise
         _say(_signals[0])

@@ -49,6 +49,7 @@ def test_stacked_seeds_are_what_each_is_alone(train, alone, tmp_path) -> None:
                 torch.testing.assert_close(ours.tensors[name], tensor, rtol=1e-4, atol=1e-4)
     ids = [json.loads((tmp_path / RUNS / f"seed{seed}" / "run.json").read_text())["wandb_id"] for seed in (3, 5)]
     assert ids[0] != ids[1]
+    assert json.loads((tmp_path / RUNS / "seed3" / "run.json").read_text())["stacked"] == 2
 
 
 def test_each_stacked_seed_has_a_wandb_run_of_its_own(train, tmp_path, read_wandb) -> None:

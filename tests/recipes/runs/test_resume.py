@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from agents import checkpoint
 
@@ -215,6 +216,35 @@ def test_a_finished_run_is_only_reported(finished, train_as_is, outcome_of) -> N
     assert re.search(r"^iql +2 ", resumed.out, re.MULTILINE) and "checkpoints/last.safetensors" in resumed.out
     assert {path: path.stat().st_mtime_ns for path in (finished / "checkpoints").iterdir()} == before
     assert_same(outcome_of(finished), outcome)
+
+
+def test_a_finished_run_goes_on_to_more_updates_at_the_rates_that_it_has(
+    finished, train, train_as_is, tmp_path, outcome_of
+) -> None:
+    message = train_as_is(f"resume={RUN}", "gradient_steps=29").refusal()
+    assert "has made 30 updates already: gradient_steps=29 would undo some" in message
+    resumed = train_as_is(f"resume={RUN}", "gradient_steps=40")
+    assert resumed.code == 0, resumed.err
+    line = "algorithm.actor_optimizer.decay_steps stays 30, where the learning rate ends at 0; "
+    assert line + "algorithm.actor_optimizer.decay_steps=40 has it follow the new length" in resumed.err
+    length = ("gradient_steps=40", "algorithm.actor_optimizer.decay_steps=30", "run_dir=whole")
+    assert train(*SETTINGS[1:], *length).code == 0
+    assert_same(outcome_of(finished), outcome_of(tmp_path / "whole"))
+    for place in (finished, tmp_path / "whole"):
+        settings = yaml.safe_load((place / "config.yaml").read_text())
+        assert (settings["gradient_steps"], settings["algorithm"]["actor_optimizer"]["decay_steps"]) == (40, 30)
+    longer = train_as_is(f"resume={RUN}", "gradient_steps=50", "algorithm.actor_optimizer.decay_steps=50")
+    assert longer.code == 0 and "decay_steps" not in longer.err
+    assert float(outcome_of(finished).metrics[-2]["train/lr_actor"]) > 0.0
+
+
+def test_a_run_of_a_compiled_stack_goes_on_alone_only_if_it_may_round_otherwise(finished, train_as_is) -> None:
+    info = json.loads((finished / "run.json").read_text())
+    (finished / "run.json").write_text(json.dumps({**info, "stacked": 2, "compile": "inductor"}))
+    assert "alone it would go on with other rounding errors" in train_as_is(f"resume={RUN}").refusal()
+    assert train_as_is(f"resume={RUN}", "compile=off").code == 0
+    (finished / "run.json").write_text(json.dumps({**info, "stacked": 2, "compile": "trace"}))
+    assert train_as_is(f"resume={RUN}").code == 0
 
 
 def test_another_setting_on_resume_is_shown(finished, train_as_is) -> None:
