@@ -95,6 +95,7 @@ def read_checkpoint(name: str) -> Checkpoint:
 def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
     """The environment that the settings name, else the one of training."""
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
+    owner = f"the policy in {checkpoint.path}"
     if config.eval_env is not None:
         spec = find_spec(config.eval_env)
         if stored is not None and spec.id != trained_in(stored):
@@ -104,8 +105,8 @@ def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.Eva
     else:
         spec = spec_from_file(stored, str(checkpoint.path), trust=config.trust_env)
     reference = agents.Reference(*reference) if reference else None
-    env = agents.EvaluationEnv(spec, num_envs=config.num_envs or default_num_envs(), reference=reference)
-    checkpoint.specs().check_fit(env, f"the policy in {checkpoint.path}")
+    env = agents.EvaluationEnv(spec, num_envs=config.num_envs or default_num_envs(), reference=reference, owner=owner)
+    checkpoint.specs().check_fit(env, owner)
     return env
 
 

@@ -497,11 +497,11 @@ DATA = [
     *of(
         "agents/data/episodes.py",
         "tests/agents/data/test_conversion.py tests/agents/data/test_source.py",
-        ("[-self.num_steps :, 0] > 0", "[: self.num_steps, 0] > 0"),
+        ("[-self.num_steps :] > 0", "[: self.num_steps] > 0"),
         ("column[:num_steps] for column", "column[:] for column"),
         ("if episode.truncations[:-1].any():", "if False:"),
         ("min(start + REOPEN_EVERY, source.num_episodes)", "min(start + REOPEN_EVERY, source.num_episodes) - 1"),
-        ("array.shape != shape or array", "array"),
+        ("_long_axes(array.shape) != _long_axes(shape) or array", "array"),
         (' or array.dtype.kind not in "fiub"', ""),
     ),
     *of(

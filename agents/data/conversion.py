@@ -30,7 +30,7 @@ from agents.data.store import flat, locked, work_folder
 from agents.errors import DataError, one_line
 from agents.files import flatten, unflatten
 
-CACHE_VERSION = 4  # raise it when rows or statistics change their meaning
+CACHE_VERSION = 5  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
 BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently

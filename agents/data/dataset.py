@@ -6,6 +6,8 @@ observation, ``A`` action.
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -120,18 +122,32 @@ class OfflineDataset:
             trust: call what the metadata name, whatever it is; else only what ``spec_from_file`` lets through.
 
         Raises:
-            DataError: there is none, it is unknown, it has other shapes than the data, or is not taken from a file.
+            DataError: there is none, it is unknown or cannot be made, it has other shapes than the data, or is not
+                taken from a file.
         """
         owner = f"dataset {self.id!r}"
         if env_id is not None:
-            reference = None if self.names_another_env(env_id) else self.reference
-            env = EvaluationEnv(env_id, num_envs=num_envs, reference=reference)
-            self.specs.check_fit(env, owner)
-            return env
-        if self.env_spec is None:
+            spec = find_spec(env_id)
+        elif self.env_spec is not None:
+            spec = spec_from_file(self.env_spec, owner, trust=trust)
+        else:
             raise DataError(f"{owner} has no environment metadata; pass eval_env=ID to evaluate")
-        spec = spec_from_file(self.env_spec, owner, trust=trust)
-        return EvaluationEnv(spec, num_envs=num_envs, reference=self.reference)
+        reference = None if self.names_another_env(env_id) else self.reference
+        env = EvaluationEnv(self._with_time_limit(spec), num_envs=num_envs, reference=reference, owner=owner)
+        self.specs.check_fit(env, owner)
+        return env
+
+    def _with_time_limit(self, spec: EnvSpec) -> EnvSpec:
+        """Evaluations that nothing cuts off may never end; those of the data did."""
+        if spec.max_episode_steps is not None:
+            return spec
+        limit = int(self.statistics.lengths.max())
+        text = (
+            f"environment {spec.id!r} has no time limit: evaluations are cut off after {limit} steps, as many as the "
+            f"longest episode of dataset {self.id!r} has; register it with max_episode_steps for another limit"
+        )
+        warnings.warn(text, stacklevel=3)
+        return dataclasses.replace(spec, max_episode_steps=limit)
 
 
 def load_dataset(

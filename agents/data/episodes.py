@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from agents.data.source import Source
 from agents.data.store import refuse_if_open_elsewhere
+from agents.environments.recording import SUCCESS_KEYS
 from agents.errors import one_line
 
 REOPEN_EVERY = 256  # episodes; until it is closed, an hdf5 file keeps memory for all that was ever opened in it
@@ -28,7 +29,8 @@ class Episode(NamedTuple):
     rewards: NDArray[Any]  # [T]
     terminations: NDArray[np.bool_]  # [T]
     truncations: NDArray[np.bool_]  # [T]
-    success: NDArray[Any] | None  # [T] or [T + 1]
+    success: NDArray[Any] | None  # [T] or [T + 1], or several flags [.., K]
+    success_key: str | None  # of the infos; None: there is none
 
     @property
     def num_steps(self) -> int:
@@ -37,7 +39,10 @@ class Episode(NamedTuple):
     def step_success(self) -> NDArray[np.bool_] | None:  # [T], without the entry that belongs to the reset
         if self.success is None or self.success.shape[:1] < (self.num_steps,):
             return None
-        return self.success.reshape(len(self.success), -1)[-self.num_steps :, 0] > 0
+        return (self.success.reshape(len(self.success), -1)[-self.num_steps :] > 0).all(1)
+
+
+ARRAYS = Episode._fields[:5]
 
 
 def read_episodes(source: Source) -> Iterator[Episode]:
@@ -54,8 +59,7 @@ def read_episodes(source: Source) -> Iterator[Episode]:
             refuse_if_open_elsewhere(source.id, source.path, error)
             problem = f"cannot be read ({one_line(error)}): the file is truncated or damaged"
             raise source.error(index, problem) from error
-        _check_shapes(source, index, episode)
-        yield episode
+        yield _in_shape(source, index, episode)
 
 
 def steps_bar(source: Source, doing: str, *, progress: bool) -> tqdm:
@@ -79,9 +83,10 @@ def _read_hdf5(source: Source) -> Iterator[Episode]:
         with h5py.File(source.path / "main_data.hdf5") as file:
             for index in range(start, min(start + REOPEN_EVERY, source.num_episodes)):
                 group = file[f"episode_{index}"].id
-                has_success = b"infos" in group and b"infos/success" in group
-                arrays = [read(group, name) for name in Episode._fields[:-1]]
-                yield Episode(*arrays, success=read(group, "infos/success") if has_success else None)
+                infos = [key for key in SUCCESS_KEYS if b"infos" in group and f"infos/{key}".encode() in group]
+                key = next(iter(infos), None)
+                arrays = [read(group, name) for name in ARRAYS]
+                yield Episode(*arrays, None if key is None else read(group, f"infos/{key}"), key)
 
 
 def _read_arrow(source: Source) -> Iterator[Episode]:
@@ -92,12 +97,12 @@ def _read_arrow(source: Source) -> Iterator[Episode]:
         num_steps = json.loads((folder / "metadata.json").read_text())["total_steps"]
         files = [str(path) for path in sorted(folder.glob(f"*.{source.format}"))]
         table = pyarrow.dataset.dataset(files, format=source.format).to_table()
-        columns = [_to_numpy(table[name].combine_chunks()) for name in Episode._fields[:-1]]
+        columns = [_to_numpy(table[name].combine_chunks()) for name in ARRAYS]
         # all but the observations are padded to T + 1 rows on disk
         observations, *rest = columns[0], *(column[:num_steps] for column in columns[1:])
-        has_success = "infos" in table.column_names and table["infos"].type.get_field_index("success") >= 0
-        infos = table["infos"].combine_chunks() if has_success else None
-        yield Episode(observations, *rest, success=None if infos is None else _to_numpy(infos.field("success")))
+        infos = table["infos"].combine_chunks() if "infos" in table.column_names else None
+        key = next((key for key in SUCCESS_KEYS if infos is not None and infos.type.get_field_index(key) >= 0), None)
+        yield Episode(observations, *rest, None if key is None else _to_numpy(infos.field(key)), key)
 
 
 def _to_numpy(array: Any) -> NDArray[Any]:
@@ -106,16 +111,30 @@ def _to_numpy(array: Any) -> NDArray[Any]:
     return array.to_numpy(zero_copy_only=False)
 
 
-def _check_shapes(source: Source, index: int, episode: Episode) -> None:
+def _in_shape(source: Source, index: int, episode: Episode) -> Episode:
+    """The episode with its arrays in the shapes of ``Episode``: a column ``[T, 1]`` is as good as ``[T]``."""
     num_steps = episode.num_steps
     actions = (num_steps,) if source.discrete else (num_steps, source.num_actions)
     shapes = [(num_steps + 1, source.num_observations), actions, (num_steps,), (num_steps,), (num_steps,)]
     if num_steps == 0 and episode.actions.shape[:1] == (0,):
-        return  # skipped by the caller
-    for name, array, shape in zip(Episode._fields, episode[:-1], shapes):
-        if array.shape != shape or array.dtype.kind not in "fiub":
+        return episode  # skipped by the caller
+    arrays = {}
+    for name, array, shape in zip(ARRAYS, episode, shapes):
+        if _long_axes(array.shape) != _long_axes(shape) or array.dtype.kind not in "fiub":
             problem = f"{name} are {array.dtype}{list(array.shape)}, expected numbers {list(shape)}"
-            raise source.error(index, problem, "write the dataset again, with one observation more than actions")
+            other_length = array.shape[:1] != shape[:1]
+            way_out = "with one observation more than actions" if other_length else f"with {name} as expected"
+            raise source.error(index, problem, f"write the dataset again, {way_out}")
+        arrays[name] = array.reshape(shape)
+    episode = episode._replace(**arrays)
+    if source.discrete and (broken := np.flatnonzero(episode.actions % 1)).size:  # NaN is refused by name later
+        problem = f"action {episode.actions[broken[0]]:g} at step {broken[0]} is no whole number"
+        raise source.error(index, problem, "write the dataset again, with a Box of actions or with indices")
     if episode.truncations[:-1].any():
         problem = f"truncated at step {int(episode.truncations.argmax())} of {num_steps}, before its end"
         raise source.error(index, problem, "its transitions would span two episodes: write them as separate episodes")
+    return episode
+
+
+def _long_axes(shape: tuple[int, ...]) -> list[int]:
+    return [length for length in shape if length != 1]

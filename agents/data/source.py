@@ -135,9 +135,32 @@ def _check_spaces(dataset_id: str, spaces: dict[str, gym.Space]) -> None:
         indices = name == "actions" and isinstance(space, gym.spaces.Discrete) and space.start == 0
         if not flat and not indices:
             raise DataError(
-                f"dataset {dataset_id!r} has {name} in a {type(space).__name__} of shape {space.shape}; supported are "
-                "a one-dimensional Box, and Discrete actions from 0 on: flatten it into a new dataset"
+                f"dataset {dataset_id!r} has {name} in {_describe(space)}; supported are a one-dimensional Box, and "
+                f"Discrete actions from 0 on: {_way_out(name, space)}"
             )
+
+
+def _describe(space: gym.Space) -> str:
+    """The space with its keys, start or shape, by which one knows it."""
+    if isinstance(space, gym.spaces.Dict):
+        return f"a Dict of {', '.join(map(repr, space.spaces))}"
+    if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
+        return f"a {space}"
+    return f"a {type(space).__name__}" + (f" of shape {space.shape}" if space.shape is not None else "")
+
+
+def _way_out(name: str, space: gym.Space) -> str:
+    """What to do about a space: flattening keeps the meaning of observations, and of continuous actions."""
+    if name == "observations" and space.is_np_flattenable:
+        return "write the dataset again with gymnasium.spaces.flatten of each, its environment in FlattenObservation"
+    if isinstance(space, gym.spaces.Discrete) and name == "actions":
+        return (
+            f"write the dataset again with {space.start} subtracted from its actions, and evaluate in an environment "
+            "whose actions begin at 0 too (a gymnasium.ActionWrapper), by eval_env=module:ID"
+        )
+    if isinstance(space, gym.spaces.Box):
+        return "write the dataset again with one vector per action"
+    return "write the dataset again with each combination of actions as one number, or as a vector in a Box"
 
 
 def _read_reference(dataset_id: str, metadata: dict[str, Any]) -> Reference | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, TensorSpec
 
@@ -44,10 +44,18 @@ class Specs:
                 "pass one that fits as eval_env=ID"
             )
         if isinstance(spec, Bounded) and isinstance(space, gym.spaces.Box):
-            bounds = torch.stack([spec.low, spec.high]).cpu()
-            if not np.allclose((space.low, space.high), bounds):
-                text = f"environment {env.spec.id!r} has other action bounds than {owner}: is it the one of the data?"
+            ours, theirs = (spec.low.cpu().numpy(), spec.high.cpu().numpy()), (space.low, space.high)
+            if not np.allclose(theirs, ours):
+                text = (
+                    f"environment {env.spec.id!r} has other action bounds than {owner}, {_range(*theirs)} and not "
+                    f"{_range(*ours)}: if the data's actions were rescaled, name the environment with its wrapper by "
+                    "eval_env=module:ID"
+                )
                 warnings.warn(text, stacklevel=2)
+
+
+def _range(low: NDArray[np.float32], high: NDArray[np.float32]) -> str:
+    return f"[{low.min():g}, {high.max():g}]"
 
 
 def _describe(space: gym.Space) -> str:

@@ -142,11 +142,11 @@ def hosted_ids() -> list[str]:
 
 
 def remedy(dataset_id: str, folder: Path) -> str:
-    """Deleting is advised only for what can be had again from here."""
+    """What can be had again from here is moved away and not deleted: somebody may have added to it."""
     if dataset_id in demos.dataset_ids():
-        return f"delete {folder} to have it made anew"
+        return f"move {folder} elsewhere to have it made anew"
     if dataset_id in hosted_ids() or _was_downloaded(dataset_id, folder):
-        return f"delete {folder} to have it downloaded anew"
+        return f"move {folder} elsewhere to have it downloaded anew"
     return "copy it again from where it came, or write it again"
 
 

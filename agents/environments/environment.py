@@ -9,10 +9,11 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from agents.environments.guard import Guard, one_line_of
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
-from agents.environments.spec import find_spec, register_robotics
-from agents.errors import DataError, one_line, require
+from agents.environments.spec import find_spec, register_robotics, without_window
+from agents.errors import require
 
 
 class EvaluationEnv:
@@ -23,11 +24,15 @@ class EvaluationEnv:
             gives it.
         num_envs: how many episodes run at the same time; changes the speed, never the result.
         reference: the dataset's reference returns, which the ``minari`` score needs.
+        owner: the dataset or file that it is to fit, for messages.
     """
 
-    def __init__(self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None) -> None:
+    def __init__(
+        self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None, owner: str | None = None
+    ) -> None:
         require(num_envs >= 1, "num_envs", "be at least 1", num_envs)
-        self.spec = find_spec(spec) if isinstance(spec, str) else spec
+        self.spec = without_window(find_spec(spec) if isinstance(spec, str) else spec)
+        self._name = f"the environment {self.spec.id}" + (f" for {owner}" if owner else "")
         self.num_envs = num_envs
         self.reference = reference
         self._idle: list[gym.Env] = []
@@ -38,14 +43,14 @@ class EvaluationEnv:
         return scorings(self.spec, self.reference)
 
     def make(self, **kwargs: Any) -> gym.Env:
-        """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``."""
+        """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``.
+
+        Raises:
+            DataError: it cannot be made; later, whatever it raises at a reset, a step or a picture.
+        """
         register_robotics()
-        try:
-            return gym.make(self.spec, disable_env_checker=True, **kwargs)
-        except (
-            gym.error.Error, ImportError, AttributeError, TypeError, ValueError, LookupError, OSError, AssertionError,
-        ) as error:  # fmt: skip
-            raise DataError(f"cannot make the environment {self.spec.id}: {one_line(error)}") from error
+        with one_line_of(f"cannot make {self._name}"):
+            return Guard(gym.make(self.spec, disable_env_checker=True, **kwargs), self._name)
 
     @contextlib.contextmanager
     def borrow(self, count: int) -> Iterator[list[gym.Env]]:

@@ -15,9 +15,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.errors import AgentsError
+from agents.errors import AgentsError, DataError
 
+MAX_STEPS = 100_000  # of an episode: one that lasts longer would never end
 Worker = TypeVar("Worker")
+SUCCESS_KEYS = ("success", "is_success")  # of infos, the first that there is: Gymnasium-Robotics' and Fetch's
 # observation [O], reward of the step before (None at the first), the episode's own generator -> action [A]
 Step = Callable[[NDArray[Any], float | None, np.random.Generator], Any]
 
@@ -29,9 +31,10 @@ class Episode:
     observations: NDArray[Any]  # [T + 1, O], as the environment gave them
     actions: NDArray[Any]  # [T, A], as the environment received them
     rewards: NDArray[np.float64]  # [T]
-    success: NDArray[np.bool_] | None  # [T], info["success"]; None when the environment gives none
+    success: NDArray[np.bool_] | None  # [T], of several flags all; None when the environment gives none
     terminated: bool = False  # flags of the last step
     truncated: bool = True
+    success_key: str | None = None  # of ``SUCCESS_KEYS``, in the infos
 
 
 def record(
@@ -42,21 +45,27 @@ def record(
     observation, _ = gym_env.reset(seed=seed)
     on_state()
     observations, actions, rewards, success = [np.array(observation)], [], [], []
-    reward, terminated, truncated = None, False, False
+    reward, terminated, truncated, success_key = None, False, False, None
     while not (terminated or truncated):
+        if len(actions) == MAX_STEPS:
+            raise DataError(
+                f"episode {index} has not ended after {MAX_STEPS:,} steps, and no time limit cuts it off; name an "
+                "environment that is registered with max_episode_steps by eval_env=ID"
+            )
         action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
         if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
             raise AgentsError(f"the policy returned a non-finite action in episode {index}, step {len(actions)}")
         observation, reward, terminated, truncated, info = gym_env.step(action)
-        reward = float(reward)
         on_state()
         observations.append(np.array(observation))
         actions.append(action)
         rewards.append(reward)
-        success.append(info.get("success"))  # a bool, a number, or either as an array of one
-    steps = None if all(value is None for value in success) else np.array([bool(value) for value in success])
+        key = next((key for key in SUCCESS_KEYS if info.get(key) is not None), None)
+        success.append(key is not None and bool(np.all(info[key])))  # bools or numbers, one or an array
+        success_key = success_key or key
+    steps = None if success_key is None else np.array(success)
     arrays = np.array(observations), np.array(actions), np.array(rewards)
-    return Episode(*arrays, steps, bool(terminated), bool(truncated))
+    return Episode(*arrays, steps, terminated, truncated, success_key)
 
 
 def record_all(

@@ -69,7 +69,13 @@ def read_spec(text: Any) -> EnvSpec:
         raise ValueError(f"kwargs are no dict, but {_short(spec.kwargs)}")
     if (steps := spec.max_episode_steps) is not None and (type(steps) is not int or steps < 1):
         raise ValueError(f"max_episode_steps is no number of steps, but {_short(steps)}")
-    return spec
+    return without_window(spec)
+
+
+def without_window(spec: EnvSpec) -> EnvSpec:
+    """The spec without the way of rendering that it was recorded with: a window aborts a process without a display."""
+    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
+    return spec if kwargs == spec.kwargs else dataclasses.replace(spec, kwargs=kwargs)
 
 
 def spec_from_file(spec: str | EnvSpec, owner: str, *, trust: bool = False) -> EnvSpec:

@@ -49,12 +49,13 @@ class EvalResult:
 
     returns: NDArray[np.float64]  # the environment's own, undiscounted
     lengths: NDArray[np.int64]  # steps
-    success: NDArray[np.bool_] | None  # at the goal at any step; None without info["success"], as the next one
+    success: NDArray[np.bool_] | None  # at the goal at any step; None where no info says so, as the next one
     success_last: NDArray[np.bool_] | None  # at the goal at the last step
     scores: Mapping[str, NDArray[np.float64]]  # by protocol
     protocol_returns: Mapping[str, NDArray[np.float64]]  # by protocol, undiscounted
     protocol_success: Mapping[str, NDArray[np.bool_]]  # by the protocols that have a criterion, if success is known
     episodes: tuple[Episode, ...] | None = None  # only if they were to be recorded
+    success_key: str | None = None  # of the infos that say whether the goal is reached: success or is_success
 
     def summary(self) -> str:
         """Two lines for a person: mean and standard deviation over episodes."""
@@ -64,7 +65,7 @@ class EvalResult:
         shares = {"any step": self.success, **held, "last step": self.success_last}
         known = [f"{name} {100 * share.mean():.0f} %" for name, share in shares.items() if share is not None]
         first = f"{len(self.returns)} episodes: {', '.join(parts)}"
-        return f"{first}\nsuccess: {', '.join(known)}" if known else first
+        return f"{first}\n{self.success_key or 'success'}: {', '.join(known)}" if known else first
 
 
 def evaluate(
@@ -101,6 +102,7 @@ def evaluate(
         protocol_returns=returns,
         protocol_success={name: goals for name, goals in held.items() if goals is not None},
         episodes=tuple(episodes) if record else None,
+        success_key=next((episode.success_key for episode in episodes if episode.success_key), None),
     )
 
 

@@ -82,8 +82,6 @@ def _rendering(env: EvaluationEnv) -> Iterator[gym.Env]:
     try:
         choose_gl_backend(gym_env)
         yield gym_env
-    except gym.error.Error as error:
-        raise AgentsError(f"cannot render {env.spec.id}: {error}") from error
     finally:
         gym_env.close()
 

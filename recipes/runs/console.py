@@ -33,7 +33,8 @@ def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset 
     if dataset is not None:
         rows.append(_row("mean of the dataset", dataset.statistics.horizon_returns, dataset.statistics))
     scores = (f"{protocol.name} score" for protocol in PROTOCOLS)
-    return [["policy", "episodes", "return", *scores, "success"], *rows]
+    keys = (result.success_key for result in evaluations.values() if result is not None)
+    return [["policy", "episodes", "return", *scores, next(filter(None, keys), "success")], *rows]
 
 
 def print_paths(folder: RunFolder, sync_hint: str | None) -> None:

@@ -100,7 +100,11 @@ class RunWriter:
         env = self._run.env
         assert env is not None  # else nothing is evaluated
         with clock("evaluation"):
-            self._result = agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
+            try:
+                self._result = agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
+            except agents.DataError:  # of the environment: the updates until here are worth a checkpoint
+                self._saver.save()
+                raise
             self._evaluated_at = step
         with clock("logging"):
             scalars = metrics.evaluation(self._result)

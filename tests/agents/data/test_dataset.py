@@ -10,12 +10,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from tensordict import TensorDict
 from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
 from torchrl.data.datasets import MinariExperienceReplay
 
+from agents.data.dataset import OfflineDataset
 from agents.data.layout import DEFAULT_KEYS, END_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS
+from agents.environments.scoring import Reference
 from agents.errors import ConfigError, DataError
+from agents.evaluation.rollouts import evaluate
 from tests.agents.handmade import (
     ACTION_SPACE,
     DATASET,
@@ -307,23 +311,62 @@ def pendulum_episodes() -> list[dict]:
 
 
 def test_evaluation_environment_comes_from_the_metadata() -> None:
-    path = create(*pendulum_episodes(), **PENDULUM, env="CartPole-v1", eval_env="Acrobot-v1")
+    short = gym.make("Pendulum-v1", max_episode_steps=7).spec
+    path = create(*pendulum_episodes(), **PENDULUM, env="CartPole-v1", eval_env=short)
     edit_metadata(path, ref_min_score=0.0, ref_max_score=1.0)
     dataset = load()
-    assert dataset.make_env().spec.id == "Acrobot-v1"
+    assert dataset.make_env().spec.max_episode_steps == 7 and dataset.make_env().reference == Reference(0.0, 1.0)
     assert dataset.make_env(num_envs=3).num_envs == 3
     other = dataset.make_env(env_id="Pendulum-v1")
     assert (other.spec.id, other.reference) == ("Pendulum-v1", None)  # its returns are on another scale
-    assert dataset.names_another_env("Pendulum-v1") and not dataset.names_another_env("gymnasium:Acrobot-v1")
-    changed = dataclasses.replace(dataset, env_spec=dataclasses.replace(dataset.env_spec, kwargs={"render_mode": "x"}))
-    assert changed.names_another_env("Acrobot-v1")
+    assert dataset.names_another_env("Pendulum-v1")
+    same = dataclasses.replace(dataset, env_spec=gym.spec("Pendulum-v1"))
+    assert not same.names_another_env("gymnasium:Pendulum-v1")
+    changed = dataclasses.replace(dataset, env_spec=dataclasses.replace(gym.spec("Pendulum-v1"), kwargs={"g": 1.0}))
+    assert changed.names_another_env("Pendulum-v1")
 
 
 def test_an_environment_of_other_bounds_is_warned_of() -> None:
     wider = gym.spaces.Box(-3.0, 3.0, (1,), np.float32)
-    create(*pendulum_episodes(), **{**PENDULUM, "action_space": wider})
-    with pytest.warns(UserWarning, match="'Pendulum-v1' has other action bounds than dataset"):
-        load().make_env(env_id="Pendulum-v1")
+    create(*pendulum_episodes(), **{**PENDULUM, "action_space": wider}, env="Pendulum-v1")
+    for env_id in ("Pendulum-v1", None):
+        with pytest.warns(UserWarning, match=r"other action bounds than .*, \[-2, 2\] and not \[-3, 3\].*eval_env"):
+            load().make_env(env_id=env_id)
+
+
+class FromOne(gym.Env):
+    """Never ends; its actions begin at 1."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
+    action_space = gym.spaces.Discrete(3, start=1)
+
+    def reset(self, **_: object) -> tuple[np.ndarray, dict]:
+        return np.zeros(3), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(3), 1.0, False, False, {}
+
+
+class FromZero(FromOne):
+    action_space = gym.spaces.Discrete(3)
+
+
+def discrete_data_of(env: type[gym.Env]) -> OfflineDataset:
+    recorded = [episode(steps, seed=steps, actions=np.arange(steps) % 3) for steps in (5, 3)]
+    create(*recorded, action_space=FromZero.action_space)
+    return dataclasses.replace(load(), env_spec=EnvSpec("Own-v0", entry_point=env))
+
+
+def test_the_environment_of_the_metadata_is_held_against_the_data_too() -> None:
+    difference = r"Discrete\(3, start=1\), .* in Box\(3,\) and Discrete\(3\);.*eval_env"
+    with pytest.warns(UserWarning), pytest.raises(DataError, match=difference):
+        discrete_data_of(FromOne).make_env(trust=True)
+
+
+def test_without_a_time_limit_an_evaluation_is_as_long_as_the_longest_episode() -> None:
+    with pytest.warns(UserWarning, match="no time limit: evaluations are cut off after 5 steps"):
+        env = discrete_data_of(FromZero).make_env(trust=True)
+    assert evaluate(lambda observation, rng: 0, env, 1).lengths.tolist() == [5]
 
 
 def test_without_environment_metadata_only_evaluation_is_refused() -> None:

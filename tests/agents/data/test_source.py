@@ -175,17 +175,18 @@ def test_unusable_extras_are_ignored_with_a_warning(changes: dict) -> None:
 @pytest.mark.parametrize(
     ("spaces", "message"),
     [
-        ({"observation_space": gym.spaces.Dict({"a": OBSERVATION_SPACE})}, "observations in a Dict"),
+        ({"observation_space": gym.spaces.Dict({"a": OBSERVATION_SPACE})}, "observations in a Dict of 'a'; .*flatten"),
         ({"observation_space": gym.spaces.Tuple([OBSERVATION_SPACE])}, "observations in a Tuple"),
         ({"observation_space": gym.spaces.Box(-1, 1, (2, 3))}, r"observations in a Box of shape \(2, 3\)"),
         ({"observation_space": gym.spaces.Discrete(3)}, "observations in a Discrete"),
         ({"action_space": gym.spaces.MultiDiscrete([2, 3])}, "actions in a MultiDiscrete"),
-        ({"action_space": gym.spaces.Discrete(3, start=1)}, "actions in a Discrete"),
+        ({"action_space": gym.spaces.Discrete(3, start=1)}, r"actions in a Discrete\(3, start=1\).* with 1 subtracted"),
     ],
 )
 def test_unsupported_spaces_are_named_with_what_is_supported(spaces: dict, message: str) -> None:
     create(**spaces)
-    assert re.search(f"{message}.* supported are a one-dimensional Box, and Discrete actions", refusal())
+    refused = refusal()
+    assert re.search(message, refused) and "supported are a one-dimensional Box, and Discrete actions" in refused
 
 
 # Episodes -------------------------------------------------------------------------------------------------------------
@@ -236,15 +237,15 @@ def test_damaged_files(root: Path, name: str) -> None:
     assert caches(root) == []
 
 
-def test_deleting_is_advised_only_for_what_can_be_had_again(hub: type[FakeHub], root: Path) -> None:
+def test_what_can_be_had_again_is_to_be_moved_away_and_nothing_deleted(hub: type[FakeHub], root: Path) -> None:
     def remedy(dataset_id: str) -> str:
         return source.open_source(dataset_id, progress=False).remedy
 
     for dataset_id, anew in {"demo/pen/mixed-v1": "made", "D4RL/pen/human-v2": "downloaded"}.items():
         create(*ENDS, dataset_id=dataset_id)
-        assert remedy(dataset_id) == f"delete {root / dataset_id} to have it {anew} anew"
+        assert remedy(dataset_id) == f"move {root / dataset_id} elsewhere to have it {anew} anew"
     load()
-    assert remedy(DATASET) == f"delete {root / DATASET} to have it downloaded anew"
+    assert remedy(DATASET) == f"move {root / DATASET} elsewhere to have it downloaded anew"
     (root / DATASET).rename(root / "kept")  # so that the new folder is another one for certain
     create(*ENDS)
     assert remedy(DATASET) == "copy it again from where it came, or write it again"
@@ -307,14 +308,34 @@ def test_damaged_arrow_files(data_format: str) -> None:
         ("rewards", np.float64(1.0)),
         ("rewards", np.array([b"a"] * 5)),
         ("terminations", np.zeros(6, bool)),
-        ("truncations", np.zeros((5, 1), bool)),
+        ("truncations", np.zeros((5, 2), bool)),
     ],
 )
 def test_wrong_shapes(name: str, array: np.ndarray) -> None:
     edit_episode(create(*ENDS), 2, **{name: array})
     message = refusal()
     assert "episode 2: " in message
-    assert "write the dataset again, with one observation more than actions" in message
+    assert re.search("write the dataset again, with (one observation more than actions|[a-z]+ as expected)", message)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_columns_are_as_good_as_vectors(discrete: bool) -> None:
+    actions = {"actions": np.array([2, 0, 1])} if discrete else {}
+    spaces = {"action_space": gym.spaces.Discrete(3)} if discrete else {}
+    path = create(episode(3, seed=1, truncated=True, **actions), **spaces)
+    before = load()
+    names = ["rewards", "terminations", "truncations", *actions]
+    with h5py.File(path / "main_data.hdf5") as file:
+        columns = {name: file[f"episode_0/{name}"][:].reshape(-1, 1) for name in names}
+    edit_episode(path, 0, **columns)
+    after = load()
+    assert after.fingerprint == before.fingerprint and after.rows.equal(before.rows)
+
+
+def test_discrete_actions_are_whole_numbers() -> None:
+    path = create(episode(3, seed=1, actions=np.array([2, 0, 1])), action_space=gym.spaces.Discrete(3))
+    edit_episode(path, 0, actions=np.array([2.0, 0.5, 1.0]))
+    assert "episode 0: action 0.5 at step 1 is no whole number" in refusal()
 
 
 def test_arrow_arrays_that_are_too_short_are_not_mistaken_for_padding() -> None:

@@ -207,6 +207,83 @@ def test_spec_that_cannot_be_made_is_one_line(spec: EnvSpec) -> None:
     assert "\n" not in str(caught.value)
 
 
+class Faulty(gym.Env):
+    """Fails where it is told to."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Discrete(2)
+    observation, reward = np.zeros(2), 1.0
+
+    def __init__(self, fails_at: str = "", render_mode: str | None = None) -> None:
+        self.fails_at, self.render_mode = fails_at, render_mode
+        self._fail("make")
+
+    def _fail(self, moment: str) -> None:
+        if self.fails_at == moment:
+            raise SystemExit(3) if moment == "step" else KeyError("mine")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        self._fail("reset")
+        return self.observation, {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict]:
+        self._fail("step")
+        return self.observation, self.reward, False, False, {}
+
+    def render(self) -> None:
+        self._fail("render")
+
+
+class OfAnotherShape(Faulty):
+    observation = np.zeros(3)
+
+
+class OfTwoRewards(Faulty):
+    reward = np.ones(2)
+
+
+class OfAnArray(Faulty):
+    reward = np.ones(1)
+
+
+def act(env: gym.Env) -> Any:
+    env.reset(seed=0)
+    result = env.step(0)
+    env.render()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "fails_at", "says"),
+    [
+        (Faulty, "make", r"cannot make the environment F-v0 for dataset 'x': KeyError: 'mine'"),
+        (Faulty, "reset", r"the environment F-v0 for dataset 'x' failed at reset: KeyError: 'mine'"),
+        (Faulty, "step", r"the environment F-v0 for dataset 'x' failed at a step: SystemExit: 3"),
+        (Faulty, "render", r"the environment F-v0 for dataset 'x' cannot be rendered: KeyError: 'mine'"),
+        (OfAnotherShape, "", r".* failed at reset: ValueError: an observation of shape \(3,\), but .* of \(2,\)"),
+        (OfTwoRewards, "", r".* failed at a step: ValueError: .*"),
+    ],
+)
+def test_whatever_an_environment_raises_is_one_line_with_a_way_out(entry_point: Any, fails_at: str, says: str) -> None:
+    env = EvaluationEnv(EnvSpec("F-v0", entry_point, kwargs={"fails_at": fails_at}), owner="dataset 'x'")
+    with pytest.raises(DataError, match=f"^{says}; name one that works by eval_env=ID$") as caught:
+        act(env.make())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reward_in_an_array_of_one_is_a_number() -> None:
+    _, reward, *_ = act(EvaluationEnv(EnvSpec("F-v0", OfAnArray)).make())
+    assert type(reward) is float and reward == 1.0
+
+
+def test_no_environment_opens_the_window_that_it_was_recorded_with() -> None:
+    text = stored("InvertedPendulum-v5", kwargs={"render_mode": "human"})
+    own = EnvSpec("F-v0", Faulty, kwargs={"render_mode": "human"})
+    for spec in (read_spec(text), spec_from_file(text, "dataset 'x'"), own):
+        with EvaluationEnv(spec) as env, env.borrow(1) as (gym_env,):
+            assert gym_env.render_mode is None
+
+
 def test_num_envs_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="num_envs must be at least 1, got 0"):
         EvaluationEnv("CartPole-v1", num_envs=0)
@@ -357,7 +434,7 @@ def test_settings_that_are_not_plain_are_refused() -> None:
         ("PointMaze_UMaze-v3", {"maze_map": MAZE, "reward_type": "dense"}, 100),
         ("AdroitHandPen-v1", {"reward_type": "sparse"}, 200),
         ("AdroitHandPen-v1", {}, None),
-        ("Humanoid-v5", {"healthy_z_range": [1.0, math.inf], "render_mode": "rgb_array"}, 1000),
+        ("Humanoid-v5", {"healthy_z_range": [1.0, math.inf], "frame_skip": 5}, 1000),
         ("Pendulum-v1", {"g": 9.81}, 25),
     ],
 )

@@ -20,6 +20,7 @@ from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDict
 from torch import Tensor, nn
 from torchrl.modules.distributions import IndependentNormal
 
+from agents.environments import recording
 from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
@@ -88,6 +89,14 @@ class Scripted(Countdown):
 
 class InArrays(Scripted):
     form = np.array
+
+
+class OfBothGoals(Scripted):
+    """Names it as Fetch does, by a flag for each of two goals, of which the first is always reached."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        *result, info = super().step(action)
+        return *result, {"is_success": np.array([True, info["success"]])}
 
 
 def small(env_class: type[gym.Env], num_envs: int = 1) -> EvaluationEnv:
@@ -251,7 +260,7 @@ def test_what_the_environment_cannot_tell_is_none() -> None:
     assert result.summary().startswith("3 episodes: return 3.0 ± 0.8") and "success" not in result.summary()
 
 
-@pytest.mark.parametrize("scripted", [Scripted, InArrays])
+@pytest.mark.parametrize("scripted", [Scripted, InArrays, OfBothGoals])
 def test_success_at_any_step_held_and_at_the_last_step(scripted) -> None:
     spec = EnvSpec("AdroitHandPen-v1", entry_point=scripted, max_episode_steps=30)  # pen's rule: more than 20 steps
     with EvaluationEnv(spec, num_envs=2) as env:
@@ -259,9 +268,17 @@ def test_success_at_any_step_held_and_at_the_last_step(scripted) -> None:
     assert result.success.tolist() == [True, False, True, True, True]
     assert result.protocol_success["d4rl"].tolist() == [False, False, False, True, False]
     assert result.success_last.tolist() == [False, False, False, False, True]
-    assert result.summary().endswith("success: any step 80 %, held 20 %, last step 20 %")
+    key = "is_success" if scripted is OfBothGoals else "success"
+    assert result.summary().endswith(f"\n{key}: any step 80 %, held 20 %, last step 20 %")
     with small(Scripted) as env:
         assert evaluate(zeros, env, 5).protocol_success == {}  # DAPG defines it for its own four tasks
+
+
+def test_an_episode_that_nothing_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MAX_STEPS", 50)
+    ends = "has not ended after 50 steps.* max_episode_steps by eval_env"
+    with small(Endless) as env, pytest.raises(DataError, match=ends):
+        evaluate(zeros, env, 1)
 
 
 def test_both_scores_are_those_of_the_recorded_rollout() -> None:
