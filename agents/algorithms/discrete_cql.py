@@ -19,7 +19,7 @@ from agents.training.adam import AdamConfig
 class DiscreteCQLConfig(TDConfig):
     """CQL on double DQN, as d3rlpy has it; the official code adds the penalty to QR-DQN.
 
-    alpha is the official code's on Atari (its README, for one percent of the data) and d3rlpy's. Network, rate,
+    alpha is the official code's on Atari (its README, for a tenth of the data) and d3rlpy's. Network, rate,
     discount, loss and Polyak step are those of TorchRL's offline recipe for CartPole
     (``sota-implementations/cql/discrete_offline_config.yaml``).
 

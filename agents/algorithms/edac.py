@@ -23,8 +23,10 @@ from agents.training.adam import AdamConfig
 class EDACConfig(MaxEntropyConfig):
     """EDAC with the settings of the authors' code on Adroit, N and eta those for pen-cloned.
 
-    It differs from that code in that rewards stay as they are, where that code shifts and scales them to mean 0 and
-    standard deviation 1 on Adroit, and in that the last layers are not drawn smaller.
+    It differs from that code in three ways: rewards stay as they are, where that code shifts and scales them to mean 0
+    and standard deviation 1 on Adroit; initialisation is torch's; and the target is the one above on pen-cloned too,
+    where the authors take the best of ten sampled actions by each critic, not a target critic, then the smallest over
+    the critics, without the entropy (``--max_q_backup``).
     """
 
     actions = "continuous"

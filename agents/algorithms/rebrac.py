@@ -29,10 +29,10 @@ class ReBRACConfig(TDConfig):
     As there, a step at which an episode was cut off, so that no next action is known, is not trained on: draw batches
     from ``dataset.replay_buffer(256, **agent.sampling)``.
 
-    It differs from that code in four ways: actor and critics are updated at the same time, the actor from the critics
-    before the update; it is the second of every two updates that moves actor and targets, not the first; LayerNorm
-    comes before the activation; and initialisation is torch's, where the code has hidden biases of 0.1 and smaller
-    output layers.
+    It differs from that code in five ways: actor and critics are updated at the same time, the actor from the critics
+    before the update; it is the second of every two updates that moves actor and targets, not the first; the target
+    actor moves towards the actor after its step, not before; LayerNorm comes before the activation; and initialisation
+    is torch's, where the code has hidden biases of 0.1 and smaller output layers.
     """
 
     actions = "continuous"

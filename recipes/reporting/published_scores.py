@@ -1,17 +1,24 @@
 """Published scores on the twelve Adroit datasets of D4RL, to stand beside one's own; D4RL's protocol, last evaluation.
 
-CORL's are means of 4 seeds after 1,000,000 updates (Tarasov et al. 2023, arXiv 2210.07105; github.com/corl-team/CORL,
-with AWAC as corrected there on 2023-08-16); IQL with settings tuned for each dataset is a mean of 10 seeds (ReBRAC
-paper, Tarasov et al. 2023, arXiv 2305.09836).
+CORL's are means of 4 seeds after 1,000,000 updates, Decision Transformer's after 100,000 (Tarasov et al. 2023, arXiv
+2210.07105; github.com/corl-team/CORL at eeeeef2, with AWAC as corrected there on 2023-08-16); IQL with settings tuned
+for each dataset is a mean of 10 seeds (ReBRAC paper, Tarasov et al. 2023, arXiv 2305.09836).
 """
 
 from __future__ import annotations
 
 PROTOCOL = "d4rl"
 COLUMNS: tuple[str, ...] = ("bc", "td3_bc", "awac", "cql", "iql", "rebrac", "dt", "iql_tuned")
-SAME = {"iql_corl": "iql", "rebrac_tuned": "rebrac"}  # presets that are closest to what a column was made with
-SOURCES = dict.fromkeys((*COLUMNS, *SAME), "CORL, 4 seeds, 1M updates")  # by algorithm or preset
-SOURCES["iql_tuned"] = "ReBRAC paper, 10 seeds, 1M updates"
+SAME = {"iql_corl": "iql", "rebrac_tuned": "rebrac"}  # presets that a column was made with
+CORL = "CORL, 4 seeds, 1M updates"
+SOURCES = {  # by algorithm or preset, with what its own settings differ in from those of the score
+    **dict.fromkeys((*COLUMNS, *SAME), CORL),
+    "bc": f"{CORL} (bc: by the squared error)",
+    "iql": f"{CORL} (iql: by the settings of iql_corl)",
+    "rebrac": f"{CORL} (rebrac: by the penalties of rebrac_tuned)",
+    "dt": "CORL, 4 seeds, 100k updates (dt: in batches of 4096, by unscaled returns)",
+    "iql_tuned": "ReBRAC paper, 10 seeds, 1M updates",
+}
 SCORES = {
     "D4RL/pen/human-v2": (71.0, -3.9, 76.7, 13.7, 78.5, 103.2, 67.7, 81.5),
     "D4RL/pen/cloned-v2": (51.9, 5.1, 85.7, 1.0, 83.4, 102.8, 64.4, 77.2),

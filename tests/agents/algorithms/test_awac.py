@@ -11,7 +11,7 @@ from agents.training.adam import AdamConfig
 
 
 def test_the_defaults_are_corls_on_adroit() -> None:
-    """github.com/tinkoff-ai/CORL: algorithms/offline/awac.py and its configs for pen, door, hammer and relocate."""
+    """github.com/corl-team/CORL: algorithms/offline/awac.py and its configs for pen, door, hammer and relocate."""
     assert agents.AWACConfig() == agents.AWACConfig(
         temperature=1 / 0.1,
         advantage_clip=100.0,

@@ -142,7 +142,10 @@ def test_published_scores_stand_below_ones_own_in_d4rls_protocol_alone(curves) -
     assert [row[0] for row in d4rl] == ["dataset", PEN, "published", DOOR, "published"]
     assert d4rl[2] == ["published", "78.5", "71.0"] and d4rl[4] == ["published", "3.3", "2.3"]
     assert [row[0] for row in minari] == ["dataset", PEN, DOOR]
-    assert tables.sources(sections(curves)[0]) == ["published: CORL, 4 seeds, 1M updates"]
+    assert tables.sources(sections(curves)[0]) == [
+        "published: CORL, 4 seeds, 1M updates (bc: by the squared error)",
+        "published: CORL, 4 seeds, 1M updates (iql: by the settings of iql_corl)",
+    ]
 
 
 def test_published_scores_are_those_of_the_tables_they_come_from() -> None:
