@@ -67,7 +67,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     lost = provenance.failures(runs, outcomes)
     show(sections)
     if sections and not stopped:  # a whole comparison that is there stays
-        write(sections, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
+        write(sections, finished, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
@@ -102,7 +102,13 @@ def show(sections: Sequence[Section]) -> None:
             terminal.show(terminal.table(tables.aggregates_table(section, "-")))
 
 
-def write(sections: Sequence[Section], lines: Sequence[str], config: CompareConfig, overrides: Sequence[str]) -> None:
+def write(
+    sections: Sequence[Section],
+    finished: Sequence[Run],
+    lines: Sequence[str],
+    config: CompareConfig,
+    overrides: Sequence[str],
+) -> None:
     output, images = Path(config.output), {}
     for section in sections:
         images[section.measure.name] = figures.draw(section, output, num_resamples=config.num_resamples)
@@ -117,7 +123,9 @@ def write(sections: Sequence[Section], lines: Sequence[str], config: CompareConf
     provenance.write(output, files)
     print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
     pictures = [output / name for names in images.values() for name in names]
-    provenance.log("comparison", config, output, overrides, numbers, pictures)
+    name = f"comparison: {', '.join(config.algorithms)} on {', '.join(config.datasets)}"
+    options = {"output": output, "name": name, "overrides": [*overrides]}
+    provenance.log("comparison", config, finished, numbers, pictures, **options)
 
 
 def main() -> None:

@@ -162,8 +162,17 @@ def publish(
     }
     provenance.write(output, files)
     print(f"\ntable:   {output / 'results.md'} (and .html, .json, trials.csv)\nfigure:  {output / 'trials.png'}")
-    logged = {"trials": [row[:-1] for row in plain]}  # without the folders, which are this machine's
-    provenance.log("sweep", config, output, overrides, logged, [output / "trials.png"])
+    logged = {"runs": [row[:-1] for row in plain]}  # without the folders, which are this machine's
+    best = trials[0]
+    provenance.log(
+        *("sweep", config, runs, logged, [output / "trials.png"]),
+        output=output,
+        name=f"sweep {sweep.name}: {best.algorithm} on {best.dataset}",
+        overrides=[*overrides],
+        sweep_file=sweep.name,
+        algorithm_name=best.algorithm,
+        dataset=best.dataset,
+    )
 
 
 def main() -> None:

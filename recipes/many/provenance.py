@@ -59,15 +59,25 @@ def write(output: Path, files: Mapping[str, str]) -> None:
 
 
 def log(
-    name: str,
+    job_type: str,
     config: ManyRunsConfig,
-    output: Path,
-    overrides: Sequence[str],
+    runs: Sequence[Run],
     tables: Mapping[str, Sequence[Sequence[Any]]],
     images: Sequence[Path],
+    *,
+    output: Path,
+    name: str,
+    **settings: Any,
 ) -> None:
-    """With logger=wandb, the tables and images as a run of W&B of their own, by its name and type."""
+    """With logger=wandb, the tables and images as a run of W&B of their own, and how to upload all that is offline."""
     publish = partial(loggers.log_comparison, tables=tables, images=images)
-    hint = loggers.log_once(config, output, publish, name=name, job_type=name, overrides=[*overrides])
-    if hint:
-        print(f"W&B:     offline; upload by: {hint}")
+    hint = loggers.log_once(config, output, publish, name=name, job_type=job_type, **settings)
+    if config.logger != "wandb":
+        return
+    folders = {run.folder.path: sorted(run.folder.path.glob("wandb/*run-*")) for run in runs}
+    offline = [str(part) for parts in folders.values() for part in parts if part.name.startswith("offline-")]
+    own = [hint.removeprefix(loggers.SYNC)] if hint else []
+    if offline or own:
+        print(f"W&B:     offline; upload by: {loggers.SYNC}{shlex.join([*offline, *own])}")
+    if absent := [str(path) for path, parts in folders.items() if not parts]:
+        print(f"W&B:     without {', '.join(absent)}, which were finished with another logger")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,11 +100,14 @@ def make_search(sweep: Sweep, *, num_trials: int | None, batch: int, seed: int) 
     Args:
         num_trials: at most; None: what the file says, else all of a grid, and :data:`NUM_TRIALS` otherwise.
         batch: settings that TPE proposes before it is told how good they are.
-        seed: of random and TPE.
+        seed: of random, of TPE, and of the order in which a grid is tried that is cut.
     """
     num_trials = num_trials or sweep.run_cap
     if sweep.method == "grid":
-        return ListSearch(grid(sweep)[:num_trials])
+        points = grid(sweep)
+        if num_trials is not None and num_trials < len(points):  # cut in order, it would never vary the first parameter
+            random.Random(seed).shuffle(points)
+        return ListSearch(points[:num_trials])
     return OptunaSearch(sweep, num_trials=num_trials or NUM_TRIALS, batch=batch, seed=seed)
 
 

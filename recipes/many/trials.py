@@ -62,6 +62,8 @@ def plan_trial(number: int, point: Settings, sweep: Sweep, config: SweepConfig, 
     label = ", ".join(f"{short(name)}={shown(value)}" for name, value in point.items())
     if config.logger == "wandb" and "wandb.group" not in typed:
         own += (f"wandb.group={quoted(f'{sweep.name}: {label}'[:128])}",)
+    if config.logger == "wandb" and "wandb.job_type" not in typed:
+        own += ("wandb.job_type=trial",)  # a comparison of the same settings and seeds is another thing
     runs = []
     for seed in config.seeds:
         name = f"{number} {label}" + (f", seed={seed}" if len(config.seeds) > 1 else "")

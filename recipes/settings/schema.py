@@ -30,7 +30,8 @@ class WandbConfig:
     entity: str | None = None  # user or team; None: the account's default
     mode: str = "auto"  # online, offline, or auto: online where an API key is found
     group: str = MISSING  # runs to be seen together; in training <algorithm>/<dataset>: seeds alone differ
-    tags: list[str] = field(default_factory=list)  # words to filter runs by, as [first,second]
+    job_type: str | None = None  # what kind of run it is; None: of the command, as train; a sweep's runs are trials
+    tags: list[str] = field(default_factory=list)  # beside dataset, algorithm and task, as [first,second]
     timeout: int = 20  # seconds to wait for an answer of the server, >= 1; without one the run is logged offline
     upload_timeout: int = 300  # seconds to wait at the end until everything is uploaded, >= 1; the rest stays here
     artifacts: bool = False  # log dataset (its description) and checkpoints (uploaded) as artifacts

@@ -17,11 +17,12 @@ from agents import metrics
 from agents.data.dataset import OfflineDataset
 from agents.errors import AgentsError, ConfigError, one_line, optional_package
 from agents.evaluation.rollouts import EvalResult
-from agents.files import flatten
 from recipes.settings.schema import EvaluateConfig, InspectConfig, ManyRunsConfig, WandbConfig
 from recipes.tracking.wandb_logger import PatientLogger
 
 Answer = TypeVar("Answer")
+SYNC = "wandb sync "  # and folders
+MAX_TAG = 64  # characters that W&B allows
 PATIENCE = 20  # seconds to wait for an answer of W&B's server
 QUIET = {
     "WANDB_ERROR_REPORTING": "false",  # statistics of its use that it sends to its makers, from offline runs as well
@@ -39,7 +40,7 @@ def make_logger(
 
     Args:
         run_id: W&B's id of the run, the same again when it is resumed.
-        settings: the run's settings and what identifies its data and software; flattened for W&B.
+        settings: the run's settings and what identifies its data and software.
     """
     if kind == "none":
         return None
@@ -48,8 +49,20 @@ def make_logger(
     if kind == "tensorboard":
         with optional_package("tensorboard", "logger=tensorboard"):
             return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
-    config = {key: value for key, value in flatten(settings).items() if key not in PATHS}
-    return _wandb_logger(wandb, run_id, exp_name=name, save_dir=str(folder), job_type=job_type, config=config)
+    job_type = wandb.job_type or ("trial" if "WANDB_SWEEP_ID" in os.environ else job_type)  # the latter: W&B's agent
+    config = {key: value for key, value in settings.items() if key not in PATHS} | {"job_type": job_type}
+    tags = list(dict.fromkeys([*wandb.tags, *subjects(settings)]))
+    options = {"exp_name": name, "save_dir": str(folder), "job_type": job_type, "config": config, "tags": tags}
+    return _wandb_logger(wandb, run_id, **options)
+
+
+def subjects(settings: Mapping[str, Any]) -> list[str]:
+    """Datasets, algorithms and tasks of a run, as far as W&B takes them for tags."""
+    datasets = settings.get("datasets") or [settings.get("dataset")]
+    algorithms = settings.get("algorithms") or [settings.get("algorithm_name")]
+    parts = [str(dataset).split("/") for dataset in datasets if dataset]
+    tasks = [part[1] if len(part) > 2 else part[-1].rpartition("-v")[0] or part[-1] for part in parts]
+    return [str(word) for word in (*datasets, *algorithms, *tasks) if word and len(str(word)) <= MAX_TAG]
 
 
 def log_once(
@@ -100,7 +113,6 @@ def _wandb_logger(wandb: WandbConfig, run_id: str, **options: Any) -> PatientLog
             log_env_packages=False,  # it would upload the machine's packages and editable paths
             entity=wandb.entity,
             group=wandb.group,
-            tags=list(wandb.tags),
             mode=mode,
             patience=wandb.timeout,
             settings=_settings(wandb),
@@ -211,6 +223,7 @@ def log_comparison(
     if isinstance(logger, PatientLogger):
         for name, (header, *rows) in tables.items():
             logger.tell(lambda name=name, header=header, rows=rows: logger.log_table(name, header, rows))
+        assert not {image.stem for image in images} & {*tables}  # of two things with one key W&B keeps the later
         pictures = {image.stem: wandb_client().Image(str(image)) for image in images}
         logger.tell(lambda: logger.experiment.log(pictures))
 

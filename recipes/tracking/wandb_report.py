@@ -15,8 +15,8 @@ import wandb_workspaces.reports.v2.interface as wr
 from recipes.reporting import results, tables
 from recipes.reporting.results import Section
 from recipes.tracking.panels import arrange
-from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, Project
-from recipes.tracking.wandb_workspace import IDENTITY, bars, comparison, draw, last
+from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, TRIAL, Project
+from recipes.tracking.wandb_workspace import bars, comparison, draw, last
 
 NUM_RESAMPLES = 2_000  # of the intervals in the tables
 WIDTH, HEIGHT = 12, 7  # of a panel; a grid is 24 wide
@@ -45,23 +45,25 @@ def report(project: Project) -> wr.Report:
 
 
 def sections(project: Project) -> list[Section]:
-    """The last evaluations with statistics, by protocol; of runs of an algorithm, task and seed, the newest."""
+    """The last evaluations with statistics, by protocol; of runs of the same settings and seed, the newest."""
     curves, data = {}, {}
-    for run in project.of(TRAIN):
+    labels = project.labels()
+    for label, run in labels:
         row = {key.replace("final/", "eval/"): value for key, value in run.summary.items() if key.startswith("final/")}
         recorded = {key: value for key, value in run.summary.items() if key.startswith("data/")}
         if recorded and not run.settings.get("eval_env"):
             data[run.settings["dataset"]] = recorded
         if row:
-            name = tuple(run.settings[setting] for setting in ("dataset", "algorithm_name", "seed"))
-            curves[name] = [{"step": run.settings["gradient_steps"], **row}]
+            curves[run.settings["dataset"], label, run.settings["seed"]] = [
+                {"step": run.settings["gradient_steps"], **row}
+            ]
     return results.sections(
         curves,
         data,
-        algorithms=project.algorithms,
+        algorithms=(names := sorted({label for label, _ in labels})),
         datasets=project.datasets,
         seeds=sorted({seed for _, _, seed in curves}),
-        baseline=results.default_baseline(project.algorithms),
+        baseline=results.default_baseline(names),
         num_resamples=NUM_RESAMPLES,
     )
 
@@ -88,11 +90,11 @@ def setup(project: Project) -> list[Any]:
         "every curve is gradient steps.",
     ]
     if varied := project.varied():
-        text.append(f"Within an algorithm the runs differ in {listed(varied)}; a line is then the mean over those too.")
-    runs = project.of(TRAIN)
-    if repeated := len(runs) - len({tuple(run.settings.get(name) for name in IDENTITY) for run in runs}):
+        text.append(f"Within an algorithm the runs differ in {listed(varied)}; each choice of them is a line.")
+    runs = [(label, run.settings["dataset"], run.settings["seed"]) for label, run in project.labels()]
+    if repeated := len(runs) - len({*runs}):
         text.append(
-            f"{repeated} runs have the algorithm, task and seed of a newer one: the tables hold the newer one, the "
+            f"{repeated} runs have the settings, task and seed of a newer one: the tables hold the newer one, the "
             "panels hold all."
         )
     return [wr.H1("Setting"), *(wr.P(line) for line in text)]
@@ -195,6 +197,9 @@ def compared(project: Project) -> list[Any]:
         "random forest over the runs: with few of them, they are no more than a hint."
     )
     blocks = [wr.H1("Comparison"), wr.P(text), grid(project, comparison(project))]
+    if project.of(TRIAL):
+        text = "What sweeps tried, a line per run; trials are in no other table or curve of this report."
+        blocks += [wr.H2("Trials"), wr.P(text), grid(project, comparison(project, TRIAL), job=TRIAL)]
     if project.of(COMPARE):
         blocks.append(wr.P("Where a table has several protocols, a row names its own; each figure is of one."))
     return [*blocks, *of_recipe(project, COMPARE, "compare"), *of_recipe(project, SWEEP, "sweep")]
@@ -205,7 +210,7 @@ def grid(
 ) -> wr.PanelGrid:
     """Panels, two beside each other, over a set of runs per algorithm, of those alone that have some settings.
 
-    The runs of a set that share the setting ``group_by`` are one line.
+    The runs of a set that share the setting ``group_by``, and those in which they vary, are one line.
     """
     placed = [*panels]
     for index, panel in enumerate(placed):
@@ -219,7 +224,10 @@ def grid(
         wr.Runset(
             name=str(algorithm),
             filters=expr.And(*filters, expr.Config("algorithm_name") == algorithm),
-            groupby=[f"config.{group_by}"],
+            groupby=[
+                f"config.{name}"
+                for name in (group_by, *project.where(algorithm_name=algorithm, **settings).varied(job))
+            ],
             pinned_columns=["run:displayName"],
             **where,
         )

@@ -17,16 +17,6 @@ MAX_LINES = 100  # W&B draws ten of them if nothing is said
 IDENTITY = ("algorithm_name", "dataset", "seed")  # of a run
 
 
-class Column(wr.ParallelCoordinatesPlotColumn):
-    """A setting as an axis. W&B's own class takes dots for nesting; the settings of a run are flat and have dots."""
-
-    def _to_model(self) -> Any:
-        column = super()._to_model()
-        if isinstance(self.metric, wr.Config):
-            column.accessor = f"config:{self.metric.name}.value"
-        return column
-
-
 def workspaces(project: Project) -> list[ws.Workspace]:
     """A view of all tasks and, where there are several, one of each."""
     each = project.datasets if len(project.datasets) > 1 else []
@@ -34,11 +24,12 @@ def workspaces(project: Project) -> list[ws.Workspace]:
 
 
 def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
-    """A view of the training runs, of one dataset or all: an algorithm's seeds on a task are one line, with a band."""
+    """A view of the training runs, of one dataset or all: an algorithm's seeds on a task are one line, with a band,
+    and other settings of it another line."""
     where = {} if dataset is None else {"dataset": dataset}
     filters = [ws.Metric("JobType") == TRAIN, *(ws.Config(name) == value for name, value in where.items())]
-    grouping: list[Any] = [ws.Config(name) for name in ("dataset", "algorithm_name") if name not in where]
     project = project.where(**where)
+    lines = [*(name for name in ("dataset", "algorithm_name") if name not in where), *project.varied()]
     keys = project.keys(TRAIN)
     panels = {name: [*map(draw, own)] for name, own in arrange(keys).items()} | {"Compare": comparison(project)}
     scores = [key for key in map(last, measures()) if key in keys]
@@ -56,7 +47,7 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
         settings=ws.WorkspaceSettings(x_axis="train/step", max_runs=MAX_LINES, group_by_prefix="first"),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(*filters),
-            groupby=grouping,
+            groupby=[ws.Config(name) for name in lines],
             order=[*order, ws.Ordering(ws.Metric("CreatedTimestamp"), ascending=False)],
             pinned_columns=["run:displayName", "run:state", *columns],  # those that are always seen
         ),
@@ -102,18 +93,19 @@ def bars(title: str, *keys: str, unit: str = "") -> wr.BarPlot:
     )
 
 
-def comparison(project: Project) -> list[Any]:
+def comparison(project: Project, job: str = TRAIN) -> list[Any]:
     """Runs side by side, and their scores by setting; each protocol has panels of its own."""
-    keys = project.keys(TRAIN)
+    keys = project.keys(job)
     panels: list[Any] = [wr.RunComparer(diff_only="split")]
-    axes = [name for name in (*IDENTITY, *project.varied()) if len(project.values(name)) > 1]
+    axes = [name for name in (*IDENTITY, *project.varied(job)) if len(project.values(name, job)) > 1]
     for measure in measures():
         if last(measure) not in keys or (measure is RETURN and len(panels) > 1):
             continue
         panels.append(bars(f"{measure.title} of the last evaluation", last(measure)))
         if axes:
-            columns: list[Any] = [Column(metric=wr.Config(name)) for name in axes]
-            columns.append(Column(metric=wr.SummaryMetric(last(measure)), display_name=measure.title))
+            columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(name)) for name in axes]
+            score = wr.SummaryMetric(last(measure))
+            columns.append(wr.ParallelCoordinatesPlotColumn(metric=score, display_name=measure.title))
             panels.append(wr.ParallelCoordinatesPlot(title=f"{measure.title} by setting", columns=columns))
             panels.append(wr.ParameterImportancePlot(with_respect_to=last(measure)))
     return panels

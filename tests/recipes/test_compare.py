@@ -195,7 +195,11 @@ def test_runs_and_comparison_are_runs_of_wandb_when_asked_for(comparison, tmp_pa
     arguments = ("algorithms=bc", f"datasets={DATASET}", "seeds=0", "logger=wandb", "wandb.mode=offline")
     finished = comparison(*arguments, before="")
     assert finished.code == 0, finished.err
-    assert "W&B:     offline; upload by: wandb sync runs/comparison/wandb/offline-run-" in finished.out
+    (upload,) = re.findall(r"^W&B:     offline; upload by: wandb sync (.*)$", finished.out, re.MULTILINE)
+    assert [path.split("/wandb/offline-run-")[0] for path in upload.split()] == [
+        *(f"runs/bc/{DATASET}/seed0", "runs/comparison")
+    ]
+    assert all((tmp_path / path).is_dir() for path in upload.split())
     assert [*(tmp_path / "runs" / "bc" / DATASET / "seed0" / "wandb").glob("offline-run-*")]
     text = json.dumps(read_wandb(tmp_path / "runs" / "comparison"))
     for key in ("runs", "datasets", "aggregates", "curves_minari", "intervals_minari", "profiles_minari"):

@@ -174,7 +174,11 @@ def test_no_panel_and_no_results_section_holds_both_protocols(project) -> None:
 
 def test_the_seeds_of_an_algorithm_on_a_task_are_a_line_with_a_band(several) -> None:
     view = wandb_workspace.workspace(several)
-    assert [metric.name for metric in view.runset_settings.groupby] == ["dataset", "algorithm_name"]
+    assert [metric.name for metric in view.runset_settings.groupby] == [
+        "dataset",
+        "algorithm_name",
+        "algorithm.expectile",
+    ]
     curves = [panel for panel in view.sections[0].panels if type(panel).__name__ == "LinePlot"]
     assert len(curves) == 2 and all(panel.groupby_rangefunc == "stderr" and panel.x == "eval/step" for panel in curves)
 
@@ -183,7 +187,7 @@ def test_each_of_several_tasks_has_a_view(several, project) -> None:
     views = wandb_workspace.workspaces(several)
     assert [view.name for view in views] == [f"Offline RL: {name}" for name in ("all tasks", "door", "pen")]
     assert "Config(\"dataset\") == 'pen'" in views[2].runset_settings.filters
-    assert [metric.name for metric in views[2].runset_settings.groupby] == ["algorithm_name"]
+    assert [metric.name for metric in views[2].runset_settings.groupby] == ["algorithm_name", "algorithm.expectile"]
     assert len(wandb_workspace.workspaces(project)) == 1
 
 
@@ -206,8 +210,9 @@ def test_the_axes_of_comparison_are_the_settings_that_differ_as_they_are_stored(
     assert section.name == "Compare"
     (plot, other) = [panel for panel in section.panels if type(panel).__name__ == "ParallelCoordinatesPlot"]
     accessors = [column["accessor"] for column in plot._to_model().model_dump(by_alias=True)["config"]["columns"]]
-    names = ("algorithm_name", "dataset", "seed", "algorithm.expectile")
-    assert accessors == [*(f"config:{name}.value" for name in names), "summary:final/d4rl_score"]
+    names = ("algorithm_name", "dataset", "seed", "algorithm")
+    nested = [f"config:{name}.value" for name in names]
+    assert accessors == [*nested[:-1], f"{nested[-1]}.expectile", "summary:final/d4rl_score"]
     important = [panel.with_respect_to for panel in section.panels if type(panel).__name__ == "ParameterImportancePlot"]
     assert important == ["final/d4rl_score", "final/minari_score"]
     assert several.varied() == ["algorithm.expectile"]
@@ -229,8 +234,9 @@ def test_the_report_has_a_run_set_per_algorithm_and_a_figure_per_task(several) -
 def test_the_tables_of_the_report_hold_the_last_evaluations(several) -> None:
     report = wandb_report.report(replace(several, entity=None))
     tables = [block.text for block in report.blocks if type(block).__name__ == "MarkdownBlock"]
-    assert "| pen | **1.0 ± 0.0** | **1.0 ± 0.0** |" in tables[0] and "2.0" not in tables[0]
-    assert "| pen | **2.0 ± 0.0** | **2.0 ± 0.0** |" in tables[2]
+    assert "| dataset | bc | iql (expectile=0.7) | iql (expectile=0.9) |" in tables[0]
+    assert "| pen | **1.0 ± 0.0** | **1.0 ± 0.0** | **1.0** |" in tables[0] and "2.0" not in tables[0]
+    assert "| pen | **2.0 ± 0.0** | **2.0 ± 0.0** | **2.0** |" in tables[2]
     assert "IQM" in tables[1] and "IQM" in tables[3]
 
 
@@ -249,13 +255,32 @@ def test_the_tables_and_figures_of_the_other_recipes_are_in_the_report(several) 
     assert trials.media_keys == ["trials"] and "'sweep'" in last["sweep"].runsets[0].filters
 
 
+def test_trials_of_a_sweep_are_in_no_table_and_no_curve_of_the_training_runs(several) -> None:
+    trial = trained(**{"algorithm.expectile": 0.5, "job_type": "trial"}, dataset="pen")
+    trial.summary.update({"final/d4rl_score": 50.0})
+    both = replace(several, entity=None, runs=(*several.runs, trial))
+    report, before = wandb_report.report(both), wandb_report.report(replace(several, entity=None))
+    assert not any("50.0" in str(getattr(block, "text", "")) for block in report.blocks)
+    (own,) = [grid for _, grid in grids(report) if grid.runsets[0].name == "trial"]
+    assert "'trial'" in own.runsets[0].filters
+    assert len([*grids(report)]) == len([*grids(before)]) + 1
+    assert wandb_workspace.workspace(both).runset_settings == wandb_workspace.workspace(several).runset_settings
+
+
+def test_settings_of_an_algorithm_are_lines_of_their_own(several) -> None:
+    for chapter, grid in grids(wandb_report.report(replace(several, entity=None))):
+        for runset in grid.runsets if chapter.startswith("Results") else ():
+            mixed = runset.name == "iql" and "'pen'" in runset.filters
+            assert ("config.algorithm.expectile" in runset.groupby) == mixed
+
+
 def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(several) -> None:
     again = trained(dataset="pen")
     again.summary.update({"final/d4rl_score": 50.0})
     twice = replace(several, entity=None, runs=(again, *several.runs))
     report = wandb_report.report(twice)
     assert any(
-        "1 runs have the algorithm, task and seed of a newer one" in str(getattr(block, "text", ""))
+        "1 runs have the settings, task and seed of a newer one" in str(getattr(block, "text", ""))
         for block in report.blocks
     )
     assert not any("50.0" in str(getattr(block, "text", "")) for block in report.blocks)
@@ -278,6 +303,7 @@ def test_without_an_account_the_specification_is_a_file_and_a_line_says_what_to_
     done = run_recipe("dashboard", "output=here", cwd=offline, before=NO_NETWORK)
     assert done.code == 0, done.err
     assert "NETWORK" not in done.out
+    assert done.err.startswith("reading 2 W&B files below runs, ")
     *drawn, told = done.out.splitlines()
     assert told == f"no W&B account here: the specification is in here/dashboard.json; {dashboard.LOG_IN}"
     written = json.loads((offline / "here" / "dashboard.json").read_text())

@@ -17,10 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import agents
 from agents import metrics
-from recipes.tracking import loggers
+from agents.files import flatten
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 PAGE = Path(agents.__file__).parents[1] / "docs/one_run.md"
+TAGS = ["test/pendulum-v0", "iql", "pendulum"]
 Rows = list[dict[str, str]]
 
 # the names of the network are never looked up
@@ -92,9 +93,9 @@ def logged_by_default(log) -> Logged:
 
 def test_the_settings_of_wandb_reach_the_run(logged, logged_by_default) -> None:
     names = ("project", "entity", "run_group", "tags")
-    assert [logged.run.get(name) for name in names] == ["grasp", "lab", "first", ["a", "b"]]
+    assert [logged.run.get(name) for name in names] == ["grasp", "lab", "first", ["a", "b", *TAGS]]
     assert [logged_by_default.run.get(name) for name in names] == [
-        *("offline-agents", None, "iql/test/pendulum-v0", None)
+        *("offline-agents", None, "iql/test/pendulum-v0", TAGS)
     ]
 
 
@@ -128,17 +129,18 @@ def test_online_without_an_account_is_refused_in_one_line(train, tmp_path) -> No
     assert not (tmp_path / RUN).exists()
 
 
-def test_the_config_is_flat_and_complete(logged) -> None:
+def test_the_config_is_nested_and_complete(logged) -> None:
     settings = OmegaConf.to_container(OmegaConf.load(logged.folder / "config.yaml"))
     info = json.loads((logged.folder / "run.json").read_text())
     expected = {
-        **loggers.flatten(settings),
-        **{f"versions.{name}": version for name, version in info["versions"].items()},
+        **settings,
+        "versions": info["versions"],
         "algorithm_name": "iql",
+        "job_type": "train",
         **{name: info[name] for name in ("dataset_fingerprint", "compile", "matmul_precision")},  # as they came out
     }
     assert logged.config == {key: value for key, value in expected.items() if key not in ("run_dir", "resume")}
-    assert logged.config["algorithm.actor.hidden_sizes"] == [8]
+    assert logged.config["algorithm"]["actor"]["hidden_sizes"] == [8] and not any("." in key for key in logged.config)
 
 
 def test_nothing_of_the_machine_is_uploaded(logged, environment) -> None:
@@ -252,4 +254,4 @@ def test_tensorboard_writes_every_key(train, tmp_path, read_csv) -> None:
 
 def test_flat_settings_are_written_as_on_the_command_line() -> None:
     tree = {"seed": 0, "algorithm": {"actor": {"hidden_sizes": [8]}, "gamma": None}, "empty": {}}
-    assert loggers.flatten(tree) == {"seed": 0, "algorithm.actor.hidden_sizes": [8], "algorithm.gamma": None}
+    assert flatten(tree) == {"seed": 0, "algorithm.actor.hidden_sizes": [8], "algorithm.gamma": None}
