@@ -5,10 +5,13 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``K`` candidates.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tensordict import TensorDictBase
 from tensordict.nn import (
     InteractionType,
     ProbabilisticTensorDictModule,
@@ -53,6 +56,9 @@ class NormalActor(BoundedNetwork):
         self.layers = observation_layers(config, specs, num_actions, normalize)
         self.log_std = nn.Parameter(torch.zeros(num_actions))
         self.log_std_range = (config.log_std_min, config.log_std_max)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.log_std)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc = self.mean_action(observation)
@@ -145,14 +151,33 @@ class BoundedTanhNormal(Distribution):
         return (self.base_dist.log_prob(raw) - log_slope - divisor(self.half_range).log()).sum(-1)
 
 
+class ClippedDraw(ProbabilisticTensorDictModule):
+    """A draw of an action, clipped to the bounds where it is acted on, as official IQL does.
+
+    The distribution and its likelihoods, which losses read, stay those of the paper.
+    """
+
+    def __init__(self, *args: Any, low: Tensor, high: Tensor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.low, self.high = low, high  # [A]; no buffers: nothing that a loss or a checkpoint is to hold
+
+    def forward(self, tensordict: TensorDictBase, *args: Any, **kwargs: Any) -> TensorDictBase:
+        tensordict = super().forward(tensordict, *args, **kwargs)
+        action = tensordict.get("action")
+        return tensordict.set("action", action.clamp(self.low.to(action), self.high.to(action)))
+
+
 def gaussian_actor(config: ActorConfig, specs: Specs, *, normalize: bool) -> ProbabilisticTensorDictSequential:
     """``observation [B, O] -> loc, scale, action [B, A]``; :meth:`ActorConfig.build` calls it."""
     if config.distribution == "tanh_normal":
         network = TanhNormalActor(config, specs, normalize)
         low, high = action_bounds(specs.action)
         return _stochastic(network, ["loc", "scale"], BoundedTanhNormal, low=low, high=high)
+    network = NormalActor(config, specs, normalize)  # which refuses actions without bounds
+    low, high = action_bounds(specs.action)
     # torch checks every argument of every distribution unless told not to: a tenth of the update
-    return _stochastic(NormalActor(config, specs, normalize), ["loc", "scale"], IndependentNormal, validate_args=False)
+    draw = functools.partial(ClippedDraw, low=low, high=high)
+    return _stochastic(network, ["loc", "scale"], IndependentNormal, draw, validate_args=False)
 
 
 def categorical_actor(
@@ -164,11 +189,15 @@ def categorical_actor(
 
 
 def _stochastic(
-    network: nn.Module, parameters: list[str], distribution: type[Distribution], **settings: Any
+    network: nn.Module,
+    parameters: list[str],
+    distribution: type[Distribution],
+    draw: Callable[..., ProbabilisticTensorDictModule] = ProbabilisticTensorDictModule,
+    **settings: Any,
 ) -> ProbabilisticTensorDictSequential:
     modules = (
         TensorDictModule(network, in_keys=["observation"], out_keys=[*parameters]),
-        ProbabilisticTensorDictModule(
+        draw(
             in_keys=[*parameters],
             out_keys=["action"],
             distribution_class=distribution,

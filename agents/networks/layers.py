@@ -40,11 +40,16 @@ def perceptron(config: MLPConfig, in_features: int, out_features: int) -> nn.Seq
 
 
 def _linear(in_features: int, out_features: int, init: str) -> nn.Linear:
-    linear = nn.Linear(in_features, out_features)
-    if init == "orthogonal":
-        nn.init.orthogonal_(linear.weight, gain=math.sqrt(2.0))
-        nn.init.zeros_(linear.bias)
-    return linear
+    return (OrthogonalLinear if init == "orthogonal" else nn.Linear)(in_features, out_features)
+
+
+class OrthogonalLinear(nn.Linear):
+    """A Linear that begins with orthogonal weights, of gain sqrt 2, and without bias."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()  # for the random numbers that it draws, on which those of later layers depend
+        nn.init.orthogonal_(self.weight, gain=math.sqrt(2.0))
+        nn.init.constant_(self.bias, 0.0)
 
 
 def stack_layers(modules: Sequence[nn.Module]) -> nn.Module:
@@ -96,6 +101,15 @@ class EnsembleLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.stack([linear.weight.detach().T for linear in linears]))  # [N, in, out]
         self.bias = nn.Parameter(torch.stack([linear.bias.detach()[None] for linear in linears]))  # [N, 1, out]
+        self.member = type(linears[0])
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        # flat, as TorchRL's losses stack the parameters of networks once more
+        for weight, bias in zip(self.weight.flatten(0, -3), self.bias.flatten(0, -3)):  # [in, out], [1, out]
+            linear = self.member(*weight.shape, device=weight.device, dtype=weight.dtype)
+            weight.copy_(linear.weight.T)
+            bias.copy_(linear.bias[None])
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
@@ -109,6 +123,10 @@ class EnsembleLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.stack([norm.weight.detach()[None] for norm in norms]))  # [N, 1, H]
         self.bias = nn.Parameter(torch.stack([norm.bias.detach()[None] for norm in norms]))
         self.eps = norms[0].eps
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.layer_norm(x, x.shape[-1:], eps=self.eps) * self.weight + self.bias

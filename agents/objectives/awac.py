@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor
 from torch.distributions import Distribution
 from torchrl.data import TensorSpec
 
 from agents.networks.bounds import register_limits
-from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, distribution
+from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, distribution, target_per_critic
 from agents.objectives.iql import weighted_regression
 from agents.objectives.settings import check_awac
 
@@ -56,9 +56,11 @@ class AWACLoss(ActorCriticLoss):
         temperature: float = 1.0,
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
+        reduction: str = "mean",
     ) -> None:
         check_awac(temperature=temperature, gamma=gamma, advantage_clip=advantage_clip)
         super().__init__()
+        self.reduction = reduction
         self.temperature, self.gamma, self.advantage_clip = temperature, gamma, advantage_clip
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
@@ -66,24 +68,23 @@ class AWACLoss(ActorCriticLoss):
         statistics = ["log_prob", "qvalue", "state_value", "advantage", "weight", "clip_fraction"]
         self.out_keys = ["loss_actor", "loss_qvalue", *statistics]
 
-    @dispatch()
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        policy = distribution(self, tensordict)
-        qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
+    def _evaluate(self, rows: TensorDictBase) -> TensorDict:
+        policy = distribution(self, rows)
+        qvalues = critic_values(self, self.qvalue_network_params, rows)  # [B, N]
         with torch.no_grad():
             action = self._sample(policy)
-            value = critic_values(self, self.qvalue_network_params, tensordict, action).amin(-1)  # [B]
-            following = tensordict.get("next")
+            value = critic_values(self, self.qvalue_network_params, rows, action).amin(-1)  # [B]
+            following = rows.get("next")
             next_action = self._sample(distribution(self, following))
-            next_qvalues = critic_values(self, self.target_qvalue_network_params, following, next_action)  # [B, N]
-            target = bellman_target(self, tensordict, next_qvalues.amin(-1))  # [B]
+            next_qvalues = critic_values(self, self.target_qvalue_network_params.data, following, next_action)  # [B, N]
+            target = bellman_target(self, rows, next_qvalues.amin(-1))  # [B]
         advantage = qvalues.detach().amin(-1) - value
-        log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
+        log_prob = policy.log_prob(rows.get(self.tensor_keys.action))  # [B]
         loss_actor, weights = weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
         return TensorDict(
             {
-                "loss_actor": loss_actor,
-                "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
+                "loss_actor": self._mean(loss_actor, rows),
+                "loss_qvalue": self._mean((target_per_critic(target, qvalues) - qvalues).square().sum(-1), rows),
                 "log_prob": log_prob.detach().mean(),
                 "qvalue": qvalues.detach().mean(),
                 "state_value": value.mean(),

@@ -10,23 +10,29 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
-from tensordict.nn import TensorDictModule
+from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor
 from torch.distributions import Distribution
-from torchrl.objectives import LossModule
+from torchrl.objectives import LossModule, ValueEstimators
+
+from agents.errors import ConfigError
+from agents.objectives.settings import check_gamma
 
 NOTHING: Mapping[NestedKey, Tensor] = MappingProxyType({})
 
 
 @dataclass
 class TransitionKeys(LossModule._AcceptedKeys):
-    """Where a batch holds what a step consists of, the last two under ``next``."""
+    """Where a batch holds what a step consists of, the three from ``reward`` on under ``next``, and a step's weight."""
 
     action: NestedKey = "action"
     reward: NestedKey = "reward"
     terminated: NestedKey = "terminated"
+    done: NestedKey = "done"  # not read: TorchRL's trainers name it to every loss
+    priority_weight: NestedKey = "priority_weight"
 
 
 @dataclass
@@ -37,13 +43,75 @@ class CriticKeys(TransitionKeys):
 
 
 class CriticLoss(LossModule):
-    """The fields of a loss of an ensemble of critics."""
+    """A loss of an ensemble of critics: its fields, and its call, which is about the shape of batches.
+
+    A batch has any shape, ``[B]`` or ``[B, T]``: a subclass evaluates its rows. Left out are those where the mask that
+    TorchRL's collectors and samplers write is false (see ``loss_mask_key``), and losses are averaged with the weights
+    that a prioritised buffer gives to transitions (``priority_weight``).
+
+    Attributes:
+        reduction: ``mean``; ``sum``; or ``none`` for losses in the shape of the batch, 0 where a row is left out.
+            Statistics are means.
+    """
+
+    default_value_estimator = ValueEstimators.TD0
 
     tensor_keys: Any  # pyright: ignore[reportIncompatibleMethodOverride]  # TorchRL's property, of a type for each loss
+    reduction: str = "mean"
     gamma: float
     qvalue_network: TensorDictModule
     qvalue_network_params: TensorDictParams
     target_qvalue_network_params: TensorDictParams
+
+    @dispatch()
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        every_row = tensordict.reshape(-1) if tensordict.batch_dims > 1 else tensordict
+        mask = self._mask(every_row)
+        rows = every_row if mask is None else every_row[mask]
+        losses = self._evaluate(rows)
+        if self.reduction == "mean":
+            return losses
+        weight = self._weight(rows)
+        for name in [name for name in losses.keys() if name.startswith("loss_")]:
+            loss = losses.get(name)
+            if self.reduction == "sum":
+                losses.set(name, loss * (rows.numel() if weight is None else weight.sum()))
+                continue
+            loss = loss if weight is None else loss * weight
+            loss = loss if mask is None else loss.new_zeros(mask.shape).masked_scatter(mask, loss)
+            losses.set(name, loss.reshape(tensordict.batch_size))
+        return losses
+
+    def _evaluate(self, rows: TensorDictBase) -> TensorDict:
+        """The losses, each by :meth:`_mean`, and statistics of a batch ``[B]``."""
+        raise NotImplementedError
+
+    def _mean(self, loss: Tensor, rows: TensorDictBase) -> Tensor:
+        """The (weighted) mean of a loss per row ``[B]``; the loss per row itself where nothing is to be reduced."""
+        if self.reduction == "none":
+            return loss
+        weight = self._weight(rows)
+        return loss.mean() if weight is None else (weight * loss).sum() / weight.sum()
+
+    def _mask(self, rows: TensorDictBase) -> Tensor | None:
+        masks = [mask for key in self._loss_mask_keys() if (mask := rows.get(key, None)) is not None]
+        return torch.stack([mask.reshape(-1) for mask in masks]).all(0) if masks else None
+
+    def _weight(self, rows: TensorDictBase) -> Tensor | None:
+        weight = rows.get(self.tensor_keys.priority_weight, None)
+        return None if weight is None else weight.reshape(-1)
+
+    def make_value_estimator(  # pyright: ignore[reportIncompatibleMethodOverride]  # of all settings, only the discount
+        self, value_type: ValueEstimators | None = None, *, gamma: float | None = None, device: Any = None
+    ) -> CriticLoss:
+        """TorchRL's way to set the discount; the estimate is the one of the loss's equations, ``TD0``."""
+        if value_type not in (None, ValueEstimators.TD0):
+            raise ConfigError(f"{type(self).__name__} estimates values by ValueEstimators.TD0 only, got {value_type}")
+        if gamma is not None:
+            check_gamma(float(gamma))
+            self.gamma = float(gamma)
+        self.value_type = ValueEstimators.TD0
+        return self
 
 
 class ActorCriticLoss(CriticLoss):
@@ -111,6 +179,20 @@ def distribution(loss: ActorCriticLoss, tensordict: TensorDictBase) -> Distribut
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             return actor[-1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
         return actor.get_dist(tensordict.copy())
+
+
+def target_per_critic(target: Tensor, qvalues: Tensor) -> Tensor:
+    """What all critics are to give, ``[B] -> [B, N]``.
+
+    Raises:
+        ConfigError: if the batch holds other rewards than it has rows: one broadcast over the other would be no error.
+    """
+    if target.shape != qvalues.shape[:-1]:
+        raise ConfigError(
+            f"critics gave values {[*qvalues.shape]} for targets {[*target.shape]}; is batch_size of the batch the "
+            "shape that its rewards have, less the last dimension?"
+        )
+    return target[..., None].expand_as(qvalues)
 
 
 def bellman_target(loss: CriticLoss, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:

@@ -9,14 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from tensordict import TensorDict, TensorDictBase, TensorDictParams
-from tensordict.nn import TensorDictModule, dispatch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
 from tensordict.utils import NestedKey
 from torch import Tensor
 from torchrl.objectives.utils import distance_loss
 
 from agents.networks.critics import chosen_action_value
-from agents.objectives.common import CriticLoss, TransitionKeys, bellman_target, output, transition_keys
+from agents.objectives.common import (
+    CriticLoss,
+    TransitionKeys,
+    bellman_target,
+    output,
+    target_per_critic,
+    transition_keys,
+)
 from agents.objectives.settings import check_dqn
 
 
@@ -73,9 +80,11 @@ class DQNLoss(CriticLoss):
         loss_function: str = "l2",
         gamma: float = 0.99,
         cql_alpha: float | None = None,
+        reduction: str = "mean",
     ) -> None:
         check_dqn(loss_function=loss_function, gamma=gamma, cql_alpha=cql_alpha)
         super().__init__()
+        self.reduction = reduction
         self.loss_function, self.gamma, self.cql_alpha = loss_function, gamma, cql_alpha
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         losses = ["loss_qvalue"] if cql_alpha is None else ["loss_qvalue", "loss_cql"]
@@ -85,17 +94,16 @@ class DQNLoss(CriticLoss):
     def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
         return transition_keys(self.tensor_keys, [self.qvalue_network], [self.qvalue_network])
 
-    @dispatch()
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        action = tensordict.get(self.tensor_keys.action)  # [B]
-        action_value = self._action_value(tensordict, self.qvalue_network_params)  # [B, N, A]
+    def _evaluate(self, rows: TensorDictBase) -> TensorDict:
+        action = rows.get(self.tensor_keys.action)  # [B]
+        action_value = self._action_value(rows, self.qvalue_network_params)  # [B, N, A]
         qvalues = chosen_action_value(action_value, action)  # [B, N]
-        target = self._bellman_target(tensordict)[:, None].expand_as(qvalues)  # [B] -> [B, N]
-        bellman_error = distance_loss(qvalues, target, self.loss_function).sum(-1).mean()
+        target = target_per_critic(self._bellman_target(rows), qvalues)  # [B] -> [B, N]
+        bellman_error = self._mean(distance_loss(qvalues, target, self.loss_function).sum(-1), rows)
 
         losses = {"loss_qvalue": bellman_error}
         if self.cql_alpha is not None:
-            gap = conservative_gap(action_value, qvalues).sum(-1).mean()
+            gap = self._mean(conservative_gap(action_value, qvalues).sum(-1), rows)
             losses = {"loss_qvalue": 0.5 * bellman_error, "loss_cql": self.cql_alpha * gap}
         best_value, best_action = action_value.detach().mean(1).max(-1)  # [B, N, A] -> [B], [B]
         statistics = {
@@ -105,7 +113,7 @@ class DQNLoss(CriticLoss):
         }
         return TensorDict({**losses, **statistics})
 
-    def _action_value(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
+    def _action_value(self, tensordict: TensorDictBase, params: TensorDictBase) -> Tensor:
         with params.to_module(self.qvalue_network):
             return output(self.qvalue_network, tensordict, self.tensor_keys.action_value)
 
@@ -113,6 +121,6 @@ class DQNLoss(CriticLoss):
     def _bellman_target(self, tensordict: TensorDictBase) -> Tensor:
         following = tensordict.get("next")
         best = self._action_value(following, self.qvalue_network_params).mean(1).argmax(-1)  # [B, N, A] -> [B]
-        values = self._action_value(following, self.target_qvalue_network_params)  # [B, N, A]
+        values = self._action_value(following, self.target_qvalue_network_params.data)  # [B, N, A]
         next_value = chosen_action_value(values, best).amin(-1)  # [B, N, A] -> [B]
         return bellman_target(self, tensordict, next_value)

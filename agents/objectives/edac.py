@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from torch import Tensor, nn
 from torchrl.modules.distributions.utils import rsample_and_log_prob
 
-from agents.objectives.common import ActorCriticLoss, bellman_target, distribution
+from agents.errors import ConfigError
+from agents.objectives.common import ActorCriticLoss, bellman_target, distribution, target_per_critic
 from agents.objectives.settings import check_edac
 
 
@@ -49,11 +50,14 @@ class EDACLoss(ActorCriticLoss):
     Args:
         actor_network: ``observation -> action`` with ``get_dist``, which can be sampled with a gradient.
         qvalue_network: ``observation, action -> state_action_value [B, N]``, which takes actions of each critic's own,
-            ``[N, B, A]``, too; at least two critics.
+            ``[N, B, A]``, too, and whose module has their number N >= 2 as ``num_nets`` (``eta > 0`` needs both).
         target_entropy: H, in nats.
         eta: weight of the diversification, >= 0.
         gamma: discount in [0, 1].
         alpha_init: alpha at the start, > 0.
+
+    Raises:
+        ConfigError: if ``eta > 0`` and the network does not say how many critics it holds.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, with ``eta > 0`` ``loss_diversity``,
     ``loss_alpha`` and, detached, ``alpha``, ``entropy``, ``qvalue`` and ``qvalue_std``, over the critics.
@@ -68,9 +72,16 @@ class EDACLoss(ActorCriticLoss):
         eta: float = 1.0,
         gamma: float = 0.99,
         alpha_init: float = 1.0,
+        reduction: str = "mean",
     ) -> None:
         check_edac(eta=eta, gamma=gamma, alpha_init=alpha_init)
+        if eta > 0.0 and not hasattr(qvalue_network.module, "num_nets"):
+            raise ConfigError(
+                f"with eta > 0, {type(qvalue_network.module).__name__} must have an attribute num_nets, the number of "
+                "its critics, and take actions of each critic's own, [N, B, A]"
+            )
         super().__init__()
+        self.reduction = reduction
         self.target_entropy, self.eta, self.gamma = target_entropy, eta, gamma
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
@@ -79,23 +90,25 @@ class EDACLoss(ActorCriticLoss):
         losses = ["loss_actor", "loss_qvalue", *(["loss_diversity"] if eta > 0.0 else []), "loss_alpha"]
         self.out_keys = [*losses, "alpha", "entropy", "qvalue", "qvalue_std"]
 
-    @dispatch()
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+    def _evaluate(self, rows: TensorDictBase) -> TensorDict:
         alpha = self.log_alpha.detach().exp()
-        target = self._bellman_target(tensordict, alpha)  # [B]
-        action, log_prob = self._sample(tensordict)  # [B, A], [B]
-        own_actions = self._action_per_critic(tensordict)  # [N, B, A]
-        qvalues = self._qvalues(tensordict, own_actions, self.qvalue_network_params)  # [B, N]
+        target = self._bellman_target(rows, alpha)  # [B]
+        action, log_prob = self._sample(rows)  # [B, A], [B]
+        own_actions = self._action_per_critic(rows)  # [N, B, A]
+        learning = torch.is_grad_enabled()
+        with torch.set_grad_enabled(learning or self.eta > 0.0):  # a gradient is part of the loss, held out too
+            qvalues = self._qvalues(rows, own_actions, self.qvalue_network_params)  # [B, N]
+            of_all = qvalues.sum()
         frozen = self.qvalue_network_params.detach()  # no gradient for the critics through the policy's action
-        policy_qvalues = self._qvalues(tensordict, action, frozen)
+        policy_qvalues = self._qvalues(rows, action, frozen)
         losses = {
-            "loss_actor": (alpha * log_prob - policy_qvalues.amin(-1)).mean(),
-            "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
+            "loss_actor": self._mean(alpha * log_prob - policy_qvalues.amin(-1), rows),
+            "loss_qvalue": self._mean((target_per_critic(target, qvalues) - qvalues).square().sum(-1), rows),
         }
         if self.eta > 0.0:
-            (gradients,) = torch.autograd.grad(qvalues.sum(), own_actions, create_graph=True)
-            losses["loss_diversity"] = self.eta * gradient_similarity(gradients).mean()
-        losses["loss_alpha"] = -self.log_alpha * (log_prob.detach().mean() + self.target_entropy)
+            (gradients,) = torch.autograd.grad(of_all, own_actions, create_graph=learning)
+            losses["loss_diversity"] = self.eta * self._mean(gradient_similarity(gradients), rows)
+        losses["loss_alpha"] = -self.log_alpha * (self._mean(log_prob.detach(), rows) + self.target_entropy)
         spread = qvalues.detach().std(-1).mean()
         statistics = {"entropy": -log_prob.detach().mean(), "qvalue": qvalues.detach().mean(), "qvalue_std": spread}
         return TensorDict({**losses, "alpha": alpha, **statistics})
@@ -123,5 +136,5 @@ class EDACLoss(ActorCriticLoss):
     def _bellman_target(self, tensordict: TensorDictBase, alpha: Tensor) -> Tensor:
         following = tensordict.get("next")
         action, log_prob = self._sample(following)
-        next_value = self._qvalues(following, action, self.target_qvalue_network_params).amin(-1)
+        next_value = self._qvalues(following, action, self.target_qvalue_network_params.data).amin(-1)
         return bellman_target(self, tensordict, next_value - alpha * log_prob)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
-from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, dispatch
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torch.distributions import Normal
@@ -24,6 +24,7 @@ from agents.objectives.common import (
     critic_values,
     distribution,
     output,
+    target_per_critic,
     transition_keys,
 )
 from agents.objectives.settings import check_iql
@@ -64,20 +65,20 @@ def advantage_weight(advantage: Tensor, temperature: float, advantage_clip: floa
 def weighted_regression(
     log_prob: Tensor, advantage: Tensor, temperature: float, advantage_clip: float | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    r"""Policy extraction by weighting the data, ``[B], [B] -> []``; with the mean weight and the share of clipped ones.
+    r"""Policy extraction by weighting the data, ``[B], [B] -> [B]``; with the mean weight and the clipped share.
 
-    .. math:: L_\pi = -E[\, w \log \pi(a|s) \,]
+    .. math:: L_\pi = -w \log \pi(a|s)
     """
     weight = advantage_weight(advantage, temperature, advantage_clip)
     clipped = torch.zeros_like(weight) if advantage_clip is None else weight >= advantage_clip
-    return -(weight * log_prob).mean(), {"weight": weight.mean(), "clip_fraction": clipped.float().mean()}
+    return -(weight * log_prob), {"weight": weight.mean(), "clip_fraction": clipped.float().mean()}
 
 
 def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
-    r"""Policy extraction by ascending Q, held near the data by behaviour cloning.
+    r"""Policy extraction by ascending Q, held near the data by behaviour cloning, ``[B]``.
 
     .. math::
-        L_\pi = -E[\, \lambda Q(s, \mu(s)) + \alpha \log \pi(a|s) \,], \quad \lambda = 1 / E[\, |Q(s, \mu(s))| \,]
+        L_\pi = -(\lambda Q(s, \mu(s)) + \alpha \log \pi(a|s)), \quad \lambda = 1 / E[\, |Q(s, \mu(s))| \,]
 
     (DDPG+BC of Park, Frans, Levine, Kumar 2024, arXiv 2406.09329, with Q scaled as in TD3+BC, arXiv 2106.06860.)
 
@@ -87,7 +88,7 @@ def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
         bc_weight: alpha >= 0.
     """
     scale = 1.0 / qvalue.detach().abs().mean()
-    return -(scale * qvalue + bc_weight * log_prob).mean()
+    return -(scale * qvalue + bc_weight * log_prob)
 
 
 class IQLLoss(ActorCriticLoss):
@@ -146,6 +147,7 @@ class IQLLoss(ActorCriticLoss):
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
         bc_weight: float | None = None,
+        reduction: str = "mean",
     ) -> None:
         check_iql(
             loss_function=loss_function,
@@ -156,6 +158,7 @@ class IQLLoss(ActorCriticLoss):
             bc_weight=bc_weight,
         )
         super().__init__()
+        self.reduction = reduction
         self.loss_function, self.expectile, self.gamma = loss_function, expectile, gamma
         self.temperature, self.advantage_clip, self.bc_weight = temperature, advantage_clip, bc_weight
         self.convert_to_functional(actor_network, "actor_network")
@@ -171,23 +174,22 @@ class IQLLoss(ActorCriticLoss):
         networks = (self.actor_network, self.value_network)
         return transition_keys(self.tensor_keys, networks, [self.value_network])
 
-    @dispatch()
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+    def _evaluate(self, rows: TensorDictBase) -> TensorDict:
         with torch.no_grad():
-            target_qvalue = critic_values(self, self.target_qvalue_network_params, tensordict).amin(-1)  # [B]
-        value, next_value = self._values(tensordict)  # [B], [B]
+            target_qvalue = critic_values(self, self.target_qvalue_network_params.data, rows).amin(-1)  # [B]
+        value, next_value = self._values(rows)  # [B], [B]
         advantage = (target_qvalue - value).detach()
-        policy = distribution(self, tensordict)
-        log_prob = policy.log_prob(tensordict.get(self.tensor_keys.action))  # [B]
-        loss_actor, actor_statistics = self._extract_policy(tensordict, policy, log_prob, advantage)
-        qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
-        target = bellman_target(self, tensordict, next_value)[:, None].expand_as(qvalues)
+        policy = distribution(self, rows)
+        log_prob = policy.log_prob(rows.get(self.tensor_keys.action))  # [B]
+        loss_actor, actor_statistics = self._extract_policy(rows, policy, log_prob, advantage)
+        qvalues = critic_values(self, self.qvalue_network_params, rows)  # [B, N]
+        target = target_per_critic(bellman_target(self, rows, next_value), qvalues)  # [B, N]
         expectile, schedule = self._expectile(advantage)
         return TensorDict(
             {
-                "loss_actor": loss_actor,
-                "loss_qvalue": distance_loss(qvalues, target, self.loss_function).sum(-1).mean(),
-                "loss_value": expectile_loss(target_qvalue - value, expectile).mean(),
+                "loss_actor": self._mean(loss_actor, rows),
+                "loss_qvalue": self._mean(distance_loss(qvalues, target, self.loss_function).sum(-1), rows),
+                "loss_value": self._mean(expectile_loss(target_qvalue - value, expectile), rows),
                 "entropy": -log_prob.detach().mean(),
                 "log_prob": log_prob.detach().mean(),
                 "qvalue": qvalues.detach().mean(),

@@ -6,15 +6,22 @@ Shapes: ``B`` batch, ``A`` action, ``N`` critics. Values are in units of (scaled
 from __future__ import annotations
 
 import torch
-from tensordict import TensorDict, TensorDictBase, TensorDictParams
-from tensordict.nn import TensorDictModule, dispatch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule
 from tensordict.utils import NestedKey
 from torch import Tensor
 from torchrl.data import TensorSpec
 
 from agents.errors import ConfigError
 from agents.networks.bounds import center_and_half_range, divisor, register_limits
-from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, output, transition_keys
+from agents.objectives.common import (
+    ActorCriticLoss,
+    bellman_target,
+    critic_values,
+    output,
+    target_per_critic,
+    transition_keys,
+)
 from agents.objectives.settings import check_rebrac
 
 
@@ -68,10 +75,12 @@ class ReBRACLoss(ActorCriticLoss):
         policy_noise: float = 0.2,
         noise_clip: float = 0.5,
         gamma: float = 0.99,
+        reduction: str = "mean",
     ) -> None:
         penalties = {"actor_penalty": actor_penalty, "critic_penalty": critic_penalty}
         check_rebrac(gamma=gamma, policy_noise=policy_noise, noise_clip=noise_clip, **penalties)
         super().__init__()
+        self.reduction = reduction
         self.actor_penalty, self.critic_penalty, self.gamma = actor_penalty, critic_penalty, gamma
         self.policy_noise, self.noise_clip = policy_noise, noise_clip
         self.convert_to_functional(actor_network, "actor_network", create_target_params=True)
@@ -85,20 +94,19 @@ class ReBRACLoss(ActorCriticLoss):
         networks = (self.actor_network, self.qvalue_network)
         return transition_keys(self.tensor_keys, networks, networks, self.tensor_keys.action)
 
-    @dispatch()
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        data_action = tensordict.get(self.tensor_keys.action)
-        target, next_distance = self._target(tensordict)  # [B], [B]
-        qvalues = critic_values(self, self.qvalue_network_params, tensordict)  # [B, N]
-        action = self._act(tensordict, self.actor_network_params)
+    def _evaluate(self, rows: TensorDictBase) -> TensorDict:
+        data_action = rows.get(self.tensor_keys.action)
+        target, next_distance = self._target(rows)  # [B], [B]
+        qvalues = critic_values(self, self.qvalue_network_params, rows)  # [B, N]
+        action = self._act(rows, self.actor_network_params)
         # no gradient for the critics here
-        value = critic_values(self, self.qvalue_network_params.detach(), tensordict, action).amin(-1)  # [B]
+        value = critic_values(self, self.qvalue_network_params.detach(), rows, action).amin(-1)  # [B]
         distance = self._distance(action, data_action)  # [B]
         scale = 1.0 / value.detach().abs().mean()
         return TensorDict(
             {
-                "loss_actor": (self.actor_penalty * distance - scale * value).mean(),
-                "loss_qvalue": (target[:, None] - qvalues).square().sum(-1).mean(),
+                "loss_actor": self._mean(self.actor_penalty * distance - scale * value, rows),
+                "loss_qvalue": self._mean((target_per_critic(target, qvalues) - qvalues).square().sum(-1), rows),
                 "qvalue": qvalues.detach().mean(),
                 "action_distance": distance.detach().mean(),
                 "next_action_distance": next_distance.mean(),
@@ -114,16 +122,16 @@ class ReBRACLoss(ActorCriticLoss):
                 f"this algorithm needs {('next', keys.action)} in a batch: draw it from "
                 "dataset.replay_buffer(batch_size, **agent.sampling)"
             )
-        action = self._act(following, self.target_actor_network_params)
+        action = self._act(following, self.target_actor_network_params.data)
         noise = (self.policy_noise * torch.randn_like(action)).clamp(-self.noise_clip, self.noise_clip)
         action = (action + self.action_half_range * noise).clamp(self.action_low, self.action_high)
         distance = self._distance(action, data_action)
-        next_value = critic_values(self, self.target_qvalue_network_params, following, action).amin(-1)
+        next_value = critic_values(self, self.target_qvalue_network_params.data, following, action).amin(-1)
         return bellman_target(self, tensordict, next_value - self.critic_penalty * distance), distance
 
     def _distance(self, action: Tensor, data_action: Tensor) -> Tensor:
         return ((action - data_action) / divisor(self.action_half_range)).square().sum(-1)
 
-    def _act(self, tensordict: TensorDictBase, params: TensorDictParams) -> Tensor:
+    def _act(self, tensordict: TensorDictBase, params: TensorDictBase) -> Tensor:
         with params.to_module(self.actor_network):
             return output(self.actor_network, tensordict, self.tensor_keys.action)
