@@ -496,6 +496,7 @@ DATA = [
         ("if whole and same else None", "if same else None"),
         ("if whole and same else None", "if whole else None"),
         ('f"{key}-clipped" if clip_actions else key', "key"),
+        ('f"{key}-own-bounds" if source.own_bounds else name', "name"),
     ),
     *of(
         "agents/data/episodes.py",

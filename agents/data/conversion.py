@@ -32,6 +32,7 @@ from agents.files import flatten, unflatten
 
 CACHE_VERSION = 5  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
+OUTSIDE = "action_bounds=data takes the data's own bounds, clip_actions=true cuts such actions off"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
 BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
 SATURATION = 1e-3  # of the range: actions this close to a bound count as saturated
@@ -60,6 +61,7 @@ def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
     """The converted dataset; converts it if there is none of this source, or only a damaged one."""
     key = _source_key(source.path)
     name = f"{key}-clipped" if clip_actions else key
+    name = f"{key}-own-bounds" if source.own_bounds else name
     homes = _homes(flat(source.id))
     if whole := next(filter(None, (_read_cache(home / name, source) for home in homes)), None):
         return whole
@@ -130,7 +132,7 @@ def _clip(source: Source, index: int, actions: NDArray[np.float32], start: int, 
         step, column = np.argwhere(outside)[0]
         bounds = f"[{low[column]:g}, {high[column]:g}]"
         problem = f"action {column} is {actions[step, column]:g} at step {start + step}, outside {bounds}"
-        raise source.error(index, problem, None if source.discrete else "clip_actions=true clips such actions")
+        raise source.error(index, problem, None if source.discrete else OUTSIDE)
     np.clip(actions, low, high, out=actions)
 
 

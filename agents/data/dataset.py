@@ -18,6 +18,7 @@ from torch import Tensor
 from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
 from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
+from agents.data.bounds import wide_bounds
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, Key, Layout
@@ -156,6 +157,7 @@ def load_dataset(
     device: torch.device | str = "cpu",
     storage: str = "memory",
     clip_actions: bool = False,
+    action_bounds: str = "declared",
     progress: bool = True,
 ) -> OfflineDataset:
     """Open a Minari dataset: local, built in (``demo/...``), or downloaded; converted at the first time.
@@ -164,16 +166,22 @@ def load_dataset(
         device: where batches arrive.
         storage: ``"memory"`` holds the rows on ``device``; ``"memmap"`` leaves them on disk.
         clip_actions: clip actions to the bounds of the action space instead of refusing them.
+        action_bounds: ``"declared"`` are those of the action space; ``"data"`` the smallest and largest in the data.
         progress: on a terminal, show a bar for what takes longer than two seconds.
 
     Raises:
         DataError: the dataset is unknown, damaged, or of an unsupported kind.
     """
     require_choice("storage", storage, ("memory", "memmap"))
+    require_choice("action_bounds", action_bounds, ("declared", "data"))
     source = open_source(dataset_id, progress=progress)
+    source = source.without_bounds() if action_bounds == "data" else source
     cache = convert(source, clip_actions=clip_actions, progress=progress)
     device = torch.device(device)
     rows = cache.rows(device, mapped=storage == "memmap")
+    if wide := wide_bounds(source, cache.statistics.action_min, cache.statistics.action_max):
+        text = f"dataset {dataset_id!r}: {wide[0]}; {wide[1]}"
+        warnings.warn(text, stacklevel=2)
     return OfflineDataset(
         id=dataset_id,
         layout=source.layout,
@@ -198,6 +206,9 @@ def _check_entries(keys: tuple[Key, ...], context_length: int | None) -> None:
 def _specs(source: Source, cache: Cache) -> Specs:
     if source.discrete:
         action = Categorical(int(source.high[0]) + 1)
+    elif source.own_bounds:
+        low, high = cache.statistics.action_min, cache.statistics.action_max
+        action = Bounded(torch.from_numpy(low), torch.from_numpy(high), dtype=torch.float32)
     elif np.isfinite(source.low).all() and np.isfinite(source.high).all():
         action = Bounded(torch.from_numpy(source.low), torch.from_numpy(source.high), dtype=torch.float32)
     else:

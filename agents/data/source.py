@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class Source:
     high: NDArray[np.float32]  # [A]
     reference: Reference | None
     env_spec: EnvSpec | None
+    own_bounds: bool = False  # low and high are infinite: the smallest and largest actions of the data are the bounds
+
+    def without_bounds(self) -> Source:
+        """The same, bounded by its own actions; discrete ones have no other bounds."""
+        if self.discrete:
+            return self
+        infinite = np.full_like(self.high, np.inf)
+        return replace(self, low=-infinite, high=infinite, own_bounds=True)
 
     @functools.cached_property
     def scorings(self) -> dict[str, Scoring]:

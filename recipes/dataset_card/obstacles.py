@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import gymnasium as gym
 import numpy as np
 
+from agents.data.bounds import wide_bounds
+from agents.data.conversion import OUTSIDE
 from agents.data.inspection import Inspection
 from agents.environments.spec import register_robotics
 from recipes.dataset_card.finding import Finding, counted, indices, note, number, percent, warning
@@ -47,15 +49,19 @@ def _validity(inspection: Inspection) -> Findings:
         yield warning(
             f"{counted(actions.outside, 'action component')} outside the action space. Training refuses them.",
             "every action and the bounds in the dataset's metadata",
-            None if actions.discrete else "clip_actions=true clips them",
+            None if actions.discrete else OUTSIDE,
         )
     if unbounded := indices(~np.isfinite(actions.low) | ~np.isfinite(actions.high)):
         yield warning(
             f"Action dimensions {unbounded} have an infinite bound. No algorithm of this project learns from such "
             "actions.",
             "the action space in the dataset's metadata",
-            "write the dataset with the bounds of the actuators",
+            "action_bounds=data takes the data's own bounds; better: write the dataset with those of the actuators",
         )
+    if wide := wide_bounds(inspection.source, actions.columns.min, actions.columns.max):
+        says, advice = wide
+        basis = "the smallest and largest action, and the bounds in the dataset's metadata"
+        yield warning(f"{says[0].upper()}{says[1:]}.", basis, advice)
 
 
 def _amount(inspection: Inspection) -> Findings:

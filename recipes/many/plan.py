@@ -160,13 +160,16 @@ def open_data(runs: Iterable[tuple[TrainConfig, str]]) -> dict[str, Source]:
 
 def changed_data(finished: Iterable[Run]) -> list[str]:
     """A line for each dataset that is not, today and on this machine, what finished runs were trained on."""
-    trained_on = defaultdict[tuple[str, bool], set[str]](set)
+    trained_on = defaultdict[tuple[str, bool, str], set[str]](set)
     for run in finished:
-        trained_on[run.dataset, run.config.clip_actions].add(run.folder.info.get("dataset_fingerprint", "unknown"))
+        data = run.dataset, run.config.clip_actions, run.config.action_bounds
+        trained_on[data].add(run.folder.info.get("dataset_fingerprint", "unknown"))
     lines = []
-    for (dataset, clip_actions), fingerprints in trained_on.items():
+    for (dataset, clip, bounds), fingerprints in trained_on.items():
         try:
-            here = is_here(dataset) and agents.load_dataset(dataset, storage="memmap", clip_actions=clip_actions)
+            here = is_here(dataset) and agents.load_dataset(
+                dataset, storage="memmap", clip_actions=clip, action_bounds=bounds
+            )
         except (AgentsError, OSError):
             continue  # damaged since: the runs are what they are
         if here and fingerprints != {here.fingerprint}:

@@ -35,7 +35,11 @@ class Training:
 def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:
     """The dataset of a run; a ConfigError if the algorithm learns from actions of the other kind."""
     dataset = agents.load_dataset(
-        config.dataset, device=device, storage=config.storage, clip_actions=config.clip_actions
+        config.dataset,
+        device=device,
+        storage=config.storage,
+        clip_actions=config.clip_actions,
+        action_bounds=config.action_bounds,
     )
     check_actions(config.algorithm, dataset.specs, None if config.resume else algorithm_choice())
     return dataset

@@ -67,6 +67,7 @@ class TrainConfig:
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     # Data, environment and videos
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
+    action_bounds: str = "declared"  # those of the action space, or data: the smallest and largest actions in the data
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
     trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
     eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
@@ -85,6 +86,7 @@ class TrainConfig:
         if self.seeds is not None:
             require_seeds(self.seeds)
         require_choice("storage", self.storage, ("memory", "memmap"))
+        require_choice("action_bounds", self.action_bounds, ("declared", "data"))
         require_choice("compile", self.compile, MODES)
         require_choice("precision", self.precision, ("float32", "bfloat16"))
         require_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)

@@ -333,7 +333,7 @@ def test_json_alone_is_on_standard_output(inspect, tmp_path) -> None:
 
 def test_data_that_training_refuses_are_inspected(inspect) -> None:
     done = inspect("dataset=test/outside-v0", before=NO_PAGE)
-    assert done.code == 0 and "clip_actions=true clips them" in done.out
+    assert done.code == 0 and "clip_actions=true cuts such actions off" in done.out
 
 
 def test_wandb_holds_tables_and_page(inspect, tmp_path, read_wandb) -> None:

@@ -107,6 +107,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
     "run_dir": ("run_dir=here", lambda t: str(t.run.relative_to(t.folder)), RUN, "here"),
 }
 SHOWN_BY_TESTS_OF_THEIR_OWN = {
+    "action_bounds": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
     "clip_actions": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
     "eval_videos": "test_videos.py",
     "keep_videos": "test_videos.py",
@@ -166,9 +167,10 @@ def test_what_is_for_speed_alone_changes_no_number(trial, usual_trial) -> None:
 
 def test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped(train, tmp_path) -> None:
     outside = ("dataset=test/outside-v0", "gradient_steps=5")
-    assert "clip_actions=true clips such actions" in train(*outside).refusal()
+    assert "action_bounds=data takes the data's own bounds, clip_actions=true cuts" in train(*outside).refusal()
     assert os.listdir(tmp_path) == []
     assert train(*outside, "clip_actions=true").code == 0
+    assert train(*outside, "action_bounds=data", "overwrite=true").code == 0
 
 
 # The run's folder ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import tracemalloc
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,24 @@ def test_actions_outside_the_bounds_are_refused_or_clipped(root: Path, monkeypat
     actions[3] = 1.001, 4.5
     edit_episode(path, 2, actions=actions)
     message = refusal()
-    assert "episode 2: action 0 is 1.001 at step 3, outside [-1, 1]; clip_actions=true" in message
+    assert "episode 2: action 0 is 1.001 at step 3, outside [-1, 1]; action_bounds=data takes" in message
+    own = load(action_bounds="data")
+    assert whole(own)["action"][10].tolist() == pytest.approx([1.001, 4.5])
+    assert own.specs.action.high.tolist() == pytest.approx([1.001, 4.5])
+    assert own.specs.action.low.tolist() == own.statistics.action_min.tolist()
     clipped = load(clip_actions=True)
     assert whole(clipped)["action"][10].tolist() == [1.0, 4.0]
     np.testing.assert_array_equal(clipped.statistics.action_max, [1.0, 4.0])
     refusal()  # the clipped cache is not mistaken for the other
+
+
+def test_bounds_far_wider_than_the_data_are_said_with_a_way_out() -> None:
+    create(*ENDS, action_space=gym.spaces.Box(np.float32([-1e6, 0.0]), np.float32([1e6, 4.0])))
+    with pytest.warns(UserWarning, match=r"100 times .* dimensions \[0\] .*; action_bounds=data takes the data's own"):
+        load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(action_bounds="data").specs.action.high[0] <= 1.0
 
 
 def test_rounding_at_the_bounds_is_clipped_silently() -> None:
