@@ -17,9 +17,12 @@ if __name__ == "__main__":
     command_line.answer("compare")  # help, and mistakes in settings, before all else is imported
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -63,6 +66,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
         seeds=config.seeds,
         baseline=config.baseline or results.default_baseline(config.algorithms),
         num_resamples=config.num_resamples,
+        minutes={pair: fmean(cost["minutes"] for cost in own) for pair, own in costs(finished).items()},
     )
     lost = provenance.failures(runs, outcomes)
     show(sections)
@@ -83,12 +87,24 @@ def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
 
 
 def curves(finished: Iterable[Run]) -> Curves:
+    """The evaluations, after those of a random policy at step 0."""
     curves = {}
     for run in finished:
         rows = read_csv(run.folder.evaluations_file)
         numbers = [{name: float(value) for name, value in row.items() if value} for row in rows]
-        curves[run.dataset, run.algorithm, run.seed] = numbers
+        random = run.folder.info.get("random")
+        start = [{"step": 0.0, **random}] if random else []
+        curves[run.dataset, run.algorithm, run.seed] = [*start, *numbers]
     return curves
+
+
+def costs(finished: Iterable[Run]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """What the runs took, as far as they noted it, by dataset and algorithm."""
+    costs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in finished:
+        if cost := run.folder.info.get("cost"):
+            costs.setdefault((run.dataset, run.algorithm), []).append(cost)
+    return costs
 
 
 def show(sections: Sequence[Section]) -> None:
@@ -111,13 +127,18 @@ def write(
 ) -> None:
     output, images = Path(config.output), {}
     for section in sections:
-        images[section.measure.name] = figures.draw(section, output, num_resamples=config.num_resamples)
-    numbers = tables.numbers(sections)
+        options = {"num_resamples": config.num_resamples, "each_seed": config.each_seed}
+        images[section.measure.name] = figures.draw(section, output, **options)
+    numbers, cost = tables.numbers(sections), tables.cost_table(costs(finished))
+    data = json.dumps({"about": lines, **numbers, "costs": cost}, indent=1, allow_nan=False) + "\n"
+    runs = {run.job.name: os.path.relpath(run.folder.path, output) for run in finished}
+    links = {run.job.name: url for run in finished if (url := run.folder.info.get("wandb_url"))}
+    page = html_report.comparison(sections, lines, images, output, cost=cost, folders=runs, links=links, data=data)
     files = {
-        "results.md": tables.to_markdown(sections, lines, images),
-        "results.html": html_report.comparison(sections, lines, images, output),
+        "results.md": tables.to_markdown(sections, lines, images, cost),
+        "results.html": page,
         "results.tex": tables.to_latex(sections),
-        "results.json": json.dumps({"about": lines, **numbers}, indent=1, allow_nan=False) + "\n",
+        "results.json": data,
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }
     provenance.write(output, files)

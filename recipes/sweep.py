@@ -152,12 +152,13 @@ def publish(
     title, runs = f"Sweep {sweep.name}", [run for trial in trials for run in trial.runs]
     lines = [*provenance.about(runs, overrides), *warnings]
     text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint, f"```\n{command}\n```"]
-    figure = html_report.Image((output / "trials.png").read_bytes(), "scores over each of the settings")
+    figure = html_report.read_image(output / "trials.png", "Scores of the trials over each of the settings")
     part = html_report.Part(f"{caption}.", rows, notes=[f"{hint} `{command}`"], images=[figure])
+    data = json.dumps({"about": lines, "retrain": command, "trials": plain}, indent=1) + "\n"
     files = {
         "results.md": "\n\n".join([*text, "![trials.png](trials.png)", *lines]) + "\n",
-        "results.html": html_report.page(title, lines, [part]),
-        "results.json": json.dumps({"about": lines, "retrain": command, "trials": plain}, indent=1) + "\n",
+        "results.html": html_report.page(title, lines, [part], data=data),
+        "results.json": data,
         "trials.csv": tables.to_csv(plain),
     }
     provenance.write(output, files)

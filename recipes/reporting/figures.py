@@ -16,13 +16,15 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from agents.evaluation import statistics
 from agents.evaluation.statistics import Estimate
 from agents.files import write_atomically
-from recipes.reporting.images import plt, to_image
+from recipes.reporting import styles
+from recipes.reporting.images import INK, plt, to_image
 from recipes.reporting.results import STATISTICS, Section
 from recipes.reporting.tables import DATA
 
 ROUND = (1, 2, 2.5, 5, 10)  # steps between the numbers of an axis
 WIDTH = 6.75  # inches: the text of a page with two columns
-FORMATS = ("png", "pdf")
+NARROW = 3.9  # inches: a telephone
+FORMATS = ("png", "pdf", "svg")
 STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
@@ -34,41 +36,60 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.3,
     "savefig.dpi": 200,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "lines.markersize": 3.2,
+    "svg.hashsalt": "figures",  # the same figure is the same file
     "pdf.fonttype": 42,  # letters stay letters: many a venue refuses the default
 }
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#7F7F7F", "#B5BD00")
-DASHES = ("-", "--", ":")  # after ten algorithms the colours begin again
 
 
-def draw(section: Section, folder: Path, *, num_resamples: int) -> list[str]:
-    """Write all figures of a section; returns the names of the images."""
+def draw(section: Section, folder: Path, *, num_resamples: int, each_seed: bool = False) -> list[str]:
+    """Write all figures of a section, and as SVG also those for a narrow screen; returns the names of the images."""
+    options = {"each_seed": each_seed}
     with plt.rc_context(STYLE):
-        drawings = {"curves": curves(section)}
+        drawings = {"curves": curves(section, **options), "curves_narrow": curves(section, narrow=True, **options)}
+        if section.minutes:
+            drawings |= {"clock": curves(section, clock=True, **options)}
+            drawings |= {"clock_narrow": curves(section, clock=True, narrow=True, **options)}
         if section.aggregates:
-            drawings |= {"intervals": intervals(section), "profiles": profiles(section, num_resamples=num_resamples)}
+            drawings |= {"intervals": intervals(section), "intervals_narrow": intervals(section, narrow=True)}
+            drawings |= {"profiles": profiles(section, num_resamples=num_resamples)}
         for name, figure in drawings.items():
-            for kind in FORMATS:
-                write_atomically(folder / f"{name}_{section.measure.name}.{kind}", to_image(figure, kind))
-    return [f"{name}_{section.measure.name}.png" for name in drawings]
+            for kind in ("svg",) if name.endswith("_narrow") else FORMATS:
+                file = f"{name.removesuffix('_narrow')}_{section.measure.name}{'_narrow' * name.endswith('_narrow')}"
+                write_atomically(folder / f"{file}.{kind}", to_image(figure, kind, close=False))
+            plt.close(figure)
+    return [f"{name}_{section.measure.name}.png" for name in drawings if not name.endswith("_narrow")]
 
 
-def curves(section: Section) -> Figure:
-    """Score over gradient steps, a panel per dataset: mean over seeds, a band of one standard error, and the data's."""
+def curves(section: Section, *, narrow: bool = False, clock: bool = False, each_seed: bool = False) -> Figure:
+    """Score over gradient steps, a panel per dataset: mean over seeds, a band of one standard error, and the data's.
+
+    Args:
+        clock: over minutes instead, as if each step of a run had taken as long as any other.
+        each_seed: a thin line per seed instead of the band.
+    """
     number = len(section.datasets)
-    columns = 2 if number == 4 else min(4 if number > 6 else 3, number)
+    columns = 1 if narrow else 2 if number == 4 else min(4 if number > 6 else 3, number)
     rows = math.ceil(number / columns)
-    size = (WIDTH if columns > 1 else 0.6 * WIDTH, 0.45 + rows * (1.55 if columns > 2 else 1.9))
-    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
+    size = (NARROW if columns == 1 else WIDTH, 0.45 + rows * (1.55 if columns > 2 else 1.9))
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=not clock)
     for axes, dataset in zip(grid.flat, section.datasets):
         for algorithm in section.algorithms:
             if (cell := section.cells.get((dataset, algorithm))) is None:
                 continue
-            mean, style = cell.scores.mean(0), _style(section, algorithm)
-            axes.plot(cell.steps, mean, label=algorithm, **style)
-            if len(cell.scores) > 1:
+            if clock and (dataset, algorithm) not in section.minutes:
+                continue
+            mean, style = cell.scores.mean(0), styles.line(algorithm)
+            unit = section.minutes[dataset, algorithm] / cell.steps[-1] if clock else 1
+            x, every = cell.steps * unit, max(1, len(cell.steps) // 8)
+            axes.plot(x, mean, label=algorithm, markevery=every, **style)
+            if each_seed:
+                axes.plot(x, cell.scores.T, color=style["color"], linewidth=0.5, alpha=0.6)
+            elif len(cell.scores) > 1:
                 error = cell.scores.std(0, ddof=1) / np.sqrt(len(cell.scores))
                 band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
-                axes.fill_between(cell.steps, mean - error, mean + error, **band)
+                axes.fill_between(x, mean - error, mean + error, **band)
         if dataset in section.data:
             axes.axhline(section.data[dataset], label=DATA, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
         axes.set_title(dataset)
@@ -80,7 +101,7 @@ def curves(section: Section) -> Figure:
     for index, axes in enumerate(grid.flat):
         axes.set_visible(index < number)
         if index + columns >= number:  # the lowest of its column
-            axes.set_xlabel("gradient steps")
+            axes.set_xlabel("minutes" if clock else "gradient steps")
             axes.tick_params(labelbottom=True)
         if index % columns == 0:
             axes.set_ylabel(section.measure.title)
@@ -88,17 +109,18 @@ def curves(section: Section) -> Figure:
     return figure
 
 
-def intervals(section: Section) -> Figure:
+def intervals(section: Section, *, narrow: bool = False) -> Figure:
     """Every statistic over datasets, a panel each: the estimate as a line across its 95 % interval."""
     known = {name for estimates in section.aggregates.values() for name in estimates}
     names = [name for name in (*STATISTICS, section.improvement) if name in known]
     algorithms = [*section.aggregates]
-    size = (WIDTH, 0.65 + 0.21 * len(algorithms))
-    figure, grid = plt.subplots(1, len(names), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    height = 0.65 + 0.21 * len(algorithms)
+    size, shape = ((NARROW, height * len(names)), (len(names), 1)) if narrow else ((WIDTH, height), (1, len(names)))
+    figure, grid = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharey=True)
     for axes, name in zip(grid.flat, names):
         for place, algorithm in enumerate(algorithms):
             if name in section.aggregates[algorithm]:
-                _interval(axes, place, section.aggregates[algorithm][name], _style(section, algorithm)["color"])
+                _interval(axes, place, section.aggregates[algorithm][name], styles.color(algorithm))
         axes.set(title=name, xlabel=section.measure.title)
         axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
@@ -108,7 +130,8 @@ def intervals(section: Section) -> Figure:
         axes.grid(axis="x", alpha=0.25, linewidth=0.5)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    grid.flat[0].set_yticks(range(len(algorithms)), algorithms)
+    for axes in grid[:, 0]:
+        axes.set_yticks(range(len(algorithms)), algorithms)
     grid.flat[0].set_ylim(len(algorithms) - 0.5, -0.5)
     return figure
 
@@ -121,8 +144,8 @@ def profiles(section: Section, *, num_resamples: int) -> Figure:
     figure, axes = plt.subplots(figsize=(0.6 * WIDTH, 2.6), layout="constrained")
     for algorithm in section.aggregates:
         shares = statistics.estimate(profile, section.runs(algorithm), num_resamples=num_resamples)
-        style = _style(section, algorithm)
-        axes.plot(thresholds, shares.value, drawstyle="steps-post", label=algorithm, **style)
+        style = styles.line(algorithm)
+        axes.plot(thresholds, shares.value, drawstyle="steps-post", label=algorithm, markevery=25, **style)
         band = {"step": "post", "color": style["color"], "alpha": 0.12, "linewidth": 0}
         axes.fill_between(thresholds, shares.low, shares.high, **band)
     axes.set(xlabel=f"{section.measure.title} τ", ylabel="share of runs above τ")
@@ -153,13 +176,15 @@ def draw_trials(
             axes.set_xlabel(name)
             if name in log:
                 axes.set_xscale("log")
-        write_atomically(path, to_image(figure))
+        for file in (path, path.with_suffix(".svg")):
+            write_atomically(file, to_image(figure, file.suffix[1:], close=False))
+        plt.close(figure)
 
 
 def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None:
     places, labels = _places(values)
-    axes.scatter(places, scores, s=14, color=COLORS[0], alpha=0.7, linewidth=0)
-    axes.scatter(places[0], scores[0], s=50, facecolor="none", edgecolor=COLORS[1], linewidth=1.3)
+    axes.scatter(places, scores, s=14, color=styles.COLORS[0], alpha=0.7, linewidth=0)
+    axes.scatter(places[0], scores[0], s=50, facecolor="none", edgecolor=styles.COLORS[1], linewidth=1.3)
     if labels:
         shared = sorted({*places})
         axes.plot(shared, [scores[places == place].mean() for place in shared], color="0.6", zorder=0)
@@ -182,18 +207,12 @@ def _interval(axes: Axes, place: int, estimate: Estimate, color: str) -> None:
     if not math.isnan(estimate.low):
         (bar,) = axes.barh(place, estimate.high - estimate.low, left=estimate.low, height=0.6, color=color, alpha=0.6)
         bar.sticky_edges.x.clear()  # else the axis ends where the bar does
-    axes.plot([estimate.value] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.5, solid_capstyle="butt")
-
-
-def _style(section: Section, algorithm: str) -> dict[str, Any]:
-    """Colour and dashes of an algorithm, the same in every figure."""
-    index = [*section.algorithms].index(algorithm)
-    return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
+    axes.plot([estimate.value] * 2, [place - 0.3, place + 0.3], color=INK, linewidth=1.5, solid_capstyle="butt")
 
 
 def _legend(figure: Figure, section: Section, all_axes: list[Axes]) -> None:
     """One for all panels, below them, in the order of the table."""
     lines = {line.get_label(): line for axes in all_axes for line in axes.lines}
     names = [name for name in (*section.algorithms, DATA) if name in lines]
-    ncols = min(len(names), int(figure.get_figwidth()))  # an inch for a name
-    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=ncols, handlelength=1.6)
+    ncols = min(len(names), int(figure.get_figwidth() / 1.3))  # inches for a name
+    figure.legend([lines[name] for name in names], names, loc="outside lower center", ncols=ncols, handlelength=3.2)

@@ -14,13 +14,23 @@ from agents.errors import printable
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
 
+INK = "#010203"  # what is black by day: of an SVG it turns light where the reader's screen is dark
+BY_NIGHT = "<style>:root { color: #1b1f24 } @media (prefers-color-scheme: dark) { :root { color: #e3e8ee } }</style>"
 
-def to_image(figure: Figure, kind: str = "png") -> bytes:
-    """The figure as a file of a kind that matplotlib knows; it is closed."""
+
+def to_image(figure: Figure, kind: str = "png", *, close: bool = True) -> bytes:
+    """The figure as a file of a kind that matplotlib knows; an SVG has no ground, and its ink is the reader's."""
     image = io.BytesIO()
-    figure.savefig(image, format=kind)
-    plt.close(figure)
-    return image.getvalue()
+    if kind == "svg":
+        figure.savefig(image, format=kind, transparent=True, metadata={"Date": None})
+    else:
+        figure.savefig(image, format=kind)
+    if close:
+        plt.close(figure)
+    if kind != "svg":
+        return image.getvalue()
+    head, end, rest = image.getvalue().decode().replace(INK, "currentColor").partition("<defs>")
+    return f"{head}{BY_NIGHT}{end}{rest}".encode()
 
 
 def literal(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +59,15 @@ def default_baseline(algorithms: Sequence[str]) -> str:
     return "bc" if "bc" in algorithms else algorithms[0]
 
 
+T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, of 1 to 10 degrees
+
+
+def _t_quantile(degrees: float) -> float:
+    """97.5 % of Student's t: of the degrees of freedom below; above ten an expansion, to a part in a thousand."""
+    below = max(1, math.floor(degrees))
+    return T_QUANTILES[below - 1] if below <= len(T_QUANTILES) else 1.96 + 2.372 / below + 2.82 / below**2
+
+
 @dataclass(frozen=True)
 class Cell:
     """An algorithm on a dataset."""
@@ -76,6 +86,16 @@ class Cell:
         """Standard error of the mean; NaN for one seed."""
         return statistics.standard_error([*self.seeds.values()])
 
+    def parted_from(self, other: Cell) -> bool:
+        """Whether the 95 % interval of the difference of means, by Welch's t, leaves out 0; never with one seed."""
+        if math.isnan(self.error) or math.isnan(other.error):
+            return False
+        variances = np.square([self.error, other.error])
+        if not variances.any():
+            return self.mean != other.mean
+        degrees = variances.sum() ** 2 / (variances**2 / [len(self.seeds) - 1, len(other.seeds) - 1]).sum()
+        return abs(self.mean - other.mean) > _t_quantile(degrees) * math.sqrt(variances.sum())
+
 
 @dataclass(frozen=True)
 class Section:
@@ -89,6 +109,7 @@ class Section:
     data: Mapping[str, float]  # mean over the recorded episodes, by dataset, where it is known
     # statistics over all of the section's datasets, by algorithm and name of the statistic
     aggregates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    minutes: Mapping[tuple[str, str], float] = field(default_factory=dict)  # of a run, by dataset and algorithm
     notes: Sequence[str] = ()  # for the reader, a line each
 
     @property
@@ -113,6 +134,7 @@ def sections(
     seeds: Sequence[int],
     baseline: str,
     num_resamples: int,
+    minutes: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Section]:
     """A section for each protocol that any dataset has."""
     own = {measure: _datasets_with(measure, curves, datasets) for measure in measures()}
@@ -127,7 +149,7 @@ def sections(
                 cells[names] = _cell(measure, *names, runs)
         data_key = measure.key.replace("eval/", "data/")
         means = {name: data[name][data_key] for name in own[measure] if data_key in data.get(name, {})}
-        section = Section(measure, algorithms, own[measure], baseline, cells, means)
+        section = Section(measure, algorithms, own[measure], baseline, cells, means, minutes=minutes or {})
         if measure is not RETURN:
             section = replace(section, aggregates=_aggregates(section, num_resamples))
         sections.append(replace(section, notes=_notes(section, datasets, finished, len(seeds))))

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from agents.errors import printable
 from agents.evaluation.statistics import Estimate
 from recipes.reporting.published_scores import SOURCES
@@ -17,6 +19,11 @@ from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
 Table = list[tuple[Any, ...]]
 DATA = "data"  # column of the recorded episodes
 OVER_DATASETS = "Over the datasets, with 95 % stratified bootstrap intervals (arXiv 2108.13264):"
+FEW = {  # what is to be said of so many seeds
+    1: " One seed has no interval: nothing parts it from others.",
+    2: " Two seeds say next to nothing about their spread: their intervals are of no use.",
+}
+COST = "What a run took, mean over seeds; minutes by the clock, evaluations included, whatever else the machine did:"
 SPREAD = re.compile(r"-?[\d.]+( ± [\d.]+)?")
 MARKDOWN_SPECIAL = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*|"}, "&": "&amp;", "<": "&lt;"})
 LATEX_SPECIAL = str.maketrans(
@@ -42,14 +49,14 @@ def matrix(section: Section, rest: str) -> list[list[str]]:
     """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
 
     Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it. The highest
-    mean of a row stands out; an unknown cell is ``rest``.
+    mean of a row stands out, and all that the seeds do not part from it; an unknown cell is ``rest``.
     """
     first = [DATA] if section.data else []
     table = [["dataset", *first, *section.algorithms]]
     for dataset in section.datasets:
         row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
-        best = max(cell.mean for cell in row.values())
-        shown = {name: Best(spread(cell)) if cell.mean == best else spread(cell) for name, cell in row.items()}
+        best = max(row.values(), key=lambda cell: cell.mean)
+        shown = {name: spread(cell) if cell.parted_from(best) else Best(spread(cell)) for name, cell in row.items()}
         recorded = [number(section.data[dataset]) if dataset in section.data else rest for _ in first]
         table.append([dataset, *recorded, *(shown.get(name, rest) for name in section.algorithms)])
         if others := {name: f"{cell.published:.1f}" for name, cell in row.items() if cell.published is not None}:
@@ -79,6 +86,18 @@ def seeds_table(section: Section, rest: str) -> list[list[str]]:
     return table
 
 
+def cost_table(costs: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[list[str]]:
+    """A row per dataset and algorithm with what a run of it took, the mean over seeds."""
+    table = [["dataset", "algorithm", "minutes", "updates per second", "parameters", "device"]]
+    for (dataset, algorithm), runs in costs.items():
+        minutes = np.mean([run["minutes"] for run in runs])
+        speeds = [run["updates_per_second"] for run in runs if run["updates_per_second"]]  # a short run noted none
+        devices = ", ".join(sorted({str(run["device"]) for run in runs}))
+        size, speed = str(runs[0]["parameters"]), f"{np.mean(speeds):.0f}" if speeds else ""
+        table.append([dataset, algorithm, f"{minutes:.1f}", speed, size, devices])
+    return table
+
+
 def number(value: float) -> str:
     """One digit after the point, none for thousands: what evaluations of a few episodes can tell apart."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}"
@@ -101,7 +120,12 @@ def sources(section: Section) -> list[str]:
     return [f"published: {name}" for name in sorted(names)]
 
 
-def to_markdown(sections: Iterable[Section], about: Sequence[str], figures: Mapping[str, Sequence[str]]) -> str:
+def to_markdown(
+    sections: Iterable[Section],
+    about: Sequence[str],
+    figures: Mapping[str, Sequence[str]],
+    cost: Sequence[Sequence[str]] = (),
+) -> str:
     """The whole comparison as a page, with lines about it and image files beside it, by the measure's name."""
     parts = ["# Comparison", *about]
     for section in sections:
@@ -111,6 +135,8 @@ def to_markdown(sections: Iterable[Section], about: Sequence[str], figures: Mapp
         parts += map(escaped, section.notes)
         parts += [f"![{name}]({name})" for name in figures.get(section.measure.name, ())]
         parts += ["Each seed:", pipes(seeds_table(section, ""))]
+    if len(cost) > 1:
+        parts += ["## Cost", COST, pipes(cost)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,7 +145,8 @@ def caption(section: Section) -> str:
     parts = ["Last evaluation, mean ± standard error over seeds"]
     parts += [f"{DATA}: mean of the recorded episodes"] if section.data else []
     parts += ["not normalised"] if section.measure is RETURN else []
-    return f"{'; '.join(parts)}."
+    parts += ["bold: the highest mean, and whatever Welch's 95 % t-interval of the difference does not part from it"]
+    return f"{'; '.join(parts)}.{FEW.get(min((len(cell.seeds) for cell in section.cells.values()), default=0), '')}"
 
 
 def pipes(table: Sequence[Sequence[str]]) -> str:

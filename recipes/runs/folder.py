@@ -1,7 +1,7 @@
 """The files of one run:
 
 <run_dir>/config.yaml        resolved settings
-          run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed
+          run.json           versions, dataset fingerprint and means, algorithm, W&B id, how updates are computed, cost
           metrics.csv        a row per log point: step, then the keys of the dashboard
           evaluations.csv    a row per evaluation
           returns.png        the evaluations as a curve, beside a random policy and the dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from agents.errors import ConfigError, one_line
 from agents.training.update_rule import check_finite
 from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
+from recipes.runs.cost import cost
 from recipes.runs.lifecycle import claim, exact_alone, lengthen
 from recipes.runs.metrics_log import CsvLog
 from recipes.runs.process import Stopwatch
@@ -38,6 +40,7 @@ class RunWriter:
         self, run: Training, *, resuming: bool, random: agents.EvalResult | None, speed: Mapping[str, Any]
     ) -> None:
         claim(run.folder)
+        self._began = time.monotonic()
         self._run, self._agent, self._folder, self._config = run, run.agent, run.folder, run.config
         self._algorithm, self._random = run.folder.info["algorithm"], random
         self._saver = Saver(run)
@@ -65,6 +68,8 @@ class RunWriter:
             wandb=run.config.wandb,
         )
         if not resuming:  # else it is there already
+            run.folder.add_info(wandb_url=loggers.address(self._logger))
+            run.folder.add_info(random=None if random is None else metrics.evaluation(random))
             loggers.log_data(self._logger, run.dataset)
         self._returns_compare = not run.dataset.names_another_env(run.config.eval_env)  # of the data with evaluations
         self._plots = plots.Plots(run.folder, self._algorithm, run.dataset, random, show_mean=self._returns_compare)
@@ -131,14 +136,19 @@ class RunWriter:
         current = self._result if self._evaluated_at == self._agent.num_updates else None
         self._saver.save(None if current is None else current.returns.mean().item())
 
+    def _note_cost(self) -> None:
+        self._folder.add_info(cost=cost(self._folder, self._agent, time.monotonic() - self._began))
+
     def stop(self, step: int, exit_code: int) -> None:
         """End early, and say how to go on; the dashboard shows how it ended."""
+        self._note_cost()
         loggers.close(self._logger, exit_code=exit_code)
         how = "" if exact_alone(self._folder.info) else " compile=inductor  (alone, with other rounding errors)"
         print(f"stopped after step {step}; go on with: {invocation()} resume={self._folder.path}{how}")
 
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""
+        self._note_cost()
         self._plots.draw()
         if (env := self._run.env) is not None:
             self._result = self._result or agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)

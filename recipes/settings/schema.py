@@ -155,6 +155,7 @@ class CompareConfig(ManyRunsConfig):
     baseline: str | None = None  # that the others are to improve on; None: bc if it is compared, else the first
     output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
     num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
+    each_seed: bool = False  # a thin line per seed in the learning curves, in place of the band
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="comparison"), kw_only=True)
 
     def __post_init__(self) -> None:

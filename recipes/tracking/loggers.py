@@ -177,6 +177,11 @@ def sync_hint(logger: Logger | None) -> str | None:
     return logger.sync_command if isinstance(logger, PatientLogger) and logger.experiment.offline else None
 
 
+def address(logger: Logger | None) -> str | None:
+    """Where W&B shows a run that is online."""
+    return logger.experiment.url if isinstance(logger, PatientLogger) and not logger.experiment.offline else None
+
+
 def log_data(logger: Logger | None, dataset: OfflineDataset) -> None:
     """The run's data, ``data/*``, in W&B alone; once, before the first update."""
     if isinstance(logger, PatientLogger):

@@ -81,7 +81,9 @@ def test_every_run_is_made_and_the_table_names_each_of_them(compared) -> None:
 
 def test_tables_and_figures_are_written(compared, read_csv) -> None:
     output = compared / "runs" / "comparison"
-    figures = {f"{name}_minari.{kind}" for name in ("curves", "intervals", "profiles") for kind in ("png", "pdf")}
+    names = ("curves", "clock", "intervals", "profiles")
+    figures = {f"{name}_minari.{kind}" for name in names for kind in ("png", "pdf", "svg")}
+    figures |= {f"{name}_minari_narrow.svg" for name in names[:-1]}
     numbers = {"runs.csv", "datasets.csv", "aggregates.csv"}
     assert {path.name for path in output.iterdir()} == figures | numbers | {
         "results.md",
@@ -205,7 +207,7 @@ def test_runs_and_comparison_are_runs_of_wandb_when_asked_for(comparison, tmp_pa
     for key in ("runs", "datasets", "aggregates", "curves_minari", "intervals_minari", "profiles_minari"):
         assert f'"{key}._type"' in text
     media = tmp_path / "runs" / "comparison" / "wandb" / "latest-run" / "files" / "media"
-    assert len([*media.glob("images/*.png")]) == 3 and len([*media.glob("table/*.json")]) == 3
+    assert len([*media.glob("images/*.png")]) == 4 and len([*media.glob("table/*.json")]) == 3
 
 
 MISTAKES = {

@@ -100,7 +100,7 @@ def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swe
     assert {"algorithms=bc", f"datasets={DATASET}", "seeds=1,2,3", "gradient_steps=20"} <= {*command.split()}
     assert f"algorithm.actor_optimizer.lr={best['algorithm.actor_optimizer.lr']}" in command
     files = {path.name for path in output(swept).iterdir()}
-    assert files == {"results.md", "results.html", "results.json", "trials.csv", "trials.png"}
+    assert files == {"results.md", "results.html", "results.json", "trials.csv", "trials.png", "trials.svg"}
     assert json.loads((output(swept) / "results.json").read_text())["retrain"].endswith(command)
     assert (output(swept) / "results.md").read_text().count("![trials.png]") == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from recipes.reporting import html_report, results, tables
@@ -12,10 +13,17 @@ from recipes.reporting import html_report, results, tables
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1000).to_bytes(4, "big") + (500).to_bytes(4, "big")
 
 
+CURVES = {
+    ("D4RL/pen/human-v2", name, seed): [{"step": 1.0, "eval/return": score, "eval/d4rl_score": score}]
+    for name, seed, score in (("iql", 0, 70.0), ("iql", 1, 74.0), ("bc", 0, 6.0), ("bc", 1, 5.0))
+}
+NAMES: dict[str, Any] = {"algorithms": ("iql", "bc"), "datasets": ["D4RL/pen/human-v2"], "seeds": (0, 1)}
+
+
 class Reader(HTMLParser):
     """Collects the tables' cells, addresses, and whether every element is closed."""
 
-    EMPTY = ("meta", "img")
+    EMPTY = ("meta", "img", "source")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -71,7 +79,22 @@ def test_an_image_is_in_the_page_itself() -> None:
     text = page("a", [["a"]], images=[html_report.Image(PNG, "what it shows")])
     (address,) = Reader(text).addresses
     assert base64.b64decode(address.removeprefix("data:image/png;base64,")) == PNG
-    assert "width: 650px; min-width: 390px" in text and 'alt="what it shows"' in text
+    assert 'alt="what it shows"' in text
+    both = Reader(page("a", [["a"]], images=[html_report.Image(b"<svg/>", "b", b"<svg>narrow</svg>")])).addresses
+    assert [address[:18] for address in both] == ["data:image/svg+xml"] * 2
+
+
+def test_a_page_has_contents_a_date_its_numbers_and_links_that_run_nothing() -> None:
+    made = results.sections(CURVES, {}, **NAMES, baseline="bc", num_resamples=20)
+    links = {"iql": "https://wandb.ai/lab/grasp/runs/1", "bc": "javascript:alert(1)"}
+    folders = {"iql": "../iql/a b<", "bc": "../bc"}
+    cost = tables.cost_table({("pen", "bc"): [dict(minutes=2.0, updates_per_second=9.0, parameters=5, device="cpu")]})
+    text = html_report.comparison(made, [], {}, Path(), folders=folders, links=links, cost=cost, data='{"a": 1}')
+    addresses = Reader(text).addresses
+    assert base64.b64decode(addresses[0].removeprefix("data:application/json;base64,")) == b'{"a": 1}'
+    assert [f'id="{address[1:]}"' in text for address in addresses[1:4]] == [True] * 3
+    assert addresses[4:] == ["../iql/a%20b%3C", "https://wandb.ai/lab/grasp/runs/1", "../bc"]
+    assert re.search(r"Written on \d{4}-\d\d-\d\d\.", text) and "updates per second" in text
 
 
 def is_whole(text: str) -> bool:
@@ -87,12 +110,7 @@ def test_a_page_that_needs_something_else_is_found() -> None:
 
 
 def test_the_page_of_a_comparison_is_whole_and_has_the_tables_of_the_markdown(tmp_path) -> None:
-    curves = {
-        ("D4RL/pen/human-v2", name, seed): [{"step": 1.0, "eval/return": score, "eval/d4rl_score": score}]
-        for name, seed, score in (("iql", 0, 70.0), ("iql", 1, 74.0), ("bc", 0, 60.0), ("bc", 1, 50.0))
-    }
-    names = {"algorithms": ("iql", "bc"), "datasets": ["D4RL/pen/human-v2"], "seeds": (0, 1)}
-    made = results.sections(curves, {}, **names, baseline="bc", num_resamples=20)
+    made = results.sections(CURVES, {}, **NAMES, baseline="bc", num_resamples=20)
     (tmp_path / "curves_d4rl.png").write_bytes(PNG)
     images = {"d4rl": ["curves_d4rl.png"]}
     text = html_report.comparison(made, ["Made by `mine`."], images, tmp_path)

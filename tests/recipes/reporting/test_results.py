@@ -6,14 +6,16 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from recipes.reporting import figures, published_scores, results, tables
+from recipes.reporting import figures, published_scores, results, styles, tables
 from recipes.reporting.results import Section
 
 BOTH = ("eval/return", "eval/minari_score", "eval/d4rl_score")
@@ -164,7 +166,7 @@ def test_published_scores_are_those_of_the_tables_they_come_from() -> None:
 def test_markdown_has_every_number_of_the_comparison(curves) -> None:
     page = tables.to_markdown(sections(curves), ["Made somehow."], {"d4rl": ["curves_d4rl.png"]})
     assert page.startswith("# Comparison\n\nMade somehow.\n\n## D4RL score\n")
-    assert f"| {PEN} | **72.0 ± 2.0** | 66.0 ± 6.0 |" in page
+    assert f"| {PEN} | **72.0 ± 2.0** | **66.0 ± 6.0** |" in page
     assert f"| {DOOR} | bc | -1.0 | 1.0 | 0: -2.0, 1: 0.0 |" in page
     assert "![curves_d4rl.png](curves_d4rl.png)" in page
     assert "## Minari score" in page
@@ -175,7 +177,7 @@ def test_markdown_has_every_number_of_the_comparison(curves) -> None:
 def test_latex_has_the_same_tables_and_no_special_character_is_left(curves) -> None:
     curves = {(dataset, {"bc": "td3_bc"}.get(name, name), seed): run for (dataset, name, seed), run in curves.items()}
     text = tables.to_latex(sections(curves, ("iql", "td3_bc")))
-    assert rf"{PEN} & $\mathbf{{72.0 \pm 2.0}}$ & $66.0 \pm 6.0$ \\" in text
+    assert rf"{PEN} & $\mathbf{{72.0 \pm 2.0}}$ & $\mathbf{{66.0 \pm 6.0}}$ \\" in text
     assert r"dataset & iql & td3\_bc \\" in text and "95 \\%" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
     outside = text.replace(r"\_", "").replace(r"\%", "")
@@ -188,7 +190,7 @@ def test_names_mean_nothing_in_markdown_latex_and_csv(curves) -> None:
     d4rl, _ = made = sections(renamed)
     assert tables.escaped(hostile) == r"a\|b&lt;i>\`c\`\*d\*[e]\(f)\\ \\x1b[2J"
     page = tables.to_markdown(made, [], {})
-    assert f"| {tables.escaped(hostile)} | **72.0 ± 2.0** | 66.0 ± 6.0 |\n" in page and "\x1b" not in page
+    assert f"| {tables.escaped(hostile)} | **72.0 ± 2.0** | **66.0 ± 6.0** |\n" in page and "\x1b" not in page
     del renamed[hostile, "bc", 0]
     assert f"\n\nbc on {tables.escaped(hostile)}: 1 of 2 seeds.\n\n" in tables.to_markdown(sections(renamed), [], {})
     (row,) = (line for line in tables.to_latex([d4rl]).splitlines() if line.startswith("a\\textbar{}b"))
@@ -230,6 +232,49 @@ def test_one_seed_has_neither_error_nor_interval(curves) -> None:
 @pytest.mark.parametrize(("value", "shown"), [(3.14159, "3.1"), (-0.26, "-0.3"), (999.94, "999.9"), (12345.6, "12346")])
 def test_a_number_has_as_many_digits_as_a_few_episodes_can_tell_apart(value, shown) -> None:
     assert tables.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("scores", "bold"),
+    [
+        ({"a": (1.7, 0.3, 4.0), "b": (0.3, 0.2, 0.4)}, {"a", "b"}),  # the noise is larger than the lead
+        ({"a": (70.0, 71.0, 72.0), "b": (50.0, 51.0, 52.0)}, {"a"}),
+        ({"a": (70.0, 72.0), "b": (50.0, 52.0), "c": (-9.0, -9.0)}, {"a"}),
+        ({"a": (70.0,), "b": (1.0,)}, {"a", "b"}),  # nothing is known of their spread
+    ],
+)
+def test_bold_is_whatever_the_seeds_do_not_part_from_the_highest_mean(scores, bold) -> None:
+    runs = {(PEN, name, seed): rows(score) for name, own in scores.items() for seed, score in enumerate(own)}
+    section = sections(runs, (*scores,))[0]
+    (row,) = (row for row in tables.matrix(section, "-") if row[0] == PEN)
+    assert {name for name, cell in zip(scores, row[1:]) if isinstance(cell, tables.Best)} == bold
+    few = {1: "One seed has no interval", 2: "Two seeds say next to nothing"}.get(len(scores["a"]), "parts it from it.")
+    assert few in tables.caption(section) or len(scores["a"]) == 3
+
+
+def test_an_algorithm_looks_the_same_whatever_it_is_compared_with_and_lines_differ_without_colour() -> None:
+    looks = [styles.line(name) for name in styles.ORDER]
+    assert len({(look["color"], str(look["linestyle"]), look["marker"]) for look in looks}) == len(looks)
+    grey = [(str(look["linestyle"]), look["marker"]) for look in looks[:9]]
+    assert len({*grey}) == 9 and len({look["color"] for look in looks[:9]}) == 9
+    assert styles.line("mine") == styles.line("mine")
+
+
+def test_an_svg_is_drawn_in_the_readers_ink_and_a_narrow_one_is_narrower(curves, tmp_path) -> None:
+    figures.draw(sections(curves)[0], tmp_path, num_resamples=50)
+    wide, narrow = ((tmp_path / f"curves_d4rl{end}.svg").read_text() for end in ("", "_narrow"))
+    widths = [float(re.search(r'width="([\d.]+)pt"', text)[1]) for text in (wide, narrow)]
+    assert widths[1] < 300 < widths[0]
+    for text in (wide, narrow):
+        assert "prefers-color-scheme: dark" in text and "currentColor" in text and figures.INK not in text
+
+
+def test_curves_over_minutes_end_where_the_runs_did(curves) -> None:
+    section = replace(sections(curves)[0], minutes={(PEN, "iql"): 8.0})
+    lines = {line.get_label(): line for line in figures.curves(section, clock=True).axes[0].lines}
+    assert [*lines] == ["iql"] and lines["iql"].get_xdata().tolist() == [4.0, 8.0]
+    seeds = figures.curves(section, each_seed=True).axes[0].lines
+    assert [line.get_ydata()[-1] for line in seeds[1:3]] == [70.0, 74.0]
 
 
 def test_figures_are_drawn_for_print_and_for_the_page(curves, tmp_path) -> None:
