@@ -104,6 +104,7 @@ class Inspection(EpisodeStatistics):
     num_repeated_steps: int  # transitions equal, number by number, to an earlier one
     num_starts: int  # different first observations
     remarks: tuple[Remark, ...]  # of the score protocols' checks on the rewards
+    success_key: str | None  # of the infos that say success, None: none does
     sample: Sample
 
     @property
@@ -150,6 +151,7 @@ class _Scan:
         self.observation, self.action = Moments(), Moments()
         self.at_low, self.at_high = np.zeros(source.num_actions), np.zeros(source.num_actions)
         self.counts = np.zeros(int(source.high[0]) + 1, np.int64) if source.discrete else None
+        self.success_key: str | None = None
         self.not_finite: dict[str, NotFinite] = {}
         self.step_digests: list[NDArray[np.uint64]] = []
         self.episode_digests: set[bytes] = set()
@@ -161,6 +163,7 @@ class _Scan:
         if episode.num_steps == 0:
             self.num_empty += 1
             return
+        self.success_key = self.success_key or episode.success_key
         observations, rewards = episode.observations, episode.rewards
         actions = episode.actions.reshape(episode.num_steps, -1)  # [T, A]
         for name, values in {"observations": observations, "actions": actions, "rewards": rewards}.items():
@@ -237,6 +240,7 @@ class _Scan:
             not_finite=tuple(self.not_finite.values()),
             num_repeated_steps=self.num_steps - len(np.unique(np.concatenate(self.step_digests))),
             num_starts=len(self.starts),
+            success_key=self.success_key,
             remarks=tuple(check.remark() for check in self.checks),
             sample=Sample(*map(np.concatenate, zip(*self.samples))),
             **collect(self.summaries),

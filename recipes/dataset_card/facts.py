@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from agents.data.inspection import Columns, Inspection
 from agents.environments.protocols import MINARI, PROTOCOLS
+from agents.environments.recording import SUCCESS_KEYS
 from recipes.dataset_card.finding import counted, indices, number, percent
 from recipes.runs.versions import version_of
 
@@ -43,7 +44,8 @@ def _origin(inspection: Inspection) -> Entries:
     if spec is None:
         yield "environment", None, "not named"
     else:
-        limit = "no time limit" if horizon is None else f"at most {horizon} steps"
+        longest = inspection.lengths.max()  # where training cuts evaluations off then
+        limit = f"no time limit: cut off after {longest}" if horizon is None else f"at most {horizon} steps"
         options = [f"{name}={value}" for name, value in spec.kwargs.items()]
         yield "environment", spec.id, f"{spec.id} ({', '.join([limit, *options])})"
         yield "entry point", str(spec.entry_point)
@@ -98,13 +100,16 @@ def _returns(inspection: Inspection) -> Entries:
     success = {"at any step": inspection.success, **criteria, "at the last step": inspection.success_last}
     shares = {name: float(which.mean()) for name, which in success.items() if which is not None}
     text = ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
-    yield "success", shares or None, text or 'unknown: the data have no infos["success"]'
-    yield _distribution("reward", inspection.rewards[np.isfinite(inspection.rewards)])
-    values, counts = np.unique(inspection.rewards, return_counts=True)
-    value, share = float(values[counts.argmax()]), float(counts.max() / inspection.num_steps)
-    text = f"{number(value)}, in {percent(share)} of the steps" if share >= 0.01 else "none"
-    commonest = {"value": value, "share": share, "different values": len(values)}
-    yield "commonest reward", commonest, f"{text}; {counted(len(values), 'different value')}"
+    text += f', by infos["{inspection.success_key}"]' if text else ""
+    yield "success", shares or None, text or "unknown: no infos say it ({})".format(" or ".join(SUCCESS_KEYS))
+    rewards = inspection.rewards[np.isfinite(inspection.rewards)]
+    yield _distribution("reward", rewards)
+    if len(rewards):
+        values, counts = np.unique(rewards, return_counts=True)
+        value, share = float(values[counts.argmax()]), float(counts.max() / inspection.num_steps)
+        text = f"{number(value)}, in {percent(share)} of the steps" if share >= 0.01 else "none"
+        commonest = {"value": value, "share": share, "different values": len(values)}
+        yield "commonest reward", commonest, f"{text}; {counted(len(values), 'different value')}"
     for remark in inspection.remarks:
         yield remark.name, remark.value, remark.text
 
@@ -121,7 +126,7 @@ def _actions(inspection: Inspection) -> Entries:
     bounds = f"bounds from {actions.low.min():g} to {actions.high.max():g}"
     if actions.common_bounds:
         bounds = "[{:g}, {:g}]".format(*actions.common_bounds)
-    yield "kind", "continuous", f"{len(actions.low)} dimensions in {bounds}"
+    yield "kind", "continuous", f"{counted(len(actions.low), 'dimension')} in {bounds}"
     yield "at a bound", actions.saturated, f"{percent(actions.saturated)} of the components"
     yield "at the lower bound", actions.at_low
     yield "at the upper bound", actions.at_high

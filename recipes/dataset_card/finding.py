@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,9 @@ def number(value: float | np.floating) -> str:
 
 
 def percent(share: float | np.floating) -> str:
-    """Of a share."""
+    """Of a share; it is 100 % of all alone."""
+    if 0.995 <= share < 1.0:
+        return f"{math.floor(1000 * share) / 10:g} %"
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 

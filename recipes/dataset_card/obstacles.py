@@ -66,11 +66,12 @@ def _validity(inspection: Inspection) -> Findings:
 
 def _amount(inspection: Inspection) -> Findings:
     if inspection.num_episodes < FEW_EPISODES or inspection.num_steps < FEW_STEPS:
+        often = "" if inspection.source.env_spec is None else ", evaluations more often (eval_every)"
         yield warning(
             f"Little data: {counted(inspection.num_episodes, 'episode')}, {counted(inspection.num_steps, 'step')}. "
             "Networks can learn them by heart.",
             f"fewer than {FEW_EPISODES} episodes or {FEW_STEPS:,} steps",
-            "dropout (algorithm.actor.dropout=0.1), evaluations more often (eval_every), and several seeds",
+            f"dropout (algorithm.actor.dropout=0.1){often}, and several seeds",
         )
 
 
@@ -111,9 +112,11 @@ def _repeats(inspection: Inspection) -> Findings:
 
 
 def _rewards(inspection: Inspection) -> Findings:
-    rewards = inspection.rewards
+    rewards = inspection.rewards[np.isfinite(inspection.rewards)]
+    if not len(rewards):
+        return
     values, counts = np.unique(rewards, return_counts=True)
-    share, common = counts.max() / inspection.num_steps, values[counts.argmax()]
+    share, common = counts.max() / len(rewards), values[counts.argmax()]
     if len(values) == 1:
         says, basis = f"Every reward is {common:g}: only what terminates an episode tells good from bad.", "the rewards"
         if inspection.terminated.any():
@@ -121,13 +124,14 @@ def _rewards(inspection: Inspection) -> Findings:
         else:
             yield warning(says, basis, "no episode terminates, so there is nothing to learn: check the rewards")
     elif share > SPARSE:
+        choosable = not inspection.actions.discrete and len(np.unique(inspection.horizon_returns)) > 1
         yield warning(
-            f"Sparse rewards: {percent(share)} of the steps give {common:g}.",
+            f"Sparse rewards: all but {len(rewards) - counts.max():,} of {len(rewards):,} steps give {common:g}.",
             "the commonest reward",
-            "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long; "
-            "bc_top needs no values",
+            "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long"
+            + ("; bc_top needs no values" if choosable else ""),
         )
-    size = np.abs(rewards[np.isfinite(rewards)]).max(initial=0.0)
+    size = np.abs(rewards).max()
     if size and not USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:
         yield note(
             f"Rewards are {'large' if size > 1 else 'small'}: up to {number(size)} in size. Advantages, and so the "

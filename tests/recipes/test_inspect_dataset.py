@@ -24,7 +24,7 @@ from agents.environments.protocols import PROTOCOLS
 from agents.environments.reward_sign import remark
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 from recipes.dataset_card import facts, figure, rendering
-from recipes.dataset_card.finding import Finding
+from recipes.dataset_card.finding import Finding, percent
 from recipes.dataset_card.verdict import assess, verdict
 from recipes.reporting import terminal
 from recipes.settings import overrides
@@ -153,7 +153,8 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "few": ({"rewards": np.linspace(-1.0, 1.0, 900)}, "Little data: 100 episodes, 900 steps"),
     "repeats": ({"num_repeated_steps": 2_000}, "10 % of the transitions repeat an earlier one"),
     "repeated episode": ({"repeats": np.arange(100) == 7}, "and so do 1 whole episode"),
-    "sparse": ({"rewards": np.repeat([0.0, 1.0], (19_500, 500))}, "Sparse rewards: 98 % of the steps give 0"),
+    "sparse": ({"rewards": np.repeat([0.0, 1.0], (19_500, 500))}, "Sparse rewards: all but 500 of 20,000 steps give 0"),
+    "hardly a reward": ({"rewards": np.repeat([0.0, 1.0], (19_999, 1))}, "all but 1 of 20,000 steps give 0"),
     "no reward": ({"rewards": np.ones(20_000)}, "Every reward is 1: only what terminates"),
     "large": ({"rewards": np.linspace(-900.0, 1.0, 20_000)}, "Rewards are large: up to 900 in size"),
     "small": ({"rewards": np.linspace(0.0, 0.01, 20_000)}, "Rewards are small: up to 0.01 in size"),
@@ -174,6 +175,25 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_reason_is_seen_and_without_it_nothing_is_said(reason, plain) -> None:
     parts, expected = REASONS[reason]
     assert expected in says(changed(plain, **parts)) and expected not in says(plain)
+
+
+def test_of_data_without_an_environment_nothing_on_evaluations_is_advised(plain) -> None:
+    few = changed(plain, rewards=np.linspace(-1.0, 1.0, 900))
+    with_one, without = (
+        " ".join(finding.advice or "" for finding in findings_of(data)) for data in (few, changed(few, env_spec=None))
+    )
+    assert "eval_every" in with_one and "eval_every" not in without
+
+
+def test_nearly_all_is_not_all() -> None:
+    assert [percent(share) for share in (1.0, 0.9999, 0.996, 0.5)] == ["100 %", "99.9 %", "99.6 %", "50 %"]
+
+
+def test_of_bounds_far_wider_than_the_data(plain) -> None:
+    source = dataclasses.replace(plain.source, low=np.float32([-1e6]), high=np.float32([1e6]))
+    wide = dataclasses.replace(plain, source=source)
+    assert "The action space is more than 100 times as wide as the data in dimensions [0]" in says(wide)
+    assert "as wide as" not in says(plain)
 
 
 def test_of_constant_and_uneven_dimensions(plain) -> None:
@@ -246,7 +266,7 @@ def test_no_fact_stands_twice_in_a_section(pendulum, cartpole) -> None:
 
 def test_what_is_not_known_is_said_to_be_so(pendulum) -> None:
     text = printed(pendulum, facts.facts(pendulum), [])
-    assert 'unknown: the data have no infos["success"]' in text
+    assert "unknown: no infos say it (success or is_success)" in text
     assert rendering.to_json(pendulum, facts.facts(pendulum), [])["returns and rewards"]["success"] is None
     nowhere = changed(pendulum, env_spec=None, reference=None)
     lines = printed(nowhere, facts.facts(nowhere), []).splitlines()
