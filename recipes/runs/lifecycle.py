@@ -216,9 +216,10 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     free = [key for key in typed if key.split(".")[0] in FREE_ON_RESUME]
     if "gradient_steps" in typed:
         free += [key for key in typed if key == "gradient_steps" or key.endswith(".decay_steps")]
-    if not exact_alone(folder.info) and "compile" not in typed:
-        reason = "it was stacked with others, and compiled as a stack: alone it would go on with other rounding errors"
-        raise ConfigError(f"cannot resume {folder.path} exactly: {reason}; if they may differ, add compile=inductor")
+    if not exact_alone(info := folder.info) and "compile" not in typed:
+        reason = "it was stacked with others and traced as a stack: alone it would go on with other rounding errors"
+        way_out = f"if they may differ, add compile={info['compile']}"
+        raise ConfigError(f"cannot resume {folder.path} exactly: {reason}; {way_out}")
     _refuse_differences(folder, saved, cfg, [key for key in typed if key not in free])
     saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
     if ":" in (saved.eval_env or "") and "eval_env" not in typed:
@@ -232,8 +233,8 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
 
 
 def exact_alone(info: Mapping[str, Any]) -> bool:
-    """Whether a run goes on alone as it would have gone on where it was: how a stack is compiled rounds otherwise."""
-    return not info.get("stacked") or info.get("compile") != "inductor"
+    """Whether a run goes on alone as it would have gone on where it was: a stack that is traced rounds otherwise."""
+    return not info.get("stacked") or info.get("compile") == "off"
 
 
 def _tell_of_rates(saved: DictConfig) -> None:

@@ -143,7 +143,8 @@ class RunWriter:
         """End early, and say how to go on; the dashboard shows how it ended."""
         self._note_cost()
         loggers.close(self._logger, exit_code=exit_code)
-        how = "" if exact_alone(self._folder.info) else " compile=inductor  (alone, with other rounding errors)"
+        info = self._folder.info
+        how = "" if exact_alone(info) else f" compile={info['compile']}  (alone, with other rounding errors)"
         print(f"stopped after step {step}; go on with: {invocation()} resume={self._folder.path}{how}")
 
     def finish(self) -> None:

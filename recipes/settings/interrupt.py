@@ -50,7 +50,7 @@ def stop() -> None:
 def one_line(*, last: bool = False) -> Iterator[None]:
     """Around a command: a signal unwinds what it does, and whatever exception comes of that is one line.
 
-    ``last``: afterwards all is said, and Python takes itself apart: in a process of its own, a signal comes too late.
+    ``last``: when it ends, all is said, and Python takes itself apart: in a process of its own, signals come too late.
     """
     global _at_work
     before = {number: signal.signal(number, _end) for number in NUMBERS}
@@ -60,9 +60,10 @@ def one_line(*, last: bool = False) -> Iterator[None]:
     try:
         yield
     except SystemExit:
+        last = True
         raise
     except BaseException:  # a library may have made another one of the KeyboardInterrupt
-        _at_work = False
+        _at_work, last = False, True
         if not _signals:
             raise
         _say(_signals[0])
@@ -104,6 +105,8 @@ def _end(number: int, frame: FrameType | None) -> None:
     if _at_work and len(_signals) < 2:  # the second one breaks off what tidies up
         _signals.append(number)
         raise KeyboardInterrupt
+    for each in NUMBERS:  # another one may come at the same moment
+        signal.signal(each, signal.SIG_IGN)
     if not _signals:
         _say(number)
     os._exit(128 + number)  # nothing is begun yet, or it takes too long

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from recipes.many import forks, pool
 from recipes.many.pool import ONE_THREAD, Job, run_jobs
-from tests.recipes.conftest import QUICK, small
+from tests.recipes.conftest import DATASET, QUICK, small
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,3 +96,40 @@ def test_a_run_outlives_what_it_was_forked_from_and_stops_with_the_pool(tmp_path
     assert (alive, code) == ("None", "255")  # no one knows how it ended
     assert (folders[0] / "stopped").exists()
     wait_for(folders[1] / "stopped")  # the pool was killed
+
+
+COMPARE = """
+import sys
+from recipes import compare
+from recipes.many import forks
+forks.ARE_SAFE = {forked}
+sys.argv[0] = compare.__file__
+compare.main()
+"""
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_comparison_that_was_killed_goes_on_to_the_same_files(forked, tmp_path, read_log) -> None:
+    settings = (*QUICK, *small("iql")[1:], "gradient_steps=1000", "eval_every=500", "checkpoint_every=50")
+    arguments = ("algorithms=iql", f"datasets={DATASET}", "seeds=0,1", "workers=2", *settings[1:])
+
+    def start(runs: str) -> subprocess.Popen[str]:
+        places = f"runs={runs}", f"output={runs}/out"
+        command = [sys.executable, "-c", COMPARE.format(forked=forked), *arguments, *places]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    whole, killed = start("whole"), start("killed")
+    place = Path("iql", DATASET, "seed0")
+    wait_for(tmp_path / "killed" / place / "checkpoints" / "last.safetensors")
+    killed.kill()
+    killed.communicate()
+    again = start("killed")
+    for process in (whole, again):
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+    for seed in ("seed0", "seed1"):
+        ours, theirs = (tmp_path / runs / place.with_name(seed) for runs in ("killed", "whole"))
+        for log in ("metrics.csv", "evaluations.csv"):
+            assert read_log(ours / log) == read_log(theirs / log)
+        tensors, same = (load_file(folder / "checkpoints" / "last.safetensors") for folder in (ours, theirs))
+        assert all(tensors[name].equal(same[name]) for name in same)
