@@ -161,7 +161,9 @@ class ClippedDraw(ProbabilisticTensorDictModule):
         super().__init__(*args, **kwargs)
         self.low, self.high = low, high  # [A]; no buffers: nothing that a loss or a checkpoint is to hold
 
-    def forward(self, tensordict: TensorDictBase, *args: Any, **kwargs: Any) -> TensorDictBase:
+    def forward(  # pyright: ignore[reportIncompatibleVariableOverride]  # TorchRL's is an object that dispatches
+        self, tensordict: TensorDictBase, *args: Any, **kwargs: Any
+    ) -> TensorDictBase:
         tensordict = super().forward(tensordict, *args, **kwargs)
         action = tensordict.get("action")
         return tensordict.set("action", action.clamp(self.low.to(action), self.high.to(action)))

@@ -66,6 +66,7 @@ class Dropout(nn.Module):
 
     A generator on a CPU draws one number after the other, for torch's dropout a seventh of a whole update; a hash is a
     function of tensors, which the compiler spreads over cores and vector lanes beside the activation.
+    ``torch.compile(fullgraph=True)`` refuses how the words are drawn (``random_``), which :meth:`Agent.compile` takes.
 
     Args:
         p: share of units dropped while training, in [0, 1).
@@ -107,7 +108,7 @@ class EnsembleLinear(nn.Module):
     def reset_parameters(self) -> None:
         # flat, as TorchRL's losses stack the parameters of networks once more
         for weight, bias in zip(self.weight.flatten(0, -3), self.bias.flatten(0, -3)):  # [in, out], [1, out]
-            linear = self.member(*weight.shape, device=weight.device, dtype=weight.dtype)
+            linear = self.member(weight.shape[0], weight.shape[1], device=weight.device, dtype=weight.dtype)
             weight.copy_(linear.weight.T)
             bias.copy_(linear.bias[None])
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
@@ -72,7 +71,7 @@ class CriticLoss(LossModule):
         if self.reduction == "mean":
             return losses
         weight = self._weight(rows)
-        for name in [name for name in losses.keys() if name.startswith("loss_")]:
+        for name in [name for name in map(str, losses.keys()) if name.startswith("loss_")]:
             loss = losses.get(name)
             if self.reduction == "sum":
                 losses.set(name, loss * (rows.numel() if weight is None else weight.sum()))
@@ -94,8 +93,12 @@ class CriticLoss(LossModule):
         return loss.mean() if weight is None else (weight * loss).sum() / weight.sum()
 
     def _mask(self, rows: TensorDictBase) -> Tensor | None:
-        masks = [mask for key in self._loss_mask_keys() if (mask := rows.get(key, None)) is not None]
-        return torch.stack([mask.reshape(-1) for mask in masks]).all(0) if masks else None
+        kept = None
+        for key in self._loss_mask_keys():
+            mask = rows.get(key, None)
+            if mask is not None:
+                kept = mask.reshape(-1) if kept is None else kept & mask.reshape(-1)
+        return kept
 
     def _weight(self, rows: TensorDictBase) -> Tensor | None:
         weight = rows.get(self.tensor_keys.priority_weight, None)
@@ -164,7 +167,7 @@ def critic_values(
 ) -> Tensor:
     """Q of the batch's actions, or of others, by these parameters of the loss's critics, ``[B, N]``."""
     keys = loss.tensor_keys
-    with params.to_module(loss.qvalue_network):
+    with params.to_module(loss.qvalue_network, preserve_module_state=False):
         replacements = NOTHING if action is None else {keys.action: action}
         return output(loss.qvalue_network, tensordict, keys.state_action_value, replacements)
 
@@ -173,7 +176,7 @@ def distribution(loss: ActorCriticLoss, tensordict: TensorDictBase) -> Distribut
     """The distribution over actions of the loss's actor."""
     actor = loss.actor_network
     network = actor[0]
-    with loss.actor_network_params.to_module(actor):
+    with loss.actor_network_params.to_module(actor, preserve_module_state=False):
         if len(actor) == 2 and type(network) is TensorDictModule:  # as above
             outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -114,7 +114,7 @@ class DQNLoss(CriticLoss):
         return TensorDict({**losses, **statistics})
 
     def _action_value(self, tensordict: TensorDictBase, params: TensorDictBase) -> Tensor:
-        with params.to_module(self.qvalue_network):
+        with params.to_module(self.qvalue_network, preserve_module_state=False):
             return output(self.qvalue_network, tensordict, self.tensor_keys.action_value)
 
     @torch.no_grad()

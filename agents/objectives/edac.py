@@ -45,7 +45,8 @@ class EDACLoss(ActorCriticLoss):
         L_\pi &= E[\, \alpha \log \pi(a|s) - \min_j Q_j(s, a) \,] \\
         L_\alpha &= -\log \alpha \, E[\, \log \pi(a|s) + \bar H \,]
 
-    ``eta=0`` is SAC-N, and with two critics SAC.
+    ``eta=0`` is SAC-N, and with two critics SAC. ``torch.compile(loss, fullgraph=True)`` refuses the gradient
+    in the loss (``eta > 0``), which :meth:`Agent.compile` takes.
 
     Args:
         actor_network: ``observation -> action`` with ``get_dist``, which can be sampled with a gradient.
@@ -121,7 +122,7 @@ class EDACLoss(ActorCriticLoss):
         values = [action if key == self.tensor_keys.action else tensordict.get(key) for key in network.in_keys]
         # a critic's own actions go with as many copies of the states
         values = [value.expand(*action.shape[:-1], value.shape[-1]) for value in values]
-        with params.to_module(network):
+        with params.to_module(network, preserve_module_state=False):
             return network.module(*values)
 
     def _action_per_critic(self, tensordict: TensorDictBase) -> Tensor:

@@ -220,7 +220,7 @@ class IQLLoss(ActorCriticLoss):
         return expectile, {"expectile": expectile}
 
     def _values(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
-        with self.value_network_params.to_module(self.value_network):
+        with self.value_network_params.to_module(self.value_network, preserve_module_state=False):
             value = self._read_value(tensordict)
             with torch.no_grad():
                 return value, self._read_value(tensordict.get("next"))

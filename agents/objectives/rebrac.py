@@ -133,5 +133,5 @@ class ReBRACLoss(ActorCriticLoss):
         return ((action - data_action) / divisor(self.action_half_range)).square().sum(-1)
 
     def _act(self, tensordict: TensorDictBase, params: TensorDictBase) -> Tensor:
-        with params.to_module(self.actor_network):
+        with params.to_module(self.actor_network, preserve_module_state=False):
             return output(self.actor_network, tensordict, self.tensor_keys.action)

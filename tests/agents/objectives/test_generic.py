@@ -20,7 +20,6 @@ from tests.conftest import make_batch
 # the losses are tested without an agent, whose target updater TorchRL misses
 pytestmark = pytest.mark.filterwarnings("ignore:No target network updater")
 
-SMALL: dict[str, Any] = {"hidden_sizes": [8]}
 CONFIGS: dict[str, Callable[[], Any]] = {
     "awac": agents.AWACConfig,
     "dqn": lambda: agents.DiscreteCQLConfig(alpha=None),
@@ -249,7 +248,8 @@ def test_a_reset_draws_every_parameter_anew(loss, batch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OURS, indirect=True)
+@pytest.mark.parametrize("name", [name for name in OURS if name != "edac"], indirect=True)  # see EDACLoss
 def test_the_whole_loss_compiles(loss, batch) -> None:
+    loss.eval()  # without dropout: see Dropout
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     torch.testing.assert_close(evaluate(compiled, batch.copy()).to_dict(), evaluate(loss, batch.copy()).to_dict())
