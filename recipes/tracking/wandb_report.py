@@ -12,7 +12,7 @@ from typing import Any
 import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2.interface as wr
 
-from recipes.reporting import results, tables
+from recipes.reporting import results, styles, tables
 from recipes.reporting.results import Section
 from recipes.tracking.panels import arrange
 from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, TRIAL, Project
@@ -233,4 +233,11 @@ def grid(
         )
         for algorithm in project.where(**settings).values("algorithm_name", job)
     ]
-    return wr.PanelGrid(runsets=runsets, panels=placed)
+    alone = [
+        each for each in runsets if each.groupby == ["config.algorithm_name"]
+    ]  # a line each: that of the algorithm
+    key = wr.Config("algorithm_name")
+    groups = {
+        wr.RunsetGroup(each.name, (wr.RunsetGroupKey(key, each.name),)): styles.color(each.name) for each in alone
+    }
+    return wr.PanelGrid(runsets=runsets, panels=placed, custom_run_colors=groups)

@@ -16,6 +16,7 @@ import pytest
 import agents
 from agents import metrics
 from recipes import dashboard
+from recipes.reporting import styles
 from recipes.tracking import panels, wandb_project, wandb_report, wandb_workspace
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
@@ -272,6 +273,15 @@ def test_settings_of_an_algorithm_are_lines_of_their_own(several) -> None:
         for runset in grid.runsets if chapter.startswith("Results") else ():
             mixed = runset.name == "iql" and "'pen'" in runset.filters
             assert ("config.algorithm.expectile" in runset.groupby) == mixed
+
+
+def test_the_line_of_an_algorithm_has_its_colour_of_the_figures(several) -> None:
+    first = next(grid for chapter, grid in grids(wandb_report.report(replace(several, entity=None))) if chapter)
+    assert [runset.name for runset in first.runsets] == ["bc", "iql"]
+    colors = first._to_model().model_dump(by_alias=True)["metadata"]["customRunColors"]
+    assert {key.split(":")[-1]: color for key, color in colors.items() if key != "ref"} == {
+        name: styles.color(name) for name in ("bc", "iql")
+    }
 
 
 def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(several) -> None:

@@ -121,6 +121,7 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "wandb.mode": "test_loggers.py",
     "wandb.group": "test_loggers.py",
     "wandb.tags": "test_loggers.py",
+    "wandb.job_type": "test_loggers.py",
     "wandb.timeout": "test_wandb_logger.py",
     "wandb.upload_timeout": "test_wandb_logger.py",
     "wandb.artifacts": "test_artifacts.py",
@@ -194,6 +195,8 @@ def test_a_run_leaves_its_settings_versions_logs_plot_and_checkpoints(train, tmp
     ].keys()
     assert info["dataset_fingerprint"] == agents.load_dataset("test/pendulum-v0").fingerprint
     assert info["gomp_spincount"] == "7"
+    assert info["cost"]["device"] == "cpu" and info["cost"]["parameters"] > 100 and info["cost"]["minutes"] > 0
+    assert "eval/return" in info["random"] and info["wandb_url"] is None
     assert (folder / "returns.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     saved = {path.name: checkpoint.load(path).num_updates for path in (folder / "checkpoints").iterdir()}
     assert saved["last.safetensors"] == 20 and saved["previous.safetensors"] == 10 and len(saved) == 3

@@ -33,7 +33,7 @@ def no_network(*_, **__):
 socket.getaddrinfo = no_network
 """
 VIDEOS = {"eval/video", "eval/video_worst", "eval/video_median", "eval/video_best"}  # where asked for
-CHOSEN = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]")
+CHOSEN = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]", "wandb.job_type=pilot")
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def test_the_settings_of_wandb_reach_the_run(logged, logged_by_default) -> None:
     ]
 
 
-def test_a_run_is_named_and_says_that_it_trains(logged) -> None:
+def test_a_run_is_named_and_says_that_it_trains(logged, logged_by_default) -> None:
     assert logged.run["display_name"] == "iql/test/pendulum-v0/seed0"
-    assert logged.run["job_type"] == "train"
+    assert logged_by_default.run["job_type"] == "train" and logged.run["job_type"] == "pilot"
     assert logged.run["run_id"] == json.loads((logged.folder / "run.json").read_text())["wandb_id"]
 
 
@@ -136,7 +136,7 @@ def test_the_config_is_nested_and_complete(logged) -> None:
         **settings,
         "versions": info["versions"],
         "algorithm_name": "iql",
-        "job_type": "train",
+        "job_type": "pilot",
         **{name: info[name] for name in ("dataset_fingerprint", "compile", "matmul_precision")},  # as they came out
     }
     assert logged.config == {key: value for key, value in expected.items() if key not in ("run_dir", "resume")}
