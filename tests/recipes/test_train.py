@@ -404,6 +404,26 @@ def test_a_folder_with_something_else_is_refused(train, tmp_path) -> None:
 # What goes wrong on the way ------------------------------------------------------------------------------------------
 
 
+# after the random policy's 3 episodes of 25 steps and those of the first evaluation
+BREAKS = """
+import itertools
+from gymnasium.envs.classic_control import PendulumEnv
+count, step = itertools.count(), PendulumEnv.step
+def breaking(self, action):
+    if next(count) >= 150:
+        raise RuntimeError("out of order")
+    return step(self, action)
+PendulumEnv.step = breaking
+"""
+
+
+def test_an_environment_that_breaks_later_costs_no_update(train, tmp_path) -> None:
+    message = train("num_eval_episodes=3", before=BREAKS).refusal()
+    assert "the environment Pendulum-v1 for dataset 'test/pendulum-v0' failed at a step" in message
+    assert "RuntimeError: out of order; name one that works by eval_env=ID" in message
+    assert checkpoint.load(tmp_path / RUN / "checkpoints" / "last.safetensors").num_updates == 20
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(train, tmp_path, read_wandb) -> None:
     broken = """
 from agents.training.agent import Agent
