@@ -6,6 +6,7 @@ The recipes print such an error without a traceback and exit with code 2; every 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 
 
@@ -60,6 +61,25 @@ def require(holds: bool, name: str, demand: str, value: object) -> None:
     """
     if not holds:
         raise ConfigError(f"{name} must {demand}, got {value!r}")
+
+
+def require_memory(num_bytes: int, name: str, value: object) -> None:
+    """Refuse a size for which this machine has not the memory, given the bytes that it needs at the very least.
+
+    Raises:
+        ConfigError: ``<name>=<value> needs at least <bytes>, and this machine has <bytes>``.
+    """
+    if hasattr(os, "sysconf"):  # not so on Windows
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if num_bytes > total:
+            sizes = f"{num_bytes / 2**30:,.0f} GiB of memory, and this machine has {total / 2**30:,.0f}"
+            raise ConfigError(f"{name}={value} needs at least {sizes}; choose a smaller one")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: of Python or NumPy, of a GPU, or of torch on a CPU, which has no type for it."""
+    named = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
+    return isinstance(error, MemoryError) or named or "DefaultCPUAllocator" in str(error)
 
 
 def require_choice(name: str, value: str, known: Iterable[str]) -> None:

@@ -33,6 +33,7 @@ from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
 from recipes.settings.composition import build
+from recipes.settings.overrides import pasted
 from recipes.settings.schema import EvaluateConfig, require_place
 from recipes.tracking import loggers
 
@@ -80,7 +81,9 @@ def read_checkpoint(name: str) -> Checkpoint:
     except agents.CheckpointError as error:
         if not (path.is_dir() and checkpoints.previous.exists()):
             raise
-        raise agents.CheckpointError(f"{error}; the one before is checkpoint={checkpoints.previous}") from error
+        raise agents.CheckpointError(
+            f"{error}; the one before is {pasted('checkpoint', checkpoints.previous)}"
+        ) from error
     if missing := {"algorithm", "dataset", "dataset_fingerprint", "eval_env", "reference"} - checkpoint.extra.keys():
         raise agents.CheckpointError(
             f"{checkpoint.path} was not written by recipes/train.py: it lacks {', '.join(sorted(missing))}; evaluate "

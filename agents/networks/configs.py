@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from agents.errors import require, require_choice
+from agents.errors import require, require_choice, require_memory
 
 if TYPE_CHECKING:
     from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agents.networks.critics import ActionValueEnsemble
 
 ACTIVATIONS = ("elu", "gelu", "mish", "relu", "silu", "tanh")
+FLOAT32 = 4  # bytes
 
 
 @dataclass
@@ -41,6 +43,17 @@ class MLPConfig:
         require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
         require_choice("activation", self.activation, ACTIVATIONS)
         require_choice("init", self.init, ("orthogonal", "default"))
+        require_memory(self.num_weights * FLOAT32, "hidden_sizes", sizes)
+
+    @property
+    def num_weights(self) -> int:
+        """Parameters, at the least: those between hidden layers."""
+        return sum(self.hidden_sizes) + sum(map(math.prod, pairwise(self.hidden_sizes)))
+
+    @property
+    def num_activations(self) -> int:
+        """Hidden units that training keeps for each row of a batch."""
+        return sum(self.hidden_sizes)
 
     def layers(self, in_features: int, out_features: int) -> nn.Sequential:
         """The perceptron itself, ``[..., in_features] -> [..., out_features]``, freshly initialised."""
@@ -72,6 +85,15 @@ class QValueConfig(MLPConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.num_nets >= 1, "num_nets", "be at least 1", self.num_nets)
+        require_memory(self.num_weights * FLOAT32, "num_nets", self.num_nets)
+
+    @property
+    def num_weights(self) -> int:
+        return self.num_nets * super().num_weights
+
+    @property
+    def num_activations(self) -> int:
+        return self.num_nets * super().num_activations
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
         """``observation [B, O], action [B, A] -> state_action_value [B, N]``; a discrete action is ``[B]``."""
@@ -174,6 +196,17 @@ class TransformerConfig:
         require(self.width % self.num_heads == 0, "width", f"be a multiple of num_heads, {self.num_heads}", self.width)
         require(0.0 <= self.dropout < 1.0, "dropout", "lie in [0, 1)", self.dropout)
         require_choice("activation", self.activation, ACTIVATIONS)
+        require_memory(self.num_weights * FLOAT32, "width", f"{self.width} with num_layers={self.num_layers}")
+
+    @property
+    def num_weights(self) -> int:
+        """Parameters, at the least: those of attention and perceptrons."""
+        return 12 * self.width**2 * self.num_layers
+
+    @property
+    def num_activations(self) -> int:
+        """Hidden units that training keeps for each step, at the least: those of the perceptrons."""
+        return 4 * self.width * self.num_layers
 
 
 @dataclass

@@ -31,6 +31,7 @@ from recipes.runs.writer import RunWriter
 from recipes.settings.command_line import invocation, user_script
 from recipes.settings.composition import algorithm_choice
 from recipes.settings.interrupt import Interrupt
+from recipes.settings.overrides import pasted
 
 OWN = ("seed", "seeds", "stack", "run_dir", "overwrite")  # settings that each run has in its own way
 
@@ -76,7 +77,7 @@ def train_in_processes(cfgs: Sequence[DictConfig]) -> None:
         outcome = outcomes.jobs[job.name]
         print(f"{job.name}: {outcome.state}{': ' + outcome.reason if outcome.reason else ''}")
         if outcome.state == "stopped":
-            print(f"  go on with: {invocation()} resume={job.folder}")
+            print(f"  go on with: {invocation()} {pasted('resume', job.folder)}")
     if outcomes.exit_code:
         sys.exit(outcomes.exit_code)
 

@@ -27,6 +27,7 @@ from agents.files import flatten, remove_leftovers, temporary_path, write_atomic
 from recipes.runs.folder import RunFolder
 from recipes.runs.versions import versions
 from recipes.settings.composition import algorithm_choice, build
+from recipes.settings.overrides import pasted
 from recipes.settings.schema import TrainConfig, require_place
 
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
@@ -56,7 +57,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
         if not cfg.overwrite:
-            way_out = f"go on with it by resume={folder.path}, start over with overwrite=true"
+            way_out = f"go on with it by {pasted('resume', folder.path)}, start over with overwrite=true"
             raise ConfigError(f"{folder.path} already holds a run: {way_out}, or choose another run_dir")
     require_place("run_dir", folder.path)
     return folder, build(cfg, "train"), False
@@ -224,7 +225,7 @@ def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
     if ":" in (saved.eval_env or "") and "eval_env" not in typed:
         where = f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported"
-        raise ConfigError(f"{where}; if you trust it, add eval_env={saved.eval_env}")
+        raise ConfigError(f"{where}; if you trust it, add {pasted('eval_env', saved.eval_env)}")
     for key in free:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     if "gradient_steps" in typed:

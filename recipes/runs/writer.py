@@ -24,6 +24,7 @@ from recipes.runs.saver import Saver
 from recipes.runs.training import Training
 from recipes.runs.versions import of_both, versions
 from recipes.settings.command_line import invocation
+from recipes.settings.overrides import pasted
 from recipes.tracking import loggers
 
 
@@ -145,7 +146,7 @@ class RunWriter:
         loggers.close(self._logger, exit_code=exit_code)
         info = self._folder.info
         how = "" if exact_alone(info) else f" compile={info['compile']}  (alone, with other rounding errors)"
-        print(f"stopped after step {step}; go on with: {invocation()} resume={self._folder.path}{how}")
+        print(f"stopped after step {step}; go on with: {invocation()} {pasted('resume', self._folder.path)}{how}")
 
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import itertools
+import math
 import shlex
 import signal
 import sys
@@ -18,21 +19,22 @@ from hydra.core.override_parser.types import ValueType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.errors import AgentsError, ConfigError, printable
+from agents.errors import AgentsError, ConfigError, is_out_of_memory, one_line, printable
 from recipes.settings import interrupt
 from recipes.settings.composition import build, compose, in_force, parse, register
 from recipes.settings.help import help_text
 from recipes.settings.mistakes import explain
-from recipes.settings.overrides import KEPT, normal, split
+from recipes.settings.overrides import KEPT, literal, normal, split
 from recipes.settings.schema import CONF
 
 HELP = {"--help", "-h"}
 MULTIRUN = {"--multirun", "-m"}
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--help")
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+MOST_JOBS = 10_000  # of one call
 NO_PLACE_TO_WRITE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
-    errno.ENAMETOOLONG,
+    errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 
 
@@ -89,7 +91,9 @@ def _read(recipe: str) -> list[Job]:
         cfg = in_force(job.cfg)
         if "--cfg" in options:
             texts.append(OmegaConf.to_yaml(cfg, resolve="--resolve" in options))
-        elif cfg.get("resume") is None:  # else the saved settings hold
+        if "--cfg" in options and OmegaConf.missing_keys(cfg):
+            continue
+        if cfg.get("resume") is None:  # else the saved settings hold
             build(cfg, recipe)
             folders.append(cfg.get("run_dir"))
     if texts:
@@ -119,16 +123,19 @@ def _options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _combinations(typed: Sequence[str]) -> list[list[str]]:
     """Every combination of the values of settings that have several; those of the last setting change first."""
     choices = {}
-    for override in parse(typed):
+    for override in parse([literal(setting, several=True) for setting in typed]):
         key = override.get_key_element()
         if key in choices and (override.is_sweep_override() or len(choices[key]) > 1):
             raise ConfigError(f"{override.input_line}: {key} is given twice")
         if not override.is_sweep_override():
             choices[key] = [override.input_line]
         elif override.value_type in LISTS:
-            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values = itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1)
+            choices[key] = [f"{key}={value}" for value in values]
         else:
             raise ConfigError(f"{override.input_line}: -m takes lists, as in seed=0,1, choice(...) and range(...)")
+    if math.prod(map(len, choices.values())) > MOST_JOBS:
+        raise ConfigError(f"-m: these are more than {MOST_JOBS} runs; give the settings fewer values")
     return [[*each] for each in itertools.product(*choices.values())]
 
 
@@ -151,6 +158,11 @@ def _refusals(recipe: str, *, last: bool = False) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         way_out = "make room, mend its rights or name another place"
         refuse(f"{error.strerror}{where}; {way_out}; what was saved is whole")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        way_out = "choose a smaller batch_size, smaller networks, or storage=memmap"
+        refuse(f"out of memory ({one_line(error)[:200]}); {way_out}; what was saved is whole")
 
 
 def refuse(message: str) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,8 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
 from agents.errors import ConfigError, one_line, require
 from recipes.settings.mistakes import explain, known_keys, problem
-from recipes.settings.overrides import KEPT
-from recipes.settings.schema import CONF, RECIPES, preset_files
+from recipes.settings.overrides import KEPT, literal
+from recipes.settings.schema import CONF, RECIPES, TrainConfig, preset_files
+from recipes.settings.sizes import require_room
 
 
 def register(recipe: str = "train") -> None:
@@ -69,7 +70,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
     """A recipe's settings, and Hydra's own in ``hydra``; a ConfigError if one is unknown or of another type."""
-    known = {*known_keys(recipe)}
+    overrides, known = [*map(literal, overrides)], {*known_keys(recipe)}
     for override in parse(overrides):
         if mistake := problem(override, recipe, known):
             raise ConfigError(mistake)
@@ -77,7 +78,7 @@ def compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose(recipe, [*overrides], return_hydra_config=True)
+            return hydra.compose(recipe, overrides, return_hydra_config=True)
     except Exception as error:  # Hydra finds mistakes with every type of exception
         raise ConfigError(explain(error, recipe)) from error
     finally:
@@ -105,6 +106,9 @@ def build(cfg: DictConfig, recipe: str) -> Any:
     """
     try:
         RECIPES[recipe](**{str(name): cfg[name] for name in cfg if name != "algorithm"})
-        return OmegaConf.to_object(cfg)
+        config = OmegaConf.to_object(cfg)
+        if recipe == "train":
+            require_room(cast(TrainConfig, config))
+        return config
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, recipe)) from error

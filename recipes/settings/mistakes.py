@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from types import NoneType
 from typing import Any, get_args
 
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException
 from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, OmegaConf, StringNode
 from omegaconf.errors import (
@@ -52,12 +52,17 @@ def problem(override: Override, recipe: str, known: Collection[str]) -> str | No
     if key not in known:
         return unknown_key(key, recipe)
     if override.is_sweep_override():
-        way_out = (
-            f"{key}=[{typed.partition('=')[2]}] is a list" if key == "seeds" else "add -m to run one after the other"
-        )
+        way_out = "add -m to run one after the other"
+        if key == "seeds":
+            is_list = override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
+            way_out = f"{key}=[{typed.partition('=')[2] if is_list else '0,1,2'}] is a list"
         return f"{typed} has several values: {way_out}"
     if (recipe, key) == ("train", "algorithm") and str(value) not in presets():
+        if isinstance(value, (list, dict)):
+            return f"{typed} is no name: one algorithm is needed, as in algorithm=iql; -m takes several"
         return unknown_algorithm("" if value is None else str(value))
+    if value == "":
+        return f"{key}: a value has to be given after the ="
     return None
 
 
@@ -111,6 +116,8 @@ def _written(error: OmegaConfBaseException) -> str:
 def _needed(error: ValidationError) -> str:
     if error.value is None:
         return "null is not allowed"
+    if isinstance(error.child_node, IntegerNode) and isinstance(error.value, float) and error.value.is_integer():
+        return f"'{error.value}' is not a whole number; write {error.value:.0f}"
     for (node, kind), text in NEEDED.items():
         if isinstance(error.child_node, node) or (error.child_node is None and _element(error.ref_type) is kind):
             return text.format(error.value)

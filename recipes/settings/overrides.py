@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
@@ -13,7 +14,10 @@ from recipes.settings.schema import RECIPES, TrainConfig
 # settings of train.py that these two do not hand on: they have one of their own, or choose the value
 OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
 KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}
-SAFE = re.compile(r"[\w./:+-]+")  # what Hydra reads as it stands
+PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep")
+# what Hydra reads as the text that it is; it takes 1e3 for a number
+SAFE = re.compile(r"(?!(?:true|false|null|nan|inf)$)(?:\.{1,2}/)?[a-z_/][\w./:+-]*", re.ASCII | re.IGNORECASE)
+COMPILE = {"false": "off", "no": "off", "true": "auto", "yes": "auto", "on": "auto"}  # off is false, in YAML
 
 
 def own_first(config: Any) -> list[Field]:
@@ -53,6 +57,27 @@ def normal(arguments: Sequence[str], recipe: str) -> list[str]:
     return written
 
 
+def literal(setting: str, *, several: bool = False) -> str:
+    """A setting as Hydra reads it: a path may have any characters, and a yes or no stands for a word.
+
+    Args:
+        several: values may be lists of which each is tried; such a list is left as it stands.
+    """
+    key, _, value = setting.partition("=")
+    if key == "compile":
+        return f"{key}={COMPILE.get(value.lower(), value)}"
+    is_path = key in PATHS or (key == "dataset" and value[:1] in ("/", ".", "~"))  # the latter to be refused
+    as_it_stands = value in ("", "null") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\"")
+    if not is_path or as_it_stands or (several and re.search("[,(]", value)):
+        return setting
+    return f"{key}={quoted(value)}"
+
+
+def pasted(setting: str, value: object) -> str:
+    """A setting as a shell takes it; a path as it is, see :func:`literal`."""
+    return shlex.quote(f"{setting}={value}")
+
+
 def split(arguments: Sequence[str], recipe: str) -> tuple[list[str], list[str]]:
     """Settings of the recipe, and those that it hands on to its runs; W&B's are both."""
     own, others = [], []
@@ -72,7 +97,7 @@ def as_typed(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, list):
         return f"[{','.join(map(as_typed, value))}]"
-    return quoted(value)
+    return quoted(value) if isinstance(value, str) else str(value)
 
 
 def quoted(value: object) -> str:

@@ -7,6 +7,7 @@ file, each of which names the setting.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
-from agents.errors import ConfigError, require, require_choice
+from agents.errors import ConfigError, require, require_choice, require_memory
 from agents.training.settings import MATMUL_PRECISIONS, MODES
 
 CONF = Path(__file__).resolve().parents[1] / "conf"  # presets: what differs from the dataclasses
@@ -80,6 +81,7 @@ class TrainConfig:
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
+        require_dataset_id("dataset", self.dataset)
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
         require_counts(self, "num_eval_envs", "checkpoint_every")
         require_seed("seed", self.seed)
@@ -110,7 +112,9 @@ class EvaluateConfig:
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="evaluation"))
 
     def __post_init__(self) -> None:
+        require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
         require_counts(self, "num_episodes", "num_envs")
+        require_memory(8 * self.num_episodes, "num_episodes", self.num_episodes)
         require_seed("seed", self.seed)
         require_choice("logger", self.logger, ("wandb", "none"))
 
@@ -162,8 +166,11 @@ class CompareConfig(ManyRunsConfig):
         super().__post_init__()
         require_different("algorithms", self.algorithms)
         require_different("datasets", self.datasets)
+        for dataset in self.datasets:
+            require_dataset_id("datasets", dataset)
         require_seeds(self.seeds)
         require_counts(self, "num_resamples")
+        require_memory(8 * self.num_resamples, "num_resamples", self.num_resamples)
         if self.baseline is not None:
             require_choice("baseline", self.baseline, self.algorithms)
 
@@ -203,6 +210,7 @@ class InspectConfig:
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="inspection"))
 
     def __post_init__(self) -> None:
+        require_dataset_id("dataset", self.dataset)
         require(0.0 < self.good_above <= 1.0, "good_above", "lie in (0, 1]", self.good_above)
         require_choice("logger", self.logger, ("wandb", "none"))
 
@@ -259,13 +267,24 @@ def require_seeds(values: Sequence[int]) -> None:
 
 def require_seed(name: str, value: int, limit: int = 2**63) -> None:
     """Refuse what a generator of random numbers does not take: torch's, unless the limit is another."""
-    require(0 <= value < limit, name, f"be at least 0 and below 2^{limit.bit_length() - 1}", value)
+    whole = isinstance(value, int)  # a dictionary may have come into a list
+    require(whole and 0 <= value < limit, name, f"be at least 0 and below 2^{limit.bit_length() - 1}", value)
+
+
+def require_dataset_id(name: str, value: str) -> None:
+    """Refuse what is no dataset's name but a path: folders are called by it, and would be the user's own."""
+    if not value or value[0] in "/~." or ".." in Path(value).parts or "\\" in value:
+        way_out = "give the id of a dataset, as D4RL/pen/human-v2; another store of such is MINARI_DATASETS_PATH"
+        raise ConfigError(f"{name}={value} names no dataset of Minari's: {way_out}")
 
 
 def require_place(name: str, folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that cannot be made or written, before the work whose results it is to hold."""
     path = Path(folder).absolute()
-    there = next(filter(os.path.exists, (path, *path.parents)), path)
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    there = next(filter(os.path.lexists, (path, *path.parents)), path)  # a link that leads nowhere is in the way
+    try:
+        with tempfile.TemporaryFile(dir=there):  # rights say little: root has them all, in /proc too
+            return
+    except OSError as error:
         problem = f"cannot write to {folder}: {there} is no folder that may be written"
-        raise ConfigError(f"{problem}; name another place by {name}=...")
+        raise ConfigError(f"{problem}; name another place by {name}=...") from error

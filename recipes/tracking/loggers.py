@@ -17,6 +17,7 @@ from agents import metrics
 from agents.data.dataset import OfflineDataset
 from agents.errors import AgentsError, ConfigError, one_line, optional_package
 from agents.evaluation.rollouts import EvalResult
+from recipes.settings.overrides import PATHS
 from recipes.settings.schema import EvaluateConfig, InspectConfig, ManyRunsConfig, WandbConfig
 from recipes.tracking.wandb_logger import PatientLogger
 
@@ -29,8 +30,6 @@ QUIET = {
     "WANDB_SILENT": "true",  # else it asks the server for the user's name, to say it, and waits for the answer
     "WANDB_DISABLE_WEAVE": "true",  # a tracer of language models that it advertises to any package named agents
 }
-# settings that name this machine, or places on it: they stay here
-PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep", "address")
 
 
 def make_logger(
@@ -50,7 +49,8 @@ def make_logger(
         with optional_package("tensorboard", "logger=tensorboard"):
             return TensorboardLogger(exp_name="tensorboard", log_dir=str(folder))
     job_type = wandb.job_type or ("trial" if "WANDB_SWEEP_ID" in os.environ else job_type)  # the latter: W&B's agent
-    config = {key: value for key, value in settings.items() if key not in PATHS} | {"job_type": job_type}
+    # settings that name this machine, or places on it, stay here
+    config = {key: value for key, value in settings.items() if key not in (*PATHS, "address")} | {"job_type": job_type}
     tags = list(dict.fromkeys([*wandb.tags, *subjects(settings)]))
     options = {"exp_name": name, "save_dir": str(folder), "job_type": job_type, "config": config, "tags": tags}
     return _wandb_logger(wandb, run_id, **options)

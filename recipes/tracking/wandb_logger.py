@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -75,7 +76,7 @@ class PatientLogger(WandbLogger):
 
     @property
     def sync_command(self) -> str:
-        return f"wandb sync {self.folder}"
+        return f"wandb sync {shlex.quote(str(self.folder))}"
 
     def _warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr)

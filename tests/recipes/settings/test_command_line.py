@@ -47,7 +47,7 @@ MISTAKES = {
     "algorithm=ilq": rf"unknown algorithm 'ilq' \(did you mean iql\?\); {CHOICE}",
     "algorithm=": rf"unknown algorithm ''; {CHOICE}",
     "algorithm=null": rf"unknown algorithm ''; {CHOICE}",
-    "algorithm=[iql]": rf"unknown algorithm .*; {CHOICE}",
+    "algorithm=[iql]": r"algorithm=\[iql\] is no name: one algorithm is needed, as in algorithm=iql; -m takes several",
     "algorithm@seed=iql": r"unknown setting 'algorithm@seed'.*",
     "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'demo/pen/mixed-v1'; there are some for .*",
     "batch_size=1.5": r"batch_size: '1.5' is not a whole number; --help .*",

@@ -1,0 +1,111 @@
+"""Wrong command lines over all commands, each of every kind of mistake for every setting: one line, exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+
+import pytest
+
+from recipes.settings import command_line, schema
+from recipes.settings.overrides import PATHS
+
+NEEDED = {"evaluate": ("checkpoint=somewhere",), "sweep": ("sweep=iql",)}  # of a line that is right
+WORDS = ("storage", "compile", "precision", "matmul_precision", "logger", "executor", "method", "wandb.mode")
+REFERENCES = "${nowhere}", "${oc.env:NOWHERE_AT_ALL}"
+
+
+def settings(config: object, prefix: str = "") -> Iterator[tuple[str, str, object]]:
+    """Name, type and default of each setting."""
+    for entry in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, entry.name)
+        yield prefix + entry.name, str(entry.type), value
+        if is_dataclass(value):
+            yield from settings(value, f"{prefix}{entry.name}.")
+
+
+def wrong_values(name: str, kind: str, default: object) -> Iterator[str]:
+    """Values that the setting cannot have."""
+    if is_dataclass(default):
+        yield from ("mine", "[]", "3")
+    elif kind.startswith("int"):
+        yield from ("many", "1.5", "1e3", "-1", "[1]", "{a:1}", "", "true", REFERENCES[0])
+    elif kind.startswith("float"):
+        yield from ("high", "-1", "[1]", "nan", "inf", "")
+    elif kind.startswith("bool"):
+        yield from ("perhaps", "[true]", "")
+    elif kind.startswith("list"):
+        yield from ("{a:1}", "[[1]", "")
+    elif name in WORDS:
+        yield from ("nonsense", "", "[]", REFERENCES[1])
+    elif name == "dataset":
+        yield from ("", "/a/log.csv", "~/log.csv", "../log.csv", "./log.csv", "[a]", "a,b", "/a b/[1]=ü.csv")
+    elif kind.startswith("str") and name not in PATHS:
+        yield from ("", "[a]", "{a:1}")
+    else:
+        yield ""
+    if "None" not in kind and not is_dataclass(default) and kind != "Any":
+        yield "null"
+
+
+def wrong_lines(recipe: str) -> Iterator[tuple[str, ...]]:
+    needed = NEEDED.get(recipe, ())
+    for name, kind, default in settings(schema.RECIPES[recipe]()):
+        yield from ((*needed, f"{name}={value}") for value in wrong_values(name, kind, default))
+        yield from ((*needed, line) for line in (f"{name}x=1", f"--{name}=1", f"+{name}=1", f"~{name}", name))
+    yield from (
+        (*needed, line) for line in ("=", "=1", "a=b=c", "'", "a.b.c=1", "hydra.run.dir=x", "--cfg", "--help=1")
+    )
+
+
+def of_sizes() -> Iterator[tuple[str, ...]]:
+    """Settings that no machine has the memory for."""
+    huge = "99999999999"
+    yield (f"batch_size={huge}",)
+    yield ("batch_size=2000000000", "algorithm.actor.hidden_sizes=[4096]")
+    yield (f"algorithm.actor.hidden_sizes=[{huge}]",)
+    yield ("algorithm.actor.hidden_sizes=[1000000,1000000]",)
+    yield (f"algorithm.qvalue.num_nets={huge}",)
+    yield ("algorithm=dt", f"algorithm.transformer.num_layers={huge}")
+    yield ("algorithm=dt", f"algorithm.transformer.width={huge}")
+    yield ("-m", f"seed=range({huge})")
+    yield (f"seeds=range({huge})",)
+
+
+@pytest.fixture
+def answer(monkeypatch, capsys, tmp_path) -> Callable[..., str | None]:
+    """What is wrong with the answer to a wrong line; None: nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was run")
+
+    def answered(recipe: str, *typed: str) -> str | None:
+        monkeypatch.setattr(sys, "argv", [f"offline-agents {recipe}", *typed])
+        try:
+            command_line.main(recipe, never)
+        except SystemExit as ended:
+            printed = capsys.readouterr()
+            lines = printed.err.splitlines()
+            told = len(lines) <= 3 and printed.err.startswith("error: ") and len(printed.err) > 20
+            return None if ended.code == 2 and told and not printed.out else f"{ended.code}: {printed.err}"
+        except BaseException as error:  # noqa: BLE001
+            return repr(error)
+        return "taken"
+
+    return answered
+
+
+@pytest.mark.parametrize("step", [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("recipe", [*schema.RECIPES])
+def test_each_kind_of_mistake_in_each_setting_is_refused_in_a_line(recipe, step, answer) -> None:
+    lines = [*wrong_lines(recipe)][::step]
+    wrong = {line: problem for line in lines if (problem := answer(recipe, *line))}
+    assert not wrong and os.listdir() == []
+
+
+@pytest.mark.parametrize("typed", [*of_sizes()], ids=" ".join)
+def test_a_size_that_no_machine_can_hold_is_refused_before_it_is_tried(typed, answer) -> None:
+    assert answer("train", *typed) is None
