@@ -1,21 +1,24 @@
 """Save, load, resume: everything that the next update depends on, in one safetensors file.
 
 A file holds parameters, targets, optimizer moments, specs and random-generator states as plain tensors, and the
-algorithm's config and what the caller adds as JSON text. Nothing in it is ever executed: TensorDict payloads of
+algorithm's config and what the caller adds as JSON text, and the SHA-256 of all of this: a file in which a bit has
+changed is refused. Equal states are equal bytes. Nothing in it is ever executed: TensorDict payloads of
 TorchRL's own ``torchrl.checkpoint`` may hold pickles.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from tensordict.nn import TensorDictModule
 from torch import Tensor
@@ -28,7 +31,9 @@ from agents.files import flatten, link, unflatten, write_atomically
 from agents.networks.bounds import action_bounds
 from agents.training.agent import Agent
 
-FORMAT = "offline-agents/1"
+FORMAT = "offline-agents/2"
+WITHOUT_CHECKSUM = "offline-agents/1"  # of before, which is read too
+UNSEALED = "0" * 64  # stands for the checksum while it is computed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Checkpoint:
         state = {"loss_module": {}, "optimizer": {}, **unflatten(self.tensors), "num_updates": self.num_updates}
         try:
             agent.load_state_dict(state)
-        except ValueError as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{self.path} does not fit this algorithm's networks: {error}") from error
 
     def generator_states(self) -> dict[str, Tensor]:
@@ -147,8 +152,35 @@ def save(
     }
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     path = Path(path)
-    write_atomically(path, to_bytes(contiguous, metadata={"format": FORMAT, "metadata": json.dumps(metadata)}))
+    write_atomically(path, _seal(to_bytes(contiguous), json.dumps(metadata)))
     return path
+
+
+def _seal(plain: bytes, metadata: str) -> bytes:
+    """A safetensors file with its metadata, in an order of their own that is always the same, and its checksum."""
+    header, data = _header(plain)
+    notes = {"format": FORMAT, "sha256": UNSEALED, "metadata": metadata}
+    text = json.dumps({"__metadata__": notes, **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight
+    payload = len(text).to_bytes(8, "little") + text + data
+    return payload.replace(UNSEALED.encode(), _checksum(payload).encode(), 1)
+
+
+def _header(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and the bytes after it."""
+    end = 8 + int.from_bytes(payload[:8], "little")
+    return json.loads(payload[8:end]), payload[end:]
+
+
+def _checksum(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()
+
+
+def _check_seal(payload: bytes, notes: Mapping[str, str]) -> None:
+    if notes["format"] == WITHOUT_CHECKSUM:
+        return
+    if _checksum(payload.replace(notes["sha256"].encode(), UNSEALED.encode(), 1)) != notes["sha256"]:
+        raise ValueError("its checksum is another than when it was written")
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -161,15 +193,16 @@ def load(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise CheckpointError(f"{path} is not a checkpoint of this project (format {header.get('format')!r})")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        payload = path.read_bytes()  # once: another process may replace the file meanwhile
+        header = _header(payload)[0].get("__metadata__", {})
+        if header.get("format") not in (FORMAT, WITHOUT_CHECKSUM):
+            raise CheckpointError(f"{path} is not a checkpoint of this project (format {header.get('format')!r})")
+        _check_seal(payload, header)
+        tensors = from_bytes(payload)
         metadata = json.loads(header["metadata"])
         _check_metadata(metadata)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is truncated or not a checkpoint: {one_line(error)}") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged, truncated or not a checkpoint: {one_line(error)}") from error
     return Checkpoint(path, tensors, metadata)
 
 
@@ -211,18 +244,23 @@ class CheckpointFolder:
         if is_best:
             link(self.last, self.best)
 
-    def load_latest(self) -> tuple[Checkpoint, str | None]:
-        """The newest readable checkpoint, and one line about the newer one that was not, if any.
+    def load_latest(self, use: Callable[[Checkpoint], None] = lambda _: None) -> tuple[Checkpoint, str | None]:
+        """The newest usable checkpoint, and one line about the newer one that was not, if any.
+
+        Args:
+            use: raises a CheckpointError where what can be read is of no use.
 
         Raises:
-            CheckpointError: if none can be read.
+            CheckpointError: if none can be used.
         """
         try:
             checkpoint, warning = load(self.last), None
+            use(checkpoint)
         except CheckpointError as error:
             if not self.previous.exists():
                 raise
             checkpoint = load(self.previous)
+            use(checkpoint)
             warning = f"{error}; going on from {self.previous} (step {checkpoint.num_updates})"
             if self.last.exists():  # set aside: the next save would put it in the place of the previous one
                 os.replace(self.last, self.folder / "last.unreadable")

@@ -673,7 +673,8 @@ CHECKPOINT = of(
     ('os.replace(self.last, self.folder / "last.unreadable")', "pass"),
     ('"optimizer": state["optimizer"],', '"optimizer": {},'),
     ('"generators": dict(generators or {})', '"generators": {}'),
-    ('if header.get("format") != FORMAT:', "if False:"),
+    ('if header.get("format") not in (FORMAT, WITHOUT_CHECKSUM):', "if False:"),
+    ('!= notes["sha256"]:', "!= notes['sha256'] and False:"),
     ("_replaced(type(default)(), value) if", "default if"),
 )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 
 from agents.checkpoint import Checkpoint
-from agents.errors import ConfigError, NonFiniteLossError
+from agents.errors import CheckpointError, ConfigError, NonFiniteLossError, one_line
+from agents.files import unflatten
+from agents.training.fused_adam import FusedAdam
 from agents.training.generators import default_generator
 from recipes.runs.training import Training
 from recipes.runs.versions import versions
@@ -22,6 +25,7 @@ class Saver:
         self._devices = [run.agent.device.type, run.buffer._rng.device.type]
         self._best_return: float | None = None
         self._saved_step = 0
+        self._said = False  # that a return is not finite
         reference = run.env.reference if run.env else run.dataset.reference
         self._extra = {
             "algorithm": run.folder.info["algorithm"],
@@ -43,6 +47,11 @@ class Saver:
                 f"parameters are no longer finite after step {self._agent.num_updates}; the last checkpoint stays: "
                 "lower the learning rate, or clip gradients (algorithm.max_grad_norm=1.0)"
             )
+        if mean_return is not None and not math.isfinite(mean_return):
+            if not self._said:
+                step = self._agent.num_updates
+                print(f"warning: the mean return at step {step} is {mean_return}: never the best", file=sys.stderr)
+            self._said, mean_return = True, None
         is_best = mean_return is not None and (self._best_return is None or mean_return > self._best_return)
         if is_best:
             self._best_return = mean_return
@@ -60,19 +69,29 @@ class Saver:
         """Go back to the newest readable checkpoint; returns its step, 0 when there is none yet."""
         if not self._run.folder.has_checkpoint:
             return 0
-        checkpoint, warning = self._checkpoints.load_latest()
+        checkpoint, warning = self._checkpoints.load_latest(self._use)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
-        here, there = self._run.dataset.fingerprint, checkpoint.extra["dataset_fingerprint"]
+        best = checkpoint.extra.get("best_return")
+        # earlier versions kept a NaN, against which no return is better
+        self._best_return = best if isinstance(best, (int, float)) and math.isfinite(best) else None
+        self._saved_step = checkpoint.num_updates
+        return checkpoint.num_updates
+
+    def _use(self, checkpoint: Checkpoint) -> None:
+        """Go back to a checkpoint; a CheckpointError, if that cannot be."""
+        here, there = self._run.dataset.fingerprint, checkpoint.extra.get("dataset_fingerprint")
+        if not isinstance(there, str):
+            raise CheckpointError(f"{checkpoint.path} does not say which data it was trained on")
         if here != there:
             differing = f"{here[:12]} here, {there[:12]} there"
             data = f"the data of {self._run.dataset.id}"
             raise ConfigError(f"{data} are not those that this run was trained on ({differing}); start a new run")
+        adam = isinstance(self._agent.rule.optimizer, FusedAdam)  # not every optimizer has a state
+        if adam and checkpoint.num_updates and not unflatten(checkpoint.tensors).get("optimizer"):
+            raise CheckpointError(f"{checkpoint.path} lacks the state of the optimizer")
         checkpoint.restore(self._agent)
         self._restore_generators(checkpoint)
-        self._best_return = checkpoint.extra["best_return"]
-        self._saved_step = checkpoint.num_updates
-        return checkpoint.num_updates
 
     def _restore_generators(self, checkpoint: Checkpoint) -> None:
         there = checkpoint.extra.get("devices", self._devices)
@@ -82,4 +101,8 @@ class Saver:
             return
         states = checkpoint.generator_states()
         for name, generator in self._generators.items():
-            generator.set_state(states[name])
+            try:
+                generator.set_state(states[name])
+            except (KeyError, RuntimeError, TypeError) as error:
+                why = f"no usable state of the random generator {name!r}: {one_line(error)}"
+                raise CheckpointError(f"{checkpoint.path} has {why}") from error

@@ -11,19 +11,21 @@ import json
 import os
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
 from safetensors.torch import save_file
 from tensordict import TensorDict
 from torch import Tensor
 
 import agents
 from agents import checkpoint, files
-from agents.checkpoint import CheckpointFolder, load, load_policy, save
+from agents.checkpoint import WITHOUT_CHECKSUM, CheckpointFolder, load, load_policy, save
 from agents.errors import AgentsError, CheckpointError, WriteError
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.networks.layers import Dropout
@@ -263,9 +265,9 @@ def broken_files(whole: bytes, folder: Path) -> dict[str, bytes]:
 def test_metadata_of_another_kind_are_refused_in_one_line(change, agent, config, specs, tmp_path) -> None:
     path = save(tmp_path / "a", agent, config=config, specs=specs)
     checkpoint = load(path)
-    header = {"format": "offline-agents/1", "metadata": json.dumps({**checkpoint.metadata, **change})}
+    header = {"format": WITHOUT_CHECKSUM, "metadata": json.dumps({**checkpoint.metadata, **change})}
     save_file(checkpoint.tensors, path, metadata=header)
-    with pytest.raises(CheckpointError, match="is truncated or not a checkpoint: ") as error:
+    with pytest.raises(CheckpointError, match="is damaged, truncated or not a checkpoint: ") as error:
         load(path)
     assert "\n" not in str(error.value)
 
@@ -274,7 +276,7 @@ def test_a_file_without_specs_is_refused_in_one_line(agent, config, specs, tmp_p
     path = save(tmp_path / "a", agent, config=config, specs=specs)
     checkpoint = load(path)
     tensors = {name: value for name, value in checkpoint.tensors.items() if name != "specs/action_low"}
-    header = {"format": "offline-agents/1", "metadata": json.dumps(checkpoint.metadata)}
+    header = {"format": WITHOUT_CHECKSUM, "metadata": json.dumps(checkpoint.metadata)}
     save_file(tensors, path, metadata=header)
     with pytest.raises(CheckpointError, match="lacks action_low of the specs of its data$"):
         load(path).build_agent()
@@ -292,10 +294,64 @@ def test_truncated_and_foreign_files_are_refused_in_one_line(agent, config, spec
 
 def test_a_file_of_another_format_is_refused(agent, config, specs, tmp_path, monkeypatch) -> None:
     save(tmp_path / "a", agent, config=config, specs=specs)
-    monkeypatch.setattr(checkpoint, "FORMAT", "offline-agents/2")
-    assert "is not a checkpoint of this project (format 'offline-agents/1')" in refusal(
+    monkeypatch.setattr(checkpoint, "FORMAT", "offline-agents/3")
+    assert "is not a checkpoint of this project (format 'offline-agents/2')" in refusal(
         functools.partial(load, tmp_path / "a")
     )
+
+
+def damage(whole: bytes, at: random.Random) -> Iterator[tuple[str, bytes]]:
+    """240 files that are not what was written: bits, pages, tails, and well-formed files of other entries."""
+    header, data = checkpoint._header(whole)
+    notes = header.pop("__metadata__")
+    tensors = from_bytes(whole)
+    for _ in range(120):
+        bit = at.randrange(8 * len(whole))
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield f"bit {bit}", bytes(changed)
+    for _ in range(40):
+        start = at.choice([page for page in range(0, len(whole), 512) if any(whole[page : page + 512])])
+        page = whole[start : start + 512]
+        yield f"page at {start}", whole[:start] + bytes(len(page)) + whole[start + 512 :]
+        end = at.randrange(len(whole))
+        yield f"tail from {end}", whole[:end]
+    for name in at.choices(sorted(tensors), k=20):
+        others = {key: value for key, value in tensors.items() if key != name}
+        yield f"without {name}", to_bytes(others, metadata=notes)
+        yield f"another {name}", to_bytes({**others, name: tensors[name] * 0 + 2}, metadata=notes)
+
+
+def test_whatever_happens_to_a_file_is_seen_and_the_previous_one_is_taken(folder) -> None:
+    folder.save(1)
+    folder.save(2)
+    whole = folder.last.read_bytes()
+    cases = list(damage(whole, random.Random(0)))
+    assert len(cases) == 240
+    for kind, content in cases:
+        folder.last.write_bytes(content)  # the one before is set aside
+        latest, warning = folder.load_latest()
+        assert latest.num_updates == 1 and warning is not None, kind
+        assert str(folder.last) in warning and "\n" not in warning, kind
+
+
+def test_a_file_without_its_checksum_is_refused(agent, config, specs, tmp_path) -> None:
+    path = save(tmp_path / "a", agent, config=config, specs=specs)
+    notes = {"format": checkpoint.FORMAT, "metadata": json.dumps(load(path).metadata)}
+    save_file(load(path).tensors, path, metadata=notes)
+    assert "sha256" in refusal(functools.partial(load, path))
+
+
+def test_a_file_from_before_checksums_is_read(agent, config, specs, tmp_path) -> None:
+    path = save(tmp_path / "a", agent, config=config, specs=specs)
+    notes = {"format": WITHOUT_CHECKSUM, "metadata": json.dumps(load(path).metadata)}
+    save_file(load(path).tensors, path, metadata=notes)
+    load(path).build_agent()
+
+
+def test_equal_states_are_equal_bytes(agent, config, specs, tmp_path) -> None:
+    files = [save(tmp_path / name, agent, config=config, specs=specs).read_bytes() for name in "abcdefgh"]
+    assert len(set(files)) == 1
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
