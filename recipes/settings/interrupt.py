@@ -92,7 +92,7 @@ class Interrupt:
         if self.signal is None:
             self.signal = number
             return
-        if callable(previous := self._previous[number]):
+        if callable(previous := self._previous[signal.Signals(number)]):
             previous(number, frame)
         raise KeyboardInterrupt
 
