@@ -361,3 +361,30 @@ def test_the_settings_of_several_runs_are_each_its_own(monkeypatch, capsys) -> N
         command_line.main("train", lambda cfg: None)
     first, second = capsys.readouterr().out.split("---\n")
     assert "run_dir: runs/iql/" in first and "run_dir: runs/bc/" in second
+
+
+@pytest.mark.parametrize(
+    "path", ["a b/[1]", "x=1,2", "übung", "it's", 'a"b', "~/runs", "$HOME/x", "1e3", "true", "007", "a\\b", "(c){d}"]
+)
+def test_a_path_is_what_is_typed_and_can_be_pasted(path) -> None:
+    command_line.register()
+    for recipe, name in (("train", "resume"), ("compare", "output"), ("evaluate", "checkpoint")):
+        (typed,) = shlex.split(overrides.pasted(name, path))
+        assert composition.compose(recipe, [typed])[name] == path
+        assert composition.compose(recipe, [f"{name}={overrides.quoted(path)}"])[name] == path
+
+
+def test_a_no_of_yaml_is_the_word_off() -> None:
+    command_line.register()
+    modes = [composition.compose("train", [f"compile={word}"]).compile for word in ("false", "no", "off", "true")]
+    assert modes == ["off", "off", "off", "auto"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_even_to_root(tmp_path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    for folder in ("/proc/x", tmp_path / "loop", tmp_path / "loop/x", tmp_path / "file/x"):
+        with pytest.raises(agents.ConfigError, match=r"cannot write to .*; name another place by output="):
+            schema.require_place("output", folder)
+    schema.require_place("output", tmp_path / "new/folder")
+    assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
