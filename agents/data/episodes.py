@@ -39,7 +39,7 @@ class Episode(NamedTuple):
     def step_success(self) -> NDArray[np.bool_] | None:  # [T], without the entry that belongs to the reset
         if self.success is None or self.success.shape[:1] < (self.num_steps,):
             return None
-        return (self.success.reshape(len(self.success), -1)[-self.num_steps :] > 0).all(1)
+        return np.all(self.success.reshape(len(self.success), -1)[-self.num_steps :] > 0, axis=1)
 
 
 ARRAYS = Episode._fields[:5]
@@ -86,7 +86,8 @@ def _read_hdf5(source: Source) -> Iterator[Episode]:
                 infos = [key for key in SUCCESS_KEYS if b"infos" in group and f"infos/{key}".encode() in group]
                 key = next(iter(infos), None)
                 arrays = [read(group, name) for name in ARRAYS]
-                yield Episode(*arrays, None if key is None else read(group, f"infos/{key}"), key)
+                success = None if key is None else read(group, f"infos/{key}")
+                yield Episode(*arrays, success=success, success_key=key)
 
 
 def _read_arrow(source: Source) -> Iterator[Episode]:
@@ -102,7 +103,8 @@ def _read_arrow(source: Source) -> Iterator[Episode]:
         observations, *rest = columns[0], *(column[:num_steps] for column in columns[1:])
         infos = table["infos"].combine_chunks() if "infos" in table.column_names else None
         key = next((key for key in SUCCESS_KEYS if infos is not None and infos.type.get_field_index(key) >= 0), None)
-        yield Episode(observations, *rest, None if key is None else _to_numpy(infos.field(key)), key)
+        success = None if infos is None or key is None else _to_numpy(infos.field(key))
+        yield Episode(observations, *rest, success=success, success_key=key)
 
 
 def _to_numpy(array: Any) -> NDArray[Any]:
@@ -119,7 +121,8 @@ def _in_shape(source: Source, index: int, episode: Episode) -> Episode:
     if num_steps == 0 and episode.actions.shape[:1] == (0,):
         return episode  # skipped by the caller
     arrays = {}
-    for name, array, shape in zip(ARRAYS, episode, shapes):
+    for name, shape in zip(ARRAYS, shapes):
+        array: NDArray[Any] = getattr(episode, name)
         if _long_axes(array.shape) != _long_axes(shape) or array.dtype.kind not in "fiub":
             problem = f"{name} are {array.dtype}{list(array.shape)}, expected numbers {list(shape)}"
             other_length = array.shape[:1] != shape[:1]

@@ -55,7 +55,8 @@ def record(
         action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
         if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on
             raise AgentsError(f"the policy returned a non-finite action in episode {index}, step {len(actions)}")
-        observation, reward, terminated, truncated, info = gym_env.step(action)
+        observation, given, terminated, truncated, info = gym_env.step(action)
+        reward = float(given)
         on_state()
         observations.append(np.array(observation))
         actions.append(action)
