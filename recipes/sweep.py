@@ -47,6 +47,8 @@ def sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
     config: SweepConfig = build(cfg, "sweep")
     sweep = read_checked(config, overrides)
     dataset = {**sweep.fixed, **by_name(overrides)}.get("dataset", "")
+    if dataset:
+        schema.require_dataset_id("dataset", str(dataset))  # before it names a folder
     output = Path(config.output or Path(config.runs, "sweeps", sweep.name, str(dataset)))
     config = replace(config, output=str(output))
     schema.require_place("output", output)
