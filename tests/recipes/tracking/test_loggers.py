@@ -181,7 +181,11 @@ def test_the_page_explains_every_key_and_no_other(logged, specs, discrete_specs,
     of_any = set()
     linear = agents.ExpectileScheduleConfig(kind="linear")
     with_options = agents.IQLConfig(value_warm_up=1, expectile_schedule=linear)
-    for config in (*(config() for config in agents.ALGORITHMS.values()), with_options):
+    for config in (
+        *(config() for config in agents.ALGORITHMS.values()),
+        with_options,
+        agents.ALGORITHMS["cql"](lagrange_threshold=5.0),
+    ):
         suited = discrete_specs if config.actions == "discrete" else specs
         agent = config.build(suited)
         statistics = agent.update(batches_for(suited, agent)(0))
