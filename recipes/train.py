@@ -56,6 +56,7 @@ def train_one(cfg: DictConfig, device: torch.device) -> None:
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, **agent.sampling)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, **agent.sampling).sample()
+    agent.check(example)
     speed = speed_up(agent, example, config, before=folder.info if resuming else {})
 
     run = Training(folder, config, dataset, env, agent, buffer)

@@ -9,9 +9,11 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from tensordict import TensorDict
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 
+from agents.errors import ConfigError
 from agents.networks.actors import DeterministicActor, NormalActor, TanhNormalActor
 from agents.networks.critics import ActionValueEnsemble
 
@@ -27,10 +29,34 @@ class DeterministicPolicy(nn.Module):
         return self.network.mean_action(observation)
 
 
+class ModePolicy(nn.Module):
+    """The same of any actor with a distribution, which has to know its mode or mean."""
+
+    def __init__(self, actor: ProbabilisticTensorDictSequential) -> None:
+        super().__init__()
+        self.actor = actor
+
+    def forward(self, observation: Tensor) -> Tensor:
+        distribution: Any = self.actor.get_dist(TensorDict({"observation": observation}, observation.shape[:-1]))
+        return distribution.deterministic_sample
+
+
 def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictModule) -> TensorDictModule:
-    """``observation [B, O] -> action [B, A]``, in an eval mode of its own, sharing the actor's tensors."""
-    module: Any = actor[0] if isinstance(actor, TensorDictSequential) else actor
-    policy = DeterministicPolicy(sharing_tensors(module.module))
+    """``observation [B, O] -> action [B, A]``, in an eval mode of its own, sharing the actor's tensors.
+
+    Raises:
+        ConfigError: if the actor reads or writes something else.
+    """
+    if actor.in_keys != ["observation"] or "action" not in actor.out_keys:
+        keys = f"{actor.in_keys} -> {actor.out_keys}"
+        raise ConfigError(f"a deterministic policy needs an actor from 'observation' to 'action', got {keys}")
+    network: Any = getattr(actor[0] if isinstance(actor, TensorDictSequential) else actor, "module", None)
+    if hasattr(network, "mean_action"):
+        policy = DeterministicPolicy(sharing_tensors(network))
+    elif isinstance(actor, ProbabilisticTensorDictSequential):
+        policy = ModePolicy(sharing_tensors(actor))
+    else:
+        return sharing_tensors(actor).eval()
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 

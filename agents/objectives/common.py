@@ -201,9 +201,13 @@ def target_per_critic(target: Tensor, qvalues: Tensor) -> Tensor:
 def bellman_target(loss: CriticLoss, tensordict: TensorDictBase, next_value: Tensor) -> Tensor:
     r"""The value that a critic is to give the data's actions, ``[B]``, of V(s') ``[B]``.
 
-    .. math:: y = r + \gamma (1 - \mathrm{terminated}) V(s')
+    .. math:: y = r + \gamma^n (1 - \mathrm{terminated}) V(s')
+
+    n is 1, or the batch's ``steps_to_next_obs [B, 1]``, as TorchRL's ``MultiStep`` writes and its losses read it.
     """
     keys, following = loss.tensor_keys, tensordict.get("next")
+    steps = tensordict.get("steps_to_next_obs", None)
+    discount = loss.gamma if steps is None else loss.gamma ** steps.squeeze(-1)
     # a truncated episode goes on in truth: only termination ends the sum of rewards
     bootstrap = ~following.get(keys.terminated).bool().squeeze(-1)
-    return following.get(keys.reward).squeeze(-1) + loss.gamma * bootstrap * next_value
+    return following.get(keys.reward).squeeze(-1) + discount * bootstrap * next_value

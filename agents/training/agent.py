@@ -16,6 +16,7 @@ from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError
 from agents.training.adam import AdamConfig
+from agents.training.checks import check_loss, check_policy
 from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.sampling import Sampling
 from agents.training.settings import check_update
@@ -26,8 +27,8 @@ class Agent:
     """Owns everything that an update changes.
 
     Args:
-        loss_module: any TorchRL LossModule; every output whose key starts with ``loss_`` is minimised, the rest are
-            statistics.
+        loss_module: any TorchRL LossModule; every output called ``loss_*``, or ``loss`` alone, is minimised, the rest
+            are statistics. What it makes late, such as a value estimator, it makes here.
         policy: ``observation -> action``, deterministic, sharing the loss module's parameters; what is evaluated and
             deployed.
         optimizers: parameters and Adam settings per group name, as in ``learning_rates``.
@@ -35,6 +36,8 @@ class Agent:
         target_every: the target networks move at every n-th update, >= 1.
         max_grad_norm: largest global gradient norm; None means no clipping.
         sampling: what to draw from the data, beside the entries that the loss module names in its ``in_keys``.
+        loss_weights: the outputs to minimise, and the factor of each in their sum, where that is not every loss once:
+            TorchRL's CQLLoss, say, returns ``loss_actor_bc`` as an alternative to ``loss_actor``.
 
     Raises:
         ConfigError: if a setting is out of range or a trained parameter is in no group.
@@ -50,14 +53,16 @@ class Agent:
         target_every: int = 1,
         max_grad_norm: float | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008  # frozen
+        loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         check_update(target_tau=target_tau, target_every=target_every, max_grad_norm=max_grad_norm)
+        _make_what_comes_late(loss_module)
         self.loss_module = loss_module
         self.policy = policy
-        self.sampling = sampling.including(loss_module.in_keys)
+        self.sampling = sampling.including(getattr(loss_module, "in_keys", ()))
         self.rule = UpdateRule(
             {name: ([*parameters], config) for name, (parameters, config) in optimizers.items()},
-            evaluation=lambda _, parameters: LossAndGradients(loss_module, parameters),
+            evaluation=lambda _, parameters: LossAndGradients(loss_module, parameters, loss_weights=loss_weights),
             target_net_updater=None if target_tau is None else ForeachSoftUpdate(loss_module, tau=target_tau),
             target_every=target_every,
             max_grad_norm=max_grad_norm,
@@ -114,6 +119,17 @@ class Agent:
         """
         return self.rule.compile(batch, mode, dtype=dtype)
 
+    def check(self, batch: TensorDictBase) -> None:
+        """Refuse a loss or a policy that cannot do with such batches, before time is spent on training.
+
+        One evaluation of each: nothing is learnt, and no random number is drawn.
+
+        Raises:
+            ConfigError: naming what is missing, or what fails and where.
+        """
+        check_loss(self.rule.function(self.rule.most_due), batch)
+        check_policy(self.policy, batch)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on, as a nested dictionary of tensors and the number of updates."""
         moments = self.rule.optimizer.state
@@ -144,6 +160,13 @@ class Agent:
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _make_what_comes_late(loss_module: LossModule) -> None:
+    """TorchRL's value estimators and entropy targets have buffers, and come with the first use."""
+    if getattr(loss_module, "default_value_estimator", None) is not None:
+        loss_module.value_estimator  # noqa: B018
+    getattr(loss_module, "target_entropy", None)
 
 
 def _check_owners(loss_module: LossModule, owned: Iterable[nn.Parameter]) -> None:

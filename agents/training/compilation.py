@@ -15,13 +15,16 @@ What a loss has to keep to, for that:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from tensordict import TensorDictBase
+from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torchrl.objectives import LossModule
 
@@ -29,13 +32,22 @@ from agents.errors import ConfigError, require_choice
 from agents.training.settings import MODES
 from agents.training.trace import Function, Gradients, Losses, Trace, leaves
 
+PRIORITY = "_priority"  # among the outputs: what is no output, but was written into the batch
+
 
 class LossAndGradients:
-    """One evaluation of a loss, and the gradient of the sum of its ``loss_*`` outputs by some parameters."""
+    """One evaluation of a loss, and the gradient of the (weighted) sum of its losses by some parameters."""
 
-    def __init__(self, loss_module: LossModule, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(
+        self,
+        loss_module: LossModule,
+        parameters: Sequence[nn.Parameter],
+        *,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
         self.loss_module = loss_module
         self.parameters = parameters
+        self.loss_weights = loss_weights
         self.dtype = torch.float32
         self._signature: tuple[Any, ...] | None = None
         self._compiled: Function = self.eager
@@ -49,10 +61,31 @@ class LossAndGradients:
         """The definition, by autograd."""
         device = next(self.loss_module.parameters()).device.type
         with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
-            losses = self.loss_module(batch.copy())  # many of TorchRL's losses write into what they are given
-        total: Any = sum(loss for name, loss in losses.items() if name.startswith("loss_"))
+            inputs = batch.copy()  # many of TorchRL's losses write into what they are given
+            losses = self.loss_module(inputs)
+        total: Any = sum(self._weighted(losses))
         gradients = torch.autograd.grad(total, self.parameters, allow_unused=True) if self.parameters else []
-        return {name: _scalar(value.detach()) for name, value in losses.items()}, list(gradients)
+        values = {name: _scalar(value.detach()) for name, value in losses.items()}
+        key = self.priority_key
+        if (priority := inputs.get(key, None)) is not None and priority is not batch.get(key, None):
+            values[PRIORITY] = priority.detach()
+        return values, list(gradients)
+
+    @property
+    def priority_key(self) -> NestedKey:
+        """Where TorchRL's loss writes the errors of single transitions, ``[B]``, into its batch."""
+        return getattr(self.loss_module.tensor_keys, "priority", "td_error")
+
+    def minimised(self, losses: Iterable[str]) -> list[str]:
+        """The names of those outputs that are minimised."""
+        return loss_names(losses) if self.loss_weights is None else [*self.loss_weights]
+
+    def _weighted(self, losses: Any) -> list[Tensor]:
+        weights, names, outputs = self.loss_weights or {}, self.minimised(losses.keys()), {*losses.keys()}
+        if not names or not outputs.issuperset(names):
+            wanted = " or ".join({*names} - outputs) or "loss or loss_*"
+            raise ConfigError(f"{type(self.loss_module).__name__} has no output {wanted}; it has {', '.join(outputs)}")
+        return [weights[name] * losses[name] if name in weights else losses[name] for name in names]
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
         """:meth:`Agent.compile` of this function."""
@@ -97,7 +130,7 @@ class LossAndGradients:
         except Exception as error:  # of whatever kind: a slower way is there
             missing = "inductor" if "trace" in functions else "trace"
             reason = next(iter(str(error).strip().splitlines()), "")
-            return functions, f"no {missing} of this loss ({type(error).__name__}: {reason[:200]})"
+            return functions, f"no {missing} of this loss ({type(error).__name__}: {reason}{place(error)})"
         return functions, None
 
     def _checked(self, function: Function, batch: TensorDictBase) -> Function:
@@ -130,6 +163,20 @@ class Compilation:
     def __str__(self) -> str:
         times = ", ".join(f"{name} {value:.1f} ms" for name, value in self.milliseconds.items())
         return f"compile={self.mode}" + (f" ({times})" if times else "") + (f"; {self.problem}" if self.problem else "")
+
+
+def loss_names(outputs: Iterable[str]) -> list[str]:
+    """The outputs of a TorchRL loss that are to be minimised: those called ``loss_*``, or else ``loss``."""
+    outputs = list(outputs)
+    return [name for name in outputs if name.startswith("loss_")] or [name for name in outputs if name == "loss"]
+
+
+def place(error: BaseException) -> str:
+    """File and line where an error arose: in somebody's loss if it went through one, else in an installed package."""
+    ours = Path(__file__).parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent != ours]
+    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
+    return "".join(f", at {frame.filename}:{frame.lineno}" for frame in (own or frames)[-1:])
 
 
 def _scalar(statistic: Tensor) -> Tensor:

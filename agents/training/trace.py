@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class Trace:
             self._used = [gradient is not None for gradient in gradients]
             return [*losses.values(), *(gradient for gradient in gradients if gradient is not None)]
 
-        self.graph = make_fx(record, decomposition_table=DECOMPOSITIONS)(*leaves(batch))
+        self.graph = make_fx(record, decomposition_table=DECOMPOSITIONS, record_stack_traces=True)(*leaves(batch))
         _refuse_shapes_that_depend_on_values(self.graph)
         _drop_detach(self.graph)
         self.draws = _lift_random_numbers(self.graph)
@@ -120,23 +121,34 @@ def _refuse_shapes_that_depend_on_values(graph: fx.GraphModule) -> None:
         if node.target is aten.index.Tensor:  # only a mask makes it so
             refused = any(index is not None and index.meta["val"].dtype == torch.bool for index in node.args[1])
         if refused:
-            raise ValueError(f"the shape of the result of {node.target} depends on values")
+            raise ValueError(f"the shape of the result of {node.target} depends on values{_place(node)}")
 
 
 def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
     """Make every random tensor an input of the graph; returns what draws them."""
-    seeded = torch.Tag.nondeterministic_seeded
-    nodes = [node for node in graph.graph.nodes if seeded in getattr(node.target, "tags", ())]
+    nodes = [node for node in graph.graph.nodes if _is_random(node)]
     draws = [_draw(node) for node in nodes]
     _lift(graph, "draw", [[node] for node in nodes])
     graph.graph.eliminate_dead_code()  # what was overwritten by random numbers
     return draws
 
 
+def _is_random(node: fx.Node) -> bool:
+    """Whether an operation draws random numbers; attention, which may drop some out, does not where their share is 0."""
+    operation: Any = node.target
+    if torch.Tag.nondeterministic_seeded not in getattr(operation, "tags", ()):
+        return False
+    names = [argument.name for argument in operation._schema.arguments]
+    values = {argument.name: argument.default_value for argument in operation._schema.arguments}
+    return {**values, **dict(zip(names, node.args)), **node.kwargs}.get("dropout_p") != 0.0
+
+
 def _draw(node: fx.Node) -> Draw:
     operation: Any = node.target
     name = operation.overloadpacket.__name__
     like = node.meta["val"]
+    if not isinstance(like, Tensor):
+        raise ValueError(f"the random numbers of {operation} stay inside it{_place(node)}")
     tensors = node.all_input_nodes
     options = {"dtype": like.dtype, "device": like.device}
     if name.endswith("_") and tensors == [node.args[0]] and tensors[0].target in FRESH:
@@ -148,7 +160,14 @@ def _draw(node: fx.Node) -> Draw:
     if name in ("rand", "randn", "randint", "randperm") and not tensors:
         function = getattr(torch, name)
         return lambda generator: function(*node.args, generator=generator, **options)
-    raise ValueError(f"the random numbers of {node.target} depend on values")
+    raise ValueError(f"the random numbers of {node.target} depend on values{_place(node)}")
+
+
+def _place(node: fx.Node) -> str:
+    """File and line of what recorded an operation, where that is no installed package's."""
+    files = re.findall(r'File "(.*?)", line (\d+)', node.meta.get("stack_trace") or "")
+    theirs = [f"{file}:{line}" for file, line in files if "site-packages" not in file and __package__ not in file]
+    return f", at {theirs[-1]}" if theirs else ""
 
 
 def _draw_each(draw: Draw, generators: list[Generator], _: None) -> Tensor:

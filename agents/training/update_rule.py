@@ -18,7 +18,7 @@ from torchrl.objectives import LossModule, SoftUpdate
 
 from agents.errors import NonFiniteLossError
 from agents.training.adam import AdamConfig
-from agents.training.compilation import Compilation, LossAndGradients
+from agents.training.compilation import PRIORITY, Compilation, LossAndGradients, loss_names
 from agents.training.fused_adam import FusedAdam
 from agents.training.trace import Gradients
 
@@ -77,8 +77,10 @@ class UpdateRule:
         step = self.num_updates + 1
         function = self.function(self._due(step))
         losses, gradients = function(batch)
+        if (priority := losses.pop(PRIORITY, None)) is not None:
+            batch.set(function.priority_key, priority)
         if self.device.type == "cpu":
-            check_finite(losses, step=step, batch=batch)
+            check_finite(losses, step=step, batch=batch, names=function.minimised(losses))
         statistics = TensorDict(losses)
         if self.max_grad_norm is not None:
             like = next(iter(losses.values()))
@@ -103,27 +105,42 @@ class UpdateRule:
 
     def compile(self, batch: TensorDictBase, mode: str, *, dtype: torch.dtype) -> Compilation:
         """See :meth:`Agent.compile`; the groups that are due together most decide on the mode for all."""
-        starts = {0, *(config.after for _, config in self.groups.values())}
-        due = {self._due(start + i) for start in starts for i in range(1, self.period + 1)}
-        first, *others = sorted(due, key=sum, reverse=True)
+        first, *others = self._patterns()
         compilation = self.function(first).compile(batch, mode, dtype=dtype)
         for fewer in others:
             self.function(fewer).compile(batch, compilation.mode, dtype=dtype)
         return compilation
+
+    @property
+    def most_due(self) -> Due:
+        """The groups that are due together most."""
+        return self._patterns()[0]
+
+    def _patterns(self) -> list[Due]:
+        starts = {0, *(config.after for _, config in self.groups.values())}
+        due = {self._due(start + i) for start in starts for i in range(1, self.period + 1)}
+        return sorted(due, key=sum, reverse=True)
 
     def _due(self, step: int) -> Due:
         return tuple(config.due(step) for _, config in self.groups.values())
 
 
 def check_finite(
-    losses: Mapping[str, Tensor] | TensorDictBase, *, step: int, batch: TensorDictBase | None = None
+    losses: Mapping[str, Tensor] | TensorDictBase,
+    *,
+    step: int,
+    batch: TensorDictBase | None = None,
+    names: Iterable[str] | None = None,
 ) -> None:
-    """Refuse a NaN or infinite loss, of an agent or of the first one in a stack that has any.
+    """Refuse NaN or infinity in a loss, of an agent or of the first one in a stack that has any.
+
+    Args:
+        names: of the losses; None: all that are called so.
 
     Raises:
         NonFiniteLossError: naming the step, the losses that broke and the range of each entry of the batch.
     """
-    minimised = {name: loss for name, loss in losses.items() if name.startswith("loss_")}
+    minimised = {name: losses[name] for name in (loss_names(losses.keys()) if names is None else names)}
     values = [loss.tolist() if loss.ndim else [loss.item()] for loss in minimised.values()]
     for index, of_agent in enumerate(zip(*values)):
         if all(map(math.isfinite, of_agent)):

@@ -98,6 +98,7 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     stack = AgentStack([run.agent for run in runs], generators)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, **runs[0].agent.sampling).sample()
+    runs[0].agent.check(example)
     speed: dict[str, Any] = speed_up(stack, stacked([example] * len(runs)), config, before={})
     speed |= {"stacked": len(runs)}
 

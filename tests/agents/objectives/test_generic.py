@@ -237,6 +237,16 @@ def test_the_value_estimator_sets_the_discount(loss, batch) -> None:
         loss.make_value_estimator(gamma=1.5)
 
 
+def test_a_value_n_steps_on_is_discounted_n_times(loss, batch) -> None:
+    loss.make_value_estimator(gamma=0.5)
+    batch["steps_to_next_obs"] = torch.full((12, 1), 3)
+    ours = losses(loss, batch)
+    loss.make_value_estimator(gamma=0.5**3)
+    batch["steps_to_next_obs"] = torch.ones(12, 1, dtype=torch.int64)
+    torch.testing.assert_close(ours, losses(loss, batch))
+    torch.testing.assert_close(ours, losses(loss, batch.exclude("steps_to_next_obs")))
+
+
 def test_a_reset_draws_every_parameter_anew(loss, batch) -> None:
     with torch.no_grad():
         for parameter in loss.parameters():

@@ -299,3 +299,28 @@ def test_a_matmul_precision_that_is_named_is_set(precision_kept) -> None:
         assert choose_matmul_precision(precision, CPU) == precision == torch.get_float32_matmul_precision()
     with pytest.raises(agents.ConfigError, match="'low'.*auto, highest, high, medium"):
         choose_matmul_precision("low", CPU)
+
+
+class Attention(nn.Module):
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, dropout=dropout, batch_first=True)
+        self.embedding = nn.Linear(1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embedding(x[..., None])
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0].sum(-1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_attention_is_traced(dropout, batch) -> None:
+    attention = Attention(dropout)
+    function = function_of(lambda loss, x: attention(x))
+    function.compile(batch, "trace")
+    same(function, batch)
+
+
+@pytest.mark.parametrize("name", ["item", "mask", "random rows"])
+def test_what_cannot_be_traced_is_named_with_its_file_and_line(name, batch) -> None:
+    with pytest.raises(agents.ConfigError, match=r"\(\w+: .*, at .*test_compilation.py:\d+\)"):
+        function_of(REFUSED[name][0]).compile(batch, "trace")
