@@ -23,10 +23,8 @@ def check_loss(function: LossAndGradients, batch: TensorDictBase) -> None:
     with _by_name(loss, batch), function.undone():
         function.eager(batch)
     if late := sorted({*loss.state_dict()} - before):
-        problem = (
-            f"{type(loss).__name__} makes {', '.join(late)} at its first call, which a saved run could not restore"
-        )
-        raise ConfigError(f"{problem}: make them in build, before Agent(...)")
+        problem = f"{type(loss).__name__} makes {', '.join(late)} at its first call"
+        raise ConfigError(f"{problem}, so no saved run could be loaded: make them in build, before Agent(...)")
 
 
 def check_policy(policy: TensorDictModule, batch: TensorDictBase) -> None:

@@ -134,7 +134,7 @@ def _lift_random_numbers(graph: fx.GraphModule) -> list[Draw]:
 
 
 def _is_random(node: fx.Node) -> bool:
-    """Whether an operation draws random numbers; attention, which may drop some out, does not where their share is 0."""
+    """Whether an operation draws random numbers; attention without dropout draws none."""
     operation: Any = node.target
     if torch.Tag.nondeterministic_seeded not in getattr(operation, "tags", ()):
         return False

@@ -1,4 +1,4 @@
-"""Every loss of TorchRL's that learns from transitions is an agent's: it trains, is saved, and goes on as if never stopped."""
+"""Every loss of TorchRL's that learns from transitions is an agent's: it trains, is saved, and goes on exactly."""
 
 from __future__ import annotations
 
@@ -204,19 +204,18 @@ def test_losses_are_chosen_and_weighed() -> None:
 
 
 @pytest.mark.parametrize(
-    "problem, settings, message",
+    "loss_weights, message",
     [
-        ("a loss without losses", {"loss_weights": {}}, r"no output loss or loss_\*"),
+        ({}, r"no output loss or loss_\*"),
         (
-            "an output that is not there",
-            {"loss_weights": {"loss_entropy": 1.0}},
+            {"loss_entropy": 1.0},
             "no output loss_entropy; it has.*loss_actor",
         ),
     ],
 )
-def test_a_choice_that_leaves_nothing_is_refused(problem, settings, message) -> None:
+def test_a_choice_that_leaves_nothing_is_refused(loss_weights, message) -> None:
     with pytest.raises(agents.ConfigError, match=message):
-        make_agent("TD3Loss", **settings).check(batch_for("TD3Loss"))
+        make_agent("TD3Loss", loss_weights=loss_weights).check(batch_for("TD3Loss"))
 
 
 def test_a_key_that_the_data_lack_is_named_before_training() -> None:
@@ -256,9 +255,8 @@ def test_a_deterministic_policy_of_ones_own_network_acts(actor) -> None:
     own = actor()
     observation = torch.randn(4, NUM_OBSERVATIONS)
     action = deterministic_policy(own)(TensorDict({"observation": observation}, [4]))["action"]
-    expected = own[0](TensorDict({"observation": observation}, [4]))
-    mode = expected["loc"].tanh() if "loc" in expected.keys() else own(expected)["action"]
-    torch.testing.assert_close(action, mode)
+    outputs = own(TensorDict({"observation": observation}, [4]))
+    torch.testing.assert_close(action, outputs["loc"].tanh() if "loc" in outputs.keys() else outputs["action"])
 
 
 def test_a_deterministic_policy_of_something_else_is_refused() -> None:
