@@ -249,10 +249,11 @@ TRAINING = [
         ("step % self.target_every == 0", "self.num_updates % self.target_every == 0"),
         ("1.0 - self.eps)  # pyright", "self.eps)  # pyright"),
         (
-            "self.optimizer.step(function.parameters, gradients, rates)",
-            "self.optimizer.step(function.parameters, gradients, rates[::-1])",
+            "self.optimizer.apply(function.parameters, gradients, rates)",
+            "self.optimizer.apply(function.parameters, gradients, rates[::-1])",
         ),
-        ("config.lr_at(num_updates)", "config.lr_at(num_updates + 1)"),
+        ("[rate(num_updates) * scale for", "[rate(num_updates + 1) * scale for"),
+        ("[rate(num_updates) * scale for", "[rate(num_updates) for"),
         ("self.function(self._due(step))", "self.function(self._due(step + 1))"),
         ("if is_due for p in group", "for p in group"),
         ("check_finite(losses, step=step, batch=batch, names=function.minimised(losses))", "pass"),
@@ -301,7 +302,7 @@ TRAINING = [
         ('self.rule.count(int(state["num_updates"]))', "pass"),
         ("if there.get(name) != here.get(name):", "if name not in here:"),
         ('sampling.including(getattr(loss_module, "in_keys", ()))', "sampling"),
-        ("dict(moments.get(p, {}))", "{}"),
+        ("tensors_of(moments.get(p, {}))", "{}"),
     ),
     *of(
         "agents/training/sampling.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from agents.errors import require
 
@@ -17,6 +18,8 @@ class AdamConfig:
     weight_decay: float = 0.0  # share of a parameter that a step takes away, in units of the rate: AdamW's, >= 0
     every: int = 1  # a step at every n-th update of the agent, >= 1
     after: int = 0  # updates of the agent before the first step, >= 0
+    torch_optimizer: dict[str, Any] | None = None  # {name: a class of torch.optim, its arguments}, slower; None: Adam
+    torch_scheduler: dict[str, Any] | None = None  # the same of torch.optim.lr_scheduler, stepped at each update
 
     def __post_init__(self) -> None:
         require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
@@ -25,6 +28,12 @@ class AdamConfig:
         require(0.0 <= self.weight_decay < math.inf, "weight_decay", "be at least 0", self.weight_decay)
         require(self.every >= 1, "every", "be at least 1", self.every)
         require(self.after >= 0, "after", "be at least 0", self.after)
+        for setting in ("torch_optimizer", "torch_scheduler"):
+            value = getattr(self, setting)
+            named = value is None or isinstance(value.get("name"), str)
+            require(named, setting, "have a name, as in {name: SGD, momentum: 0.9}", value)
+        alone = self.torch_scheduler is None or self.decay_steps is None
+        require(alone, "torch_scheduler", "stand without decay_steps, or be null", self.torch_scheduler)
 
     def due(self, update: int) -> bool:
         """Whether the parameters take a step at an update, counted from 1."""

@@ -20,6 +20,7 @@ from agents.training.checks import check_loss, check_policy
 from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.sampling import Sampling
 from agents.training.settings import check_update
+from agents.training.torch_optimizers import tensors_of
 from agents.training.update_rule import ForeachSoftUpdate, UpdateRule
 
 
@@ -72,6 +73,11 @@ class Agent:
     @property
     def device(self) -> torch.device:
         return self.rule.device
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What :meth:`update` steps with, for a scheduler of torch's or a loop of one's own."""
+        return self.rule.optimizer
 
     @property
     def num_updates(self) -> int:
@@ -135,7 +141,7 @@ class Agent:
         moments = self.rule.optimizer.state
         return {
             "loss_module": self.loss_module.state_dict(),
-            "optimizer": {str(i): dict(moments.get(p, {})) for i, p in enumerate(self.rule.parameters)},
+            "optimizer": {str(i): tensors_of(moments.get(p, {})) for i, p in enumerate(self.rule.parameters)},
             "num_updates": self.num_updates,
         }
 
@@ -150,11 +156,11 @@ class Agent:
             if there.get(name) != here.get(name):
                 raise ValueError(f"the shape of {name} is {there.get(name)} there, {here.get(name)} here")
         self.loss_module.load_state_dict(state["loss_module"])
-        self.rule.optimizer.state = {  # beside the parameters, where the fused kernel wants it
-            parameter: {name: value.to(parameter.device, copy=True) for name, value in moments.items()}
-            for i, parameter in enumerate(self.rule.parameters)
-            if (moments := state["optimizer"].get(str(i)))  # empty, if the parameter had not yet taken a step
-        }
+        self.rule.optimizer.state.clear()
+        for i, parameter in enumerate(self.rule.parameters):
+            if moments := state["optimizer"].get(str(i)):  # empty, if the parameter had not yet taken a step
+                beside = {name: value.to(parameter.device, copy=True) for name, value in moments.items()}
+                self.rule.optimizer.state[parameter] = beside  # where the fused kernel wants it
         self.rule.count(int(state["num_updates"]))
 
 

@@ -44,6 +44,8 @@ class AgentStack:
         self.generators = list(generators)
         _check_alike(self.agents)
         first = self.agents[0].rule
+        if any(first.optimizer.others):
+            raise ConfigError("agents with another optimizer than Adam are trained one by one: stack=false")
         self._stacked: dict[int, Tensor] = {}  # [S, ...], by the id of the first agent's tensor
         for same in zip(*(_state(agent.loss_module).values() for agent in self.agents)):
             stacked = self._stacked[id(same[0])] = torch.stack([tensor.detach() for tensor in same])

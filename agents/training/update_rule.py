@@ -20,6 +20,7 @@ from agents.errors import NonFiniteLossError
 from agents.training.adam import AdamConfig
 from agents.training.compilation import PRIORITY, Compilation, LossAndGradients, loss_names
 from agents.training.fused_adam import FusedAdam
+from agents.training.torch_optimizers import Schedule
 from agents.training.trace import Gradients
 
 Due = tuple[bool, ...]  # whether a group takes a step, by group
@@ -49,6 +50,8 @@ class UpdateRule:
         self.groups = groups
         self.parameters = [parameter for parameters, _ in groups.values() for parameter in parameters]
         self.optimizer = FusedAdam([*groups.values()])
+        configs = [config for _, config in groups.values()]
+        self._rates = [config.lr_at if config.torch_scheduler is None else Schedule(config).rate for config in configs]
         self.target_net_updater, self.target_every = target_net_updater, target_every
         self.max_grad_norm = max_grad_norm
         self.num_updates = 0
@@ -66,7 +69,7 @@ class UpdateRule:
 
     def rates(self, num_updates: int) -> list[float]:
         """Learning rate per group for the update that follows ``num_updates`` others."""
-        return [config.lr_at(num_updates) for _, config in self.groups.values()]
+        return [rate(num_updates) * scale for rate, scale in zip(self._rates, self.optimizer.scales)]
 
     def update(self, batch: TensorDictBase) -> TensorDict:
         """See :meth:`Agent.update` and :meth:`AgentStack.update`."""
@@ -85,7 +88,7 @@ class UpdateRule:
         if self.max_grad_norm is not None:
             like = next(iter(losses.values()))
             statistics["grad_norm"], gradients = _clip(gradients, self.max_grad_norm, like)
-        self.optimizer.step(function.parameters, gradients, rates)
+        self.optimizer.apply(function.parameters, gradients, rates)
         if self.target_net_updater is not None and step % self.target_every == 0:
             self.target_net_updater.step()
         self.count(step)

@@ -9,7 +9,6 @@ import sys
 from agents.checkpoint import Checkpoint
 from agents.errors import CheckpointError, ConfigError, NonFiniteLossError, one_line
 from agents.files import unflatten
-from agents.training.fused_adam import FusedAdam
 from agents.training.generators import default_generator
 from recipes.runs.training import Training
 from recipes.runs.versions import versions
@@ -87,7 +86,7 @@ class Saver:
             differing = f"{here[:12]} here, {there[:12]} there"
             data = f"the data of {self._run.dataset.id}"
             raise ConfigError(f"{data} are not those that this run was trained on ({differing}); start a new run")
-        adam = isinstance(self._agent.rule.optimizer, FusedAdam)  # not every optimizer has a state
+        adam = not any(self._agent.rule.optimizer.others)  # which always has a state
         if adam and checkpoint.num_updates and not unflatten(checkpoint.tensors).get("optimizer"):
             raise CheckpointError(f"{checkpoint.path} lacks the state of the optimizer")
         checkpoint.restore(self._agent)

@@ -59,7 +59,8 @@ def updates(
     ``sample`` and stacked agents draw from, and a step is yielded when something is to be done after it.
     """
     sample, step = clock("sample")(sample), agent.num_updates
-    graphed = GraphedUpdates(agent, sample, generators=generators) if agent.device.type == "cuda" else None
+    capturable = agent.device.type == "cuda" and not any(agent.rule.optimizer.others)
+    graphed = GraphedUpdates(agent, sample, generators=generators) if capturable else None
     while step < config.gradient_steps:
         stop = step + 1 if graphed is None else next_stop(step, config)
         with clock("update"):

@@ -28,7 +28,7 @@ def test_steps_equal_torchs() -> None:
     for step in range(1, 30):
         rates = [1e-2 / step, 3e-3]
         now = [gradient * (step % 5 > 0) for gradient in gradients(step)]  # one of zeros is a gradient too
-        adam.step(ours, now, rates)
+        adam.apply(ours, now, rates)
         for group, rate in zip(reference.param_groups, rates):
             group["lr"] = rate
         for parameter, gradient in zip(theirs, now):
@@ -50,7 +50,7 @@ def test_a_weight_decay_takes_its_share_whatever_the_gradients_were() -> None:
         for parameter, other in zip(start, before):
             parameter.data.copy_(other)
         for optimizer, of_it in ((adam, ours), (without, start)):
-            optimizer.step(of_it, [scale * gradient for gradient in gradients(1)], [1e-2])
+            optimizer.apply(of_it, [scale * gradient for gradient in gradients(1)], [1e-2])
         for parameter, plain, other in zip(ours, start, before):
             torch.testing.assert_close(parameter, plain - 1e-2 * 0.1 * other)
 
@@ -58,8 +58,8 @@ def test_a_weight_decay_takes_its_share_whatever_the_gradients_were() -> None:
 def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     ours, start = parameters(), parameters()
     adam = FusedAdam([(ours, AdamConfig())])
-    adam.step(ours, [None, *gradients(1)[1:]], [1e-2])
-    adam.step(ours[1:2], gradients(2)[1:2], [1e-2])
+    adam.apply(ours, [None, *gradients(1)[1:]], [1e-2])
+    adam.apply(ours[1:2], gradients(2)[1:2], [1e-2])
     assert torch.equal(ours[0], start[0]) and ours[0] not in adam.state
     assert [adam.state[parameter]["step"].item() for parameter in ours[1:]] == [2.0, 1.0]
 
@@ -70,7 +70,7 @@ def test_gradients_in_another_memory_layout_are_the_same_gradients() -> None:
         given = gradients(1)
         if transpose:
             given = [g.mT.contiguous().mT if g.ndim > 1 else g for g in given]
-        FusedAdam([(mine, AdamConfig())]).step(mine, given, [1e-2])
+        FusedAdam([(mine, AdamConfig())]).apply(mine, given, [1e-2])
     assert all(torch.equal(mine, other) for mine, other in zip(ours, theirs))
 
 
