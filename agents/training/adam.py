@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents.errors import require
@@ -18,8 +18,8 @@ class AdamConfig:
     weight_decay: float = 0.0  # share of a parameter that a step takes away, in units of the rate: AdamW's, >= 0
     every: int = 1  # a step at every n-th update of the agent, >= 1
     after: int = 0  # updates of the agent before the first step, >= 0
-    torch_optimizer: dict[str, Any] | None = None  # {name: a class of torch.optim, its arguments}, slower; None: Adam
-    torch_scheduler: dict[str, Any] | None = None  # the same of torch.optim.lr_scheduler, stepped at each update
+    torch_optimizer: dict[str, Any] = field(default_factory=dict)  # {name: of torch.optim, its arguments}; {}: Adam
+    torch_scheduler: dict[str, Any] = field(default_factory=dict)  # the same of torch.optim.lr_scheduler; {}: as above
 
     def __post_init__(self) -> None:
         require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
@@ -30,10 +30,10 @@ class AdamConfig:
         require(self.after >= 0, "after", "be at least 0", self.after)
         for setting in ("torch_optimizer", "torch_scheduler"):
             value = getattr(self, setting)
-            named = value is None or isinstance(value.get("name"), str)
+            named = not value or isinstance(value.get("name"), str)
             require(named, setting, "have a name, as in {name: SGD, momentum: 0.9}", value)
-        alone = self.torch_scheduler is None or self.decay_steps is None
-        require(alone, "torch_scheduler", "stand without decay_steps, or be null", self.torch_scheduler)
+        alone = not self.torch_scheduler or self.decay_steps is None
+        require(alone, "torch_scheduler", "stand without decay_steps, which is to be null", self.torch_scheduler)
 
     def due(self, update: int) -> bool:
         """Whether the parameters take a step at an update, counted from 1."""

@@ -20,7 +20,7 @@ def make_optimizer(parameters: Sequence[nn.Parameter], config: AdamConfig) -> op
         ConfigError: torch has none of this name, it does not take the arguments, or it evaluates the loss on its own.
     """
     settings = config.torch_optimizer
-    if settings is None:
+    if not settings:
         return None
     kind = _find(optim, optim.Optimizer, "torch_optimizer", settings)
     if inspect.signature(kind.step).parameters["closure"].default is inspect.Parameter.empty:

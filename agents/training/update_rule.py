@@ -51,7 +51,7 @@ class UpdateRule:
         self.parameters = [parameter for parameters, _ in groups.values() for parameter in parameters]
         self.optimizer = FusedAdam([*groups.values()])
         configs = [config for _, config in groups.values()]
-        self._rates = [config.lr_at if config.torch_scheduler is None else Schedule(config).rate for config in configs]
+        self._rates = [Schedule(config).rate if config.torch_scheduler else config.lr_at for config in configs]
         self.target_net_updater, self.target_every = target_net_updater, target_every
         self.max_grad_norm = max_grad_norm
         self.num_updates = 0

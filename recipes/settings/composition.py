@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
 from agents.errors import ConfigError, one_line, require
 from recipes.settings.mistakes import explain, known_keys, problem
-from recipes.settings.overrides import KEPT, literal
+from recipes.settings.overrides import KEPT, forced, literal
 from recipes.settings.schema import CONF, RECIPES, TrainConfig, preset_files
 from recipes.settings.sizes import require_room
 
@@ -78,7 +78,7 @@ def compose(recipe: str, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose(recipe, overrides, return_hydra_config=True)
+            return hydra.compose(recipe, [*map(forced, overrides)], return_hydra_config=True)
     except Exception as error:  # Hydra finds mistakes with every type of exception
         raise ConfigError(explain(error, recipe)) from error
     finally:

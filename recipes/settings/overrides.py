@@ -17,6 +17,7 @@ KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}
 PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep")
 # what Hydra reads as the text that it is; it takes 1e3 for a number
 SAFE = re.compile(r"(?!(?:true|false|null|nan|inf)$)(?:\.{1,2}/)?[a-z_/][\w./:+-]*", re.ASCII | re.IGNORECASE)
+ARGUMENTS = ("torch_optimizer", "torch_scheduler")
 COMPILE = {"false": "off", "no": "off", "true": "auto", "yes": "auto", "on": "auto"}  # off is false, in YAML
 
 
@@ -71,6 +72,11 @@ def literal(setting: str, *, several: bool = False) -> str:
     if not is_path or as_it_stands or (several and re.search("[,(]", value)):
         return setting
     return f"{key}={quoted(value)}"
+
+
+def forced(setting: str) -> str:
+    """The same where Hydra, which knows the names of all settings, has to take any, as of the arguments of a class."""
+    return f"++{setting}" if setting.partition("=")[0].rpartition(".")[2] in ARGUMENTS else setting
 
 
 def pasted(setting: str, value: object) -> str:

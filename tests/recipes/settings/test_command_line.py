@@ -388,3 +388,13 @@ def test_a_place_that_cannot_be_written_is_refused_even_to_root(tmp_path) -> Non
             schema.require_place("output", folder)
     schema.require_place("output", tmp_path / "new/folder")
     assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
+
+
+def test_the_arguments_of_a_class_of_torchs_may_have_any_names() -> None:
+    setting = "algorithm.critic_optimizer.torch_optimizer"
+    cfg = composition.in_force(composition.compose("train", [f"{setting}={{name: SGD, momentum: 0.9}}"]))
+    config = composition.build(cfg, "train").algorithm
+    assert config.critic_optimizer.torch_optimizer == {"name": "SGD", "momentum": 0.9}
+    assert config.actor_optimizer.torch_optimizer == {}
+    with pytest.raises(agents.ConfigError, match="torch_optimizer must have a name"):
+        composition.build(composition.compose("train", [f"{setting}={{momentum: 0.9}}"]), "train")
