@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, field
 
 from agents.algorithms.common import Agent, AlgorithmConfig, Device, Specs, assemble
-from agents.errors import ConfigError, require
-from agents.networks.configs import TransformerConfig
+from agents.errors import ConfigError, require, require_memory
+from agents.networks.configs import FLOAT32, TransformerConfig
 from agents.training.adam import WarmUpAdamConfig
 
 
@@ -48,6 +48,8 @@ class DTConfig(AlgorithmConfig):
         require(0.0 < self.return_scale < math.inf, "return_scale", "be positive", self.return_scale)
         for name in ("context_length", "max_episode_steps"):
             require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
+        embeddings = self.max_episode_steps * self.actor.width * FLOAT32
+        require_memory(embeddings, "max_episode_steps", self.max_episode_steps)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         """As of every algorithm; a ConfigError too if neither the config nor the specs know a return to ask for."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agents.algorithms.common import Agent, Device, Specs, TDConfig
-from agents.errors import require, require_choice
-from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
+from agents.errors import require, require_choice, require_memory
+from agents.networks.configs import FLOAT32, ActorConfig, QValueConfig, ValueConfig
 from agents.objectives.settings import check_adaptive_expectile, check_iql, check_linear_expectile, check_not_negative
 from agents.training.adam import AdamConfig
 
@@ -45,6 +45,7 @@ class ExtractionConfig:
         require_choice("kind", self.kind, ("weighting", "ddpg_bc", "argmax", "softmax"))
         check_not_negative(bc_weight=self.bc_weight)
         require(self.num_candidates >= 1, "num_candidates", "be at least 1", self.num_candidates)
+        require_memory(self.num_candidates * FLOAT32, "num_candidates", self.num_candidates)
         positive = self.cem_iterations is None or self.cem_iterations >= 1
         require(positive, "cem_iterations", "be at least 1 or null", self.cem_iterations)
         require(0 <= self.seed < 2**63, "seed", "be at least 0 and below 2^63", self.seed)

@@ -222,6 +222,7 @@ class DiffusionActorConfig(MLPConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.num_steps >= 1, "num_steps", "be at least 1", self.num_steps)
+        require_memory(self.num_steps * FLOAT32, "num_steps", self.num_steps)
         require(0.0 <= self.noise_scale < math.inf, "noise_scale", "be at least 0", self.noise_scale)
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:

@@ -84,6 +84,7 @@ class TrainConfig:
         require_dataset_id("dataset", self.dataset)
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
         require_counts(self, "num_eval_envs", "checkpoint_every")
+        require_memory(8 * self.num_eval_episodes, "num_eval_episodes", self.num_eval_episodes)
         require_seed("seed", self.seed)
         if self.seeds is not None:
             require_seeds(self.seeds)

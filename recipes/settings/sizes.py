@@ -16,11 +16,14 @@ PER_TRANSITION = 32  # bytes: of an observation, an action, a reward and what co
 
 def require_room(config: TrainConfig) -> None:
     """Refuse sizes that this machine cannot hold, with a ConfigError that names the setting."""
-    require_memory(PER_TRANSITION * config.batch_size, "batch_size", config.batch_size)
+    num_steps = getattr(config.algorithm, "context_length", 1)  # a batch is of transitions, or of windows of so many
+    batch = PER_TRANSITION * config.batch_size
+    require_memory(batch, "batch_size", config.batch_size)
+    require_memory(batch * num_steps, "algorithm.context_length", f"{num_steps} with batch_size={config.batch_size}")
     for name, network in networks(config.algorithm, "algorithm"):
         weights = PER_WEIGHT * network.num_weights
         require_memory(weights, name, f"{network.num_weights:,} weights")
-        rows = PER_ACTIVATION * network.num_activations * config.batch_size
+        rows = PER_ACTIVATION * network.num_activations * config.batch_size * num_steps
         require_memory(weights + rows, "batch_size", f"{config.batch_size} with {name}")
 
 

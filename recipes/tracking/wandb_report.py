@@ -237,7 +237,7 @@ def grid(
         each for each in runsets if each.groupby == ["config.algorithm_name"]
     ]  # a line each: that of the algorithm
     key = wr.Config("algorithm_name")
-    groups = {
+    groups: Any = {  # W&B's type of it takes no other key than its own
         wr.RunsetGroup(each.name, (wr.RunsetGroupKey(key, each.name),)): styles.color(each.name) for each in alone
     }
     return wr.PanelGrid(runsets=runsets, panels=placed, custom_run_colors=groups)

@@ -68,10 +68,14 @@ def of_sizes() -> Iterator[tuple[str, ...]]:
     yield (f"algorithm.actor.hidden_sizes=[{huge}]",)
     yield ("algorithm.actor.hidden_sizes=[1000000,1000000]",)
     yield (f"algorithm.qvalue.num_nets={huge}",)
-    yield ("algorithm=dt", f"algorithm.transformer.num_layers={huge}")
-    yield ("algorithm=dt", f"algorithm.transformer.width={huge}")
-    yield ("-m", f"seed=range({huge})")
-    yield (f"seeds=range({huge})",)
+    yield ("algorithm=dt", f"algorithm.actor.num_layers={huge}")
+    yield ("algorithm=dt", f"algorithm.actor.width={huge}")
+    yield ("algorithm=dt", f"algorithm.context_length={huge}")
+    yield ("algorithm=dt", f"algorithm.max_episode_steps={huge}")
+    yield ("algorithm=dt", "batch_size=4096", "algorithm.context_length=20000")
+    yield ("algorithm=diffusion_bc", f"algorithm.actor.num_steps={huge}")
+    yield ("algorithm.extraction.kind=argmax", f"algorithm.extraction.num_candidates={huge}")
+    yield (f"num_eval_episodes={huge}",)
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ def answer(monkeypatch, capsys, tmp_path) -> Callable[..., str | None]:
     def never(*_: object) -> None:
         raise AssertionError("it was run")
 
-    def answered(recipe: str, *typed: str) -> str | None:
+    def answered(recipe: str, *typed: str, saying: str = "") -> str | None:
         monkeypatch.setattr(sys, "argv", [f"offline-agents {recipe}", *typed])
         try:
             command_line.main(recipe, never)
@@ -90,6 +94,7 @@ def answer(monkeypatch, capsys, tmp_path) -> Callable[..., str | None]:
             printed = capsys.readouterr()
             lines = printed.err.splitlines()
             told = len(lines) <= 3 and printed.err.startswith("error: ") and len(printed.err) > 20
+            told = told and saying in printed.err
             return None if ended.code == 2 and told and not printed.out else f"{ended.code}: {printed.err}"
         except BaseException as error:  # noqa: BLE001
             return repr(error)
@@ -108,4 +113,29 @@ def test_each_kind_of_mistake_in_each_setting_is_refused_in_a_line(recipe, step,
 
 @pytest.mark.parametrize("typed", [*of_sizes()], ids=" ".join)
 def test_a_size_that_no_machine_can_hold_is_refused_before_it_is_tried(typed, answer) -> None:
+    assert answer("train", *typed, saying="of memory, and this machine has") is None
+
+
+@pytest.mark.parametrize("typed", [("-m", "seed=range(99999999999)"), ("seeds=range(99999999999)",)], ids=" ".join)
+def test_more_runs_than_can_be_counted_are_refused(typed, answer) -> None:
     assert answer("train", *typed) is None
+
+
+@pytest.mark.parametrize(
+    "failure", [MemoryError("Unable to allocate 745 GiB"), RuntimeError("DefaultCPUAllocator: no")]
+)
+def test_an_allocation_that_fails_all_the_same_is_a_line(failure, monkeypatch, capsys, tmp_path) -> None:
+    def run(cfg: object) -> None:
+        raise failure
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["offline-agents train"])
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main("train", run)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: out of memory ({failure}); choose a smaller batch_size")
+
+
+def test_settings_that_are_shown_are_in_range(answer) -> None:
+    assert answer("train", "--cfg", "job", "batch_size=0", saying="batch_size must be at least 1") is None
+    assert answer("train", "--cfg", "job", "algorithm.expectile=2", saying="expectile must lie in") is None
