@@ -21,7 +21,6 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from omegaconf import DictConfig
@@ -34,7 +33,7 @@ from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
 from recipes.many.pool import Outcomes, run_jobs
 from recipes.reporting import figures, html_report, results, tables, terminal
 from recipes.reporting.results import Curves, Section
-from recipes.runs.metrics_log import read_csv
+from recipes.runs.metrics_log import minutes, read_csv
 from recipes.settings import schema
 from recipes.settings.composition import build
 from recipes.settings.schema import CompareConfig
@@ -66,7 +65,6 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
         seeds=config.seeds,
         baseline=config.baseline or results.default_baseline(config.algorithms),
         num_resamples=config.num_resamples,
-        minutes={pair: fmean(cost["minutes"] for cost in own) for pair, own in costs(finished).items()},
     )
     lost = provenance.failures(runs, outcomes)
     show(sections)
@@ -87,14 +85,16 @@ def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
 
 
 def curves(finished: Iterable[Run]) -> Curves:
-    """The evaluations, after those of a random policy at step 0."""
+    """The evaluations, each with the minutes until then, after those of a random policy at step 0."""
     curves = {}
     for run in finished:
         rows = read_csv(run.folder.evaluations_file)
         numbers = [{name: float(value) for name, value in row.items() if value} for row in rows]
         random = run.folder.info.get("random")
-        start = [{"step": 0.0, **random}] if random else []
-        curves[run.dataset, run.algorithm, run.seed] = [*start, *numbers]
+        curve = [*([{"step": 0.0, **random}] if random else []), *numbers]
+        times = minutes(read_csv(run.folder.metrics_file), [row["step"] for row in curve])
+        timed = [{**row, "minutes": time} for row, time in zip(curve, times)]
+        curves[run.dataset, run.algorithm, run.seed] = timed
     return curves
 
 

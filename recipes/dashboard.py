@@ -26,6 +26,7 @@ from omegaconf import DictConfig
 from agents.errors import optional_package
 from agents.files import write_atomically
 from recipes.settings.composition import build
+from recipes.settings.schema import require_place
 from recipes.tracking import loggers, wandb_project
 
 LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
@@ -33,6 +34,7 @@ LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both t
 
 def dashboard(cfg: DictConfig) -> None:
     config = build(cfg, "dashboard")
+    require_place("output", config.output)
     with optional_package("dashboard", "the dashboard"):
         from recipes.tracking import wandb_report, wandb_workspace
     client = account()

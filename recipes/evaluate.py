@@ -43,9 +43,7 @@ DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 def evaluate(cfg: DictConfig) -> None:
     config = build(cfg, "evaluate")
     checkpoint = read_checkpoint(config.checkpoint)
-    folder = checkpoint.path.parent  # the run's, or any other in which it was put
-    folder = folder.parent if folder.name == "checkpoints" else folder
-    output = Path(config.output or folder / "evaluation")
+    output = Path(config.output or default_output(checkpoint.path))
     require_place("output", output)
 
     agent = checkpoint.build_agent()
@@ -93,6 +91,14 @@ def read_checkpoint(name: str) -> Checkpoint:
     if reference is not None and not (isinstance(reference, list) and [*map(type, reference)] == [float, float]):
         raise agents.CheckpointError(f"{checkpoint.path} has reference returns that are not two numbers: {reference!r}")
     return checkpoint
+
+
+def default_output(checkpoint: Path) -> Path:
+    """In the folder of the run or of the download; below the current one for a file of the user's own."""
+    folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    if RunFolder(folder).holds_run or folder.is_relative_to(DOWNLOADS):
+        return folder / "evaluation"
+    return Path("evaluation", checkpoint.stem)
 
 
 def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:

@@ -48,7 +48,7 @@ def draw(section: Section, folder: Path, *, num_resamples: int, each_seed: bool 
     options = {"each_seed": each_seed}
     with plt.rc_context(STYLE):
         drawings = {"curves": curves(section, **options), "curves_narrow": curves(section, narrow=True, **options)}
-        if section.minutes:
+        if any(cell.minutes is not None for cell in section.cells.values()):
             drawings |= {"clock": curves(section, clock=True, **options)}
             drawings |= {"clock_narrow": curves(section, clock=True, narrow=True, **options)}
         if section.aggregates:
@@ -66,7 +66,7 @@ def curves(section: Section, *, narrow: bool = False, clock: bool = False, each_
     """Score over gradient steps, a panel per dataset: mean over seeds, a band of one standard error, and the data's.
 
     Args:
-        clock: over minutes instead, as if each step of a run had taken as long as any other.
+        clock: over minutes instead, of the runs that know them.
         each_seed: a thin line per seed instead of the band.
     """
     number = len(section.datasets)
@@ -78,11 +78,9 @@ def curves(section: Section, *, narrow: bool = False, clock: bool = False, each_
         for algorithm in section.algorithms:
             if (cell := section.cells.get((dataset, algorithm))) is None:
                 continue
-            if clock and (dataset, algorithm) not in section.minutes:
+            if (x := cell.minutes if clock else cell.steps) is None:
                 continue
-            mean, style = cell.scores.mean(0), styles.line(algorithm)
-            unit = section.minutes[dataset, algorithm] / cell.steps[-1] if clock else 1
-            x, every = cell.steps * unit, max(1, len(cell.steps) // 8)
+            mean, style, every = cell.scores.mean(0), styles.line(algorithm), max(1, len(x) // 8)
             axes.plot(x, mean, label=algorithm, markevery=every, **style)
             if each_seed:
                 axes.plot(x, cell.scores.T, color=style["color"], linewidth=0.5, alpha=0.6)

@@ -22,7 +22,7 @@ from recipes.reporting.published_scores import published
 
 Rows = Sequence[Mapping[str, float]]
 Curves = Mapping[tuple[str, str, int], Rows]
-"""Rows of evaluations.csv of every finished run, by dataset, algorithm and seed."""
+"""Rows of evaluations.csv of every finished run, by dataset, algorithm and seed; ``minutes`` until then, if known."""
 Data = Mapping[str, Mapping[str, float]]
 """Means over the recorded episodes by dataset, as :func:`agents.metrics.data` gives them."""
 
@@ -76,6 +76,7 @@ class Cell:
     published: float | None = None
     steps: np.ndarray = field(default_factory=lambda: np.empty(0))  # [P] at which all seeds were evaluated
     scores: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # [S, P] there
+    minutes: np.ndarray | None = None  # [P] until there, mean over seeds, where all noted them
 
     @property
     def mean(self) -> float:
@@ -109,7 +110,6 @@ class Section:
     data: Mapping[str, float]  # mean over the recorded episodes, by dataset, where it is known
     # statistics over all of the section's datasets, by algorithm and name of the statistic
     aggregates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
-    minutes: Mapping[tuple[str, str], float] = field(default_factory=dict)  # of a run, by dataset and algorithm
     notes: Sequence[str] = ()  # for the reader, a line each
 
     @property
@@ -134,7 +134,6 @@ def sections(
     seeds: Sequence[int],
     baseline: str,
     num_resamples: int,
-    minutes: Mapping[tuple[str, str], float] | None = None,
 ) -> list[Section]:
     """A section for each protocol that any dataset has."""
     own = {measure: _datasets_with(measure, curves, datasets) for measure in measures()}
@@ -149,7 +148,7 @@ def sections(
                 cells[names] = _cell(measure, *names, runs)
         data_key = measure.key.replace("eval/", "data/")
         means = {name: data[name][data_key] for name in own[measure] if data_key in data.get(name, {})}
-        section = Section(measure, algorithms, own[measure], baseline, cells, means, minutes=minutes or {})
+        section = Section(measure, algorithms, own[measure], baseline, cells, means)
         if measure is not RETURN:
             section = replace(section, aggregates=_aggregates(section, num_resamples))
         sections.append(replace(section, notes=_notes(section, datasets, finished, len(seeds))))
@@ -167,7 +166,10 @@ def _cell(measure: Measure, dataset: str, algorithm: str, runs: Mapping[int, Row
     lines = [{row["step"]: row[measure.key] for row in rows if measure.key in row} for rows in runs.values()]
     steps = sorted(set.intersection(*map(set, lines)))
     scores = np.array([[line[step] for step in steps] for line in lines])
-    return Cell(seeds, published(measure.name, dataset, algorithm), np.array(steps), scores)
+    clocks = [{row["step"]: row.get("minutes") for row in rows} for rows in runs.values()]
+    minutes = np.array([[clock[step] for step in steps] for clock in clocks], float)  # NaN where there are none
+    minutes = None if np.isnan(minutes).any() else minutes.mean(0)
+    return Cell(seeds, published(measure.name, dataset, algorithm), np.array(steps), scores, minutes)
 
 
 def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], num_seeds: int) -> list[str]:

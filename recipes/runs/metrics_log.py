@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from agents.files import write_atomically
 
@@ -52,3 +55,19 @@ def read_csv(path: Path, last_step: int | None = None) -> list[dict[str, str]]:
     rows = csv.DictReader(line for line in lines if line.endswith("\n"))
     whole = [row for row in rows if (row.get("step") or "").isdigit()]
     return [row for row in whole if last_step is None or int(row["step"]) <= last_step]
+
+
+def minutes(rows: Sequence[Mapping[str, str]], steps: Sequence[float]) -> list[float]:
+    """Minutes from the first update until some steps, by the rows of metrics.csv; NaN where there are none.
+
+    They follow from speed and shares of time, evaluations included, and so leave out pauses of a run that was resumed.
+    """
+    clock, last, pace = {0.0: 0.0}, 0, math.nan
+    for row in rows:
+        step, share = int(row["step"]), float(row["time/sample_share"]) + float(row["time/update_share"])
+        pace = 1 / float(row["time/updates_per_second"]) / share / 60
+        clock[step] = clock[last] + (step - last) * pace
+        last = step
+    if (end := max(steps)) > last:
+        clock[end] = clock[last] + (end - last) * pace
+    return np.interp(steps, [*clock], [*clock.values()]).tolist()

@@ -325,6 +325,12 @@ def test_without_an_account_the_specification_is_a_file_and_a_line_says_what_to_
         assert any(key in line for line in drawn)
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_runs_are_read(run_recipe, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    refused = run_recipe("dashboard", "output=file/below", cwd=tmp_path, before=NO_NETWORK)
+    assert refused.refusal().startswith("cannot write to file/below: ") and "NETWORK" not in refused.out
+
+
 def test_workspace_and_report_are_saved_and_the_next_time_replaced(offline, run_recipe, wandb_server, project) -> None:
     wandb_server.runs = [(dict(run.settings), dict(run.summary)) for run in project.runs]
     done = run_recipe("dashboard", "entity=lab", "output=saved", cwd=offline, **wandb_server.environment)

@@ -164,12 +164,15 @@ def test_it_prints_a_table_and_where_the_files_are(usual_trial) -> None:
     assert (usual_trial.output / "returns.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_checkpoint_taken_out_of_its_run_is_evaluated_where_it_is(usual, evaluate, tmp_path) -> None:
+def test_scores_of_a_file_of_the_users_own_go_to_the_current_folder_and_not_beside_it(
+    usual, evaluate, tmp_path
+) -> None:
     (tmp_path / "taken").mkdir()
     shutil.copy(usual / "checkpoints" / "best.safetensors", tmp_path / "taken" / "policy.safetensors")
-    assert evaluate("checkpoint=taken/policy.safetensors", "num_episodes=1").code == 0
-    assert os.listdir(tmp_path) == ["taken"]
-    assert (tmp_path / "taken" / "evaluation" / "episodes.csv").exists()
+    done = evaluate("checkpoint=taken/policy.safetensors", "num_episodes=1")
+    assert done.code == 0 and "scores: evaluation/policy/episodes.csv" in done.out
+    assert os.listdir(tmp_path / "taken") == ["policy.safetensors"]
+    assert {*os.listdir(tmp_path / "evaluation" / "policy")} == {"episodes.csv", "returns.png"}
 
 
 def test_scores_of_another_environment_are_not_on_the_datasets_scale(trial, usual_trial) -> None:

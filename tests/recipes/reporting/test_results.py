@@ -8,7 +8,6 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -270,10 +269,12 @@ def test_an_svg_is_drawn_in_the_readers_ink_and_a_narrow_one_is_narrower(curves,
 
 
 def test_curves_over_minutes_end_where_the_runs_did(curves) -> None:
-    section = replace(sections(curves)[0], minutes={(PEN, "iql"): 8.0})
-    lines = {line.get_label(): line for line in figures.curves(section, clock=True).axes[0].lines}
-    assert [*lines] == ["iql"] and lines["iql"].get_xdata().tolist() == [4.0, 8.0]
-    seeds = figures.curves(section, each_seed=True).axes[0].lines
+    for seed in (0, 1):
+        timed = [{**row, "minutes": m + seed} for row, m in zip(curves[PEN, "iql", seed], (1.0, 8.0))]
+        curves = {**curves, (PEN, "iql", seed): timed}
+    lines = {line.get_label(): line for line in figures.curves(sections(curves)[0], clock=True).axes[0].lines}
+    assert [*lines] == ["iql"] and lines["iql"].get_xdata().tolist() == [1.5, 8.5]
+    seeds = figures.curves(sections(curves)[0], each_seed=True).axes[0].lines
     assert [line.get_ydata()[-1] for line in seeds[1:3]] == [70.0, 74.0]
 
 
