@@ -89,7 +89,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
     "output": ("output=here", lambda t: str(t.output.relative_to(t.folder)), f"{RUN}/evaluation", "here"),
     "logger": ("logger=wandb", lambda t: "wandb" in t.files(), False, True),
 }
-SETTINGS_OF_WANDB = {f"wandb.{name}" for name in ("project", "entity", "mode", "group", "tags")}
+SETTINGS_OF_WANDB = {f"wandb.{name}" for name in ("project", "entity", "mode", "group", "tags", "job_type")}
 SHOWN_FOR_TRAINING = {f"wandb.{name}" for name in ("timeout", "upload_timeout", "artifacts")}
 
 
@@ -125,13 +125,17 @@ def test_every_setting_is_among_those_with_an_effect() -> None:
 
 def test_the_settings_of_wandb_and_the_evaluation_reach_wandb(trial, read_wandb, usual) -> None:
     chosen = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]", "wandb.mode=auto")
+    chosen += ("wandb.job_type=again",)
     done = trial("logger=wandb", "video=true", *chosen)
     records = read_wandb(done.output)
     (run,) = [record["run"] for record in records if record["type"] == "run"]
-    assert [run[name] for name in ("project", "entity", "run_group", "tags")] == ["grasp", "lab", "first", ["a", "b"]]
-    assert run["job_type"] == "eval" and run["display_name"] == "iql/test/pendulum-v0"
+    assert [run[name] for name in ("project", "entity", "run_group", "job_type")] == ["grasp", "lab", "first", "again"]
+    assert (
+        run["tags"] == ["a", "b", "test/pendulum-v0", "iql", "pendulum"]
+        and run["display_name"] == "iql/test/pendulum-v0"
+    )
     settings = run["config"]["update"]
-    assert settings["algorithm.expectile"] == 0.7 and settings["algorithm_name"] == "iql" and settings["step"] == 20
+    assert settings["algorithm"]["expectile"] == 0.7 and settings["algorithm_name"] == "iql" and settings["step"] == 20
     assert settings["num_episodes"] == 3 and settings["dataset"] == "test/pendulum-v0"
     assert not {"checkpoint", "output"} & settings.keys() and str(done.folder) not in str(settings)
     items = [record["history"]["item"] for record in records if record["type"] == "history"]
@@ -191,9 +195,8 @@ def test_a_truncated_last_checkpoint_names_the_one_before(run, evaluate) -> None
     last = run / "checkpoints" / "last.safetensors"
     last.write_bytes(last.read_bytes()[:1000])
     message = evaluate(f"checkpoint={RUN}").refusal()
-    assert (
-        "last.safetensors is truncated" in message and f"checkpoint={RUN}/checkpoints/previous.safetensors" in message
-    )
+    assert "last.safetensors is damaged, truncated" in message
+    assert f"checkpoint={RUN}/checkpoints/previous.safetensors" in message
     assert evaluate(PREVIOUS, "num_episodes=1").code == 0
 
 
@@ -213,7 +216,7 @@ def write_foreign(kind: str, path: Path) -> None:
 @pytest.mark.parametrize("kind", ["text", "empty", "pickle", "torch", "safetensors"])
 def test_a_foreign_file_is_one_line(kind, evaluate, tmp_path) -> None:
     write_foreign(kind, tmp_path / "file")
-    assert re.match(r"file is (truncated or )?not a checkpoint", evaluate("checkpoint=file").refusal())
+    assert re.match(r"file is (damaged, truncated or )?not a checkpoint", evaluate("checkpoint=file").refusal())
     assert os.listdir(tmp_path) == ["file"]
 
 
