@@ -17,7 +17,6 @@ if __name__ == "__main__":
     command_line.answer("compare")  # help, and mistakes in settings, before all else is imported
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -98,9 +97,9 @@ def curves(finished: Iterable[Run]) -> Curves:
     return curves
 
 
-def costs(finished: Iterable[Run]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def costs(finished: Iterable[Run]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
     """What the runs took, as far as they noted it, by dataset and algorithm."""
-    costs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    costs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in finished:
         if cost := run.folder.info.get("cost"):
             costs.setdefault((run.dataset, run.algorithm), []).append(cost)
@@ -129,11 +128,10 @@ def write(
     for section in sections:
         options = {"num_resamples": config.num_resamples, "each_seed": config.each_seed}
         images[section.measure.name] = figures.draw(section, output, **options)
-    numbers, cost = tables.numbers(sections), tables.cost_table(costs(finished))
+    numbers, cost = tables.numbers(sections), tables.cost_table(costs(finished), "dataset", "algorithm")
     data = json.dumps({"about": lines, **numbers, "costs": cost}, indent=1, allow_nan=False) + "\n"
-    runs = {run.job.name: os.path.relpath(run.folder.path, output) for run in finished}
-    links = {run.job.name: url for run in finished if (url := run.folder.info.get("wandb_url"))}
-    page = html_report.comparison(sections, lines, images, output, cost=cost, folders=runs, links=links, data=data)
+    folders, links = provenance.places(finished, output)
+    page = html_report.comparison(sections, lines, images, output, cost=cost, folders=folders, links=links, data=data)
     files = {
         "results.md": tables.to_markdown(sections, lines, images, cost),
         "results.html": page,

@@ -118,6 +118,12 @@ def numbers(trials: Sequence[Trial], sweep: Sweep) -> list[tuple[Any, ...]]:
     return rows
 
 
+def costs(trials: Sequence[Trial]) -> list[list[str]]:
+    """A row per trial with what a run of it took, as far as that was noted."""
+    noted = {(str(t.number),): [cost for run in t.runs if (cost := run.folder.info.get("cost"))] for t in trials}
+    return tables.cost_table({key: own for key, own in noted.items() if own}, "trial")
+
+
 def warning(trials: Sequence[Trial], config: SweepConfig) -> tuple[str, str]:
     """A line on the best score, which is not to be reported, and the command that leads to one that is."""
     best = trials[0]
@@ -151,15 +157,17 @@ def publish(
         log=[short(name) for name, own in sweep.varied.items() if own.get("distribution") == "log_uniform_values"],
         ylabel=next(iter(columns(trials, sweep))),
     )
-    title, runs = f"Sweep {sweep.name}", [run for trial in trials for run in trial.runs]
+    title, runs, cost = f"Sweep {sweep.name}", [run for trial in trials for run in trial.runs], costs(trials)
     lines = [*provenance.about(runs, overrides), *warnings]
-    text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint, f"```\n{command}\n```"]
+    text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint, f"```\n{command}\n```", "![trials.png](trials.png)"]
+    text += ["## Cost", tables.COST, tables.pipes(cost)] if len(cost) > 1 else []
     figure = html_report.read_image(output / "trials.png", "Scores of the trials over each of the settings")
-    part = html_report.Part(f"{caption}.", rows, notes=[f"{hint} `{command}`"], images=[figure])
-    data = json.dumps({"about": lines, "retrain": command, "trials": plain}, indent=1) + "\n"
+    part = html_report.Part(f"{caption}.", rows, "Trials", notes=[f"{hint} `{command}`"], images=[figure])
+    parts = [part, *html_report.of_runs(cost, *provenance.places(runs, output))]
+    data = json.dumps({"about": lines, "retrain": command, "trials": plain, "costs": cost}, indent=1) + "\n"
     files = {
-        "results.md": "\n\n".join([*text, "![trials.png](trials.png)", *lines]) + "\n",
-        "results.html": html_report.page(title, lines, [part], data=data),
+        "results.md": "\n\n".join([*text, *lines]) + "\n",
+        "results.html": html_report.page(title, lines, parts, data=data),
         "results.json": data,
         "trials.csv": tables.to_csv(plain),
     }

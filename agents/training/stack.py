@@ -67,7 +67,8 @@ class AgentStack:
             max_grad_norm=first.max_grad_norm,
             on_count=self._pass_on,
         )
-        self._parts = dict(zip(self.rule.parameters, zip(*(agent.rule.parameters for agent in self.agents))))
+        parts = zip(*(agent.rule.parameters for agent in self.agents))
+        self._parts: dict[Tensor, tuple[nn.Parameter, ...]] = dict(zip(self.rule.parameters, parts))
         self._num_shared = 0
         self._join_moments()
         self.rule.count(first.num_updates)

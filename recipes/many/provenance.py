@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections import Counter
@@ -50,6 +51,12 @@ def about(finished: Sequence[Run], overrides: Sequence[str]) -> list[str]:
         if number > 1:
             lines.append(f"The runs on {name} were not all trained on the same data: do not compare them.")
     return lines
+
+
+def places(runs: Sequence[Run], output: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The folders of runs, from ``output``, and where W&B shows those that are online, by name."""
+    folders = {run.job.name: os.path.relpath(run.folder.path, output) for run in runs}
+    return folders, {run.job.name: url for run in runs if (url := run.folder.info.get("wandb_url"))}
 
 
 def write(output: Path, files: Mapping[str, str]) -> None:

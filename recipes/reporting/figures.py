@@ -54,6 +54,7 @@ def draw(section: Section, folder: Path, *, num_resamples: int, each_seed: bool 
         if section.aggregates:
             drawings |= {"intervals": intervals(section), "intervals_narrow": intervals(section, narrow=True)}
             drawings |= {"profiles": profiles(section, num_resamples=num_resamples)}
+            drawings |= {"profiles_narrow": profiles(section, num_resamples=num_resamples, narrow=True)}
         for name, figure in drawings.items():
             for kind in ("svg",) if name.endswith("_narrow") else FORMATS:
                 file = f"{name.removesuffix('_narrow')}_{section.measure.name}{'_narrow' * name.endswith('_narrow')}"
@@ -134,12 +135,13 @@ def intervals(section: Section, *, narrow: bool = False) -> Figure:
     return figure
 
 
-def profiles(section: Section, *, num_resamples: int) -> Figure:
+def profiles(section: Section, *, num_resamples: int, narrow: bool = False) -> Figure:
     """Share of runs above a score, over all scores, with pointwise 95 % bands."""
     scores = np.concatenate([np.concatenate(section.runs(algorithm)) for algorithm in section.aggregates])
     thresholds = np.linspace(min(0.0, scores.min()), max(100.0, scores.max()), 201)
     profile = functools.partial(statistics.performance_profile, thresholds=thresholds)
-    figure, axes = plt.subplots(figsize=(0.6 * WIDTH, 2.6), layout="constrained")
+    size = (NARROW if narrow else 0.6 * WIDTH, 2.6)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     for algorithm in section.aggregates:
         shares = statistics.estimate(profile, section.runs(algorithm), num_resamples=num_resamples)
         style = styles.line(algorithm)

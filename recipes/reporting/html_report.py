@@ -116,12 +116,16 @@ def comparison(
         else:
             parts.append(Part(caption, matrix, heading, notes, pictures))
         parts.append(Part("Each seed:", tables.seeds_table(section, "")))
-    if len(cost) > 1:
-        parts.append(Part(tables.COST, cost, "Cost"))
+    return page("Comparison", lines, [*parts, *of_runs(cost, folders, links)], data=data)
+
+
+def of_runs(cost: Sequence[Sequence[str]], folders: Mapping[str, str], links: Mapping[str, str]) -> list[Part]:
+    """What the runs took, and where they are: folders from the page's, and W&B's pages, by the runs' names."""
+    parts = [Part(tables.COST, cost, "Cost")] if len(cost) > 1 else []
     if folders:
         rows = [[name, Link.to(quote(path), path), _link(links.get(name))] for name, path in folders.items()]
         parts.append(Part("Where the runs are, seen from this file:", [["run", "folder", "W&B"], *rows], "Runs"))
-    return page("Comparison", lines, parts, data=data)
+    return parts
 
 
 def _link(address: str | None) -> str:

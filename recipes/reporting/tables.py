@@ -86,15 +86,15 @@ def seeds_table(section: Section, rest: str) -> list[list[str]]:
     return table
 
 
-def cost_table(costs: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[list[str]]:
-    """A row per dataset and algorithm with what a run of it took, the mean over seeds."""
-    table = [["dataset", "algorithm", "minutes", "updates per second", "parameters", "device"]]
-    for (dataset, algorithm), runs in costs.items():
+def cost_table(costs: Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]], *names: str) -> list[list[str]]:
+    """A row per key, which has these names, with what a run of it took, the mean over seeds."""
+    table = [[*names, "minutes", "updates per second", "parameters", "device"]]
+    for key, runs in costs.items():
         minutes = np.mean([run["minutes"] for run in runs])
         speeds = [run["updates_per_second"] for run in runs if run["updates_per_second"]]  # a short run noted none
         devices = ", ".join(sorted({str(run["device"]) for run in runs}))
         size, speed = str(runs[0]["parameters"]), f"{np.mean(speeds):.0f}" if speeds else ""
-        table.append([dataset, algorithm, f"{minutes:.1f}", speed, size, devices])
+        table.append([*key, f"{minutes:.1f}", speed, size, devices])
     return table
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import html
 import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -103,6 +105,17 @@ def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swe
     assert files == {"results.md", "results.html", "results.json", "trials.csv", "trials.png", "trials.svg"}
     assert json.loads((output(swept) / "results.json").read_text())["retrain"].endswith(command)
     assert (output(swept) / "results.md").read_text().count("![trials.png]") == 1
+
+
+def test_the_page_says_what_each_trial_took_and_leads_to_its_folder(swept, read_csv) -> None:
+    page = (output(swept) / "results.html").read_text()
+    folders = {os.path.relpath(swept / row["folder"], output(swept)) for row in read_csv(output(swept) / "trials.csv")}
+    assert (
+        folders and {html.unescape(unquote(path)) for path in re.findall(r'<td><a href="(\.[^"]*)"', page)} == folders
+    )
+    header, *rows = json.loads((output(swept) / "results.json").read_text())["costs"]
+    assert header[:2] == ["trial", "minutes"] and {row[0] for row in rows} == {"1", "2", "3", "4"}
+    assert "## Cost" in (output(swept) / "results.md").read_text() and ">Cost</h2>" in page
 
 
 def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_never_had_been(sweep, swept, tmp_path) -> None:

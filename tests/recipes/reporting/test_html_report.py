@@ -88,7 +88,8 @@ def test_a_page_has_contents_a_date_its_numbers_and_links_that_run_nothing() -> 
     made = results.sections(CURVES, {}, **NAMES, baseline="bc", num_resamples=20)
     links = {"iql": "https://wandb.ai/lab/grasp/runs/1", "bc": "javascript:alert(1)"}
     folders = {"iql": "../iql/a b<", "bc": "../bc"}
-    cost = tables.cost_table({("pen", "bc"): [dict(minutes=2.0, updates_per_second=9.0, parameters=5, device="cpu")]})
+    taken = dict(minutes=2.0, updates_per_second=9.0, parameters=5, device="cpu")
+    cost = tables.cost_table({("pen", "bc"): [taken]}, "dataset", "algorithm")
     text = html_report.comparison(made, [], {}, Path(), folders=folders, links=links, cost=cost, data='{"a": 1}')
     addresses = Reader(text).addresses
     assert base64.b64decode(addresses[0].removeprefix("data:application/json;base64,")) == b'{"a": 1}'
