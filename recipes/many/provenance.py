@@ -83,7 +83,7 @@ def log(
         return
     folders = {run.folder.path: sorted(run.folder.path.glob("wandb/*run-*")) for run in runs}
     offline = [str(part) for parts in folders.values() for part in parts if part.name.startswith("offline-")]
-    own = [hint.removeprefix(loggers.SYNC)] if hint else []
+    own = shlex.split(hint.removeprefix(loggers.SYNC)) if hint else []
     if offline or own:
         print(f"W&B:     offline; upload by: {loggers.SYNC}{shlex.join([*offline, *own])}")
     if absent := [str(path) for path, parts in folders.items() if not parts]:

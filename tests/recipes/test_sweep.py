@@ -7,6 +7,8 @@ import html
 import json
 import os
 import re
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,28 @@ def test_a_trial_that_fails_is_named_and_stops_no_other(sweep, tmp_path, read_cs
     assert "warning: 1 clip_actions=false failed: " in finished.err and "1 done" in finished.out
     (row,) = read_csv(tmp_path / "runs" / "sweeps" / "mine" / "test/outside-v0" / "trials.csv")
     assert row["clip_actions"] == "True"
+
+
+def test_wandb_holds_table_and_figure_by_keys_of_their_own_and_what_was_swept(
+    sweep, swept, tmp_path, read_wandb, read_csv
+) -> None:
+    shutil.copytree(swept / "runs", tmp_path / "runs")
+    done = sweep("logger=wandb", "wandb.mode=offline", "output=my results", before="")
+    assert done.code == 0, done.err
+    records = read_wandb(tmp_path / "my results")
+    (run,) = [record["run"] for record in records if record["type"] == "run"]
+    assert run["job_type"] == "sweep" and run["display_name"] == f"sweep mine: bc on {DATASET}"
+    assert {DATASET, "bc", "pendulum"} <= {*run["tags"]}
+    config = run["config"]["update"]
+    assert (config["sweep_file"], config["algorithm_name"], config["dataset"]) == ("mine", "bc", DATASET)
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    kinds = {key.removesuffix("._type"): kind for item in items for key, kind in item.items() if key.endswith("._type")}
+    assert kinds == {"runs": "table-file", "trials": "image-file"}
+    (upload,) = re.findall(r"^W&B: +offline; upload by: wandb sync (.*)$", done.out, re.MULTILINE)
+    (folder,) = shlex.split(upload)  # its name has a space
+    assert folder.startswith("my results/wandb/offline-run-") and (tmp_path / folder).is_dir()
+    (without,) = re.findall(r"^W&B: +without (.*), which were finished with another logger$", done.out, re.MULTILINE)
+    assert {*without.split(", ")} == {row["folder"] for row in read_csv(output(swept) / "trials.csv")}
 
 
 MISTAKES = {
