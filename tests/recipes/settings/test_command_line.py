@@ -391,6 +391,7 @@ def test_a_place_that_cannot_be_written_is_refused_even_to_root(tmp_path) -> Non
 
 
 def test_the_arguments_of_a_class_of_torchs_may_have_any_names() -> None:
+    command_line.register()
     setting = "algorithm.critic_optimizer.torch_optimizer"
     cfg = composition.in_force(composition.compose("train", [f"{setting}={{name: SGD, momentum: 0.9}}"]))
     config = composition.build(cfg, "train").algorithm
