@@ -186,6 +186,8 @@ def alternatives(value: Any, names: Callable[[], list[str]]) -> list[Any]:
         return [name for name in names() if name != value]
     if isinstance(value, list):
         return [value[:-1]]
+    if isinstance(value, dict):  # a class of torch.optim's or torch.optim.lr_scheduler's
+        return [{"name": "SGD"}, {"name": "ExponentialLR", "gamma": 0.1}]
     if value is None:
         return [1, 1e-3]
     if isinstance(value, int):
@@ -243,6 +245,7 @@ def test_an_update_changes_the_trained_parameters_and_targets_and_nothing_else(c
     targets = {name for name in before if name.startswith("target_") and name.removeprefix("target_") in learnt}
     assert learnt and differing(before, tensors(agent)) == learnt | targets
     assert agent.num_updates == 4
+    batch = batch.exclude("td_error")  # TorchRL's losses say it, of each transition
     assert set(batch.keys(True)) == set(batches(3).keys(True)) and (batch == batches(3)).all()
     assert not any(value.requires_grad for value in batch.values(True, True))
     assert all(parameter.grad is None for parameter in agent.loss_module.parameters())

@@ -95,7 +95,7 @@ class Agent:
         Args:
             batch: transitions on the agent's device: ``observation [B, O]``, ``action [B, A]`` and, under ``next``,
                 ``observation``, ``reward [B, 1]`` and ``terminated [B, 1]``; ``sampling`` says what else, and
-                whether in windows ``[B, K]``.
+                whether in windows ``[B, K]``. TorchRL's losses leave ``td_error [B]`` in it, for a sampler.
 
         Returns:
             Detached scalars: the losses, the loss module's statistics and, when clipping, ``grad_norm``.

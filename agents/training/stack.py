@@ -108,7 +108,8 @@ class AgentStack:
         states = self.rule.optimizer.state
         if self._num_shared == len(states):
             return
-        for stacked, state in states.items():
+        for stacked in filter(states.__contains__, self.rule.parameters):
+            state = states[stacked]
             for index, (agent, part) in enumerate(zip(self.agents, self._parts[stacked])):
                 moments = {name: state[name][index] for name in MOMENTS}
                 agent.rule.optimizer.state[part] = {"step": state["step"], **moments}
