@@ -732,7 +732,7 @@ RECIPES = [
         ("if Path.cwd().is_relative_to(path):", "if False:"),
     ),
     *of(
-        "recipes/runs/lifecycle.py",
+        "recipes/runs/resume.py",
         "tests/recipes/runs/test_resume.py -k 'another_setting or where_it_is or only_changes or anew or damaged'",
         ("    if folder.had_checkpoint and not folder.has_checkpoint:", "    if False:"),
         ("if there != here]:", "if there is here]:"),
@@ -741,13 +741,13 @@ RECIPES = [
         ('if "${" in json.dumps', 'if "?{" in json.dumps'),
     ),
     *of(
-        "recipes/runs/lifecycle.py",
+        "recipes/runs/resume.py",
         "tests/recipes/test_hostile_files.py -k typed",
         ("    saved.trust_env = False", "    pass"),
         ('if ":" in (saved.eval_env or "") and "eval_env" not in typed:', "if False:"),
     ),
     *of(
-        "recipes/runs/lifecycle.py",
+        "recipes/runs/resume.py",
         "tests/recipes/many/test_plan.py -k fingerprint",
         ('"resume", "device", "compile"', '"batch_size", "resume", "device", "compile"'),
     ),

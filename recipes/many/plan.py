@@ -23,8 +23,8 @@ from agents.data.store import is_here
 from agents.errors import AgentsError, CheckpointError, ConfigError
 from recipes.many.pool import Job
 from recipes.runs.folder import RunFolder
-from recipes.runs.lifecycle import FREE_ON_RESUME, read_settings
 from recipes.runs.metrics_log import read_csv
+from recipes.runs.resume import FREE_ON_RESUME, read_settings
 from recipes.settings import schema
 from recipes.settings.composition import build, compose
 from recipes.settings.overrides import quoted

@@ -28,7 +28,8 @@ from agents.errors import printable
 from recipes.many import forks
 from recipes.many.progress import Board
 from recipes.runs.folder import RunFolder
-from recipes.runs.lifecycle import AT_WORK, FREE_ON_RESUME, at_work
+from recipes.runs.lifecycle import AT_WORK, at_work
+from recipes.runs.resume import FREE_ON_RESUME
 from recipes.settings.command_line import user_script
 from recipes.settings.interrupt import PARENT, Interrupt
 from recipes.settings.overrides import quoted

@@ -14,7 +14,7 @@ from typing import Any
 from agents.files import write_atomically
 from recipes.many.plan import Run, is_finished
 from recipes.many.pool import Outcomes
-from recipes.runs.lifecycle import read_settings
+from recipes.runs.resume import read_settings
 from recipes.runs.versions import differences
 from recipes.settings.command_line import invocation
 from recipes.settings.schema import ManyRunsConfig

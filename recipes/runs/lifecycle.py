@@ -1,40 +1,30 @@
-"""How a run's folder is begun, resumed or overwritten."""
+"""How a run's folder is begun, claimed or overwritten; how it is resumed stands in :mod:`recipes.runs.resume`."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from agents import metrics
-from agents.algorithms.registry import config_of
 from agents.data.dataset import OfflineDataset
-from agents.errors import ConfigError, one_line
-from agents.files import flatten, remove_leftovers, temporary_path, write_atomically
+from agents.errors import ConfigError
+from agents.files import remove_leftovers, temporary_path, write_atomically
 from recipes.runs.folder import RunFolder
+from recipes.runs.resume import resume
 from recipes.runs.versions import versions
 from recipes.settings.composition import algorithm_choice, build
 from recipes.settings.overrides import pasted
 from recipes.settings.schema import TrainConfig, require_place
 
-# settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
-FREE_ON_RESUME = (
-    "resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every", "eval_videos",
-    "keep_videos", "trust_env",
-)  # fmt: skip
 LOCK = ".lock"
 AT_WORK = "another process is at work in {}; wait for it, or stop it first"
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # by a process that was faster
@@ -52,7 +42,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     folder = RunFolder(cfg.run_dir if cfg.resume is None else cfg.resume)
     _undo_overwrite(folder)
     if cfg.resume is not None:
-        return folder, _resume(folder, cfg), True
+        return folder, resume(folder, cfg), True
     if not is_free(folder.path):
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
@@ -202,85 +192,3 @@ def _undo_overwrite(folder: RunFolder) -> None:
     except OSError:
         if not path.exists():  # else another process was faster
             raise
-
-
-def _resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
-    if not folder.holds_run:
-        raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
-    if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
-        way_out = "put its checkpoints/ back, or start a new run in another run_dir"
-        raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")
-    saved = read_settings(folder)
-    typed = [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
-    if {"run_dir", "overwrite"} & {*typed}:
-        raise ConfigError(f"resume={folder.path} goes on in that folder; leave out run_dir and overwrite")
-    free = [key for key in typed if key.split(".")[0] in FREE_ON_RESUME]
-    if "gradient_steps" in typed:
-        free += [key for key in typed if key == "gradient_steps" or key.endswith(".decay_steps")]
-    if not exact_alone(info := folder.info) and "compile" not in typed:
-        reason = "it was stacked with others and traced as a stack: alone it would go on with other rounding errors"
-        way_out = f"if they may differ, add compile={info['compile']}"
-        raise ConfigError(f"cannot resume {folder.path} exactly: {reason}; {way_out}")
-    _refuse_differences(folder, saved, cfg, [key for key in typed if key not in free])
-    saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
-    if ":" in (saved.eval_env or "") and "eval_env" not in typed:
-        where = f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported"
-        raise ConfigError(f"{where}; if you trust it, add {pasted('eval_env', saved.eval_env)}")
-    for key in free:
-        OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
-    if "gradient_steps" in typed:
-        _tell_of_rates(saved)
-    return cast(TrainConfig, OmegaConf.to_object(saved))
-
-
-def exact_alone(info: Mapping[str, Any]) -> bool:
-    """Whether a run goes on alone as it would have gone on where it was: a stack that is traced rounds otherwise."""
-    return not info.get("stacked") or info.get("compile") == "off"
-
-
-def _tell_of_rates(saved: DictConfig) -> None:
-    """Schedules keep the length that they were begun with, unless another one is typed."""
-    settings = cast(dict[str, Any], OmegaConf.to_container(saved.algorithm))
-    for name, value in flatten(settings).items():
-        if name.endswith("decay_steps") and value is not None and value < saved.gradient_steps:
-            length = f"algorithm.{name} stays {value}, where the learning rate ends at 0"
-            way_out = f"algorithm.{name}={saved.gradient_steps} has it follow the new length"
-            print(f"warning: {length}; {way_out}", file=sys.stderr)
-
-
-def lengthen(folder: RunFolder, config: TrainConfig) -> None:
-    """Note another number of updates, and the schedules that go with it, in the settings of a run that is resumed."""
-    saved = read_settings(folder)
-    if saved.gradient_steps != config.gradient_steps:
-        saved.gradient_steps = config.gradient_steps
-        saved.algorithm = config.algorithm
-        write_atomically(folder.config_file, OmegaConf.to_yaml(saved).encode())
-
-
-def read_settings(folder: RunFolder) -> DictConfig:
-    """The settings of the run in a folder, with defaults for those that it lacks; a ConfigError if unreadable."""
-    try:
-        info = folder.info
-        _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
-        if (defaults := config_of(name)) is not None:
-            file = OmegaConf.create(folder.config_file.read_text())
-            if "${" in json.dumps(OmegaConf.to_container(file)):  # what somebody else's file names is not looked up
-                raise ValueError("it has a reference, ${...}, where a run saves the value")
-            saved = OmegaConf.structured(TrainConfig)
-            saved.algorithm = OmegaConf.structured(defaults)
-            return cast(DictConfig, OmegaConf.merge(saved, file))
-    except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        reason = f"its config.yaml or run.json is damaged or of another version ({one_line(error)})"
-        way_out = "mend it, or start a new run in another run_dir"
-        raise ConfigError(f"cannot resume {folder.path}: {reason}; {way_out}") from error
-    reason = f"its algorithm, {name}, is not registered; resume it by the script that made it"
-    raise ConfigError(f"cannot resume {folder.path} here: {reason}")
-
-
-def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, keys: Sequence[str]) -> None:
-    values = {key: (OmegaConf.select(saved, key), OmegaConf.select(cfg, key)) for key in keys}
-    if "algorithm" in values:
-        values["algorithm"] = folder.info["algorithm"], algorithm_choice()
-    if different := [f"{key} is {there} there, {here} here" for key, (there, here) in values.items() if there != here]:
-        way_out = "leave them out to resume it, or start a new run in another run_dir"
-        raise ConfigError(f"the run in {folder.path} has other settings: {'; '.join(different)}; {way_out}")

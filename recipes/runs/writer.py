@@ -17,9 +17,10 @@ from agents.training.update_rule import check_finite
 from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.cost import cost
-from recipes.runs.lifecycle import claim, exact_alone, lengthen
+from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog
 from recipes.runs.process import Stopwatch
+from recipes.runs.resume import exact_alone, lengthen
 from recipes.runs.saver import Saver
 from recipes.runs.training import Training
 from recipes.runs.versions import of_both, versions
