@@ -155,30 +155,41 @@ def profiles(section: Section, *, num_resamples: int, narrow: bool = False) -> F
     return figure
 
 
-def draw_trials(
-    path: Path, settings: Mapping[str, Sequence[Any]], scores: Sequence[float], *, log: Collection[str], ylabel: str
-) -> None:
-    """Write scores of a sweep's trials over each of its settings, a panel each, with means where values are few.
+def draw_trials(path: Path, settings: Mapping[str, Sequence[Any]], scores: Sequence[float], **options: Any) -> None:
+    """Write :func:`trials` as PNG and SVG, and as SVG also for a narrow screen."""
+    with plt.rc_context(STYLE):
+        wide, narrow = (trials(settings, scores, narrow=narrow, **options) for narrow in (False, True))
+        write_atomically(path, to_image(wide, close=False))
+        write_atomically(path.with_suffix(".svg"), to_image(wide, "svg"))
+        write_atomically(path.with_name(f"{path.stem}_narrow.svg"), to_image(narrow, "svg"))
+
+
+def trials(
+    settings: Mapping[str, Sequence[Any]],
+    scores: Sequence[float],
+    *,
+    log: Collection[str],
+    ylabel: str,
+    narrow: bool = False,
+) -> Figure:
+    """Scores of a sweep's trials over each of its settings, a panel each, with means where values are few.
 
     ``settings`` has each trial's value by the setting's name; the first trial, which is the best, stands out; the
     settings named in ``log`` have a logarithmic axis.
     """
-    columns = min(3, len(settings))
+    columns = 1 if narrow else min(3, len(settings))
     rows = math.ceil(len(settings) / columns)
-    size = (WIDTH * max(columns, 1.8) / 3, 0.2 + 1.9 * rows)
-    with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
-        for index, axes in enumerate(grid.flat):
-            axes.set_visible(index < len(settings))
-            axes.set_ylabel(ylabel if index % columns == 0 else "")
-        for axes, (name, values) in zip(grid.flat, settings.items()):
-            _scatter(axes, values, np.asarray(scores))
-            axes.set_xlabel(name)
-            if name in log:
-                axes.set_xscale("log")
-        for file in (path, path.with_suffix(".svg")):
-            write_atomically(file, to_image(figure, file.suffix[1:], close=False))
-        plt.close(figure)
+    size = (NARROW if narrow else WIDTH * max(columns, 1.8) / 3, 0.2 + 1.9 * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < len(settings))
+        axes.set_ylabel(ylabel if index % columns == 0 else "")
+    for axes, (name, values) in zip(grid.flat, settings.items()):
+        _scatter(axes, values, np.asarray(scores))
+        axes.set_xlabel(name)
+        if name in log:
+            axes.set_xscale("log")
+    return figure
 
 
 def _scatter(axes: Axes, values: Sequence[Any], scores: np.ndarray) -> None:

@@ -104,7 +104,8 @@ def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swe
     assert {"algorithms=bc", f"datasets={DATASET}", "seeds=1,2,3", "gradient_steps=20"} <= {*command.split()}
     assert f"algorithm.actor_optimizer.lr={best['algorithm.actor_optimizer.lr']}" in command
     files = {path.name for path in output(swept).iterdir()}
-    assert files == {"results.md", "results.html", "results.json", "trials.csv", "trials.png", "trials.svg"}
+    figures = {"trials.png", "trials.svg", "trials_narrow.svg"}
+    assert files == {"results.md", "results.html", "results.json", "trials.csv", *figures}
     assert json.loads((output(swept) / "results.json").read_text())["retrain"].endswith(command)
     assert (output(swept) / "results.md").read_text().count("![trials.png]") == 1
 
@@ -112,9 +113,8 @@ def test_the_table_says_that_its_best_is_optimistic_and_how_to_train_it_anew(swe
 def test_the_page_says_what_each_trial_took_and_leads_to_its_folder(swept, read_csv) -> None:
     page = (output(swept) / "results.html").read_text()
     folders = {os.path.relpath(swept / row["folder"], output(swept)) for row in read_csv(output(swept) / "trials.csv")}
-    assert (
-        folders and {html.unescape(unquote(path)) for path in re.findall(r'<td><a href="(\.[^"]*)"', page)} == folders
-    )
+    links = {html.unescape(unquote(path)) for path in re.findall(r'<td><a href="(\.[^"]*)"', page)}
+    assert links == folders and len(links) == 4
     header, *rows = json.loads((output(swept) / "results.json").read_text())["costs"]
     assert header[:2] == ["trial", "minutes"] and {row[0] for row in rows} == {"1", "2", "3", "4"}
     assert "## Cost" in (output(swept) / "results.md").read_text() and ">Cost</h2>" in page
