@@ -8,11 +8,11 @@ from typing import Any
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#7F7F7F", "#B5BD00")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 MARKERS = "os^Dv*Px<"
-# the first nine have a colour each; who comes later has another dash and marker than who has the same colour
+# nine that are often compared have a colour each; who comes later shares one, with another dash and marker
 ORDER = (
-    "iql", "bc", "td3_bc", "awac", "cql", "rebrac", "dt", "edac", "sac_n", "iql_corl", "bc_top", "sac", "iql_tuned",
-    "diffusion_bc", "rebrac_tuned", "cql_small", "iql_deep", "dt_small", "cql_lagrange", "discrete_iql", "discrete_cql",
-    "dqn",
+    "iql", "bc", "td3_bc", "awac", "cql", "rebrac", "dt", "edac", "bc_top",
+    "iql_corl", "sac", "sac_n", "iql_tuned", "cql_small", "rebrac_tuned", "dt_small", "iql_deep", "diffusion_bc",
+    "cql_lagrange", "discrete_iql", "discrete_cql", "dqn",
 )  # fmt: skip
 
 
