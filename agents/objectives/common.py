@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tensordict import TensorDict, TensorDictBase, TensorDictParams
 from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 from torchrl.objectives import LossModule, ValueEstimators
 
 from agents.errors import ConfigError
 from agents.objectives.settings import check_gamma
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 NOTHING: Mapping[NestedKey, Tensor] = MappingProxyType({})
 
@@ -41,7 +44,20 @@ class CriticKeys(TransitionKeys):
     state_action_value: NestedKey = "state_action_value"
 
 
-class CriticLoss(LossModule):
+class NetworkModes(nn.Module):
+    """A loss whose ``train`` and ``eval`` reach its networks.
+
+    ``convert_to_functional`` hides these from their loss: one that is held out would have dropout.
+    """
+
+    def train(self, mode: bool = True) -> Self:
+        for network in vars(self).values():
+            if isinstance(network, nn.Module):
+                network.train(mode)
+        return super().train(mode)
+
+
+class CriticLoss(NetworkModes, LossModule):
     """A loss of an ensemble of critics: its fields, and its call, which is about the shape of batches.
 
     A batch has any shape, ``[B]`` or ``[B, T]``: a subclass evaluates its rows. Left out are those where the mask that
@@ -67,7 +83,7 @@ class CriticLoss(LossModule):
         every_row = tensordict.reshape(-1) if tensordict.batch_dims > 1 else tensordict
         mask = self._mask(every_row)
         rows = every_row if mask is None else every_row[mask]
-        losses = self._evaluate(rows)
+        losses = self._evaluate(rows) if rows.shape[0] else self._evaluate_nothing(every_row)
         if self.reduction == "mean":
             return losses
         weight = self._weight(rows)
@@ -84,6 +100,11 @@ class CriticLoss(LossModule):
     def _evaluate(self, rows: TensorDictBase) -> TensorDict:
         """The losses, each by :meth:`_mean`, and statistics of a batch ``[B]``."""
         raise NotImplementedError
+
+    def _evaluate_nothing(self, masked: TensorDictBase) -> TensorDict:
+        """Zeros, as in TorchRL, with gradients of 0, where a mask leaves no row: the mean of nothing is NaN."""
+        row = masked.exclude(self.tensor_keys.priority_weight)[0:1].clone().zero_()
+        return self._evaluate(row) * 0.0
 
     def _mean(self, loss: Tensor, rows: TensorDictBase) -> Tensor:
         """The (weighted) mean of a loss per row ``[B]``; the loss per row itself where nothing is to be reduced."""

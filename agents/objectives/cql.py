@@ -11,13 +11,15 @@ import torch
 from tensordict import TensorDictBase
 from tensordict.nn import dispatch
 from torch import Tensor
-from torchrl.data import TensorSpec
+from torchrl.data import Composite, TensorSpec
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
+from agents.errors import ConfigError
 from agents.networks.bounds import divisor, register_limits
+from agents.objectives.common import NetworkModes
 
 
-class CQLLoss(TorchRLCQLLoss):
+class CQLLoss(NetworkModes, TorchRLCQLLoss):
     r"""TorchRL's CQLLoss with the conservative term of the paper.
 
     .. math::
@@ -35,7 +37,7 @@ class CQLLoss(TorchRLCQLLoss):
     ``loss_actor_bc``, made for the start of a run in the place of ``loss_actor``, would be added to it: it is left out.
 
     Args:
-        action_spec: bounds of the actions.
+        action_spec: bounds of the actions, or a Composite that has them under the key of actions.
         others: as TorchRL's.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_cql``, ``loss_alpha``, with
@@ -48,15 +50,22 @@ class CQLLoss(TorchRLCQLLoss):
 
     def __init__(self, *args: Any, action_spec: TensorSpec, **kwargs: Any) -> None:
         super().__init__(*args, action_spec=action_spec, **kwargs)
-        register_limits(self, action_spec)
+        is_composite = isinstance(action_spec, Composite)
+        register_limits(self, action_spec[self.tensor_keys.action] if is_composite else action_spec)
         losses = [key for key in self.out_keys if key != "loss_actor_bc"]
         self.out_keys = [*losses, "qvalue", *(["alpha_prime"] if self.with_lagrange else [])]
 
     @dispatch()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        losses = super().forward(tensordict)
+        if self.reduction == "none":
+            raise ConfigError("CQLLoss has no losses of single transitions: reduction must be mean or sum, got 'none'")
+        rows = tensordict.reshape(-1) if tensordict.batch_dims > 1 else tensordict
+        losses = super().forward(rows)
+        if rows is not tensordict:
+            priority = self.tensor_keys.priority
+            tensordict.set(priority, rows.get(priority).reshape(tensordict.batch_size))
         del losses["loss_actor_bc"]
-        losses["qvalue"] = self._data_qvalues(tensordict).detach().mean()
+        losses["qvalue"] = self._data_qvalues(rows).detach().mean()
         if self.with_lagrange:
             losses["alpha_prime"] = self._alpha_prime
         return losses

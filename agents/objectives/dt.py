@@ -13,10 +13,10 @@ from tensordict.utils import NestedKey
 from torchrl.objectives import LossModule
 
 from agents.errors import ConfigError
-from agents.objectives.common import output
+from agents.objectives.common import NetworkModes, output
 
 
-class DTLoss(LossModule):
+class DTLoss(NetworkModes, LossModule):
     r"""Squared error of the actions predicted along windows of episodes, over the steps that exist.
 
     .. math:: L_\pi = \frac{\sum_{b, t} m_{b, t} \, |\pi_{b, t} - a_{b, t}|^2 / A}{\sum_{b, t} m_{b, t}}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
+from torchrl.data import Composite
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
 import agents
@@ -145,3 +146,13 @@ def test_it_returns_scalars_under_the_names_that_it_gives(networks, specs, batch
     torch.testing.assert_close(losses["qvalue"], qvalues.mean())
     if lagrange:
         torch.testing.assert_close(losses["alpha_prime"], torch.tensor(1.0))
+
+
+def test_bounds_may_come_under_the_key_of_actions(networks, specs) -> None:
+    loss = CQLLoss(*networks, action_spec=Composite(action=specs.action), deactivate_vmap=True)
+    torch.testing.assert_close((loss.action_low, loss.action_high), (specs.action.space.low, specs.action.space.high))
+
+
+def test_losses_of_single_transitions_are_refused(networks, specs, batch) -> None:
+    with pytest.raises(agents.ConfigError, match="reduction must be mean or sum, got 'none'"):
+        build(networks, specs, reduction="none")(batch)

@@ -141,7 +141,6 @@ def test_copies_and_types_hold_every_tensor(loss, batch, after_forward) -> None:
     assert all(value.dtype == torch.float64 for value in losses(other.double(), as_double).values())
 
 
-@ours
 def test_a_batch_of_any_shape_is_its_rows(loss, batch) -> None:
     for shape in ((3, 4), (4, 3), (2, 3, 2)):
         torch.testing.assert_close(losses(loss, batch.reshape(shape)), losses(loss, batch))
@@ -183,6 +182,13 @@ def test_rows_outside_the_mask_count_for_nothing(loss, batch) -> None:
         torch.testing.assert_close(value.sum() / 8, expected[key])
 
 
+@ours
+def test_a_batch_that_is_masked_altogether_has_a_loss_of_0(loss, batch) -> None:
+    batch["collector", "mask"] = torch.zeros(12, 1, dtype=torch.bool)
+    assert all(value == 0.0 for value in evaluate(loss, batch).values())
+    assert all(grad is None or (grad == 0.0).all() for grad in gradients(loss, batch).values())
+
+
 def draw_nothing(loss: LossModule) -> None:
     """Actions are the mean ones, so that they do not depend on the number of rows."""
     if hasattr(loss, "actor_network_params"):
@@ -211,6 +217,20 @@ def test_a_held_out_loss_is_that_of_training(loss, batch) -> None:
         held_out = losses(loss, batch)
     torch.testing.assert_close(held_out, {key: value.detach() for key, value in expected.items()})
     assert not any(value.requires_grad for value in held_out.values())
+
+
+def test_the_mode_of_a_loss_is_that_of_its_networks(loss) -> None:
+    networks = [value for value in vars(loss).values() if isinstance(value, torch.nn.Module)]
+    for mode in (False, True):
+        loss.train(mode)
+        assert networks and all(part.training == mode for network in networks for part in network.modules())
+
+
+@pytest.mark.parametrize("name", ["iql"], indirect=True)  # its actor has dropout
+def test_a_held_out_loss_has_no_dropout(loss, batch) -> None:
+    training = [loss(batch)["loss_actor"].item() for _ in range(2)]
+    held_out = [loss.eval()(batch)["loss_actor"].item() for _ in range(2)]
+    assert training[0] != training[1] and held_out[0] == held_out[1]
 
 
 @pytest.mark.parametrize("schedule", [LinearExpectile(0.5, 0.9, 10), AdaptiveExpectile(0.7, 0.3, 0.1)])
