@@ -108,9 +108,7 @@ class EvaluateConfig:
     eval_videos: bool = False  # film the worst, the median and the best episode, with return, success, Q and V
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
     trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
-    output: str | None = (
-        None  # folder for scores, plot and video; None: <run>/evaluation, of a file alone evaluation/<name>
-    )
+    output: str | None = None  # folder of results; None: <run>/evaluation, of a file alone evaluation/<name>
     logger: str = "none"  # wandb or none
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="evaluation"))
 

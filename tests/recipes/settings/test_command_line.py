@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.machinery
 import os
 import re
@@ -390,6 +391,21 @@ def test_a_place_that_cannot_be_written_is_refused_even_to_root(tmp_path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
 
 
+def test_a_folder_that_may_only_be_read_is_a_line_before_the_work_and_during_it(monkeypatch, capsys, tmp_path) -> None:
+    def read_only(*_: object, dir: object = "runs", **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema.tempfile, "TemporaryFile", read_only)
+        with pytest.raises(agents.ConfigError, match="is no folder that may be written; name another place by output="):
+            schema.require_place("output", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["offline-agents train"])
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main("train", read_only)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: Read-only file system (runs); make room, mend its rights or name another place")
+
+
 def test_the_arguments_of_a_class_of_torchs_may_have_any_names() -> None:
     command_line.register()
     setting = "algorithm.critic_optimizer.torch_optimizer"
@@ -398,4 +414,4 @@ def test_the_arguments_of_a_class_of_torchs_may_have_any_names() -> None:
     assert config.critic_optimizer.torch_optimizer == {"name": "SGD", "momentum": 0.9}
     assert config.actor_optimizer.torch_optimizer == {}
     with pytest.raises(agents.ConfigError, match="torch_optimizer must have a name"):
-        composition.build(composition.compose("train", [f"{setting}={{momentum: 0.9}}"]), "train")
+        composition.build(composition.in_force(composition.compose("train", [f"{setting}={{momentum: 0.9}}"])), "train")
