@@ -332,7 +332,7 @@ def stages(setup: Setup) -> Contestant:
                 with clock("loss and backward, compiled"):
                     compiled(batch)
                 with clock("optimizer"):
-                    agent.rule.optimizer.step(trained, gradients, agent.rule.rates(step))
+                    agent.rule.optimizer.apply(trained, gradients, agent.rule.rates(step))
                 with clock("target"):
                     agent.rule.target_net_updater.step()
                 with clock("log"):

@@ -33,9 +33,9 @@ KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
 DURING_AN_UPDATE = """
 from agents.training import update_rule
 check = update_rule.check_finite
-def dying_check(losses, *, step, batch):
+def dying_check(losses, *, step, **rest):
     if step == {updates} + 1: die()
-    check(losses, step=step, batch=batch)
+    check(losses, step=step, **rest)
 update_rule.check_finite = dying_check
 """
 WHILE_WRITING_A_CHECKPOINT = """
@@ -327,14 +327,18 @@ def test_a_truncated_checkpoint_is_named_and_the_previous_one_used(
     resumed = train_as_is(f"resume={RUN}")
     assert resumed.code == 0, resumed.err
     (warning,) = [line for line in resumed.err.splitlines() if line.startswith("warning: ")]
-    assert f"{RUN}/checkpoints/last.safetensors is truncated" in warning and "previous.safetensors (step 10)" in warning
+    assert f"{RUN}/checkpoints/last.safetensors is damaged, truncated or" in warning
+    assert "previous.safetensors (step 10)" in warning
+        f"{RUN}/checkpoints/last.safetensors is damaged, truncated or" in warning
+        and "previous.safetensors (step 10)" in warning
+    )
     assert_same(outcome_of(tmp_path / RUN), outcome_of(never_stopped / RUN))
 
 
 def test_a_run_without_any_readable_checkpoint_is_refused(finished, train_as_is) -> None:
     for path in (finished / "checkpoints").glob("*"):
         truncate(path)
-    assert "previous.safetensors is truncated or not a checkpoint" in train_as_is(f"resume={RUN}").refusal()
+    assert "previous.safetensors is damaged, truncated or not a checkpoint" in train_as_is(f"resume={RUN}").refusal()
 
 
 def test_a_run_that_goes_on_with_other_versions_says_so(train, train_as_is, tmp_path) -> None:
