@@ -156,6 +156,7 @@ def test_help_may_be_cut_off(start) -> None:
         assert process.stderr.read() == ""
 
 
+@pytest.mark.slow
 def test_runs_of_the_command_are_processes_that_import_nothing_of_the_users_folder(start, tmp_path) -> None:
     process = start("command", "train", *QUICK, "algorithm=bc", "algorithm.actor.hidden_sizes=[8]", "seeds=[0,1]")
     out, err = process.communicate()

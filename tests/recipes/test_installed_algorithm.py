@@ -37,6 +37,7 @@ def site_packages(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_recipe_knows_the_algorithm_of_an_installed_package(site_packages, run_recipe, tmp_path) -> None:
     """Here recipes are forks of a process that began without the package; a comparison's runs begin with it."""
     path = os.pathsep.join((str(site_packages), str(REPOSITORY)))

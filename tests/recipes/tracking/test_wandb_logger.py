@@ -108,6 +108,7 @@ def test_a_server_that_is_away(train, tmp_path, read_wandb) -> None:
     assert_logged_offline(done, tmp_path / RUN, read_wandb, "did not respond in time")
 
 
+@pytest.mark.slow
 def test_for_a_server_that_is_silent_several_seeds_wait_once(train_online, wandb_server, tmp_path, read_wandb) -> None:
     wandb_server.silent.set()
     done = train_online("seeds=[0,1]", "stack=true")
