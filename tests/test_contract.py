@@ -306,7 +306,7 @@ def test_a_compiled_update_equals_the_eager_one(config, specs, batches, mode) ->
     compiled.compile(batches(9), mode)
     assert torch.equal(torch.get_rng_state(), generator), "compiling draws random numbers"
     assert not differing(tensors(compiled), tensors(eager)), "compiling changes the agent"
-    for seed in range({"trace": 25, "inductor": 100}[mode]):
+    for seed in range({"trace": 10, "inductor": 100}[mode]):
         torch.manual_seed(seed)
         expected = eager.update(batches(seed)).to_dict()
         torch.manual_seed(seed)
@@ -325,7 +325,7 @@ def alone(agent: agents.Agent, generator: torch.Generator, batch: TensorDict) ->
 @pytest.mark.parametrize("mode", ["off", "trace"])
 def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path, mode) -> None:
     """Over many updates: losses, parameters, targets and what a checkpoint holds."""
-    num_updates = {"off": 3, "trace": 25}[mode]  # the former is the updates of each, one after the other
+    num_updates = {"off": 3, "trace": 10}[mode]  # the former is the updates of each, one after the other
     singles, parts, generators = [], [], []
     for seed in (0, 1):
         torch.manual_seed(seed)
