@@ -70,6 +70,7 @@ def learn(run: Training, writer: RunWriter) -> None:
     config, agent, clock = run.config, run.agent, Stopwatch()
     step = logged_step = agent.num_updates
     with writer, Interrupt() as interrupt, progress_bar(step, config.gradient_steps) as progress:
+        writer.catch_up(clock)
         for step, losses in updates(agent, run.buffer.sample, config, clock, generators=[run.buffer._rng]):
             progress.update(step - progress.n)
             if step % config.log_every == 0:

@@ -120,7 +120,9 @@ def fetch(reference: str, folder: Path) -> Path:
     try:
         artifact.verify(root=str(place))
     except ValueError as error:
-        raise CheckpointError(f"{place / FILE} is not what was logged ({error}); delete it and call again") from error
+        raise CheckpointError(
+            f"{place / FILE} is not what was logged ({error}); move it away and call again"
+        ) from error
     if not (place / FILE).exists():
         raise CheckpointError(f"{reference} holds no {FILE}: it was not logged by recipes/train.py")
     return place / FILE

@@ -38,7 +38,7 @@ class Saver:
 
     def save(self, mean_return: float | None = None) -> None:
         """Write a checkpoint of this moment, once; an evaluation of these parameters decides about ``best``."""
-        if self._saved_step == self._agent.num_updates:
+        if self._saved_step == self._agent.num_updates and mean_return is None:
             return
         # finite losses can still end in infinite parameters, which the next loss would show, too late
         if not all(parameter.isfinite().all() for parameter in self._agent.loss_module.parameters()):

@@ -18,7 +18,7 @@ from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.cost import cost
 from recipes.runs.lifecycle import claim
-from recipes.runs.metrics_log import CsvLog
+from recipes.runs.metrics_log import CsvLog, read_csv
 from recipes.runs.process import Stopwatch
 from recipes.runs.resume import exact_alone, lengthen
 from recipes.runs.saver import Saver
@@ -121,6 +121,14 @@ class RunWriter:
             if self._config.eval_videos:
                 self._film(env, self._result, step)
         return self._result
+
+    def catch_up(self, clock: Stopwatch) -> None:
+        """Of a run that is resumed, the evaluation at its checkpoint, if it is due and the environment has failed."""
+        step, env = self._agent.num_updates, self._run.env
+        due = step > 0 and (step % self._config.eval_every == 0 or step == self._config.gradient_steps)
+        rows = read_csv(self._folder.evaluations_file)
+        if env is not None and due and str(step) not in [row["step"] for row in rows]:
+            self._saver.save(self.evaluate(step, clock).returns.mean().item())
 
     def _film(self, env: agents.EvaluationEnv, result: agents.EvalResult, step: int) -> None:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""

@@ -58,6 +58,8 @@ def main(recipe: str, run: Callable[..., None]) -> None:
     interrupt.stop_with_parent()
     with _refusals(recipe, last=True):
         jobs = _read(recipe)
+        if len(jobs) == 1 and MULTIRUN & {*sys.argv[1:]}:
+            print("-m: no setting has several values, as in seed=0,1, so this is one run", file=sys.stderr)
         for number, job in enumerate(jobs, 1):
             if len(jobs) > 1:
                 print(f"#{number} of {len(jobs)}: {shlex.join(job.overrides)}", flush=True)

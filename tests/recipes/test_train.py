@@ -417,11 +417,19 @@ PendulumEnv.step = breaking
 """
 
 
-def test_an_environment_that_breaks_later_costs_no_update(train, tmp_path) -> None:
+def test_an_environment_that_breaks_later_costs_no_update_and_no_evaluation(
+    train, train_as_is, tmp_path, read_log
+) -> None:
     message = train("num_eval_episodes=3", before=BREAKS).refusal()
     assert "the environment Pendulum-v1 for dataset 'test/pendulum-v0' failed at a step" in message
     assert "RuntimeError: out of order; name one that works by eval_env=ID" in message
     assert checkpoint.load(tmp_path / RUN / "checkpoints" / "last.safetensors").num_updates == 20
+    assert [row["step"] for row in read_log(tmp_path / RUN / "evaluations.csv")] == ["10"]
+    assert train_as_is(f"resume={RUN}").code == 0
+    train("num_eval_episodes=3", "run_dir=whole")
+    assert read_log(tmp_path / RUN / "evaluations.csv") == read_log(tmp_path / "whole" / "evaluations.csv")
+    resumed, whole = (checkpoint.load(tmp_path / run / "checkpoints" / "best.safetensors") for run in (RUN, "whole"))
+    assert resumed.metadata == whole.metadata
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(train, tmp_path, read_wandb) -> None:

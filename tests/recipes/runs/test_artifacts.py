@@ -159,7 +159,7 @@ def test_a_checkpoint_that_was_changed_on_the_way_is_refused(evaluate, usual) ->
     told = evaluate(f"checkpoint={REFERENCE}", before=fetching(usual, change=1)).refusal()
     assert told == (
         "runs/wandb/lab/grasp/iql-seed0/v3/checkpoint.safetensors is not what was logged (Digest mismatch for file: "
-        "checkpoint.safetensors); delete it and call again"
+        "checkpoint.safetensors); move it away and call again"
     )
 
 

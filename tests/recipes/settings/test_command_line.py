@@ -327,6 +327,13 @@ def test_python_3_14_checks_help_more_strictly_than_hydras_own_command_line_can_
     assert seeds == [0, 1]
 
 
+def test_several_runs_of_settings_that_have_one_value_each_are_said_to_be_one(monkeypatch, capsys) -> None:
+    for typed, says_so in ((["-m", "seed=0"], True), (["-m", "seed=0,1"], False), (["seed=0"], False)):
+        monkeypatch.setattr(sys, "argv", ["offline-agents train", *typed])
+        command_line.main("train", lambda cfg: None)
+        assert ("-m: no setting has several values" in capsys.readouterr().err) == says_so
+
+
 def test_every_preset_belongs_to_an_algorithm_and_bc_shares_iqls_schedule() -> None:
     command_line.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
