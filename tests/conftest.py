@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import subprocess
 import warnings
 from collections.abc import Callable
 
@@ -151,3 +152,10 @@ def cartpole_episode(env: gym.Env, index: int, *, good: bool) -> EpisodeBuffer:
         terminations=last & terminated,
         truncations=last & truncated,
     )
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        return process.pid

@@ -329,6 +329,14 @@ def test_a_write_that_fails_leaves_nothing(store, monkeypatch) -> None:
     assert contents(store) == []
 
 
+def test_what_killed_processes_left_in_the_store_goes_when_a_dataset_is_made(store, dead_pid) -> None:
+    left = [store / f".making.a1b2.{pid}.tmp" for pid in (dead_pid, os.getppid())]
+    for folder in left:
+        (folder / "dataset" / "data").mkdir(parents=True)
+    demos.make(MIXED, progress=False)
+    assert [folder.exists() for folder in left] == [False, True]  # the other one is at work
+
+
 def test_a_full_disk_is_noticed_before_hdf5_meets_it(store, monkeypatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2_000_000, 1_000_000, 1_000_000))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -257,9 +256,3 @@ def test_a_temporary_file_of_a_killed_process_goes_when_the_file_is_written_agai
         (tmp_path / f".run.json.{pid}.tmp").write_text("half")
     RunFolder(tmp_path).add_info(algorithm="iql")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".run.json.1.tmp", "run.json"]
-
-
-@pytest.fixture
-def dead_pid() -> int:
-    with subprocess.Popen(["true"]) as process:
-        return process.pid
