@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 import agents
 from agents.algorithms.registry import as_formerly, check_actions
@@ -116,10 +115,14 @@ def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
     usual = parent / f"seed{seed}"
     if alone and (not usual.exists() or not any(usual.iterdir())):
         return usual
-    with contextlib.suppress(ConfigError, OSError, OmegaConfBaseException):  # it holds something else
-        if fingerprint(read_settings(RunFolder(usual))) == wanted:
-            return usual
-    return parent / f"seed{seed}-{wanted[:8]}"
+    other = parent / f"seed{seed}-{wanted[:8]}"
+    if not RunFolder(usual).holds_run:
+        return other
+    try:
+        return usual if fingerprint(read_settings(RunFolder(usual))) == wanted else other
+    except ConfigError as error:
+        print(f"warning: {error}; the run of these settings is {other}", file=sys.stderr)
+        return other
 
 
 def is_finished(run: Run) -> bool:

@@ -21,8 +21,18 @@ from typing import Any
 from filelock import FileLock
 
 from agents.checkpoint import CheckpointFolder
+from agents.errors import ConfigError, one_line
 from agents.files import write_atomically
 from recipes.runs.metrics_log import read_csv
+
+# what run.json says, as far as something depends on its kind; a run of before may lack some
+KINDS = {
+    **dict.fromkeys(("algorithm", "algorithm_config", "wandb_id", "dataset_fingerprint", "compile"), str),
+    "wandb_url": str | None,
+    "versions": dict,
+    **dict.fromkeys(("data", "random", "cost"), dict | None),
+}
+VALUES = {"versions": str, "data": int | float, "random": int | float, "cost": int | float | str | None}
 
 
 class RunFolder:
@@ -55,8 +65,35 @@ class RunFolder:
 
     @property
     def info(self) -> dict[str, Any]:
-        return json.loads(self.info_file.read_text())
+        """What ``run.json`` says.
+
+        Raises:
+            ConfigError: if that is not what a run writes; one line.
+        """
+        try:
+            info = json.loads(self.info_file.read_text(encoding="utf-8"))
+            _check_info(info)
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise damaged(self.info_file, error) from error
+        return info
 
     def add_info(self, **values: Any) -> None:
         known = self.info if self.info_file.exists() else {}
         write_atomically(self.info_file, json.dumps({**known, **values}, indent=2).encode())
+
+
+def damaged(file: Path, reason: Exception) -> ConfigError:
+    """The error of a file of a run that cannot be read."""
+    problem = f"{file} is damaged or of another version ({one_line(reason)})"
+    return ConfigError(f"{problem}; mend it, or start a new run in another run_dir")
+
+
+def _check_info(info: Any) -> None:
+    """Raise a ValueError or AttributeError where JSON is not what a run writes."""
+    for name, value in info.items():
+        if not isinstance(value, KINDS.get(name, object)):
+            raise ValueError(f"{name} is {value!r}")
+        if name in VALUES:
+            for key, each in (value or {}).items():
+                if not isinstance(each, VALUES[name]):
+                    raise ValueError(f"{name}.{key} is {each!r}")

@@ -13,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from agents.algorithms.registry import config_of
-from agents.errors import ConfigError, one_line
+from agents.errors import ConfigError
 from agents.files import flatten, write_atomically
-from recipes.runs.folder import RunFolder
+from recipes.runs.folder import RunFolder, damaged
 from recipes.settings.composition import algorithm_choice
 from recipes.settings.overrides import pasted
 from recipes.settings.schema import TrainConfig
@@ -26,6 +26,8 @@ FREE_ON_RESUME = (
     "keep_videos", "trust_env",
 )  # fmt: skip
 
+NEEDED = ("algorithm", "algorithm_config", "wandb_id")  # of run.json
+
 
 def resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     """The settings that the run in a folder goes on with: its own, and of those that are typed what may change.
@@ -34,7 +36,8 @@ def resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
         ConfigError: if it cannot go on, or not as the run that it is.
     """
     if not folder.holds_run:
-        raise ConfigError(f"no run to resume in {folder.path}: it has no config.yaml and run.json")
+        missing = [file.name for file in (folder.config_file, folder.info_file) if not file.exists()]
+        raise ConfigError(f"no run to resume in {folder.path}: it has no {' and '.join(missing)}")
     if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
         way_out = "put its checkpoints/ back, or start a new run in another run_dir"
         raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")
@@ -87,22 +90,26 @@ def lengthen(folder: RunFolder, config: TrainConfig) -> None:
 
 def read_settings(folder: RunFolder) -> DictConfig:
     """The settings of the run in a folder, with defaults for those that it lacks; a ConfigError if unreadable."""
+    info = folder.info
+    if missing := [name for name in NEEDED if name not in info]:
+        raise damaged(folder.info_file, ValueError(f"it lacks {', '.join(missing)}"))
+    defaults = config_of(info["algorithm_config"])
+    if defaults is None:
+        reason = f"its algorithm, {info['algorithm_config']}, is not registered; resume it by the script that made it"
+        raise ConfigError(f"cannot resume {folder.path} here: {reason}")
     try:
-        info = folder.info
-        _, _, name = info["algorithm"], info["wandb_id"], info["algorithm_config"]
-        if (defaults := config_of(name)) is not None:
-            file = OmegaConf.create(folder.config_file.read_text())
-            if "${" in json.dumps(OmegaConf.to_container(file)):  # what somebody else's file names is not looked up
-                raise ValueError("it has a reference, ${...}, where a run saves the value")
-            saved = OmegaConf.structured(TrainConfig)
-            saved.algorithm = OmegaConf.structured(defaults)
-            return cast(DictConfig, OmegaConf.merge(saved, file))
-    except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        reason = f"its config.yaml or run.json is damaged or of another version ({one_line(error)})"
-        way_out = "mend it, or start a new run in another run_dir"
-        raise ConfigError(f"cannot resume {folder.path}: {reason}; {way_out}") from error
-    reason = f"its algorithm, {name}, is not registered; resume it by the script that made it"
-    raise ConfigError(f"cannot resume {folder.path} here: {reason}")
+        file = OmegaConf.create(folder.config_file.read_text(encoding="utf-8"))
+        if "${" in json.dumps(OmegaConf.to_container(file)):  # what somebody else's file names is not looked up
+            raise ValueError("it has a reference, ${...}, where a run saves the value")
+        saved = OmegaConf.structured(TrainConfig)
+        saved.algorithm = OmegaConf.structured(defaults)
+        saved = cast(DictConfig, OmegaConf.merge(saved, file))
+        if missing := OmegaConf.missing_keys(saved):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        OmegaConf.to_object(saved)  # checks the ranges
+    except (OSError, TypeError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        raise damaged(folder.config_file, error) from error
+    return saved
 
 
 def _refuse_differences(folder: RunFolder, saved: DictConfig, cfg: DictConfig, keys: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.cost import cost
 from recipes.runs.lifecycle import claim
-from recipes.runs.metrics_log import CsvLog, read_csv
+from recipes.runs.metrics_log import CsvLog, read_csv, tell_of_lost_rows
 from recipes.runs.process import Stopwatch
 from recipes.runs.resume import exact_alone, lengthen
 from recipes.runs.saver import Saver
@@ -55,9 +55,11 @@ class RunWriter:
         if last_step is not None and last_step < run.config.gradient_steps:
             self._note_versions(last_step)
             lengthen(run.folder, run.config)
+        if last_step:
+            self._tell_of_lost_rows(last_step)
         self._metrics_log = CsvLog(run.folder.metrics_file, last_step=last_step)
         self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=last_step)
-        settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config), resolve=True))
+        settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config)))
         settings |= {"versions": versions(), **speed}
         settings |= {"algorithm_name": self._algorithm, "dataset_fingerprint": run.dataset.fingerprint}
         self._logger = loggers.make_logger(
@@ -82,6 +84,12 @@ class RunWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             loggers.close(self._logger, exit_code=1)
+
+    def _tell_of_lost_rows(self, last_step: int) -> None:
+        metrics_file, evaluations_file = self._folder.metrics_file, self._folder.evaluations_file
+        tell_of_lost_rows(metrics_file, range(self._config.log_every, last_step + 1, self._config.log_every))
+        if self._run.env is not None:  # that of the checkpoint itself is made again where it is missing
+            tell_of_lost_rows(evaluations_file, range(self._config.eval_every, last_step, self._config.eval_every))
 
     def _note_versions(self, last_step: int) -> None:
         """Of the rest of the run, where they are others; it may end elsewhere than it would have."""

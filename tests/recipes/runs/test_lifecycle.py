@@ -140,14 +140,6 @@ def test_a_run_whose_overwriting_was_killed_comes_back(tmp_path) -> None:
     assert not (tmp_path / ".run.overwritten").exists()
 
 
-def test_garbage_in_a_log_is_not_a_row(tmp_path) -> None:
-    path = tmp_path / "log.csv"
-    path.write_text("step,a\n5,1\nstep,a\n10,2\n,3\n")
-    assert [row["step"] for row in read_csv(path, 10)] == ["5", "10"]
-    path.write_text("garbage\nmore\n")
-    assert read_csv(path, 10) == []
-
-
 # How updates are computed ---------------------------------------------------------------------------------------------
 
 

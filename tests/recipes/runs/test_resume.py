@@ -380,7 +380,7 @@ def test_other_data_under_the_same_id_are_refused(finished, train_as_is, environ
 )
 def test_a_damaged_run_folder_is_refused(file, content, finished, train_as_is) -> None:
     (finished / file).write_text(content)
-    assert f"cannot resume {RUN}: its config.yaml or run.json is damaged" in train_as_is(f"resume={RUN}").refusal()
+    assert f"{RUN}/{file} is damaged or of another version" in train_as_is(f"resume={RUN}").refusal()
 
 
 def test_a_run_of_an_algorithm_that_is_not_registered_here_is_refused(finished, train_as_is) -> None:
