@@ -54,9 +54,9 @@ def test_a_signal_at_a_moment_ends_a_run_with_one_line(moment, signals, train, t
 def test_a_signal_at_any_time_ends_a_process_with_one_line(tmp_path, environment) -> None:
     settings = [*QUICK, *small("iql"), "gradient_steps=100000", "eval_every=100", "log_every=100"]
     rng = random.Random(0)
-    for index in range(6):
+    for index in range(4):
         process = start(tmp_path, *settings, f"run_dir=run{index}")
-        threading.Event().wait(rng.uniform(0.2, 8.0))
+        threading.Event().wait(rng.uniform(0.2, 6.0))
         for number in rng.choices([*SIGNALS], k=rng.choice([1, 2])):
             process.send_signal(number)
             time.sleep(rng.choice([0.0, 0.02]))
