@@ -9,7 +9,6 @@ TorchRL's own ``torchrl.checkpoint`` may hold pickles.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -29,11 +28,8 @@ from agents.data.specs import Specs
 from agents.errors import CheckpointError, one_line
 from agents.files import flatten, link, unflatten, write_atomically
 from agents.networks.bounds import action_bounds
+from agents.seal import FORMAT, WITHOUT_CHECKSUM, check_seal, read_header, seal
 from agents.training.agent import Agent
-
-FORMAT = "offline-agents/2"
-WITHOUT_CHECKSUM = "offline-agents/1"  # of before, which is read too
-UNSEALED = "0" * 64  # stands for the checksum while it is computed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,35 +148,8 @@ def save(
     }
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     path = Path(path)
-    write_atomically(path, _seal(to_bytes(contiguous), json.dumps(metadata)))
+    write_atomically(path, seal(to_bytes(contiguous), json.dumps(metadata)))
     return path
-
-
-def _seal(plain: bytes, metadata: str) -> bytes:
-    """A safetensors file with its metadata, in an order of their own that is always the same, and its checksum."""
-    header, data = _header(plain)
-    notes = {"format": FORMAT, "sha256": UNSEALED, "metadata": metadata}
-    text = json.dumps({"__metadata__": notes, **header}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight
-    payload = len(text).to_bytes(8, "little") + text + data
-    return payload.replace(UNSEALED.encode(), _checksum(payload).encode(), 1)
-
-
-def _header(payload: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header of a safetensors file, and the bytes after it."""
-    end = 8 + int.from_bytes(payload[:8], "little")
-    return json.loads(payload[8:end]), payload[end:]
-
-
-def _checksum(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()
-
-
-def _check_seal(payload: bytes, notes: Mapping[str, str]) -> None:
-    if notes["format"] == WITHOUT_CHECKSUM:
-        return
-    if _checksum(payload.replace(notes["sha256"].encode(), UNSEALED.encode(), 1)) != notes["sha256"]:
-        raise ValueError("its checksum is another than when it was written")
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -194,10 +163,10 @@ def load(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"no checkpoint at {path}")
     try:
         payload = path.read_bytes()  # once: another process may replace the file meanwhile
-        header = _header(payload)[0].get("__metadata__", {})
+        header = read_header(payload)[0].get("__metadata__", {})
         if header.get("format") not in (FORMAT, WITHOUT_CHECKSUM):
             raise CheckpointError(f"{path} is not a checkpoint of this project (format {header.get('format')!r})")
-        _check_seal(payload, header)
+        check_seal(payload, header)
         tensors = from_bytes(payload)
         metadata = json.loads(header["metadata"])
         _check_metadata(metadata)

@@ -699,9 +699,10 @@ CHECKPOINT = of(
     ('"optimizer": state["optimizer"],', '"optimizer": {},'),
     ('"generators": dict(generators or {})', '"generators": {}'),
     ('if header.get("format") not in (FORMAT, WITHOUT_CHECKSUM):', "if False:"),
-    ('!= notes["sha256"]:', "!= notes['sha256'] and False:"),
     ("_replaced(type(default)(), value) if", "default if"),
 )
+
+SEAL = of("agents/seal.py", "tests/agents/test_checkpoint.py", ('!= notes["sha256"]:', "!= notes['sha256'] and False:"))
 
 RECIPES = [
     *of(
@@ -761,5 +762,6 @@ MUTANTS: list[Mutant] = [
     *ENVIRONMENTS,
     *EVALUATION,
     *CHECKPOINT,
+    *SEAL,
     *RECIPES,
 ]

@@ -25,10 +25,11 @@ from torch import Tensor
 
 import agents
 from agents import checkpoint, files
-from agents.checkpoint import WITHOUT_CHECKSUM, CheckpointFolder, load, load_policy, save
+from agents.checkpoint import CheckpointFolder, load, load_policy, save
 from agents.errors import AgentsError, CheckpointError, WriteError
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.networks.layers import Dropout
+from agents.seal import WITHOUT_CHECKSUM, read_header
 from agents.training.adam import AdamConfig
 
 SMALL = {"hidden_sizes": [8]}
@@ -302,7 +303,7 @@ def test_a_file_of_another_format_is_refused(agent, config, specs, tmp_path, mon
 
 def damage(whole: bytes, at: random.Random) -> Iterator[tuple[str, bytes]]:
     """240 files that are not what was written: bits, pages, tails, and well-formed files of other entries."""
-    header, data = checkpoint._header(whole)
+    header, data = read_header(whole)
     notes = header.pop("__metadata__")
     tensors = from_bytes(whole)
     for _ in range(120):

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import agents
-from agents.checkpoint import WITHOUT_CHECKSUM
+from agents.seal import WITHOUT_CHECKSUM
 from tests.recipes.conftest import DATASET, RUN
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
