@@ -66,7 +66,8 @@ class Dropout(nn.Module):
 
     A generator on a CPU draws one number after the other, for torch's dropout a seventh of a whole update; a hash is a
     function of tensors, which the compiler spreads over cores and vector lanes beside the activation.
-    ``torch.compile(fullgraph=True)`` refuses how the words are drawn (``random_``), which :meth:`Agent.compile` takes.
+    ``torch.compile(fullgraph=True)`` refuses how the words are drawn (``random_``), which
+    :meth:`~agents.Agent.compile` takes.
 
     Args:
         p: share of units dropped while training, in [0, 1).

@@ -46,7 +46,7 @@ class EDACLoss(ActorCriticLoss):
         L_\alpha &= -\log \alpha \, E[\, \log \pi(a|s) + \bar H \,]
 
     ``eta=0`` is SAC-N, and with two critics SAC. ``torch.compile(loss, fullgraph=True)`` refuses the gradient
-    in the loss (``eta > 0``), which :meth:`Agent.compile` takes.
+    in the loss (``eta > 0``), which :meth:`~agents.Agent.compile` takes.
 
     Args:
         actor_network: ``observation -> action`` with ``get_dist``, which can be sampled with a gradient.
