@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -32,6 +33,15 @@ def write_atomically(path: Path, payload: bytes) -> None:
         raise WriteError(
             f"could not write {path}: {error.strerror}; what was saved before is untouched: {advice}"
         ) from error
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 16):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def link(source: Path, destination: Path) -> None:

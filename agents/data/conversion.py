@@ -28,7 +28,7 @@ from agents.data.episodes import Episode, read_episodes, steps_bar
 from agents.data.source import Source
 from agents.data.store import flat, locked, work_folder
 from agents.errors import DataError, one_line
-from agents.files import flatten, unflatten
+from agents.files import checksum, flatten, unflatten
 
 CACHE_VERSION = 5  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
@@ -57,17 +57,20 @@ class Cache(NamedTuple):
             return torch.from_numpy(np.memmap(path, np.float32, "r").reshape(num_steps, -1))
 
 
-def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
-    """The converted dataset; converts it if there is none of this source, or only a damaged one."""
+def convert(source: Source, *, clip_actions: bool, progress: bool, check: bool = True) -> Cache:
+    """The converted dataset; converts it if there is none of this source, or only a damaged one.
+
+    ``check``: read all rows, and see that they are what was written.
+    """
     key = _source_key(source.path)
     name = f"{key}-clipped" if clip_actions else key
     name = f"{key}-own-bounds" if source.own_bounds else name
     homes = _homes(flat(source.id))
-    if whole := next(filter(None, (_read_cache(home / name, source) for home in homes)), None):
+    if whole := next(filter(None, (_read_cache(home / name, source, check=check) for home in homes)), None):
         return whole
     home = _first_writable(homes)
     with locked(home / ".lock", f"converting {source.id}"):  # of runs that start together, one converts
-        cache = _read_cache(home / name, source)
+        cache = _read_cache(home / name, source, check=check)
         if cache is None:
             _remove_stale(home, keep=key)
             try:
@@ -79,7 +82,7 @@ def convert(source: Source, *, clip_actions: bool, progress: bool) -> Cache:
                     f"cannot write the converted dataset {source.id!r} to {home}: {one_line(error)}{size}; make room "
                     "there, or set MINARI_DATASETS_PATH to another disk"
                 ) from error
-            cache = _read_cache(home / name, source)
+            cache = _read_cache(home / name, source, check=False)
     assert cache is not None, f"the cache in {home / name} vanished"
     return cache
 
@@ -222,12 +225,13 @@ def _write_cache(source: Source, target: Path, *, clip_actions: bool, progress: 
         with open(part / ROWS, "wb") as file:
             scan = _write_rows(source, file, clip_actions=clip_actions, progress=progress)
             _flush(file)
+        rows_sha256 = checksum(part / ROWS)
         statistics = flatten(vars(scan.statistics()), sep="/")
         arrays = {name: value for name, value in statistics.items() if value is not None}
         arrays["observation_mean"] = scan.observation.mean.astype(np.float32)
         arrays["observation_std"] = scan.observation.std.astype(np.float32)
         with open(part / STATISTICS, "wb") as file:
-            np.savez(file, fingerprint=scan.digest.hexdigest(), **arrays)
+            np.savez(file, fingerprint=scan.digest.hexdigest(), rows_sha256=rows_sha256, **arrays)
             _flush(file)
         shutil.rmtree(target, ignore_errors=True)  # a damaged one
         part.rename(target)
@@ -238,15 +242,22 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _read_cache(folder: Path, source: Source) -> Cache | None:
-    """The cache in a folder; None if it is missing, incomplete, damaged, or knows other score protocols."""
+def _read_cache(folder: Path, source: Source, *, check: bool) -> Cache | None:
+    """The cache in a folder; None if it is missing, incomplete, damaged, or knows other score protocols.
+
+    ``check``: that the rows are those that were written, as far as a cache of before says which.
+    """
     try:
         with np.load(folder / STATISTICS) as file:
             arrays = {name: array.item() if array.ndim == 0 else array for name, array in file.items()}
+        rows_sha256 = arrays.pop("rows_sha256", None)
         others = {name: arrays.pop(name) for name in ("observation_mean", "observation_std", "fingerprint")}
         statistics = DatasetStatistics(**unflatten(arrays))
         whole = (folder / ROWS).stat().st_size == 4 * statistics.num_steps * source.layout.num_columns
         same = statistics.scores.keys() == source.scorings.keys()
+        if check and whole and rows_sha256 not in (None, checksum(folder / ROWS)):
+            warnings.warn(f"dataset {source.id!r}: {folder / ROWS} is damaged, and made again", stacklevel=2)
+            return None
         return Cache(folder, statistics, **others) if whole and same else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None

@@ -176,9 +176,10 @@ def load_dataset(
     require_choice("action_bounds", action_bounds, ("declared", "data"))
     source = open_source(dataset_id, progress=progress)
     source = source.without_bounds() if action_bounds == "data" else source
-    cache = convert(source, clip_actions=clip_actions, progress=progress)
+    in_memory = storage == "memory"  # else all is read in order to be checked, of data that may be larger than that
+    cache = convert(source, clip_actions=clip_actions, progress=progress, check=in_memory)
     device = torch.device(device)
-    rows = cache.rows(device, mapped=storage == "memmap")
+    rows = cache.rows(device, mapped=not in_memory)
     if wide := wide_bounds(source, cache.statistics.action_min, cache.statistics.action_max):
         text = f"dataset {dataset_id!r}: {wide[0]}; {wide[1]}"
         warnings.warn(text, stacklevel=2)

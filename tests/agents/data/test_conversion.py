@@ -335,6 +335,18 @@ def test_a_damaged_cache_is_rebuilt(root: Path, name: str, damage: str) -> None:
     assert_transitions(load(), ENDS)
 
 
+def test_a_bit_that_changed_in_the_cache_is_noticed_and_said(root: Path) -> None:
+    create(*ENDS)
+    load()
+    file = next(root.rglob("rows.f32"))
+    rows = bytearray(file.read_bytes())
+    rows[len(rows) // 2] ^= 1
+    file.write_bytes(rows)
+    with pytest.warns(UserWarning, match=r"rows.f32 is damaged, and made again"):
+        assert_transitions(load(), ENDS)
+    assert_transitions(load(), ENDS)
+
+
 CHILD = """
 import os, pathlib, signal, sys
 import numpy
