@@ -136,6 +136,10 @@ class Agent:
         check_loss(self.rule.function(self.rule.most_due), batch)
         check_policy(self.policy, batch)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Agent:
+        # its optimizer would go on with parameters that the copy's networks have not
+        raise ConfigError("an agent cannot be copied: build another one, and load the state_dict() of this one into it")
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on, as a nested dictionary of tensors and the number of updates."""
         moments = self.rule.optimizer.state

@@ -54,6 +54,7 @@ class LossAndGradients:
 
     def __call__(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:
         """Compiled, where the batch has the shapes that were compiled for; eager otherwise."""
+        batch = self._unjudged(batch)
         known = self._signature and self._signature == self._sign(batch)
         return self._compiled(batch) if known else self.eager(batch)
 
@@ -76,6 +77,10 @@ class LossAndGradients:
         """Where TorchRL's loss writes the errors of single transitions, ``[B]``, into its batch."""
         return getattr(self.loss_module.tensor_keys, "priority", "td_error")
 
+    def _unjudged(self, batch: TensorDictBase) -> TensorDictBase:
+        """The batch without what an earlier update has left in it, which would be of another shape, or written into."""
+        return batch if batch.get(self.priority_key, None) is None else batch.exclude(self.priority_key)
+
     def minimised(self, losses: Iterable[str]) -> list[str]:
         """The names of those outputs that are minimised."""
         return loss_names(losses) if self.loss_weights is None else [*self.loss_weights]
@@ -93,6 +98,7 @@ class LossAndGradients:
         self.dtype, self._signature, self._compiled = dtype, None, self.eager
         if mode == "off":
             return Compilation("off")
+        batch = self._unjudged(batch)
         with self.undone():
             functions, problem = self._candidates(batch, mode)
             if problem is not None and mode != "auto":

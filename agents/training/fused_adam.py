@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.errors import ConfigError, one_line
 from agents.training.adam import AdamConfig
 from agents.training.torch_optimizers import make_optimizer
 
@@ -42,10 +43,20 @@ class FusedAdam(torch.optim.Optimizer):
         for other in self.others:
             if other is not None:
                 self.state.update(other.state)
-                other.state = self.state
+        self._share_state()
         self._weight_decays = [config.weight_decay for _, config in groups]
         self._rates = [config.lr for _, config in groups]
         self._group_of = {parameter: i for i, (parameters, _) in enumerate(groups) for parameter in parameters}
+
+    def _share_state(self) -> None:
+        """One state for all groups, whichever optimizer they have."""
+        for other in self.others:
+            if other is not None:
+                other.state = self.state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # which load_state_dict calls, too
+        self._share_state()
 
     @property
     def scales(self) -> list[float]:
@@ -105,7 +116,10 @@ def _step_other(optimizer: Any, pairs: list[tuple[nn.Parameter, Tensor]], rate: 
     for parameter, gradient in pairs:
         parameter.grad = gradient
     optimizer.param_groups[0]["lr"] = rate
-    optimizer.step()
+    try:
+        optimizer.step()
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:  # arguments that only a step refuses
+        raise ConfigError(f"torch_optimizer {type(optimizer).__name__}: {one_line(error)}") from error
     optimizer.zero_grad()  # those of the loss are its own
 
 

@@ -126,7 +126,7 @@ class _StackedLossAndGradients(LossAndGradients):
         stacked: Mapping[int, Tensor],
         generators: list[Generator],
     ) -> None:
-        super().__init__(functions[0].loss_module, parameters)
+        super().__init__(functions[0].loss_module, parameters, loss_weights=functions[0].loss_weights)
         self._alone, self._stacked, self._generators = functions, stacked, generators
 
     def eager(self, batch: TensorDictBase) -> tuple[Losses, Gradients]:

@@ -45,7 +45,11 @@ class Schedule:
             self._start()
         while self._num_steps < num_updates:
             self._optimizer.step()
-            self._scheduler.step()
+            try:
+                self._scheduler.step()
+            except ValueError as error:  # OneCycleLR has an end
+                after = f"after {self._num_steps} updates"
+                raise ConfigError(f"torch_scheduler {type(self._scheduler).__name__}, {after}: {error}") from error
             self._num_steps += 1
             self._note()
         return self._rates[num_updates]

@@ -111,3 +111,35 @@ def test_a_stack_of_other_optimizers_is_refused(specs) -> None:
     parts = [build(specs, torch_optimizer={"name": "SGD"}) for _ in range(2)]
     with pytest.raises(agents.ConfigError, match="one by one: stack=false"):
         AgentStack(parts, [torch.Generator() for _ in parts])
+
+
+@pytest.mark.parametrize("settings", [{}, {"torch_optimizer": {"name": "SGD", "momentum": 0.9}}], ids=["Adam", "SGD"])
+def test_the_state_that_is_loaded_into_the_agents_optimizer_is_the_one_that_it_goes_on_with(specs, settings) -> None:
+    agent, other = build(specs, **settings), build(specs, **settings)
+    for seed in range(3):
+        agent.update(make_batch(16, seed))
+    other.load_state_dict(agent.state_dict())
+    other.optimizer.load_state_dict(copy.deepcopy(agent.optimizer.state_dict()))
+    agent.update(make_batch(16, 3))
+    other.update(make_batch(16, 3))
+    torch.testing.assert_close(other.state_dict(), agent.state_dict(), rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"torch_optimizer": {"name": "SparseAdam"}},
+        {"torch_scheduler": {"name": "OneCycleLR", "max_lr": 1e-2, "total_steps": 2}},
+    ],
+    ids=["SparseAdam", "OneCycleLR"],
+)
+def test_what_only_a_step_refuses_is_an_error_of_the_settings(specs, settings) -> None:
+    agent = build(specs, **settings)
+    with pytest.raises(agents.ConfigError, match="SparseAdam: .*dense|OneCycleLR, after 2 updates: .*total steps is 2"):
+        for seed in range(4):
+            agent.update(make_batch(16, seed))
+
+
+def test_an_agent_is_not_copied_with_its_optimizer_left_behind(specs) -> None:
+    with pytest.raises(agents.ConfigError, match="load the state_dict"):
+        copy.deepcopy(build(specs))

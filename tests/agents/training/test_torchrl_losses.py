@@ -29,6 +29,7 @@ from torchrl.objectives import LossModule
 import agents
 from agents.networks.policies import deterministic_policy
 from agents.training.adam import AdamConfig
+from agents.training.stack import AgentStack
 from tests.conftest import NUM_ACTIONS, NUM_OBSERVATIONS, make_batch
 
 # the losses are tested as their authors leave them, warnings and all
@@ -181,6 +182,17 @@ def test_the_errors_of_single_transitions_reach_the_caller() -> None:
         assert traced["td_error"].shape == batch["td_error"].shape
 
 
+def test_a_batch_that_holds_errors_of_an_earlier_update_is_like_a_new_one() -> None:
+    again, fresh = make_agent("DiscreteCQLLoss"), make_agent("DiscreteCQLLoss")
+    batch = batch_for("DiscreteCQLLoss")
+    for agent in (again, fresh):
+        agent.compile(batch, "trace")
+    for _ in range(2):
+        other = batch_for("DiscreteCQLLoss")
+        torch.testing.assert_close(again.update(batch), fresh.update(other), rtol=0.0, atol=0.0)
+        torch.testing.assert_close(batch["td_error"], other["td_error"], rtol=0.0, atol=0.0)
+
+
 def test_importance_weights_of_a_batch_count() -> None:
     agent, batch = make_agent("TD3Loss"), batch_for("TD3Loss")
     plain = agent.update(batch_for("TD3Loss"))["loss_qvalue"]
@@ -201,6 +213,13 @@ def test_losses_are_chosen_and_weighed() -> None:
     total = losses["loss_actor_bc"] + 0.5 * losses["loss_qvalue"]
     expected = torch.autograd.grad(total, parameters, allow_unused=True)
     torch.testing.assert_close(dict(enumerate(gradients)), dict(enumerate(expected)))
+
+
+def test_a_stack_minimises_what_its_agents_minimise() -> None:
+    choice = {"loss_qvalue": 1.0}
+    parts = [make_agent("TD3Loss", seed, loss_weights=choice) for seed in (0, 1)]
+    stack = AgentStack(parts, [torch.Generator(), torch.Generator()])
+    assert stack.rule.function((True,)).minimised(["loss_actor", "loss_qvalue"]) == ["loss_qvalue"]
 
 
 @pytest.mark.parametrize(
