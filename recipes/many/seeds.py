@@ -60,12 +60,13 @@ def train_in_processes(cfgs: Sequence[DictConfig]) -> None:
     """A run per seed in a single-threaded process of its own, one per core at a time."""
     # refuses, before anything is begun, what any of them would refuse
     open_data([(open_run(cfg)[1], algorithm_choice()) for cfg in cfgs])
-    typed = [override for override in HydraConfig.get().overrides.task if re.split("[.=]", override)[0] not in OWN]
+    typed = [override.removeprefix("++") for override in HydraConfig.get().overrides.task]  # see overrides.forced
+    handed_on = [override for override in typed if re.split("[.=]", override)[0] not in OWN]
     jobs = [
         Job(
             name=f"seed {cfg.seed}",
             folder=Path(cfg.run_dir),
-            overrides=(*typed, f"seed={cfg.seed}"),
+            overrides=(*handed_on, f"seed={cfg.seed}"),
             gradient_steps=cfg.gradient_steps,
             start_over=cfg.overwrite,
             script=user_script(),
