@@ -130,6 +130,7 @@ def assert_same(ours: Outcome, theirs: Outcome) -> None:
         assert mine.metadata == other.metadata
         assert mine.tensors.keys() == other.tensors.keys()
         assert [name for name, tensor in mine.tensors.items() if not torch.equal(tensor, other.tensors[name])] == []
+        assert mine.path.read_bytes() == other.path.read_bytes()
     assert ours.metrics == theirs.metrics
     assert ours.evaluations == theirs.evaluations
 
