@@ -108,7 +108,7 @@ def costs(finished: Iterable[Run]) -> dict[tuple[str, ...], list[dict[str, Any]]
 
 def show(sections: Sequence[Section]) -> None:
     for section in sections:
-        print(f"\n{section.measure.title}. {tables.caption(section)}")
+        print(f"\n{section.measure.title}. {tables.caption(section, bold=sys.stdout.isatty())}")
         terminal.show(terminal.table(tables.matrix(section, "-")))
         for line in (*tables.sources(section), *section.notes):
             print(line)
@@ -140,7 +140,9 @@ def write(
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }
     provenance.write(output, files)
-    print(f"\ntables:  {output / 'results.md'} (and .html, .tex, .csv, .json)\nfigures: {output}/*.png (and .pdf)")
+    rest = ", ".join([".html", ".tex", ".json", *(f"{name}.csv" for name in numbers)])
+    print(f"\ntables:  {output / 'results.md'} (and {rest})")
+    print(f"figures: {output}/*.png (and .pdf, .svg)")
     pictures = [output / name for names in images.values() for name in names]
     name = f"comparison: {', '.join(config.algorithms)} on {', '.join(config.datasets)}"
     options = {"output": output, "name": name, "overrides": [*overrides]}

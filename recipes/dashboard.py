@@ -39,7 +39,7 @@ def dashboard(cfg: DictConfig) -> None:
         from recipes.tracking import wandb_report, wandb_workspace
     client = account()
     if client is None:
-        project = wandb_project.from_files(Path(config.runs), config.entity, config.project)
+        project = wandb_project.from_files(Path(config.runs), config.project)
     else:
         project = loggers.query(lambda: wandb_project.from_server(client, config.entity, config.project))
 

@@ -128,11 +128,12 @@ def warning(trials: Sequence[Trial], config: SweepConfig) -> tuple[str, str]:
     """A line on the best score, which is not to be reported, and the command that leads to one that is."""
     best = trials[0]
     num_episodes = compose_settings(best.algorithm, best.dataset, best.overrides).num_eval_episodes
+    episodes = "episode" if num_episodes == 1 else f"{num_episodes} episodes"
     fresh = range(max(config.seeds) + 1, max(config.seeds) + 1 + NUM_FRESH)
     own = [override for override in best.overrides if not override.startswith(("wandb.", "device=cpu"))]
     command = [f"algorithms={best.algorithm}", f"datasets={best.dataset}", f"seeds={','.join(map(str, fresh))}", *own]
     return (
-        f"The best of {len(trials)} trials on the same {num_episodes} episodes is optimistic: some of its lead is luck."
+        f"The best of {len(trials)} trials on the same {episodes} is optimistic: some of its lead is luck."
         " Report it on seeds that no trial has seen:",
         f"offline-agents compare {shlex.join(command)}",
     )

@@ -166,9 +166,9 @@ def unknown_dataset(dataset_id: str, root: Path, cause: str) -> DataError:
     local = sorted(path.as_posix() for path in folders if not any(part.startswith(".") for part in path.parts))
     known = sorted({*local, *demos.dataset_ids(), *hosted_ids()})
     close = difflib.get_close_matches(dataset_id, known, n=3, cutoff=0.5)
-    suggestion = f"did you mean {' or '.join(close)}? " if close else ""
+    suggestion = f"; did you mean {' or '.join(close)}?" if close else "."
     here = ", ".join(local[:5]) or "none yet"
     return DataError(
-        f"dataset {dataset_id!r} is not in {root} and cannot be fetched ({cause}); {suggestion}Without a network: use "
+        f"dataset {dataset_id!r} is not in {root} and cannot be fetched ({cause}){suggestion} Without a network: use "
         f"a local one ({here}), a built-in one such as demo/pen/mixed-v1, or copy its folder to {root / dataset_id}"
     )

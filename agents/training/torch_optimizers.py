@@ -47,9 +47,9 @@ class Schedule:
             self._optimizer.step()
             try:
                 self._scheduler.step()
-            except ValueError as error:  # OneCycleLR has an end
-                after = f"after {self._num_steps} updates"
-                raise ConfigError(f"torch_scheduler {type(self._scheduler).__name__}, {after}: {error}") from error
+            except (ValueError, ArithmeticError) as error:  # OneCycleLR has an end, a step_size of 0 none
+                name = f"{type(self._scheduler).__name__}, after {self._num_steps} updates"
+                raise ConfigError(f"torch_scheduler {name}: {one_line(error)}") from error
             self._num_steps += 1
             self._note()
         return self._rates[num_updates]

@@ -60,6 +60,7 @@ def _returns(axes: Axes, quality: Quality | None) -> None:
     axes.axvline(quality.threshold, color=ORANGE, linestyle=":", linewidth=1.4, label="threshold")
     _legend_above(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5))  # more would touch one another
 
 
 def _order(axes: Axes, inspection: Inspection) -> None:

@@ -96,7 +96,7 @@ def _good(quality: Quality, discrete: bool) -> Finding:
     )
     if share < FEW_GOOD or count < 5:
         return warning(
-            f"Hardly any good episode: {counts}.",
+            f"{'Hardly any good episode' if share < FEW_GOOD else 'Few good episodes'}: {counts}.",
             basis,
             f"expect much variance between seeds; compare {offline} with {baselines[-1]}",
         )

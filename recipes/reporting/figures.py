@@ -93,8 +93,9 @@ def curves(section: Section, *, narrow: bool = False, clock: bool = False, each_
             axes.axhline(section.data[dataset], label=DATA, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
         axes.set_title(dataset)
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k, 1M
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND, integer=not clock))
+        if not clock:  # where 50m would not be milliminutes to a reader
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k, 1M
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
         axes.grid(alpha=0.25, linewidth=0.5)
     for index, axes in enumerate(grid.flat):

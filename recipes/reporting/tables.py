@@ -140,12 +140,13 @@ def to_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def caption(section: Section) -> str:
-    """A line on the numbers of the main table."""
+def caption(section: Section, *, bold: bool = True) -> str:
+    """A line on the numbers of the main table; where it is shown, something can be bold or not."""
     parts = ["Last evaluation, mean ± standard error over seeds"]
     parts += [f"{DATA}: mean of the recorded episodes"] if section.data else []
     parts += ["not normalised"] if section.measure is RETURN else []
-    parts += ["bold: the highest mean, and whatever Welch's 95 % t-interval of the difference does not part from it"]
+    best = "bold: the highest mean, and whatever Welch's 95 % t-interval of the difference does not part from it"
+    parts += [best] if bold else []
     return f"{'; '.join(parts)}.{FEW.get(min((len(cell.seeds) for cell in section.cells.values()), default=0), '')}"
 
 

@@ -10,10 +10,11 @@ import math
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra.core.override_parser.types import ValueType
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +32,7 @@ HELP = {"--help", "-h"}
 MULTIRUN = {"--multirun", "-m"}
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--help")
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+FORMAT_WARNING = warnings.formatwarning
 MOST_JOBS = 10_000  # of one call
 NO_PLACE_TO_WRITE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
@@ -56,6 +58,7 @@ def main(recipe: str, run: Callable[..., None]) -> None:
     gc.freeze()
     gc.enable()
     interrupt.stop_with_parent()
+    warnings.formatwarning = _one_line_warning
     with _refusals(recipe, last=True):
         jobs = _read(recipe)
         if len(jobs) == 1 and MULTIRUN & {*sys.argv[1:]}:
@@ -171,6 +174,13 @@ def refuse(message: str) -> NoReturn:
     """Print a mistake of the user's, and exit with the code that says so."""
     print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _one_line_warning(message: Warning | str, category: type[Warning], *place: Any) -> str:
+    """A warning for the user, without the line of code that it comes from; one for programmers as Python shows it."""
+    if category is UserWarning:
+        return f"warning: {printable(' '.join(str(message).split()))}\n"
+    return FORMAT_WARNING(message, category, *place)
 
 
 def show(text: str) -> None:

@@ -6,7 +6,9 @@ Which mistake it is says the type of an exception and what it carries in its fie
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from types import NoneType
 from typing import Any, get_args
@@ -27,7 +29,7 @@ from omegaconf.errors import (
 
 from agents.algorithms.registry import ALGORITHMS
 from agents.errors import AgentsError, one_line
-from recipes.settings.overrides import handed_on, key_names
+from recipes.settings.overrides import KEPT, handed_on, key_names
 from recipes.settings.schema import RECIPES, TrainConfig, presets
 
 NEEDED = {  # by the kind of a setting: what it takes
@@ -138,15 +140,16 @@ def unknown_algorithm(name: str) -> str:
 
 def unknown_key(key: str, recipe: str) -> str:
     """A name that no setting has, with the valid ones."""
+    owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
+    of_algorithms = [name for name, _ in Counter(itertools.chain(*owners.values())).most_common()]  # commonest first
     if recipe == "train" and key.startswith("algorithm."):
-        owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
         if others := [name for name, keys in owners.items() if key in keys]:
             text = f"{key!r} is a setting of {', '.join(others)}, not of the algorithm chosen"
             return f"{text}; algorithm=<name> --help lists those of each"
-        names = sorted({name for keys in owners.values() for name in keys})
-        return f"unknown setting {key!r}{closest(key, names)}; --help lists those of each algorithm"
+        return f"unknown setting {key!r}{closest(key, of_algorithms)}; --help lists those of each algorithm"
     names = [*key_names(RECIPES[recipe]()), *(name for name in key_names(TrainConfig()) if handed_on(name, recipe))]
-    return f"unknown setting {key!r}{closest(key, names)}; valid are {', '.join(names)}"
+    meant = [*names, *(of_algorithms if recipe in ("train", *KEPT) else [])]
+    return f"unknown setting {key!r}{closest(key, meant)}; valid are {', '.join(names)}"
 
 
 def known_keys(recipe: str) -> Iterator[str]:
@@ -158,5 +161,12 @@ def known_keys(recipe: str) -> Iterator[str]:
 
 
 def closest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
+    """A hint at a word but for a letter or two, else at the same word elsewhere, else at one somewhat like it."""
+    place, _, word = name.rpartition(".")
+    elsewhere = [each for each in names if each.rpartition(".")[2] == word]
+    elsewhere.sort(key=lambda each: -difflib.SequenceMatcher(None, name, each).ratio())
+    beside = {own: each for each in names for there, _, own in [each.rpartition(".")] if there == place}
+    near, like = (difflib.get_close_matches(word, beside, n=1, cutoff=cutoff) for cutoff in (0.8, 0.6))
+    close = [beside[own] for own in near] or elsewhere[:1]
+    close = close or [beside[own] for own in like] or difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -121,7 +121,7 @@ def from_server(client: Any, entity: str | None, project: str) -> Project:
     return _of_recipes(Project(entity, project, tuple(runs)), f"the project {entity}/{project}")
 
 
-def from_files(folder: Path, entity: str | None, project: str) -> Project:
+def from_files(folder: Path, project: str) -> Project:
     """The project as the W&B files below a folder have it; runs of other projects are left out."""
     files = sorted(folder.glob("**/wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name.split("-")[-2:])
     print(f"reading {len(files)} W&B files below {folder}, a second or so for each", file=sys.stderr, flush=True)
@@ -129,7 +129,7 @@ def from_files(folder: Path, entity: str | None, project: str) -> Project:
         contents = tqdm(pool.map(_read, files), total=len(files), unit="file", leave=False, disable=None)
         records = {run["run_id"]: run for run in contents if run}  # of a resumed run, the last part
     runs = [Run(flatten(run["config"]), run["summary"]) for run in records.values() if run["project"] == project]
-    return _of_recipes(Project(entity, project, tuple(runs)), f"the W&B files of project {project} below {folder}")
+    return _of_recipes(Project(None, project, tuple(runs)), f"the W&B files of project {project} below {folder}")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -76,6 +76,7 @@ def test_every_run_is_made_and_the_table_names_each_of_them(compared) -> None:
     assert printed.startswith("4 runs, of which 0 are finished already\n")
     assert len(re.findall(rf"^done (iql|bc)/{DATASET}/seed[01] in ", printed, re.MULTILINE)) == 4
     assert "Minari score. Last evaluation, mean ± standard error over seeds; data: mean of the recorded" in printed
+    assert "bold" not in printed  # in a file nothing is
     assert f"\n{DATASET}  " in printed and "P(better than bc)" in printed
 
 

@@ -46,7 +46,7 @@ def offline(quick_train, run_recipe, as_adroit, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def project(offline) -> wandb_project.Project:
     """What the two runs logged, as W&B's own reader tells it."""
-    return wandb_project.from_files(offline / "runs", None, "offline-agents")
+    return wandb_project.from_files(offline / "runs", "offline-agents")
 
 
 def trained(**settings: Any) -> wandb_project.Run:
@@ -310,7 +310,7 @@ def test_without_scores_there_are_returns(several) -> None:
 def test_without_an_account_the_specification_is_a_file_and_a_line_says_what_to_do(
     offline, run_recipe, project
 ) -> None:
-    done = run_recipe("dashboard", "output=here", cwd=offline, before=NO_NETWORK)
+    done = run_recipe("dashboard", "entity=lab", "output=here", cwd=offline, before=NO_NETWORK)
     assert done.code == 0, done.err
     assert "NETWORK" not in done.out
     assert done.err.startswith("reading 2 W&B files below runs, ")
@@ -363,7 +363,7 @@ def test_a_key_that_is_refused_is_one_line(offline, run_recipe, wandb_server) ->
 
 def test_a_project_without_runs_of_training_is_one_line(offline, project) -> None:
     with pytest.raises(agents.ConfigError, match="no run of recipes/train.py in the W&B files of project other below"):
-        wandb_project.from_files(offline / "runs", None, "other")
+        wandb_project.from_files(offline / "runs", "other")
     client = SimpleNamespace(runs=lambda *_, **__: [SimpleNamespace(config={"num_episodes": 2}, summary_metrics={})])
     with pytest.raises(agents.ConfigError, match="no run of recipes/train.py in the project lab/grasp: train one"):
         wandb_project.from_server(client, "lab", "grasp")

@@ -129,6 +129,7 @@ def test_without_a_reference_the_way_begins_at_the_worst_episode(plain) -> None:
     ("returns", "start"),
     [
         (np.where(np.arange(100) < 3, 100.0, 0.0), "Hardly any good episode: 3 of 100"),
+        (np.array([0.0, 0.0, 0.0, 9.0, 9.0, 9.0]), "Few good episodes: 3 of 6"),
         (np.where(np.arange(100) < 90, 100.0, 0.0), "Mostly good episodes: 90 of 100"),
         (np.full(100, 7.0), "All episodes return 7:"),
     ],

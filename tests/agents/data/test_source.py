@@ -49,7 +49,7 @@ def test_unknown_datasets_are_answered_with_close_ones_and_the_way_without_a_net
         assert way_out in message
     assert "did you mean test/hand-v0" in refusal("test/hnd-v0")
     assert "demo/pen/mixed-v1" in refusal("demo/pen/mixd-v1")
-    assert "not an id such as D4RL/pen/human-v2" in refusal("pen human")
+    assert "(not an id such as D4RL/pen/human-v2). Without a network" in refusal("x y")
     assert "not an id" in refusal("")
 
 

@@ -130,12 +130,14 @@ def test_the_state_that_is_loaded_into_the_agents_optimizer_is_the_one_that_it_g
     [
         {"torch_optimizer": {"name": "SparseAdam"}},
         {"torch_scheduler": {"name": "OneCycleLR", "max_lr": 1e-2, "total_steps": 2}},
+        {"torch_scheduler": {"name": "StepLR", "step_size": 0}},
     ],
-    ids=["SparseAdam", "OneCycleLR"],
+    ids=["SparseAdam", "OneCycleLR", "StepLR"],
 )
 def test_what_only_a_step_refuses_is_an_error_of_the_settings(specs, settings) -> None:
     agent = build(specs, **settings)
-    with pytest.raises(agents.ConfigError, match="SparseAdam: .*dense|OneCycleLR, after 2 updates: .*total steps is 2"):
+    refusals = ["SparseAdam: .*dense", "OneCycleLR, after 2 updates: .*total steps is 2", "StepLR, after 0 .*zero"]
+    with pytest.raises(agents.ConfigError, match="|".join(refusals)):
         for seed in range(4):
             agent.update(make_batch(16, seed))
 

@@ -272,10 +272,13 @@ def test_an_svg_is_drawn_in_the_readers_ink_and_a_narrow_one_is_narrower(curves,
 
 def test_curves_over_minutes_end_where_the_runs_did(curves) -> None:
     for seed in (0, 1):
-        timed = [{**row, "minutes": m + seed} for row, m in zip(curves[PEN, "iql", seed], (1.0, 8.0))]
+        timed = [{**row, "minutes": m + seed} for row, m in zip(curves[PEN, "iql", seed], (0.0, 0.25))]
         curves = {**curves, (PEN, "iql", seed): timed}
-    lines = {line.get_label(): line for line in figures.curves(sections(curves)[0], clock=True).axes[0].lines}
-    assert [*lines] == ["iql"] and lines["iql"].get_xdata().tolist() == [1.5, 8.5]
+    axes = figures.curves(sections(curves)[0], clock=True).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert [*lines] == ["iql"] and lines["iql"].get_xdata().tolist() == [0.5, 0.75]
+    axes.figure.canvas.draw()
+    assert not [text for text in axes.get_xticklabels() if text.get_text().endswith("m")]  # 500m is no time
     seeds = figures.curves(sections(curves)[0], each_seed=True).axes[0].lines
     assert [line.get_ydata()[-1] for line in seeds[1:3]] == [70.0, 74.0]
 

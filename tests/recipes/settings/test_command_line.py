@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import types
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,10 @@ MISTAKES = {
     "wandb.projct=x": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); valid are .*",
     "algorithm.expectle=0.9": r".*did you mean algorithm.expectile\?\); --help lists those of each algorithm",
     "algorithm.actor.hiden_sizes=[8]": r".*did you mean algorithm.actor.hidden_sizes\?.*",
+    "algorithm.qvalu.hidden_sizes=[8]": r".*did you mean algorithm.qvalue.hidden_sizes\?.*",
+    "algorithm.optim=x": r"unknown setting 'algorithm.optim'; --help lists .*",  # not algorithm.eta
+    "lr=0.1": r".*did you mean algorithm.actor_optimizer.lr\?.*",
+    "expectile=0.8": r"unknown setting 'expectile' \(did you mean algorithm.expectile\?\); valid are .*",
     "algorithm=bc algorithm.expectile=0.9": r"'algorithm.expectile' is a setting of .*iql, not of the algorithm.*",
     "hydra.foo=1": r"unknown setting 'hydra.foo'; valid are .*",
     "hydra.run.dir=elsewhere": r"unknown setting 'hydra.run.dir'.*",
@@ -152,6 +157,14 @@ def refusal(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize("typed", MISTAKES)
 def test_a_mistake_is_refused_in_one_line(typed, refusal, in_another_language) -> None:
     assert re.fullmatch(MISTAKES[typed], refusal("train", *typed.split()))
+
+
+def test_a_warning_for_the_user_is_a_line_without_code(monkeypatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(sys, "argv", ["offline-agents train"])
+    command_line.main("train", lambda cfg: None)
+    shown = [warnings.formatwarning(kind("two\nlines"), kind, "a.py", 3) for kind in (UserWarning, DeprecationWarning)]
+    assert shown[0] == "warning: two lines\n" and shown[1].startswith("a.py:3: DeprecationWarning: two")
 
 
 def test_a_mistake_ends_a_process_as_it_should(train_as_is, tmp_path) -> None:
