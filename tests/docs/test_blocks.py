@@ -88,8 +88,10 @@ def shortened(script: str) -> str:
 
 def _shorten(command: str) -> str:
     match = COMMAND.match(command)
-    if match is None or "--help" in command or "resume=" in command:  # which takes the run's own settings
+    if match is None or "--help" in command:
         return command
+    if "resume=" in command:  # which takes the run's own settings
+        return re.sub(r"(?<=\s)gradient_steps=\S+", f"gradient_steps={2 * TRAINING['gradient_steps']}", command)
     for name, value in SHORT.get(match["recipe"] or "train", {}).items():
         command, there = re.subn(rf"(?<=\s){name}=\S+", f"{name}={value}", command)
         command += "" if there else f" {name}={value}"
