@@ -376,7 +376,7 @@ FULL = "import errno, os\ndef full(*_): raise OSError(errno.ENOSPC, os.strerror(
         (["logger=wandb"], W_AND_B_REFUSES, "W&B refused the run (no such entity)"),
         (
             ["algorithm.expectile=0.9"],
-            FULL + "import agents.files; agents.files.open = full",
+            FULL + "import agents.files as f; f.open = lambda path, mode: full() if 'w' in mode else open(path, mode)",
             "free some space",
         ),
     ],

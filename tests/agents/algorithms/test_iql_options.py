@@ -99,12 +99,12 @@ def test_a_schedule_is_the_constant_loss_with_the_expectile_of_the_update(specs,
     schedule = agents.ExpectileScheduleConfig(kind=kind, num_steps=5, rate=0.2)
     agent, taken = built(specs, expectile_schedule=schedule), []
     for seed in range(6):
-        constant = copy.deepcopy(agent)
-        del constant.loss_module.expectile
+        constant = copy.deepcopy(agent.loss_module)
+        del constant.expectile
         statistics = agent.update(batches(seed))
         taken.append(statistics["expectile"].item())
-        constant.loss_module.expectile = taken[-1]
-        torch.testing.assert_close(constant.loss_module(batches(seed))["loss_value"].detach(), statistics["loss_value"])
+        constant.expectile = taken[-1]
+        torch.testing.assert_close(constant(batches(seed))["loss_value"].detach(), statistics["loss_value"])
     assert taken[0] == pytest.approx(0.7) and len(set(taken)) > 3
     if kind == "linear":
         assert taken == pytest.approx([0.7, 0.74, 0.78, 0.82, 0.86, 0.9])
