@@ -131,6 +131,7 @@ def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_never_had_been(sweep, sw
     assert (output(tmp_path) / "trials.csv").read_text() == (output(swept) / "trials.csv").read_text()
 
 
+@pytest.mark.slow
 def test_tpe_is_told_of_finished_trials_and_so_proposes_the_same_again_and_then_more(sweep, tmp_path, read_csv) -> None:
     pytest.importorskip("optuna")
     file = {**FILE, "parameters": {**FILE["parameters"], "algorithm.actor_optimizer.lr": {"min": 0.001, "max": 0.1}}}

@@ -64,7 +64,7 @@ def on_slurm(monkeypatch, tmp_path):
         yield start, workers
 
 
-@pytest.mark.parametrize("cluster", ["on_ray", "on_slurm"])
+@pytest.mark.parametrize("cluster", [pytest.param("on_ray", marks=pytest.mark.slow), "on_slurm"])
 def test_results_come_back_as_from_this_machine_and_a_signal_lets_runs_save(cluster, jobs, tmp_path, request) -> None:
     start, workers = request.getfixturevalue(cluster)
     outcomes = run_jobs(jobs(0, 13), start=start, workers=workers, show=False)

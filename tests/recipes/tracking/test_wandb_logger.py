@@ -128,6 +128,7 @@ def test_a_server_that_answers_and_refuses_the_run(train_online, wandb_server, t
     assert_logged_offline(train_online(), tmp_path / RUN, read_wandb, "resume status")
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_on_the_way(train_online, wandb_server, tmp_path, read_csv) -> None:
     wandb_server.silent_after = "UpsertBucket"
     done = train_online("wandb.artifacts=true")
