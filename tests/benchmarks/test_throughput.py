@@ -70,6 +70,7 @@ def test_ratios_are_those_of_the_same_round() -> None:
     assert not [key for name in ("plain", "iql/loss") for key in rows[name] if key.startswith("times")]
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_and_written(tmp_path, capsys, monkeypatch) -> None:
     """Those of two algorithms, in the place of all."""
     measured = ("bc", "iql")

@@ -169,7 +169,7 @@ def test_without_a_finished_run_there_is_no_table(comparison, tmp_path) -> None:
     assert "Traceback" not in finished.err
 
 
-@pytest.mark.parametrize("number", [2, 15])
+@pytest.mark.parametrize("number", [2, pytest.param(15, marks=pytest.mark.slow)])
 def test_an_interrupted_comparison_goes_on_and_ends_as_if_it_never_had_been(
     number, comparison, compared, tmp_path
 ) -> None:

@@ -153,6 +153,7 @@ def test_bounds_may_come_under_the_key_of_actions(networks, specs) -> None:
     torch.testing.assert_close((loss.action_low, loss.action_high), (specs.action.space.low, specs.action.space.high))
 
 
+@pytest.mark.filterwarnings("ignore:CQLLoss with reduction")
 def test_losses_of_single_transitions_are_refused(networks, specs, batch) -> None:
     with pytest.raises(agents.ConfigError, match="reduction must be mean or sum, got 'none'"):
         build(networks, specs, reduction="none")(batch)

@@ -92,6 +92,7 @@ def test_seeds_that_cannot_have_a_run_each_are_refused(train, tmp_path, override
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # the processes of a comparison are the same, and fast
 def test_a_process_per_seed_leaves_what_each_leaves_alone(train, alone, tmp_path) -> None:
     finished = train("seeds=[3,5]", "algorithm.actor_optimizer.torch_scheduler={}")  # handed on as it was typed
     assert finished.code == 0, finished.err
