@@ -23,7 +23,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from agents.errors import optional_package
+from agents.errors import ConfigError, one_line, optional_package
 from agents.files import write_atomically
 from recipes.settings.composition import build
 from recipes.settings.schema import require_place
@@ -110,8 +110,13 @@ def specification(views: Iterable[Any], report: Any) -> dict[str, Any]:
 def save(views: Sequence[Any], report: Any, output: Path) -> list[str]:
     """Save to W&B in the place of what was saved before, as far as this folder remembers it; returns the addresses."""
     file = output / "saved.json"
-    projects = json.loads(file.read_text()) if file.exists() else {}
-    places = projects.setdefault(f"{report.entity}/{report.project}", {})
+    try:
+        projects = json.loads(file.read_text()) if file.exists() else {}
+        places = projects.setdefault(f"{report.entity}/{report.project}", {})
+        places.get("report")
+    except (ValueError, AttributeError) as error:
+        way_out = "move it away, and the next workspace and report are new ones"
+        raise ConfigError(f"{file} is damaged ({one_line(error)}): {way_out}") from error
 
     def remember(name: str, place: Any) -> None:  # at once: what comes next may fail
         places[name] = place

@@ -21,7 +21,7 @@ from agents.training.compilation import Compilation, LossAndGradients
 from agents.training.sampling import Sampling
 from agents.training.settings import check_update
 from agents.training.torch_optimizers import tensors_of
-from agents.training.update_rule import ForeachSoftUpdate, UpdateRule
+from agents.training.update_rule import ForeachSoftUpdate, UpdateRule, check_finite
 
 
 class Agent:
@@ -102,9 +102,14 @@ class Agent:
 
         Raises:
             NonFiniteLossError: on CPU, before any parameter changes. On a GPU the check would wait for the device at
-                every update: call ``check_finite`` on what is logged and before saving.
+                every update: call :meth:`check_finite` on what is logged and before saving.
         """
         return self.rule.update(batch)
+
+    def check_finite(self, losses: TensorDictBase) -> None:
+        """Refuse NaN or infinity among the losses that the last update minimised, with a NonFiniteLossError."""
+        names = self.rule.function(self.rule.most_due).minimised(losses.keys())
+        check_finite(losses, step=self.num_updates, names=names)
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
         """Make updates on batches of these shapes faster, with the same results up to rounding.

@@ -13,7 +13,6 @@ from tensordict import TensorDictBase
 import agents
 from agents import metrics
 from agents.errors import ConfigError, one_line
-from agents.training.update_rule import check_finite
 from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots, videos
 from recipes.runs.cost import cost
@@ -103,7 +102,7 @@ class RunWriter:
 
     def row(self, losses: TensorDictBase) -> dict[str, float]:
         """The losses of an update as numbers."""
-        check_finite(losses, step=self._agent.num_updates)
+        self._agent.check_finite(losses)
         return metrics.training(losses, self._agent.learning_rates)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -150,7 +149,7 @@ class RunWriter:
 
     def save(self, losses: TensorDictBase) -> None:
         """Write a checkpoint; of the last update's losses a GPU has not yet said whether they are finite."""
-        check_finite(losses, step=self._agent.num_updates)
+        self._agent.check_finite(losses)
         current = self._result if self._evaluated_at == self._agent.num_updates else None
         self._saver.save(None if current is None else current.returns.mean().item())
 

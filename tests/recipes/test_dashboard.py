@@ -354,6 +354,14 @@ def test_workspace_and_report_are_saved_and_the_next_time_replaced(offline, run_
     assert [sent.get("id") for sent in wandb_server.sent("upsertView")] == [None, "view2"]
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b'{"lab/offline-agents": 3}'])
+def test_a_damaged_memory_of_what_was_saved_is_named(content, tmp_path) -> None:
+    (tmp_path / "saved.json").write_bytes(content)
+    report = SimpleNamespace(entity="lab", project="offline-agents")
+    with pytest.raises(agents.ConfigError, match=r"saved.json is damaged .*move it away"):
+        dashboard.save([], report, tmp_path)
+
+
 def test_a_key_that_is_refused_is_one_line(offline, run_recipe, wandb_server) -> None:
     wandb_server.refuse = 401
     done = run_recipe("dashboard", "output=refused", cwd=offline, **wandb_server.environment)

@@ -222,6 +222,16 @@ def test_a_stack_minimises_what_its_agents_minimise() -> None:
     assert stack.rule.function((True,)).minimised(["loss_actor", "loss_qvalue"]) == ["loss_qvalue"]
 
 
+def test_a_loss_that_is_not_minimised_may_be_infinite() -> None:
+    agent = make_agent("CQLLoss", loss_weights={"loss_qvalue": 1.0})
+    losses = agent.update(batch_for("CQLLoss"))
+    losses["loss_actor"] = torch.tensor(torch.inf)
+    agent.check_finite(losses)
+    losses["loss_qvalue"] = torch.tensor(torch.nan)
+    with pytest.raises(agents.NonFiniteLossError, match="loss_qvalue = nan"):
+        agent.check_finite(losses)
+
+
 @pytest.mark.parametrize(
     "loss_weights, message",
     [
