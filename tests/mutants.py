@@ -182,7 +182,6 @@ OBJECTIVES = [
             "self._act(following, self.actor_network_params)",
         ),
         ("following, action).amin(-1)", "following, action).amax(-1)"),
-        ("    @torch.no_grad()\n", ""),
         ("/ divisor(self.action_half_range)", ""),
         ("square().sum(-1)\n", "square().mean(-1)\n"),
     ),

@@ -113,7 +113,6 @@ class ReBRACLoss(ActorCriticLoss):
             }
         )
 
-    @torch.no_grad()
     def _target(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         keys, following = self.tensor_keys, tensordict.get("next")
         data_action = following.get(keys.action, None)
