@@ -211,6 +211,23 @@ OBJECTIVES = [
 TRAINING = [
     *of(
         "agents/training/update_rule.py",
+        "tests/agents/training/test_torch_optimizers.py",
+        ("[rate(num_updates) * scale for", "[rate(num_updates) for"),
+    ),
+    *of(
+        "agents/training/fused_adam.py",
+        "tests/agents/training/test_torch_optimizers.py",
+        ("            elif pairs:\n", "            elif False:\n"),
+        ('optimizer.param_groups[0]["lr"] = rate', "pass"),
+    ),
+    *of(
+        "agents/training/torch_optimizers.py",
+        "tests/agents/training/test_torch_optimizers.py",
+        ("self._num_steps < num_updates:", "False:"),
+        ("if num_updates not in self._rates and num_updates < self._num_steps:", "if False:"),
+    ),
+    *of(
+        "agents/training/update_rule.py",
         "tests/agents/training/test_torchrl_losses.py",
         ("batch.set(function.priority_key, priority)", "pass"),
     ),
@@ -252,7 +269,6 @@ TRAINING = [
             "self.optimizer.apply(function.parameters, gradients, rates[::-1])",
         ),
         ("[rate(num_updates) * scale for", "[rate(num_updates + 1) * scale for"),
-        ("[rate(num_updates) * scale for", "[rate(num_updates) for"),
         ("self.function(self._due(step))", "self.function(self._due(step + 1))"),
         ("if is_due for p in group", "for p in group"),
         ("check_finite(losses, step=step, batch=batch, names=function.minimised(losses))", "pass"),

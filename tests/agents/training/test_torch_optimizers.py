@@ -13,6 +13,7 @@ import agents
 from agents.networks.configs import ActorConfig
 from agents.training.adam import AdamConfig
 from agents.training.stack import AgentStack
+from agents.training.torch_optimizers import Schedule
 from tests.conftest import make_batch
 
 SCHEDULER = {"name": "CosineAnnealingWarmRestarts", "T_0": 3, "eta_min": 1e-5}
@@ -145,3 +146,8 @@ def test_what_only_a_step_refuses_is_an_error_of_the_settings(specs, settings) -
 def test_an_agent_is_not_copied_with_its_optimizer_left_behind(specs) -> None:
     with pytest.raises(agents.ConfigError, match="load the state_dict"):
         copy.deepcopy(build(specs))
+
+
+def test_a_rate_of_long_ago_is_the_same_again() -> None:
+    schedule = Schedule(AdamConfig(lr=1e-2, torch_scheduler={"name": "StepLR", "step_size": 500, "gamma": 0.5}))
+    assert [schedule.rate(step) for step in (0, 1600, 3, 700)] == pytest.approx([1e-2, 1.25e-3, 1e-2, 5e-3])
