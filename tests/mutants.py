@@ -721,6 +721,11 @@ SEAL = of("agents/seal.py", "tests/agents/test_checkpoint.py", ('!= notes["sha25
 
 RECIPES = [
     *of(
+        "recipes/runs/resume.py",
+        "tests/recipes/runs/test_damaged_files.py",
+        ('if "${" in json.dumps', 'if "?{" in json.dumps'),
+    ),
+    *of(
         "recipes/many/plan.py",
         "tests/recipes/many/test_plan.py",
         ('"log_every", "run_dir"', '"run_dir"'),
@@ -754,7 +759,6 @@ RECIPES = [
         ("if there != here]:", "if there is here]:"),
         ('if {"run_dir", "overwrite"} & {*typed}:', "if False:"),
         ("OmegaConf.update(saved, key, OmegaConf.select(cfg, key))", "pass"),
-        ('if "${" in json.dumps', 'if "?{" in json.dumps'),
     ),
     *of(
         "recipes/runs/resume.py",
