@@ -17,7 +17,7 @@ from torchrl.objectives import LossModule
 from agents.errors import ConfigError
 from agents.training.adam import AdamConfig
 from agents.training.checks import check_loss, check_policy
-from agents.training.compilation import Compilation, LossAndGradients
+from agents.training.compilation import Compilation, LossAndGradients, loss_names
 from agents.training.sampling import Sampling
 from agents.training.settings import check_update
 from agents.training.torch_optimizers import tensors_of
@@ -60,6 +60,7 @@ class Agent:
         _make_what_comes_late(loss_module)
         self.loss_module = loss_module
         self.policy = policy
+        self._loss_weights = loss_weights
         self.sampling = sampling.including(getattr(loss_module, "in_keys", ()))
         self.rule = UpdateRule(
             {name: ([*parameters], config) for name, (parameters, config) in optimizers.items()},
@@ -108,8 +109,7 @@ class Agent:
 
     def check_finite(self, losses: TensorDictBase) -> None:
         """Refuse NaN or infinity among the losses that the last update minimised, with a NonFiniteLossError."""
-        names = self.rule.function(self.rule.most_due).minimised(losses.keys())
-        check_finite(losses, step=self.num_updates, names=names)
+        check_finite(losses, step=self.num_updates, names=loss_names(losses.keys(), self._loss_weights))
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
         """Make updates on batches of these shapes faster, with the same results up to rounding.

@@ -83,7 +83,7 @@ class LossAndGradients:
 
     def minimised(self, losses: Iterable[str]) -> list[str]:
         """The names of those outputs that are minimised."""
-        return loss_names(losses) if self.loss_weights is None else [*self.loss_weights]
+        return loss_names(losses, self.loss_weights)
 
     def _weighted(self, losses: Any) -> list[Tensor]:
         weights, names, outputs = self.loss_weights or {}, self.minimised(losses.keys()), {*losses.keys()}
@@ -171,8 +171,10 @@ class Compilation:
         return f"compile={self.mode}" + (f" ({times})" if times else "") + (f"; {self.problem}" if self.problem else "")
 
 
-def loss_names(outputs: Iterable[str]) -> list[str]:
-    """The outputs of a TorchRL loss that are to be minimised: those called ``loss_*``, or else ``loss``."""
+def loss_names(outputs: Iterable[str], loss_weights: Mapping[str, float] | None = None) -> list[str]:
+    """The outputs of a TorchRL loss that are to be minimised: with weights, or called ``loss_*``, or else ``loss``."""
+    if loss_weights is not None:
+        return [*loss_weights]
     outputs = list(outputs)
     return [name for name in outputs if name.startswith("loss_")] or [name for name in outputs if name == "loss"]
 
