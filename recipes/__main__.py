@@ -29,8 +29,8 @@ def main() -> None:
         command_line.refuse(f"unknown command {command!r}{hint}; choose from {', '.join(COMMANDS)}")
     sys.argv = [f"offline-agents {command}", *arguments]
     recipe = COMMANDS[command]
-    command_line.answer(recipe)
-    command_line.main(recipe, getattr(importlib.import_module(f"recipes.{recipe}"), command))
+    jobs = command_line.answer(recipe)
+    command_line.main(recipe, getattr(importlib.import_module(f"recipes.{recipe}"), command), jobs)
 
 
 if __name__ == "__main__":

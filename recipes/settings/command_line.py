@@ -49,18 +49,19 @@ class Job:
     cfg: DictConfig
 
 
-def main(recipe: str, run: Callable[..., None]) -> None:
+def main(recipe: str, run: Callable[..., None], jobs: list[Job] | None = None) -> None:
     """Run a recipe; a mistake of the user's ends in one line and exit code 2.
 
     Args:
         run: takes the settings and, of a comparison or a sweep, those that are handed on to its runs, as typed.
+        jobs: what :func:`answer` has read already.
     """
     gc.freeze()
     gc.enable()
     interrupt.stop_with_parent()
     warnings.formatwarning = _one_line_warning
     with _refusals(recipe, last=True):
-        jobs = _read(recipe)
+        jobs = _read(recipe) if jobs is None else jobs
         if len(jobs) == 1 and MULTIRUN & {*sys.argv[1:]}:
             print("-m: no setting has several values, as in seed=0,1, so this is one run", file=sys.stderr)
         for number, job in enumerate(jobs, 1):
@@ -69,16 +70,18 @@ def main(recipe: str, run: Callable[..., None]) -> None:
             run(in_force(job.cfg), *([job.handed_on] if recipe in KEPT else []))
 
 
-def answer(recipe: str) -> None:
-    """End with what needs no more than the settings: help, the settings themselves, mistakes in them.
+def answer(recipe: str) -> list[Job] | None:
+    """End with what needs no more than the settings: help, the settings themselves, mistakes in them; else the jobs.
 
     Called by a script before it imports all else; a script of the user's own may yet import further algorithms. What is
     imported is not garbage: collecting it again and again would take a second of five.
     """
+    jobs = None
     if not user_script():
         with _refusals(recipe):
-            _read(recipe)
+            jobs = _read(recipe)
     gc.disable()  # until main
+    return jobs
 
 
 def _read(recipe: str) -> list[Job]:
