@@ -43,16 +43,19 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     schema.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run for run in runs if not is_finished(run)]
-    print(f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already", flush=True)
+    progress = f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already"
     warnings = changed_data(run for run in runs if run not in missing)
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     outcomes = Outcomes({}, 0)
-    if missing:
+    if not missing:
+        print(progress)
+    else:
         with executor(config) as (start, workers):
             sources = prepare(missing, config)
             if len(missing) == len(runs):
                 check_evaluated(sources, runs)
+            print(progress, flush=True)  # after whatever refuses
             outcomes = run_jobs([run.job for run in missing], start=start, workers=workers)
     stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]

@@ -160,7 +160,14 @@ def publish(
     )
     title, runs, cost = f"Sweep {sweep.name}", [run for trial in trials for run in trial.runs], costs(trials)
     lines = [*provenance.about(runs, overrides), *warnings]
-    text = [f"# {title}", f"{caption}.", tables.pipes(rows), hint, f"```\n{command}\n```", "![trials.png](trials.png)"]
+    text = [
+        f"# {tables.escaped(title)}",
+        f"{caption}.",
+        tables.pipes(rows),
+        hint,
+        f"```\n{command}\n```",
+        "![trials.png](trials.png)",
+    ]
     text += ["## Cost", tables.COST, tables.pipes(cost)] if len(cost) > 1 else []
     figure = html_report.read_image(output / "trials.png", "Scores of the trials over each of the settings")
     part = html_report.Part(f"{caption}.", rows, "Trials", notes=[f"{hint} `{command}`"], images=[figure])

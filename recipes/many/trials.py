@@ -85,10 +85,13 @@ def run_trials(
             runs = [run for trial in batch for run in trial.runs]
             missing = [*{run.job.folder: run for run in runs if not is_finished(run)}.values()]  # trials may share one
             finished = f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already"
-            print(f"trials {batch[0].number}-{trials[-1].number}: {finished}", flush=True)
-            if missing:
+            progress = f"trials {batch[0].number}-{trials[-1].number}: {finished}"
+            if not missing:
+                print(progress, flush=True)
+            else:
                 start, workers = pool = pool or stack.enter_context(executor(config))
                 check_metric(sweep.metric, prepare(missing, config), missing)
+                print(progress, flush=True)  # after whatever refuses
                 latest = run_jobs([run.job for run in missing], start=start, workers=workers)
                 outcomes |= latest.jobs
                 if latest.exit_code > 1:

@@ -24,7 +24,7 @@ from agents.errors import AgentsError, ConfigError, is_out_of_memory, one_line, 
 from recipes.settings import interrupt
 from recipes.settings.composition import build, compose, in_force, parse, register
 from recipes.settings.help import help_text
-from recipes.settings.mistakes import explain
+from recipes.settings.mistakes import bare_word, explain
 from recipes.settings.overrides import KEPT, literal, normal, split
 from recipes.settings.schema import CONF
 
@@ -88,6 +88,9 @@ def _read(recipe: str) -> list[Job]:
     """The jobs that the arguments of the process ask for; it exits if they ask for a text alone."""
     register(recipe)
     options, typed = _options(normal(sys.argv[1:], recipe))
+    for setting in typed:
+        if setting and "=" not in setting and setting[0] != "~":  # the latter is explained where it is composed
+            raise ConfigError(bare_word(setting, recipe))
     if HELP & {*options}:
         _end_with(help_text(recipe, _algorithm(typed)))
     jobs = []

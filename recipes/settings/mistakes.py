@@ -139,7 +139,7 @@ def unknown_algorithm(name: str) -> str:
 
 
 def unknown_key(key: str, recipe: str) -> str:
-    """A name that no setting has, with the valid ones."""
+    """A name that no setting has, with one that is meant, perhaps."""
     owners = {name: [*key_names(config(), "algorithm.")] for name, config in ALGORITHMS.items()}
     of_algorithms = [name for name, _ in Counter(itertools.chain(*owners.values())).most_common()]  # commonest first
     if recipe == "train" and key.startswith("algorithm."):
@@ -149,7 +149,22 @@ def unknown_key(key: str, recipe: str) -> str:
         return f"unknown setting {key!r}{closest(key, of_algorithms)}; --help lists those of each algorithm"
     names = [*key_names(RECIPES[recipe]()), *(name for name in key_names(TrainConfig()) if handed_on(name, recipe))]
     meant = [*names, *(of_algorithms if recipe in ("train", *KEPT) else [])]
-    return f"unknown setting {key!r}{closest(key, meant)}; valid are {', '.join(names)}"
+    return f"unknown setting {key!r}{closest(key, meant)}; --help lists all settings"
+
+
+def bare_word(word: str, recipe: str) -> str:
+    """A word without ``=``: the name or, more often, the value of a setting."""
+    plural = "s" if recipe == "compare" else ""
+    if word in known_keys(recipe):
+        meant = f"{word}=<value>"
+    elif recipe in ("train", "compare") and word in presets():
+        meant = f"algorithm{plural}={word}"
+    elif recipe in ("train", "compare"):
+        meant = f"dataset{plural}={word}" if "/" in word else None
+    else:
+        meant = f"{next(key_names(RECIPES[recipe]()))}={word}"
+    hint = f" (did you mean {meant}?)" if meant else ""
+    return f"{word!r} has no ={hint}; settings are written name=value, --help lists them"
 
 
 def known_keys(recipe: str) -> Iterator[str]:
@@ -167,6 +182,8 @@ def closest(name: str, names: list[str]) -> str:
     elsewhere.sort(key=lambda each: -difflib.SequenceMatcher(None, name, each).ratio())
     beside = {own: each for each in names for there, _, own in [each.rpartition(".")] if there == place}
     near, like = (difflib.get_close_matches(word, beside, n=1, cutoff=cutoff) for cutoff in (0.8, 0.6))
+    words = {each.rpartition(".")[2]: each for each in reversed(names)}
     close = [beside[own] for own in near] or elsewhere[:1]
+    close = close or [words[own] for own in difflib.get_close_matches(word, words, n=1, cutoff=0.8)]
     close = close or [beside[own] for own in like] or difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -16,7 +16,7 @@ from recipes.reporting import results, styles, tables
 from recipes.reporting.results import Section
 from recipes.tracking.panels import arrange
 from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, TRIAL, Project
-from recipes.tracking.wandb_workspace import bars, comparison, draw, last
+from recipes.tracking.wandb_workspace import bars, comparison, draw, having, last
 
 NUM_RESAMPLES = 2_000  # of the intervals in the tables
 WIDTH, HEIGHT = 12, 7  # of a panel; a grid is 24 wide
@@ -215,7 +215,7 @@ def grid(
     placed = [*panels]
     for index, panel in enumerate(placed):
         panel.layout = wr.Layout(x=WIDTH * (index % 2), y=HEIGHT * (index // 2), w=WIDTH, h=HEIGHT)
-    filters = [expr.Metric("JobType") == job, *(expr.Config(name) == value for name, value in settings.items())]
+    filters = [expr.Metric("JobType") == job, *(having(name, value) for name, value in settings.items())]
     # without an entity, whose project it is would be asked of the server
     where: dict[str, Any] = {"entity": project.entity, "project": project.name} if project.entity else {}
     if job not in (TRAIN, EVALUATE):
@@ -223,7 +223,7 @@ def grid(
     runsets = [
         wr.Runset(
             name=str(algorithm),
-            filters=expr.And(*filters, expr.Config("algorithm_name") == algorithm),
+            filters=expr.And(*filters, having("algorithm_name", algorithm)),
             groupby=[
                 f"config.{name}"
                 for name in (group_by, *project.where(algorithm_name=algorithm, **settings).varied(job))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2.interface as wr
 import wandb_workspaces.workspaces as ws
 
+from recipes.reporting import styles
 from recipes.reporting.results import RETURN, Measure, measures
 from recipes.tracking.panels import NUMBER, Panel, arrange
 from recipes.tracking.wandb_project import TRAIN, Project
@@ -27,7 +30,7 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
     """A view of the training runs, of one dataset or all: an algorithm's seeds on a task are one line, with a band,
     and other settings of it another line."""
     where = {} if dataset is None else {"dataset": dataset}
-    filters = [ws.Metric("JobType") == TRAIN, *(ws.Config(name) == value for name, value in where.items())]
+    filters = [ws.Metric("JobType") == TRAIN, *(having(name, value) for name, value in where.items())]
     project = project.where(**where)
     lines = [*(name for name in ("dataset", "algorithm_name") if name not in where), *project.varied()]
     keys = project.keys(TRAIN)
@@ -48,10 +51,29 @@ def workspace(project: Project, dataset: str | None = None) -> ws.Workspace:
         runset_settings=ws.RunsetSettings(
             filters=expr.And(*filters),
             groupby=[ws.Config(name) for name in lines],
+            group_colors=colors(project, lines),
             order=[*order, ws.Ordering(ws.Metric("CreatedTimestamp"), ascending=False)],
             pinned_columns=["run:displayName", "run:state", *columns],  # those that are always seen
         ),
     )
+
+
+def having(setting: str, value: Any) -> Any:
+    """A filter for the runs in which a setting has a value, whatever characters are in it.
+
+    The package writes filters as a text, with values between quotes as they are, and parses that as Python.
+    """
+    if isinstance(value, str):
+        value = re.sub(r"[^\w ./:-]", lambda match: f"\\U{ord(match[0]):08x}", value)
+    return expr.Config(setting) == value
+
+
+def colors(project: Project, lines: Sequence[str]) -> dict[object, object]:
+    """Of an algorithm, as in every figure; on several tasks it is several lines, which W&B is left to tell apart."""
+    if len(project.datasets) > 1:
+        return {}
+    above = project.datasets if lines[0] == "dataset" else []
+    return {ws.GroupPath(*above, name): styles.color(name) for name in project.algorithms}
 
 
 def last(measure: Measure) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -17,6 +18,7 @@ import agents
 from agents import metrics
 from recipes import dashboard
 from recipes.reporting import styles
+from recipes.reporting.tables import escaped
 from recipes.tracking import panels, wandb_project, wandb_report, wandb_workspace
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
@@ -282,6 +284,35 @@ def test_the_line_of_an_algorithm_has_its_colour_of_the_figures(several) -> None
     assert {key.split(":")[-1]: color for key, color in colors.items() if key != "ref"} == {
         name: styles.color(name) for name in ("bc", "iql")
     }
+
+
+def test_the_line_of_an_algorithm_has_it_in_the_views_of_one_task_too(several) -> None:
+    def colors(view: Any) -> set[tuple[str, str]]:
+        keys = view._to_model().model_dump(by_alias=True)["spec"]["section"]["customRunColors"]
+        paths = [json.loads(unquote(key.rpartition(":")[2])) for key in keys]
+        return {(path[-1]["value"], color) for path, color in zip(paths, keys.values())}
+
+    fixed = {(name, styles.color(name)) for name in ("bc", "iql")}
+    everything, *each = wandb_workspace.workspaces(several)
+    assert [colors(view) for view in each] == [fixed, fixed]
+    assert colors(everything) == set()  # there, an algorithm is a line per task
+    assert colors(wandb_workspace.workspace(several.where(dataset="pen"))) == fixed
+
+
+def test_whatever_a_run_is_called_is_text_in_the_report_and_its_filters(several) -> None:
+    hostile = "[x](http://evil.example)|<img src=x>`*'\"\\"
+    names = {"iql": f"a{hostile}", "pen": f"b{hostile}"}
+    settings = ({name: names.get(value, value) for name, value in run.settings.items()} for run in several.runs)
+    runs = tuple(replace(run, settings=each) for run, each in zip(several.runs, settings))
+    report = wandb_report.report(replace(several, entity=None, runs=runs))
+    for table in (block.text for block in report.blocks if type(block).__name__ == "MarkdownBlock"):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+        assert escaped(names["iql"]) in table and not re.search(r"\]\(|<|(?<!\\)`", table)
+    every = [block._to_model().model_dump(by_alias=True) for block in report.blocks]
+    sets = [runset for block in every for runset in block.get("metadata", {}).get("runSets", [])]
+    told = [condition for runset in sets for condition in runset["filters"]["filters"]]
+    assert {condition["value"] for condition in told} == {"train", "bc", "door", *names.values()}
 
 
 def test_a_run_with_the_name_of_a_newer_one_is_mentioned_and_not_in_the_table(several) -> None:

@@ -83,7 +83,7 @@ def test_a_mistake_is_the_same_line_whichever_way_a_recipe_is_called(start) -> N
         assert (process.returncode, out) == (2, "")
         lines.add(err)
     (line,) = lines
-    assert line.startswith("error: unknown setting 'gradient_step' (did you mean gradient_steps?); valid are ")
+    assert line.startswith("error: unknown setting 'gradient_step' (did you mean gradient_steps?); --help ")
 
 
 def test_the_command_names_its_recipes(start) -> None:

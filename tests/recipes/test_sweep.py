@@ -184,7 +184,7 @@ MISTAKES = {
     "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
     "output=/dev/null/x": r"cannot write to /dev/null/x: /dev/null is no folder .*; name another place by output=...",
     "metric=eval/retrun": r"unknown metric 'eval/retrun'; choose from eval/return, .*",
-    "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); valid are .*",
+    "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); --help .*",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*did you mean test/pendulum-v0.*",
     "dataset=test/no-env-v0": r"evaluations on test/no-env-v0 name no environment; name one by eval_env=ID",
     "metric=eval/d4rl_score": r"evaluations on test/pendulum-v0 have no eval/d4rl_score; choose another, .*",

@@ -37,19 +37,19 @@ CHOICE = f"choose from {', '.join(PRESETS)}"
 
 # what is typed, and what the line has to say
 MISTAKES = {
-    "gradient_step=3": r"unknown setting 'gradient_step' \(did you mean gradient_steps\?\); valid are .*, seed, .*",
-    "wandb.projct=x": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); valid are .*",
+    "gradient_step=3": r"unknown setting 'gradient_step' \(did you mean gradient_steps\?\); --help lists all settings",
+    "wandb.projct=x": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); --help .*",
     "algorithm.expectle=0.9": r".*did you mean algorithm.expectile\?\); --help lists those of each algorithm",
     "algorithm.actor.hiden_sizes=[8]": r".*did you mean algorithm.actor.hidden_sizes\?.*",
     "algorithm.qvalu.hidden_sizes=[8]": r".*did you mean algorithm.qvalue.hidden_sizes\?.*",
     "algorithm.optim=x": r"unknown setting 'algorithm.optim'; --help lists .*",  # not algorithm.eta
     "lr=0.1": r".*did you mean algorithm.actor_optimizer.lr\?.*",
-    "expectile=0.8": r"unknown setting 'expectile' \(did you mean algorithm.expectile\?\); valid are .*",
+    "expectile=0.8": r"unknown setting 'expectile' \(did you mean algorithm.expectile\?\); --help .*",
     "algorithm=bc algorithm.expectile=0.9": r"'algorithm.expectile' is a setting of .*iql, not of the algorithm.*",
-    "hydra.foo=1": r"unknown setting 'hydra.foo'; valid are .*",
+    "hydra.foo=1": r"unknown setting 'hydra.foo'; --help .*",
     "hydra.run.dir=elsewhere": r"unknown setting 'hydra.run.dir'.*",
-    "seeds.0=1": r"unknown setting 'seeds.0' \(did you mean seeds\?\); valid are .*",
-    "wandb={projct:x}": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); valid are .*",
+    "seeds.0=1": r"unknown setting 'seeds.0' \(did you mean seeds\?\); --help .*",
+    "wandb={projct:x}": r"unknown setting 'wandb.projct' \(did you mean wandb.project\?\); --help .*",
     "algorithm=ilq": rf"unknown algorithm 'ilq' \(did you mean iql\?\); {CHOICE}",
     "algorithm=": rf"unknown algorithm ''; {CHOICE}",
     "algorithm=null": rf"unknown algorithm ''; {CHOICE}",
@@ -81,13 +81,17 @@ MISTAKES = {
     "storage=disk": r"unknown storage 'disk'; choose from memory, memmap",
     "logger=mlflow": r"unknown logger 'mlflow'; choose from wandb, csv, tensorboard, none",
     "wandb.mode=on": r"unknown wandb.mode 'on'; choose from auto, online, offline",
-    "+foo=1": r"\+foo=1: settings can be changed, not added or removed; unknown setting 'foo'; valid are .*",
+    "+foo=1": r"\+foo=1: settings can be changed, not added or removed; unknown setting 'foo'; --help .*",
     "++seed=1": r"\+\+seed=1: settings can be changed, not added or removed; write seed=1",
     "~wandb.mode": r"~wandb.mode: settings can be changed, not added or removed; write wandb.mode=<value>",
     "seeds=0,1": r"seeds=0,1 has several values: seeds=\[0,1\] is a list",
     "=": r"=: write name=value",
     "seed=0,1": r"seed=0,1 has several values: add -m to run one after the other",
-    "seed": r"cannot read 'seed': write name=value, lists as \[1,2\], special characters in quotes",
+    "seed": r"'seed' has no = \(did you mean seed=<value>\?\); settings are written name=value, --help lists them",
+    "iql": r"'iql' has no = \(did you mean algorithm=iql\?\); .*",
+    "gamma_iql": r"'gamma_iql' has no =; settings are .*",
+    "demo/pen/mixed-v1": r"'demo/pen/mixed-v1' has no = \(did you mean dataset=demo/pen/mixed-v1\?\); .*",
+    "gama=0.9": r"unknown setting 'gama' \(did you mean algorithm.gamma\?\); --help lists all settings",
     "wandb.tags=[a": r"cannot read 'wandb.tags=\[a': write name=value, .*",
     "--seed 3": r"unknown option '--seed'; settings are written without dashes; options: .*",
     "--info": r"unknown option '--info'; .*; options: -m, --multirun, --cfg, --resolve, --help",
@@ -112,13 +116,14 @@ MISTAKES_SEEN_WITH_THE_DATA = {
     "eval_env=CartPole-v1": r"environment 'CartPole-v1' has .*; pass one that fits as eval_env=ID",
 }
 MISTAKES_IN_EVALUATING = {
-    "checkpont=x": r"unknown setting 'checkpont' \(did you mean checkpoint\?\); valid are .*",
+    "checkpont=x": r"unknown setting 'checkpont' \(did you mean checkpoint\?\); --help .*",
+    "runs/r0": r"'runs/r0' has no = \(did you mean checkpoint=runs/r0\?\); .*",
     "": r"checkpoint: a value has to be given; --help .*",
     "checkpoint=nowhere num_episodes=0": r"num_episodes must be at least 1, got 0",
     "checkpoint=nowhere num_envs=0": r"num_envs must be at least 1, got 0",
     "checkpoint=nowhere seed=-1": r"seed must be at least 0 and below 2\^63, got -1",
     "checkpoint=nowhere logger=csv": r"unknown logger 'csv'; choose from wandb, none",
-    "checkpoint=nowhere algorithm.expectile=0.9": r"unknown setting 'algorithm.expectile'; valid are checkpoint, .*",
+    "checkpoint=nowhere algorithm.expectile=0.9": r"unknown setting 'algorithm.expectile'; --help .*",
 }
 NO_NETWORK = "import socket\ndef no_network(*_): raise OSError\nsocket.getaddrinfo = no_network\n"
 
