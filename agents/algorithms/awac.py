@@ -34,6 +34,7 @@ class AWACConfig(TDConfig):
 
     temperature: float = 10.0  # beta = 1 / lambda, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
+    scale_advantage: bool = False  # in the weights, A over a running mean of its size; not in the paper
     normalize_observations: bool = field(default=True, kw_only=True)
     actor: ActorConfig = field(default_factory=lambda: ActorConfig([256] * 3, init="default", log_std_min=-20.0))
     qvalue: QValueConfig = field(default_factory=lambda: QValueConfig([256] * 3, init="default"))
@@ -47,9 +48,11 @@ class AWACConfig(TDConfig):
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.awac import AWACLoss
+        from agents.objectives.weighting import AdvantageScale
 
         actor, critics = self.networks(specs, device, "actor", "qvalue")
-        loss = AWACLoss(actor, critics, action_spec=specs.action, **self._loss_settings())
+        scale = AdvantageScale().to(device) if self.scale_advantage else None
+        loss = AWACLoss(actor, critics, action_spec=specs.action, advantage_scale=scale, **self._loss_settings())
         return assemble(self, loss, deterministic_policy(actor))
 
     def _loss_settings(self) -> dict[str, Any]:

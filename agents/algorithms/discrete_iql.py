@@ -27,6 +27,7 @@ class DiscreteIQLConfig(TDConfig):
     expectile: float = 0.7  # tau in (0, 1): at 0.5 the mean of Q over the actions, towards 1 its maximum
     temperature: float = 3.0  # beta, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
+    scale_advantage: bool = False  # in the weights, A over a running mean of its size; not in the paper
     loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1
     actor: CategoricalActorConfig = field(default_factory=CategoricalActorConfig)
     qvalue: QValueConfig = field(default_factory=QValueConfig)
@@ -41,9 +42,11 @@ class DiscreteIQLConfig(TDConfig):
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import greedy_policy
         from agents.objectives.iql import IQLLoss
+        from agents.objectives.weighting import AdvantageScale
 
         actor, critics, value = self.networks(specs, device, "actor", "qvalue", "value")
-        loss = IQLLoss(actor, critics, value, **self._loss_settings())
+        scale = AdvantageScale().to(device) if self.scale_advantage else None
+        loss = IQLLoss(actor, critics, value, advantage_scale=scale, **self._loss_settings())
         return assemble(self, loss, greedy_policy(actor[0]))
 
     def _loss_settings(self) -> dict[str, Any]:

@@ -89,8 +89,8 @@ class IQLConfig(TDConfig):
     It differs from that code in three ways: V, Q and the actor are updated at the same time, each from the parameters
     before the update, where the official code updates V first; actions are pulled inside their bounds for a tanh_normal
     actor only, since an unsquashed Normal cannot notice; and no learning rate decays unless
-    ``actor_optimizer.decay_steps`` says so (the recipe's presets decay the actor's over the run). ``value_warm_up``,
-    ``expectile_schedule`` and ``extraction`` are off.
+    ``actor_optimizer.decay_steps`` says so (the recipe's presets decay the actor's over the run). ``scale_advantage``,
+    ``value_warm_up``, ``expectile_schedule`` and ``extraction`` are off.
     """
 
     actions = "continuous"
@@ -98,6 +98,7 @@ class IQLConfig(TDConfig):
     expectile: float = 0.7  # tau in (0, 1): at 0.5 the mean of Q over the actions, towards 1 its maximum
     temperature: float = 0.5  # beta, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
+    scale_advantage: bool = False  # in the weights, A over a running mean of its size; not in the paper
     loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1
     value_warm_up: int | None = None  # updates, >= 1, before the first of Q; not in the paper; None: none
     expectile_schedule: ExpectileScheduleConfig = field(default_factory=ExpectileScheduleConfig)
@@ -120,13 +121,15 @@ class IQLConfig(TDConfig):
         from agents.networks.policies import deterministic_policy
         from agents.networks.search import searching_policy
         from agents.objectives.iql import IQLLoss
+        from agents.objectives.weighting import AdvantageScale
         from agents.training.agent import Agent
 
         actor, critics, value = self.networks(specs, device, "actor", "qvalue", "value")
         expectile = self.expectile_schedule.start(self.expectile)
         if isinstance(expectile, nn.Module):
             expectile = expectile.to(device)
-        loss = IQLLoss(actor, critics, value, expectile=expectile, **self._loss_settings())
+        scale = AdvantageScale().to(device) if self.scale_advantage else None
+        loss = IQLLoss(actor, critics, value, expectile=expectile, advantage_scale=scale, **self._loss_settings())
         policy = deterministic_policy(actor)
         agent = Agent(loss, policy, optimizers=self._optimizers(loss), **self.update_settings())
         if self.extraction.searches:  # only now, as TorchRL warns about target parameters without an updater

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from agents.objectives.edac import EDACLoss as EDACLoss
     from agents.objectives.edac import gradient_similarity as gradient_similarity
     from agents.objectives.iql import IQLLoss as IQLLoss
-    from agents.objectives.iql import advantage_weight as advantage_weight
     from agents.objectives.iql import expectile_loss as expectile_loss
     from agents.objectives.rebrac import ReBRACLoss as ReBRACLoss
+    from agents.objectives.weighting import AdvantageScale as AdvantageScale
+    from agents.objectives.weighting import advantage_weight as advantage_weight
 
 resolve_lazily(__name__)

@@ -14,8 +14,8 @@ from torchrl.data import TensorSpec
 
 from agents.networks.bounds import register_limits
 from agents.objectives.common import ActorCriticLoss, bellman_target, critic_values, distribution, target_per_critic
-from agents.objectives.iql import weighted_regression
 from agents.objectives.settings import check_awac
+from agents.objectives.weighting import AdvantageScale, weight_statistics, weighted_regression
 
 
 class AWACLoss(ActorCriticLoss):
@@ -39,9 +39,11 @@ class AWACLoss(ActorCriticLoss):
         temperature: beta, an inverse temperature, >= 0.
         gamma: discount in [0, 1].
         advantage_clip: c, the largest weight, or None.
+        advantage_scale: what the advantages are divided by in the weights; None: 1.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue`` and, detached, ``log_prob``, ``qvalue``,
-    ``state_value`` (the smallest Q of the policy's action), ``advantage``, ``weight``, ``clip_fraction``.
+    ``state_value`` (the smallest Q of the policy's action), ``advantage``, ``weight``, ``clip_fraction``,
+    ``effective_sample_size`` and, where that changes, ``advantage_scale``.
     """
 
     action_low: Tensor  # [A]
@@ -56,16 +58,18 @@ class AWACLoss(ActorCriticLoss):
         temperature: float = 1.0,
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
+        advantage_scale: AdvantageScale | None = None,
         reduction: str = "mean",
     ) -> None:
         check_awac(temperature=temperature, gamma=gamma, advantage_clip=advantage_clip)
         super().__init__()
         self.reduction = reduction
         self.temperature, self.gamma, self.advantage_clip = temperature, gamma, advantage_clip
+        self.advantage_scale = advantage_scale
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         register_limits(self, action_spec)
-        statistics = ["log_prob", "qvalue", "state_value", "advantage", "weight", "clip_fraction"]
+        statistics = ["log_prob", "qvalue", "state_value", "advantage", *weight_statistics(advantage_scale)]
         self.out_keys = ["loss_actor", "loss_qvalue", *statistics]
 
     def _evaluate(self, rows: TensorDictBase) -> TensorDict:
@@ -80,7 +84,9 @@ class AWACLoss(ActorCriticLoss):
             target = bellman_target(self, rows, next_qvalues.amin(-1))  # [B]
         advantage = qvalues.detach().amin(-1) - value
         log_prob = policy.log_prob(rows.get(self.tensor_keys.action))  # [B]
-        loss_actor, weights = weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
+        loss_actor, weights = weighted_regression(
+            log_prob, advantage, self.temperature, self.advantage_clip, scale=self.advantage_scale
+        )
         return TensorDict(
             {
                 "loss_actor": self._mean(loss_actor, rows),

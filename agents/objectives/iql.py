@@ -28,6 +28,7 @@ from agents.objectives.common import (
     transition_keys,
 )
 from agents.objectives.settings import check_iql
+from agents.objectives.weighting import AdvantageScale, weight_statistics, weighted_regression
 
 
 def expectile_loss(residual: Tensor, expectile: float | Tensor) -> Tensor:
@@ -45,33 +46,6 @@ def expectile_loss(residual: Tensor, expectile: float | Tensor) -> Tensor:
     if not isinstance(expectile, Tensor):  # which is not to be read back
         require(0.0 < expectile < 1.0, "expectile", "lie in (0, 1)", expectile)
     return torch.where(residual < 0, 1.0 - expectile, expectile) * residual.square()
-
-
-def advantage_weight(advantage: Tensor, temperature: float, advantage_clip: float | None) -> Tensor:
-    r"""Weight of a transition in the policy extraction.
-
-    .. math:: w = \min(\exp(\beta A), c)        (IQL, eq. 7; the clip c is 100 in the official code)
-
-    Args:
-        advantage: in units of (scaled) return, ``[B]``, as the weight.
-        temperature: beta >= 0, an inverse temperature; 0 is behaviour cloning.
-        advantage_clip: c > 0, or None for no clip.
-    """
-    weight = torch.exp(temperature * advantage)
-    # clipped as the official code does: one outlier would own the batch
-    return weight if advantage_clip is None else weight.clamp_max(advantage_clip)
-
-
-def weighted_regression(
-    log_prob: Tensor, advantage: Tensor, temperature: float, advantage_clip: float | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    r"""Policy extraction by weighting the data, ``[B], [B] -> [B]``; with the mean weight and the clipped share.
-
-    .. math:: L_\pi = -w \log \pi(a|s)
-    """
-    weight = advantage_weight(advantage, temperature, advantage_clip)
-    clipped = torch.zeros_like(weight) if advantage_clip is None else weight >= advantage_clip
-    return -(weight * log_prob), {"weight": weight.mean(), "clip_fraction": clipped.float().mean()}
 
 
 def ddpg_bc_loss(qvalue: Tensor, log_prob: Tensor, bc_weight: float) -> Tensor:
@@ -116,12 +90,14 @@ class IQLLoss(ActorCriticLoss):
         expectile: tau in (0, 1), or a module that gives the tau of an update from the advantages ``[B]``.
         gamma: discount in [0, 1].
         advantage_clip: c, the largest weight, or None.
+        advantage_scale: what the advantages are divided by in the weights; None: 1.
         bc_weight: alpha >= 0, to take ``ddpg_bc_loss`` with the critics for :math:`L_\pi`, where the actor's standard
             deviation counts as 1; None: as above.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue``, ``loss_value`` and, detached, ``entropy``
     (TorchRL's key: the negative log-likelihood of the data), ``log_prob``, ``qvalue``, ``state_value``, ``advantage``,
-    unless ``bc_weight`` is given ``weight`` and ``clip_fraction``, and ``expectile`` where that changes.
+    unless ``bc_weight`` is given ``weight``, ``clip_fraction`` and ``effective_sample_size``, and ``expectile`` and
+    ``advantage_scale`` where these change.
     """
 
     @dataclass
@@ -146,6 +122,7 @@ class IQLLoss(ActorCriticLoss):
         expectile: float | nn.Module = 0.7,
         gamma: float = 0.99,
         advantage_clip: float | None = 100.0,
+        advantage_scale: AdvantageScale | None = None,
         bc_weight: float | None = None,
         reduction: str = "mean",
     ) -> None:
@@ -161,11 +138,12 @@ class IQLLoss(ActorCriticLoss):
         self.reduction = reduction
         self.loss_function, self.expectile, self.gamma = loss_function, expectile, gamma
         self.temperature, self.advantage_clip, self.bc_weight = temperature, advantage_clip, bc_weight
+        self.advantage_scale = advantage_scale if bc_weight is None else None
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(value_network, "value_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         losses = ["loss_actor", "loss_qvalue", "loss_value"]
-        weights = ["weight", "clip_fraction"] if bc_weight is None else []
+        weights = weight_statistics(advantage_scale) if bc_weight is None else []
         schedule = ["expectile"] if isinstance(expectile, nn.Module) else []
         self.out_keys = [*losses, "entropy", "log_prob", "qvalue", "state_value", "advantage", *weights, *schedule]
 
@@ -204,7 +182,9 @@ class IQLLoss(ActorCriticLoss):
         self, tensordict: TensorDictBase, policy: Any, log_prob: Tensor, advantage: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if self.bc_weight is None:
-            return weighted_regression(log_prob, advantage, self.temperature, self.advantage_clip)
+            return weighted_regression(
+                log_prob, advantage, self.temperature, self.advantage_clip, scale=self.advantage_scale
+            )
         action, params = policy.deterministic_sample, self.qvalue_network_params.detach()  # no gradient for the critics
         qvalue = critic_values(self, params, tensordict, action).amin(-1)
         return ddpg_bc_loss(qvalue, self._unit_log_prob(tensordict, action), self.bc_weight), {}

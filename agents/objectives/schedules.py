@@ -30,7 +30,7 @@ class LinearExpectile(nn.Module):
     def forward(self, advantage: Tensor) -> Tensor:
         """The expectile of this update, and a step towards the next one's; ``[B] -> []``."""
         progress = (self.num_updates / self.num_steps).clamp(max=1.0)
-        if _updating(self):
+        if updating(self):
             self.num_updates.add_(1)
         return self.initial + (self.final - self.initial) * progress
 
@@ -60,12 +60,12 @@ class AdaptiveExpectile(nn.Module):
     def forward(self, advantage: Tensor) -> Tensor:
         """The expectile of this update, and a step towards the next one's; ``[B] -> []``."""
         expectile = self.expectile.clone()
-        if _updating(self):
+        if updating(self):
             share = (advantage > 0).float().mean()
             self.expectile.add_(self.rate * (share - self.positive_share)).clamp_(*ADAPTIVE_RANGE)
         return expectile
 
 
-def _updating(schedule: nn.Module) -> bool:
+def updating(module: nn.Module) -> bool:
     """Whether the loss is evaluated to learn from it; a held-out loss is no update."""
-    return schedule.training and torch.is_grad_enabled()
+    return module.training and torch.is_grad_enabled()

@@ -48,6 +48,8 @@ LEARNING: tuple[Row, ...] = (
     ("Advantage", "train/advantage", "discounted return"),
     ("Weight of a transition", "train/weight"),
     ("Share of clipped weights", "train/clip_fraction", "share of the batch"),
+    ("Effective sample size of the weights", "train/effective_sample_size", "share of the batch"),
+    ("Scale of the advantages", "train/advantage_scale", "discounted return"),
     ("Expectile", "train/expectile"),
     ("Log-likelihood of the data's actions", "train/log_prob", "nats"),
     ("Entropy", "train/entropy", "nats"),

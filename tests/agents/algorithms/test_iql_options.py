@@ -24,6 +24,7 @@ from tests.test_contract import (  # noqa: F401
 from tests.test_contract import test_stacked_agents_are_what_each_is_alone as check_stacked
 
 OPTIONS = {
+    "scale_advantage": {"scale_advantage": True},
     "value_warm_up": {"value_warm_up": 2},
     "linear": {"expectile_schedule": agents.ExpectileScheduleConfig(kind="linear", num_steps=50)},
     "adaptive": {"expectile_schedule": agents.ExpectileScheduleConfig(kind="adaptive", rate=0.05)},
@@ -45,7 +46,9 @@ def config(request: pytest.FixtureRequest) -> agents.IQLConfig:
     return iql(**OPTIONS[request.param])
 
 
-of_each_loss = pytest.mark.parametrize("config", ["value_warm_up", "adaptive", "ddpg_bc"], indirect=True)
+of_each_loss = pytest.mark.parametrize(
+    "config", ["scale_advantage", "value_warm_up", "adaptive", "ddpg_bc"], indirect=True
+)
 
 
 @of_each_loss
@@ -77,7 +80,7 @@ def networks_that_moved(agent: agents.Agent, batch) -> set[str]:
 
 def test_by_default_every_option_is_off() -> None:
     config = agents.IQLConfig()
-    assert config.value_warm_up is None
+    assert config.value_warm_up is None and not config.scale_advantage
     assert (config.expectile_schedule.kind, config.extraction.kind) == ("constant", "weighting")
 
 

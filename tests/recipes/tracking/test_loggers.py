@@ -180,7 +180,7 @@ def test_what_the_data_hold_is_logged_once_before_all_else(logged) -> None:
 def test_the_page_explains_every_key_and_no_other(logged, specs, discrete_specs, batches_for) -> None:
     of_any = set()
     linear = agents.ExpectileScheduleConfig(kind="linear")
-    with_options = agents.IQLConfig(value_warm_up=1, expectile_schedule=linear)
+    with_options = agents.IQLConfig(value_warm_up=1, expectile_schedule=linear, scale_advantage=True)
     for config in (
         *(config() for config in agents.ALGORITHMS.values()),
         with_options,
