@@ -21,7 +21,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from tensordict.nn import TensorDictModule
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, TensorSpec, Unbounded
+from torchrl.data import Bounded, Categorical, MultiCategorical, TensorSpec, Unbounded
 
 from agents.algorithms.registry import ALGORITHMS, config_of
 from agents.data.specs import Specs
@@ -86,7 +86,8 @@ class Checkpoint:
         if missing := {"observation_mean", "observation_std", *bounds} - stored.keys():
             raise CheckpointError(f"{self.path} lacks {', '.join(sorted(missing))} of the specs of its data")
         if "num_actions" in stored:
-            action: TensorSpec = Categorical(int(stored["num_actions"]))
+            number = stored["num_actions"]
+            action: TensorSpec = MultiCategorical(number) if number.ndim else Categorical(int(number))
         else:
             action = Bounded(stored["action_low"], stored["action_high"], stored["action_low"].shape)
         return Specs(
@@ -240,7 +241,9 @@ class CheckpointFolder:
 
 def _as_tensors(specs: Specs) -> dict[str, Tensor]:
     tensors = {"observation_mean": specs.observation_mean, "observation_std": specs.observation_std}
-    if isinstance(specs.action, Categorical):
+    if isinstance(specs.action, MultiCategorical):
+        tensors["num_actions"] = specs.action.nvec  # [K], of each part
+    elif isinstance(specs.action, Categorical):
         tensors["num_actions"] = torch.tensor(specs.action.n)
     else:
         tensors["action_low"], tensors["action_high"] = action_bounds(specs.action)

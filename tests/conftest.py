@@ -16,7 +16,7 @@ import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 from tensordict import TensorDict
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, Unbounded
+from torchrl.data import Bounded, Categorical, MultiCategorical, Unbounded
 
 import agents
 
@@ -48,12 +48,24 @@ def discrete_specs(specs: agents.Specs) -> agents.Specs:
     return dataclasses.replace(specs, action=Categorical(NUM_ACTIONS))
 
 
-def make_batch(size: int = 16, seed: int = 0, *, discrete: bool = False) -> TensorDict:
-    """Random transitions inside the bounds, a quarter of them terminal."""
+@pytest.fixture
+def factored_specs(specs: agents.Specs) -> agents.Specs:
+    """The same observations and actions of three parts, with three, two and four values."""
+    return dataclasses.replace(specs, action=MultiCategorical(torch.tensor([3, 2, 4])))
+
+
+def make_batch(size: int = 16, seed: int = 0, *, discrete: bool = False, parts: Tensor | None = None) -> TensorDict:
+    """Random transitions inside the bounds, a quarter of them terminal.
+
+    Args:
+        parts: numbers of values of each part, where discrete actions have parts.
+    """
     generator = torch.Generator().manual_seed(seed)
     low, high = torch.tensor(ACTION_LOW), torch.tensor(ACTION_HIGH)
 
     def random_actions() -> Tensor:
+        if parts is not None:
+            return (torch.rand(size, len(parts), generator=generator) * parts).long()
         if discrete:
             return torch.randint(NUM_ACTIONS, (size,), generator=generator)
         return low + (high - low) * torch.rand(size, NUM_ACTIONS, generator=generator)
@@ -109,7 +121,8 @@ def batches_for() -> Callable[[agents.Specs, agents.Agent], Callable[..., Tensor
     def choose(specs: agents.Specs, agent: agents.Agent) -> Callable[..., TensorDict]:
         if agent.sampling.context_length is not None:
             return lambda seed, size=16: make_windows(size, seed, agent.sampling.context_length)
-        return lambda seed, size=16: make_batch(size, seed, discrete=specs.discrete)
+        parts = specs.action.nvec if isinstance(specs.action, MultiCategorical) else None
+        return lambda seed, size=16: make_batch(size, seed, discrete=specs.discrete, parts=parts)
 
     return choose
 

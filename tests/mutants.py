@@ -128,8 +128,8 @@ OBJECTIVES = [
     *of(
         "agents/objectives/dqn.py",
         "tests/agents/objectives/test_dqn.py",
-        ("action_value.logsumexp(-1) - qvalues", "qvalues - action_value.logsumexp(-1)"),
-        ("action_value.logsumexp(-1) - qvalues", "action_value.amax(-1) - qvalues"),
+        ("(action_value.logsumexp(-1)) - qvalues", "(-action_value.logsumexp(-1)) + qvalues"),
+        ("action_value.logsumexp(-1)", "action_value.amax(-1)"),
         ("self.loss_function).sum(-1)", "self.loss_function).mean(-1)"),
         ("0.5 * bellman_error", "bellman_error"),
         ('"loss_cql": self.cql_alpha * gap', '"loss_cql": gap'),
@@ -144,7 +144,8 @@ OBJECTIVES = [
         ),
         ("chosen_action_value(values, best).amin(-1)", "chosen_action_value(values, best).mean(-1)"),
         ("    @torch.no_grad()\n", ""),
-        ("(best_action == action)", "(best_action != action)"),
+        ("(best_action == action", "(best_action != action"),
+        ("sum_over_parts(best_value)", "best_value"),
     ),
     *of(
         "agents/objectives/dt.py",
@@ -427,7 +428,15 @@ NETWORKS = [
         ("map(stack_layers, zip(*critics))", "map(stack_layers, zip(*[critics[0]] * len(critics)))"),
         ("        observation = self.normalizer(observation)\n", ""),
         ("qvalues.squeeze(-1).transpose(0, 1)", "qvalues.squeeze(-1).flip(0).transpose(0, 1)"),
-        ("action[:, None, None]", "action.flip(0)[:, None, None]"),
+        ("action[:, None, ..., None]", "action.flip(0)[:, None, ..., None]"),
+    ),
+    *of(
+        "agents/networks/factored.py",
+        "tests/agents/networks/test_factored.py",
+        ("scores.sum(-1) if", "scores.mean(-1) if"),
+        ("value=-math.inf", "value=0.0"),
+        ("-distribution(logits", "distribution(logits"),
+        ("validate_args=validate_args), 1,", "validate_args=validate_args), 0,"),
     ),
     *of(
         "agents/networks/layers.py",

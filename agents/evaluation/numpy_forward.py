@@ -34,6 +34,7 @@ NUMPY: dict[Callable[..., Tensor], Callable[..., NDArray[Any]]] = {
     Tensor.add: np.add,
     Tensor.__getitem__: operator.getitem,
     Tensor.argmax: np.argmax,
+    Tensor.unflatten: lambda x, dim, sizes: x.reshape(*x.shape[:-1], *sizes),  # of the last dimension
     Tensor.sub: np.subtract,
     Tensor.mul: np.multiply,
 }

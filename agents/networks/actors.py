@@ -1,6 +1,6 @@
 """Actors: ``observation [B, O]`` to an action, or to the parameters of a distribution of actions.
 
-Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``K`` candidates.
+Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``K`` candidates (of a discrete action: parts).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from torch.types import _size
 from torchrl.modules.distributions import IndependentNormal
 
 from agents.data.specs import Specs
-from agents.networks.bounds import BoundedNetwork, action_bounds, center_and_half_range, divisor, num_discrete_actions
+from agents.networks.bounds import BoundedNetwork, action_bounds, center_and_half_range, divisor, num_action_values
+from agents.networks.factored import FactoredCategorical, part_scores
 from agents.networks.layers import observation_layers
 
 if TYPE_CHECKING:
@@ -186,8 +187,10 @@ def categorical_actor(
     config: CategoricalActorConfig, specs: Specs, *, normalize: bool
 ) -> ProbabilisticTensorDictSequential:
     """``observation [B, O] -> logits [B, A], action [B]``; :meth:`CategoricalActorConfig.build` calls it."""
-    network = observation_layers(config, specs, num_discrete_actions(specs), normalize)
-    return _stochastic(network, ["logits"], Categorical, validate_args=False)  # checks would read the logits back
+    network, parts = observation_layers(config, specs, num_action_values(specs), normalize), part_scores(specs)
+    distribution = FactoredCategorical if parts else Categorical
+    # checks would read the logits back
+    return _stochastic(network.extend(parts), ["logits"], distribution, validate_args=False)
 
 
 def _stochastic(

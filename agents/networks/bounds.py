@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchrl.data import Bounded, Categorical, TensorSpec
+from torchrl.data import Bounded, Categorical, MultiCategorical, TensorSpec
 from torchrl.data.tensor_specs import ContinuousBox
 
 from agents.data.specs import Specs
@@ -49,13 +49,14 @@ def default_target_entropy(specs: Specs) -> float:
     return (divisor(half_range).log() - 1.0).sum().item()
 
 
-def num_discrete_actions(specs: Specs) -> int:
+def num_action_values(specs: Specs) -> int:
+    """How many discrete actions there are, or values of their parts together; a ConfigError for continuous ones."""
     if not isinstance(specs.action, Categorical):
         raise ConfigError(
             f"this algorithm needs discrete actions, the data have {type(specs.action).__name__}; choose a dataset "
             "with such actions"
         )
-    return specs.action.n
+    return int(specs.action.nvec.sum()) if isinstance(specs.action, MultiCategorical) else specs.action.n
 
 
 def register_limits(module: nn.Module, action_spec: TensorSpec) -> None:

@@ -96,7 +96,7 @@ class QValueConfig(MLPConfig):
         return self.num_nets * super().num_activations
 
     def build(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
-        """``observation [B, O], action [B, A] -> state_action_value [B, N]``; a discrete action is ``[B]``."""
+        """``observation [B, O], action [B, A] (discrete: [B], or [B, K] of parts) -> state_action_value [B, N]``."""
         from agents.networks.critics import ChosenActionValue, QValueEnsemble
         from agents.networks.layers import normalizer
 
@@ -109,17 +109,21 @@ class QValueConfig(MLPConfig):
         return _module(network, "observation", "action", to="state_action_value")
 
     def build_action_values(self, specs: Specs, *, normalize: bool = False) -> TensorDictModule:
-        """``observation [B, O] -> action_value [B, N, A]``, the values of all actions."""
+        """``observation [B, O] -> action_value [B, N, A]``, the values of all actions.
+
+        Of actions with parts, ``action_value [B, N, K, M]``: see :mod:`agents.networks.factored`.
+        """
         return _module(self._action_values(specs, normalize), "observation", to="action_value")
 
     def _action_values(self, specs: Specs, normalize: bool) -> ActionValueEnsemble:
-        from agents.networks.bounds import num_discrete_actions
+        from agents.networks.bounds import num_action_values
         from agents.networks.critics import ActionValueEnsemble
+        from agents.networks.factored import part_scores
         from agents.networks.layers import normalizer
 
-        num_actions = num_discrete_actions(specs)
-        critics = [self.layers(specs.observation.shape[-1], num_actions) for _ in range(self.num_nets)]
-        return ActionValueEnsemble(critics, normalizer(specs, normalize))
+        num_outputs = num_action_values(specs)
+        critics = [self.layers(specs.observation.shape[-1], num_outputs) for _ in range(self.num_nets)]
+        return ActionValueEnsemble(critics, normalizer(specs, normalize), part_scores(specs))
 
 
 def separate_critics(
@@ -171,10 +175,13 @@ class DeterministicActorConfig(MLPConfig):
 
 @dataclass
 class CategoricalActorConfig(MLPConfig):
-    """A policy over discrete actions with a logit for each."""
+    """A policy over discrete actions with a logit for each, or for each value of their parts, which are independent."""
 
     def build(self, specs: Specs, *, normalize: bool = False) -> ProbabilisticTensorDictSequential:
-        """``observation [B, O] -> logits [B, A], action [B]`` with ``get_dist`` for the log-likelihood."""
+        """``observation [B, O] -> logits [B, A], action [B]`` with ``get_dist`` for the log-likelihood.
+
+        Of actions with parts, ``logits [B, K, M], action [B, K]``: see :mod:`agents.networks.factored`.
+        """
         from agents.networks.actors import categorical_actor
 
         return categorical_actor(self, specs, normalize=normalize)

@@ -1,6 +1,7 @@
 """Critics: ensembles of Q(s, a) evaluated as one batched product.
 
-Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``N`` critics.
+Shapes: ``B`` batch, ``O`` observation, ``A`` action (where actions are discrete: how many there are), ``N`` critics;
+of a discrete action with parts, ``K`` parts and ``M`` values of the part with the most, see :mod:`.factored`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from agents.networks.factored import sum_over_parts
 from agents.networks.layers import stack_layers
 
 
@@ -33,16 +35,22 @@ class QValueEnsemble(Ensemble):
 
 
 class ActionValueEnsemble(Ensemble):
-    """An output per discrete action: ``[B, O] -> [B, N, A]``."""
+    """An output per discrete action, ``[B, O] -> [B, N, A]``, or per value of each of its parts, ``[B, N, K, M]``."""
+
+    def __init__(
+        self, critics: Sequence[nn.Sequential], normalizer: Sequence[nn.Module], parts: Sequence[nn.Module] = ()
+    ) -> None:
+        super().__init__(critics, normalizer)
+        self.parts = nn.Sequential(*parts)
 
     def forward(self, observation: Tensor) -> Tensor:
         observation = self.normalizer(observation)
-        action_value = self.layers(observation.expand(self.num_nets, *observation.shape))  # [N, B, A]
-        return action_value.transpose(0, 1)  # [B, N, A]
+        scores = self.layers(observation.expand(self.num_nets, *observation.shape))  # [N, B, A]
+        return self.parts(scores).transpose(0, 1)  # [B, N, A] or [B, N, K, M]
 
 
 class ChosenActionValue(nn.Module):
-    """The values of one discrete action per state: ``[B, O], [B] -> [B, N]``."""
+    """The values of one discrete action per state: ``[B, O], [B] or [B, K] -> [B, N]``."""
 
     def __init__(self, action_values: ActionValueEnsemble) -> None:
         super().__init__()
@@ -53,6 +61,6 @@ class ChosenActionValue(nn.Module):
 
 
 def chosen_action_value(action_value: Tensor, action: Tensor) -> Tensor:
-    """The values of one action per state: ``[B, N, A], [B] -> [B, N]``."""
-    index = action[:, None, None].expand(*action_value.shape[:-1], 1)  # [B] -> [B, N, 1]
-    return action_value.gather(-1, index).squeeze(-1)
+    """The values of one action per state: ``[B, N, A], [B] -> [B, N]``, or ``[B, N, K, M], [B, K] -> [B, N]``."""
+    index = action[:, None, ..., None].expand(*action_value.shape[:-1], 1)  # [B] -> [B, N, 1], [B, K] -> [B, N, K, 1]
+    return sum_over_parts(action_value.gather(-1, index).squeeze(-1))

@@ -63,8 +63,11 @@ def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictMo
 class GreedyPolicy(nn.Module):
     """The policy to evaluate and deploy where actions are discrete: the index of the best one, ``[B, O] -> [B]``.
 
+    Of actions with parts it is the best value of each part, ``[B, K]``: of the sums over parts no other is larger.
+
     Args:
-        network: logits ``[B, O] -> [B, A]``, or an :class:`ActionValueEnsemble`, whose mean over critics counts.
+        network: logits ``[B, O] -> [B, A]``, or an :class:`ActionValueEnsemble`, whose mean over critics counts; of
+            actions with parts, ``[B, K, M]``.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -74,15 +77,16 @@ class GreedyPolicy(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         scores = self.network(observation)
         if isinstance(self.network, ActionValueEnsemble):
-            scores = scores.mean(1)  # [B, N, A] -> [B, A]
+            scores = scores.mean(1)  # [B, N, A] -> [B, A], [B, N, K, M] -> [B, K, M]
         return scores.argmax(-1)
 
 
 def greedy_policy(scores: TensorDictModule) -> TensorDictModule:
-    """:func:`deterministic_policy` for discrete actions, ``observation [B, O] -> action [B]``.
+    """:func:`deterministic_policy` for discrete actions, ``observation [B, O] -> action [B]``, or ``[B, K]`` of parts.
 
     Args:
-        scores: ``observation -> logits [B, A]`` of a categorical actor, or ``observation -> action_value [B, N, A]``.
+        scores: ``observation -> logits [B, A]`` of a categorical actor, or ``observation -> action_value [B, N, A]``;
+            of actions with parts, ``[B, K, M]`` and ``[B, N, K, M]``.
     """
     policy = GreedyPolicy(sharing_tensors(scores.module))
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()

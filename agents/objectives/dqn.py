@@ -1,7 +1,8 @@
 """Double DQN (van Hasselt et al. 2015, arXiv 1509.06461) and conservative Q-learning (Kumar et al. 2020, arXiv
 2006.04779) for discrete actions.
 
-Shapes: ``B`` batch, ``N`` critics, ``A`` actions. Values are in units of (scaled) discounted return.
+Shapes: ``B`` batch, ``N`` critics, ``A`` actions; of actions with parts, ``K`` parts and ``M`` values of the part with
+the most. Values are in units of (scaled) discounted return.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from torchrl.objectives.utils import distance_loss
 
 from agents.networks.critics import chosen_action_value
+from agents.networks.factored import sum_over_parts
 from agents.objectives.common import (
     CriticLoss,
     TransitionKeys,
@@ -33,10 +35,10 @@ def conservative_gap(action_value: Tensor, qvalues: Tensor) -> Tensor:
     .. math:: \log \sum_a \exp Q(s, a) - Q(s, a_{data})        (CQL, eq. 4)
 
     Args:
-        action_value: of all actions, ``[B, N, A]``.
+        action_value: of all actions, ``[B, N, A]``, or of the values of their parts, ``[B, N, K, M]``.
         qvalues: of the data's actions, ``[B, N]``, as the gap, > 0.
     """
-    return action_value.logsumexp(-1) - qvalues
+    return sum_over_parts(action_value.logsumexp(-1)) - qvalues
 
 
 class DQNLoss(CriticLoss):
@@ -51,12 +53,15 @@ class DQNLoss(CriticLoss):
     DQN minimises :math:`L_Q`, CQL :math:`\tfrac{1}{2} L_Q + \alpha L_C`. Of several critics the losses are summed, the
     mean chooses :math:`a^*` and the smallest gives its value (d3rlpy's reading of clipped double Q-learning).
 
+    Where actions have parts, a value is the sum of theirs, of which :mod:`agents.networks.factored` says what it cannot
+    represent; the equations hold as they stand, with all combinations of the parts for the actions.
+
     Other than in :class:`torchrl.objectives.DQNLoss` and DiscreteCQLLoss, the losses' names begin with ``loss_``,
     critics come as one ensemble module, statistics are returned, and the batch is left as it was. The latter also has
     no :math:`\alpha`, and never reads the target network that it holds (TorchRL 0.14.1).
 
     Args:
-        qvalue_network: ``observation -> action_value [B, N, A]``.
+        qvalue_network: ``observation -> action_value [B, N, A]``, or ``[B, N, K, M]`` for actions ``[B, K]``.
         loss_function: distance in :math:`L_Q`: ``l2``, ``l1`` or ``smooth_l1``.
         gamma: discount in [0, 1].
         cql_alpha: alpha >= 0, weight of :math:`L_C`; None is DQN.
@@ -95,8 +100,8 @@ class DQNLoss(CriticLoss):
         return transition_keys(self.tensor_keys, [self.qvalue_network], [self.qvalue_network])
 
     def _evaluate(self, rows: TensorDictBase) -> TensorDict:
-        action = rows.get(self.tensor_keys.action)  # [B]
-        action_value = self._action_value(rows, self.qvalue_network_params)  # [B, N, A]
+        action = rows.get(self.tensor_keys.action)  # [B], or [B, K] of K parts
+        action_value = self._action_value(rows, self.qvalue_network_params)  # [B, N, A], or [B, N, K, M]
         qvalues = chosen_action_value(action_value, action)  # [B, N]
         target = target_per_critic(self._bellman_target(rows), qvalues)  # [B] -> [B, N]
         bellman_error = self._mean(distance_loss(qvalues, target, self.loss_function).sum(-1), rows)
@@ -105,11 +110,11 @@ class DQNLoss(CriticLoss):
         if self.cql_alpha is not None:
             gap = self._mean(conservative_gap(action_value, qvalues).sum(-1), rows)
             losses = {"loss_qvalue": 0.5 * bellman_error, "loss_cql": self.cql_alpha * gap}
-        best_value, best_action = action_value.detach().mean(1).max(-1)  # [B, N, A] -> [B], [B]
+        best_value, best_action = action_value.detach().mean(1, keepdim=True).max(-1)  # [B, 1] each, or [B, 1, K]
         statistics = {
             "qvalue": qvalues.detach().mean(),
-            "qvalue_greedy": best_value.mean(),
-            "greedy_share": (best_action == action).float().mean(),
+            "qvalue_greedy": sum_over_parts(best_value).mean(),
+            "greedy_share": (best_action == action[:, None]).flatten(1).all(-1).float().mean(),
         }
         return TensorDict({**losses, **statistics})
 

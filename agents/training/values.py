@@ -29,7 +29,7 @@ def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict
 
     Args:
         observations: before each action, ``[T, O]``.
-        actions: ``[T, A]``, or ``[T]`` where they are discrete.
+        actions: ``[T, A]``, or ``[T]`` where they are discrete, ``[T, K]`` where those have parts.
 
     Returns:
         Values by name, in units of discounted return.
@@ -63,5 +63,6 @@ def _qvalues(network: TensorDictModule, steps: TensorDictBase) -> Tensor:
     values = network(steps.copy())[network.out_keys[-1]]
     if "action" in network.in_keys:
         return values
-    values = values.unsqueeze(1) if values.ndim == 2 else values  # [T, A] -> [T, 1, A]
-    return chosen_action_value(values, steps["action"])
+    action = steps["action"]  # [T] or [T, K]
+    values = values.unsqueeze(1) if values.ndim == action.ndim + 1 else values  # [T, A] -> [T, 1, A]
+    return chosen_action_value(values, action)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
+from torchrl.data import MultiCategorical
 
 import agents
 from agents.evaluation.numpy_forward import as_numpy
@@ -64,6 +67,16 @@ def test_a_categorical_actor_acts_as_in_torch(discrete_specs) -> None:
     actions = in_numpy(network, draw_observations())
     assert len(set(actions)) > 1
     np.testing.assert_array_equal(actions, in_torch(network, draw_observations()))
+
+
+def test_an_actor_whose_parts_have_equally_many_values_acts_as_in_torch_and_another_stays_there(factored_specs) -> None:
+    torch.manual_seed(0)
+    binary = dataclasses.replace(factored_specs, action=MultiCategorical(torch.tensor([2, 2, 2, 2])))
+    network = agents.DiscreteIQLConfig().build(binary).policy.module
+    actions = in_numpy(network, draw_observations())
+    assert actions.shape == (100, 4) and len(np.unique(actions, axis=0)) > 1
+    np.testing.assert_array_equal(actions, in_torch(network, draw_observations()))
+    assert as_numpy(agents.DiscreteIQLConfig().build(factored_specs).policy.module, (5,)) is None
 
 
 def test_tanh_layers_and_layers_without_bias_act_as_in_torch(specs) -> None:
