@@ -25,6 +25,7 @@ from torchrl.data import Bounded, Categorical, MultiCategorical, TensorSpec, Unb
 
 from agents.algorithms.registry import ALGORITHMS, config_of
 from agents.data.specs import Specs
+from agents.environments.adapter import Spaces
 from agents.errors import CheckpointError, one_line
 from agents.files import flatten, link, unflatten, write_atomically
 from agents.networks.bounds import action_bounds
@@ -90,13 +91,24 @@ class Checkpoint:
             action: TensorSpec = MultiCategorical(number) if number.ndim else Categorical(int(number))
         else:
             action = Bounded(stored["action_low"], stored["action_high"], stored["action_low"].shape)
+        declared = "declared_low" in stored and "declared_high" in stored
         return Specs(
             observation=Unbounded(stored["observation_mean"].shape),
             action=action,
             observation_mean=stored["observation_mean"],
             observation_std=stored["observation_std"],
             max_return=stored["max_return"].item() if "max_return" in stored else None,
+            spaces=self._spaces(),
+            declared_bounds=(stored["declared_low"], stored["declared_high"]) if declared else None,
         )
+
+    def _spaces(self) -> Spaces | None:
+        """Those of the data; None in a file of before they were written, when all observations were vectors."""
+        values = self.metadata.get("spaces")
+        try:
+            return None if values is None else Spaces.from_json(values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{self.path} does not say what its observations are: {one_line(error)}") from error
 
     def _config(self) -> Any:
         algorithm = self.metadata["algorithm"]
@@ -145,6 +157,7 @@ def save(
     metadata = {
         "num_updates": state["num_updates"],
         "algorithm": {"config": type(config).__name__, "fields": dataclasses.asdict(config)},
+        "spaces": None if specs.spaces is None else specs.spaces.to_json(),
         "extra": dict(extra or {}),
     }
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -247,6 +260,8 @@ def _as_tensors(specs: Specs) -> dict[str, Tensor]:
         tensors["num_actions"] = torch.tensor(specs.action.n)
     else:
         tensors["action_low"], tensors["action_high"] = action_bounds(specs.action)
+    if specs.declared_bounds is not None:
+        tensors["declared_low"], tensors["declared_high"] = specs.declared_bounds
     if specs.max_return is not None:
         tensors["max_return"] = torch.tensor(specs.max_return, dtype=torch.float64)
     return tensors

@@ -114,9 +114,8 @@ def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.Eva
     else:
         spec = spec_from_file(stored, str(checkpoint.path), trust=config.trust_env)
     reference = agents.Reference(*reference) if reference else None
-    env = agents.EvaluationEnv(spec, num_envs=config.num_envs or default_num_envs(), reference=reference, owner=owner)
-    checkpoint.specs().check_fit(env, owner)
-    return env
+    num_envs = config.num_envs or default_num_envs()
+    return checkpoint.specs().environment(spec, num_envs=num_envs, reference=reference, owner=owner)
 
 
 def trained_in(stored: object) -> str | None:

@@ -2,7 +2,8 @@
 
     <Minari's dataset folder>/.offline_agents/<id>/<key of the source files>/rows.f32, statistics.npz
 
-Legend: ``N`` steps of the dataset, ``T`` of an episode, ``E`` episodes, ``D`` columns, ``O`` observation, ``A`` action.
+Legend: ``N`` steps of the dataset, ``T`` of an episode, ``E`` episodes, ``D`` columns, ``S`` numbers kept of an
+observation, ``O`` observation, ``A`` action.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from agents.data.store import flat, locked, work_folder
 from agents.errors import DataError, one_line
 from agents.files import checksum, flatten, unflatten
 
-CACHE_VERSION = 5  # raise it when rows or statistics change their meaning
+CACHE_VERSION = 6  # raise it when rows or statistics change their meaning
 ROWS, STATISTICS = "rows.f32", "statistics.npz"
 OUTSIDE = "action_bounds=data takes the data's own bounds, clip_actions=true cuts such actions off"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
@@ -48,13 +49,17 @@ class Cache(NamedTuple):
     fingerprint: str
 
     def rows(self, device: torch.device, *, mapped: bool) -> Tensor:
-        """The matrix ``[N, D]``: on the device, or ``mapped`` from the file and read-only."""
-        path, num_steps = self.folder / ROWS, self.statistics.num_steps
+        """The matrix ``[N + E, D]``: on the device, or ``mapped`` from the file and read-only."""
+        path, num_rows = self.folder / ROWS, _num_rows(self.statistics)
         if not mapped:
-            return torch.from_numpy(np.fromfile(path, np.float32).reshape(num_steps, -1)).to(device)
+            return torch.from_numpy(np.fromfile(path, np.float32).reshape(num_rows, -1)).to(device)
         with warnings.catch_warnings():  # that the tensor is not writable is the point
             warnings.simplefilter("ignore", UserWarning)
-            return torch.from_numpy(np.memmap(path, np.float32, "r").reshape(num_steps, -1))
+            return torch.from_numpy(np.memmap(path, np.float32, "r").reshape(num_rows, -1))
+
+
+def _num_rows(statistics: DatasetStatistics) -> int:
+    return statistics.num_steps + statistics.num_episodes
 
 
 def convert(source: Source, *, clip_actions: bool, progress: bool, check: bool = True) -> Cache:
@@ -63,8 +68,7 @@ def convert(source: Source, *, clip_actions: bool, progress: bool, check: bool =
     ``check``: read all rows, and see that they are what was written.
     """
     key = _source_key(source.path)
-    name = f"{key}-clipped" if clip_actions else key
-    name = f"{key}-own-bounds" if source.own_bounds else name
+    name = "-".join([key, *_variant(source, clip_actions=clip_actions)])
     homes = _homes(flat(source.id))
     if whole := next(filter(None, (_read_cache(home / name, source, check=check) for home in homes)), None):
         return whole
@@ -87,6 +91,16 @@ def convert(source: Source, *, clip_actions: bool, progress: bool, check: bool =
     return cache
 
 
+def _variant(source: Source, *, clip_actions: bool) -> list[str]:
+    """Words for what else than the source's files decides on the rows."""
+    words = ["clipped"] if clip_actions else []
+    if source.own_bounds:
+        words.append(hashlib.blake2b(np.stack([source.low, source.high]).tobytes(), digest_size=4).hexdigest())
+    if source.chosen_parts:
+        words.append(hashlib.blake2b(repr(source.observations).encode(), digest_size=4).hexdigest())
+    return words
+
+
 def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress: bool) -> _Scan:
     """Written, not mapped: on a full disk a write raises where a mapped page would kill the process."""
     scan, empty = _Scan(source), []
@@ -94,7 +108,7 @@ def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress:
         for index, episode in enumerate(read_episodes(source)):
             for start in range(0, episode.num_steps, PIECE):
                 rows = _pack(source, index, episode, start, clip_actions=clip_actions)
-                file.write(rows.data)
+                file.write(rows[: len(rows) if start + PIECE >= episode.num_steps else -1].data)
                 scan.add_rows(rows)
             if episode.num_steps:
                 scan.add_episode(episode)
@@ -109,21 +123,25 @@ def _write_rows(source: Source, file: BinaryIO, *, clip_actions: bool, progress:
 
 
 def _pack(source: Source, index: int, episode: Episode, start: int, *, clip_actions: bool) -> NDArray[np.float32]:
-    """Rows of at most ``PIECE`` steps from ``start`` on, ``[T, D]``; a DataError if a value is not to be trained on."""
+    """Rows of at most ``PIECE`` steps from ``start`` on and of the observation after them, ``[T + 1, D]``.
+
+    Raises:
+        DataError: a value is not to be trained on.
+    """
     layout, piece = source.layout, slice(start, min(start + PIECE, episode.num_steps))
-    rows = np.empty((piece.stop - start, layout.num_columns), np.float32)
-    parts = layout.parts(rows)
+    rows = np.zeros((piece.stop - start + 1, layout.num_columns), np.float32)
+    observation, action, reward, terminated = layout.parts(rows)
     with np.errstate(over="ignore"):  # reported below
-        parts[0][:] = episode.observations[piece]
-        parts[1][:] = episode.actions[piece].reshape(len(rows), -1)
-        parts[2][:] = episode.observations[start + 1 : piece.stop + 1]
-        parts[3][:, 0] = episode.rewards[piece]
-        parts[4][:, 0] = episode.terminations[piece]
+        observation[:] = episode.observations[start : piece.stop + 1]
+        action[:-1] = episode.actions[piece]
+        reward[:-1, 0] = episode.rewards[piece]
+        terminated[:-1, 0] = episode.terminations[piece]
     if not np.isfinite(rows).all():
         step, column = np.argwhere(~np.isfinite(rows))[0]
-        problem = f"{layout.key_of(column)!r} is {rows[step, column]} at step {start + step}"
+        key = layout.key_of(column) if step < len(rows) - 1 else ("next", "observation")
+        problem = f"{key!r} is {rows[step, column]} at step {start + min(step, len(rows) - 2)}"
         raise source.error(index, problem, "values must be finite in float32: remove the episode from the dataset")
-    _clip(source, index, parts[1], start, clip_actions=clip_actions)
+    _clip(source, index, action[:-1], start, clip_actions=clip_actions)
     return rows
 
 
@@ -144,15 +162,17 @@ class _Scan:
 
     def __init__(self, source: Source) -> None:
         self.source, self.layout = source, source.layout
-        self.digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
+        self.digest = hashlib.blake2b(self.layout.identity().encode(), digest_size=16)
         self.observation, self.action, self.reward = Moments(), Moments(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
-        self.end: NDArray[np.float32] | None = None  # [O], the last observation of the episode before
+        self.end: NDArray[np.float32] | None = None  # [S], the last observation of the episode before
         self.episodes: list[dict[str, Any]] = []  # entries of EpisodeStatistics
 
     def add_rows(self, rows: NDArray[np.float32]) -> None:
-        observation, action, _, reward, _ = self.layout.parts(rows)
-        self.digest.update(rows.data)
+        observation, action, reward, terminated = (part[:-1] for part in self.layout.parts(rows))
+        following = rows[1:, : self.layout.observation]
+        # a step at a time with its next observation, as fingerprints always were
+        self.digest.update(np.concatenate([observation, action, following, reward, terminated], axis=1).data)
         for moments, values in ((self.observation, observation), (self.action, action), (self.reward, reward)):
             moments.add(values)
         if not self.layout.discrete:
@@ -228,13 +248,20 @@ def _write_cache(source: Source, target: Path, *, clip_actions: bool, progress: 
         rows_sha256 = checksum(part / ROWS)
         statistics = flatten(vars(scan.statistics()), sep="/")
         arrays = {name: value for name, value in statistics.items() if value is not None}
-        arrays["observation_mean"] = scan.observation.mean.astype(np.float32)
-        arrays["observation_std"] = scan.observation.std.astype(np.float32)
+        for name, value, of_a_category in (("mean", scan.observation.mean, 0.0), ("std", scan.observation.std, 1.0)):
+            arrays[f"observation_{name}"] = _per_dimension(source, value, of_a_category)
         with open(part / STATISTICS, "wb") as file:
             np.savez(file, fingerprint=scan.digest.hexdigest(), rows_sha256=rows_sha256, **arrays)
             _flush(file)
         shutil.rmtree(target, ignore_errors=True)  # a damaged one
         part.rename(target)
+
+
+def _per_dimension(source: Source, values: NDArray[np.float64], of_a_category: float) -> NDArray[np.float32]:
+    """Of an observation's dimensions ``[O]``, given those of the numbers kept ``[S]``; one-hots are never scaled."""
+    columns = zip(values, source.observations.categories)
+    pieces = [[value] if count is None else [of_a_category] * count for value, count in columns]
+    return np.concatenate(pieces).astype(np.float32)
 
 
 def _flush(file: BinaryIO) -> None:
@@ -253,7 +280,7 @@ def _read_cache(folder: Path, source: Source, *, check: bool) -> Cache | None:
         rows_sha256 = arrays.pop("rows_sha256", None)
         others = {name: arrays.pop(name) for name in ("observation_mean", "observation_std", "fingerprint")}
         statistics = DatasetStatistics(**unflatten(arrays))
-        whole = (folder / ROWS).stat().st_size == 4 * statistics.num_steps * source.layout.num_columns
+        whole = (folder / ROWS).stat().st_size == 4 * _num_rows(statistics) * source.layout.num_columns
         same = statistics.scores.keys() == source.scorings.keys()
         if check and whole and rows_sha256 not in (None, checksum(folder / ROWS)):
             warnings.warn(f"dataset {source.id!r}: {folder / ROWS} is damaged, and made again", stacklevel=2)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
+from torchrl.data import Bounded, Categorical, MultiCategorical, TensorDictReplayBuffer, TensorSpec, Unbounded
 from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
 from agents.data.bounds import wide_bounds
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, Key, Layout
-from agents.data.source import Source, open_source
+from agents.data.source import Bounds, Source, open_source
 from agents.data.specs import Specs
 from agents.data.storage import PackedStorage
 from agents.environments.environment import EvaluationEnv
@@ -41,7 +41,7 @@ class OfflineDataset:
 
     id: str
     layout: Layout
-    rows: Tensor  # [N, D] float32, columns as in ``layout``; read-only when memory-mapped
+    rows: Tensor  # [N + E, D] float32, as in ``layout``: below an episode its end; read-only when memory-mapped
     specs: Specs
     statistics: DatasetStatistics
     reference: Reference | None  # from the dataset's metadata
@@ -50,7 +50,7 @@ class OfflineDataset:
     device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.statistics.num_steps
 
     def replay_buffer(
         self,
@@ -92,7 +92,7 @@ class OfflineDataset:
         )
 
     def _subset(self, keys: tuple[Key, ...], best_episodes: float | None) -> Tensor | None:
-        """The rows to draw from, ``[M]``; None: all of them."""
+        """The steps to draw from, ``[M]``; None: all of them."""
         if best_episodes is None and NEXT_ACTION not in keys:
             return None
         among, lengths = torch.ones(len(self), dtype=torch.bool), self.statistics.lengths  # [N], [E]
@@ -102,8 +102,9 @@ class OfflineDataset:
             best = np.isin(np.arange(len(lengths)), order[: max(1, round(best_episodes * len(lengths)))])
             among &= torch.from_numpy(best.repeat(lengths))
         if NEXT_ACTION in keys:
-            ends = torch.from_numpy(lengths.cumsum() - 1)  # [E]
-            cut_off = self.rows[ends.to(self.rows.device), -1] == 0
+            ends = torch.from_numpy(lengths.cumsum() - 1)  # [E], steps
+            rows = ends + torch.arange(len(ends))
+            cut_off = self.rows[rows.to(self.rows.device), -1] == 0
             among[ends[cut_off.cpu()]] = False
         if not among.any():
             raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
@@ -134,9 +135,8 @@ class OfflineDataset:
         else:
             raise DataError(f"{owner} has no environment metadata; pass eval_env=ID to evaluate")
         reference = None if self.names_another_env(env_id) else self.reference
-        env = EvaluationEnv(self._with_time_limit(spec), num_envs=num_envs, reference=reference, owner=owner)
-        self.specs.check_fit(env, owner)
-        return env
+        spec = self._with_time_limit(spec)
+        return self.specs.environment(spec, num_envs=num_envs, reference=reference, owner=owner)
 
     def _with_time_limit(self, spec: EnvSpec) -> EnvSpec:
         """Evaluations that nothing cuts off may never end; those of the data did."""
@@ -156,8 +156,10 @@ def load_dataset(
     *,
     device: torch.device | str = "cpu",
     storage: str = "memory",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     clip_actions: bool = False,
-    action_bounds: str = "declared",
+    action_bounds: Bounds = "declared",
     progress: bool = True,
 ) -> OfflineDataset:
     """Open a Minari dataset: local, built in (``demo/...``), or downloaded; converted at the first time.
@@ -165,21 +167,30 @@ def load_dataset(
     Args:
         device: where batches arrive.
         storage: ``"memory"`` holds the rows on ``device``; ``"memmap"`` leaves them on disk.
-        clip_actions: clip actions to the bounds of the action space instead of refusing them.
-        action_bounds: ``"declared"`` are those of the action space; ``"data"`` the smallest and largest in the data.
+        include: names of parts of the observations to learn from, as ``desired_goal``; (): of all.
+        exclude: names of parts not to learn from.
+        clip_actions: clip actions to their bounds instead of refusing them.
+        action_bounds: ``"declared"`` are those of the action space, where those are finite; ``"data"`` the smallest and
+            largest in the data; ``[low, high]`` for each dimension, or of all of them.
         progress: on a terminal, show a bar for what takes longer than two seconds.
 
     Raises:
+        ConfigError: a part or bounds that there are not.
         DataError: the dataset is unknown, damaged, or of an unsupported kind.
     """
     require_choice("storage", storage, ("memory", "memmap"))
-    require_choice("action_bounds", action_bounds, ("declared", "data"))
-    source = open_source(dataset_id, progress=progress)
-    source = source.without_bounds() if action_bounds == "data" else source
+    source = open_source(dataset_id, include=include, exclude=exclude, progress=progress)
+    declared, source = source, source.bounded(action_bounds)
     in_memory = storage == "memory"  # else all is read in order to be checked, of data that may be larger than that
     cache = convert(source, clip_actions=clip_actions, progress=progress, check=in_memory)
     device = torch.device(device)
     rows = cache.rows(device, mapped=not in_memory)
+    if not (source.own_bounds or np.isfinite([source.low, source.high]).all()):
+        text = (
+            f"dataset {dataset_id!r}: its action space is not bounded, so policies keep within the data's own smallest "
+            "and largest actions; action_bounds=[low,high] for others"
+        )
+        warnings.warn(text, stacklevel=2)
     if wide := wide_bounds(source, cache.statistics.action_min, cache.statistics.action_max):
         text = f"dataset {dataset_id!r}: {wide[0]}; {wide[1]}"
         warnings.warn(text, stacklevel=2)
@@ -187,7 +198,7 @@ def load_dataset(
         id=dataset_id,
         layout=source.layout,
         rows=rows,
-        specs=_specs(source, cache),
+        specs=_specs(declared, source, cache),
         statistics=cache.statistics,
         reference=source.reference,
         env_spec=source.env_spec,
@@ -204,21 +215,27 @@ def _check_entries(keys: tuple[Key, ...], context_length: int | None) -> None:
         raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
 
 
-def _specs(source: Source, cache: Cache) -> Specs:
-    if source.discrete:
-        action = Categorical(int(source.high[0]) + 1)
-    elif source.own_bounds:
-        low, high = cache.statistics.action_min, cache.statistics.action_max
-        action = Bounded(torch.from_numpy(low), torch.from_numpy(high), dtype=torch.float32)
-    elif np.isfinite(source.low).all() and np.isfinite(source.high).all():
-        action = Bounded(torch.from_numpy(source.low), torch.from_numpy(source.high), dtype=torch.float32)
+def _specs(declared: Source, source: Source, cache: Cache) -> Specs:
+    low, high = _finite_bounds(source, cache)
+    if source.actions.single:
+        action: TensorSpec = Categorical(source.actions.categories[0])
+    elif source.discrete:
+        action = MultiCategorical(torch.tensor(source.actions.categories))
     else:
-        action = Unbounded(source.num_actions, dtype=torch.float32)
-    observation = Unbounded(source.num_observations, dtype=torch.float32)
+        action = Bounded(low, high, dtype=torch.float32)
     return Specs(
-        observation,
+        Unbounded(source.observations.size, dtype=torch.float32),
         action,
         observation_mean=torch.from_numpy(cache.observation_mean),
         observation_std=torch.from_numpy(cache.observation_std),
         max_return=cache.statistics.returns.max().item(),
+        spaces=source.spaces,
+        declared_bounds=None if source.discrete else (torch.from_numpy(declared.low), torch.from_numpy(declared.high)),
     )
+
+
+def _finite_bounds(source: Source, cache: Cache) -> tuple[Tensor, Tensor]:
+    """Of actions, ``[A]`` each: where the space has none, the data's own."""
+    bounds = ((source.low, cache.statistics.action_min), (source.high, cache.statistics.action_max))
+    low, high = (np.where(np.isfinite(bound), bound, own).astype(np.float32) for bound, own in bounds)
+    return torch.from_numpy(low), torch.from_numpy(high)

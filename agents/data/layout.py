@@ -1,6 +1,6 @@
 """The columns of a converted dataset: which key of a batch has which width.
 
-Legend: ``O`` observation, ``A`` action.
+Legend: ``S`` numbers kept of an observation, ``A`` action, ``B`` batch.
 """
 
 from __future__ import annotations
@@ -18,32 +18,56 @@ DEFAULT_KEYS: tuple[Key, ...] = (
     ("next", "reward"),
     ("next", "terminated"),
 )
+KEYS_OF_A_ROW: tuple[Key, ...] = ("observation", "action", ("next", "reward"), ("next", "terminated"))
 NEXT_ACTION: Key = ("next", "action")
 END_KEYS: tuple[Key, ...] = (("next", "truncated"), ("next", "done"))
 WINDOW_KEYS: tuple[Key, ...] = ("return_to_go", "step_count", "mask")
+NUM_STEPS_AHEAD: Key = "steps_to_next_obs"  # with n-step rewards
 OPTIONAL_KEYS: tuple[Key, ...] = (*END_KEYS, NEXT_ACTION, *WINDOW_KEYS)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns of a row: observation [O] | action [A] | next observation [O] | reward [1] | terminated [1]."""
+    """Columns of a row: observation [S] | action [A] | reward [1] | terminated [1], all float32.
 
-    observation: int
-    action: int  # 1 for a discrete action, which is stored as its index
-    discrete: bool
+    A row is a step; the row below is the next step of the episode or, after its last one, a row that holds nothing but
+    the last observation. So a step's next observation is the first ``S`` columns of the row below, and is not stored a
+    second time: a row and those columns lie one after the other in memory, and are read at once.
+    """
+
+    categories: tuple[int | None, ...]  # of the S numbers kept of an observation; None: it is a number, no index
+    action: int  # A
+    single_index: bool  # an action is one index, [B] in a batch
+    discrete: bool  # actions are indices, of any number
 
     @property
-    def widths(self) -> tuple[int, int, int, int, int]:
-        """In the order of ``DEFAULT_KEYS``."""
-        return self.observation, self.action, self.observation, 1, 1
+    def observation(self) -> int:
+        """S"""
+        return len(self.categories)
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether an observation has categories, which a batch has as one-hots."""
+        return any(count is not None for count in self.categories)
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Of observation, action, reward and terminated."""
+        return self.observation, self.action, 1, 1
 
     @property
     def num_columns(self) -> int:
         return sum(self.widths)
 
     def parts(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Views of the five parts."""
+        """Views of the four parts."""
         return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
 
     def key_of(self, column: int) -> Key:
-        return DEFAULT_KEYS[int(np.searchsorted(np.cumsum(self.widths), column, side="right"))]
+        return KEYS_OF_A_ROW[int(np.searchsorted(np.cumsum(self.widths), column, side="right"))]
+
+    def identity(self) -> str:
+        """Text that two layouts share if equal rows mean the same; of plain vectors as it always was."""
+        if self.one_hot or self.discrete != self.single_index:
+            return repr(self)
+        return f"Layout(observation={self.observation}, action={self.action}, discrete={self.discrete})"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import minari
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
@@ -21,10 +21,16 @@ from numpy.typing import NDArray
 from agents.data import demos
 from agents.data.layout import Layout
 from agents.data.store import download, is_here, minari_root, refuse_if_open_elsewhere, remedy
+from agents.environments.adapter import Spaces
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
+from agents.environments.spaces import Actions, Observations, actions_of, observations_of
 from agents.environments.spec import read_spec
-from agents.errors import DataError, one_line
+from agents.errors import AgentsError, ConfigError, DataError, one_line, require_choice
+
+Bounds = (
+    str | Sequence[float] | Sequence[Sequence[float]]
+)  # declared, data, or [low, high], of each dimension or of all
 
 
 @dataclass(frozen=True)
@@ -36,21 +42,60 @@ class Source:
     format: str
     num_episodes: int
     num_steps: int  # as announced; for the progress bar only
-    num_observations: int  # O
-    num_actions: int  # A; 1 when discrete
-    discrete: bool  # actions are the numbers from 0 to high[0]
-    low: NDArray[np.float32]  # [A]
-    high: NDArray[np.float32]  # [A]
+    spaces: Spaces
+    low: NDArray[np.float32]  # [A] bounds of its actions; of indices 0
+    high: NDArray[np.float32]  # [A]; of indices their largest
     reference: Reference | None
     env_spec: EnvSpec | None
-    own_bounds: bool = False  # low and high are infinite: the smallest and largest actions of the data are the bounds
+    chosen_parts: bool = False  # not all parts of its observations are learned from
+    own_bounds: bool = False  # low and high are not those of the action space, but chosen
 
-    def without_bounds(self) -> Source:
-        """The same, bounded by its own actions; discrete ones have no other bounds."""
-        if self.discrete:
+    @property
+    def observations(self) -> Observations:
+        return self.spaces.observations
+
+    @property
+    def actions(self) -> Actions:
+        return self.spaces.actions
+
+    @property
+    def num_observations(self) -> int:
+        """Numbers that are kept of an observation."""
+        return self.observations.num_columns
+
+    @property
+    def num_actions(self) -> int:
+        """A; 1 for a single index."""
+        return self.actions.size
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are indices from 0 to ``high``."""
+        return bool(self.actions.categories)
+
+    def bounded(self, bounds: Bounds) -> Source:
+        """The same with other bounds of its actions: ``declared``, the ``data``'s own, or ``[low, high]``.
+
+        Infinite ones stand for the smallest and largest actions of the data; indices have no other bounds.
+
+        Raises:
+            ConfigError: bounds that are none.
+        """
+        if isinstance(bounds, str):
+            require_choice("action_bounds", bounds, ("declared", "data"))
+        if bounds == "declared" or self.discrete:
             return self
-        infinite = np.full_like(self.high, np.inf)
-        return replace(self, low=-infinite, high=infinite, own_bounds=True)
+        try:
+            pair = (-np.inf, np.inf) if isinstance(bounds, str) else bounds
+            low, high = (np.broadcast_to(np.asarray(bound, np.float32), self.low.shape) for bound in pair)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"action_bounds must be declared, data, or [low, high], each a number or {self.num_actions} of them, "
+                f"got {bounds!r}"
+            ) from error
+        if not (low <= high).all():
+            raise ConfigError(f"action_bounds must have no low above its high, got {bounds!r}")
+        return replace(self, low=low, high=high, own_bounds=True)
 
     @functools.cached_property
     def scorings(self) -> dict[str, Scoring]:
@@ -60,7 +105,7 @@ class Source:
     @property
     def layout(self) -> Layout:
         """The columns that it has when converted."""
-        return Layout(self.num_observations, self.num_actions, self.discrete)
+        return Layout(self.observations.categories, self.num_actions, self.actions.single, self.discrete)
 
     @property
     def horizon(self) -> int | None:
@@ -76,10 +121,15 @@ class Source:
         return remedy(self.id, self.path.parent)
 
 
-def open_source(dataset_id: str, *, progress: bool) -> Source:
+def open_source(dataset_id: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), progress: bool) -> Source:
     """Find a dataset, which is made or downloaded when it is not there yet, and read its metadata, not its data.
 
+    Args:
+        include: names of parts of its observations to learn from; (): of all.
+        exclude: of parts not to learn from.
+
     Raises:
+        ConfigError: a part that there is not, or none is left.
         DataError: the dataset is unknown, its metadata are damaged or of an unsupported version, or its spaces are not
             supported.
     """
@@ -94,10 +144,10 @@ def open_source(dataset_id: str, *, progress: bool) -> Source:
             demos.make(dataset_id, progress=progress)
         else:
             download(dataset_id, root, check=_read_metadata)
-    return _read_metadata(dataset_id, root / dataset_id / "data")
+    return _read_metadata(dataset_id, root / dataset_id / "data", include=include, exclude=exclude)
 
 
-def _read_metadata(dataset_id: str, path: Path) -> Source:
+def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Source:
     try:
         metadata = MinariStorage.read_raw_metadata(path)
         version = metadata["minari_version"]
@@ -117,58 +167,33 @@ def _read_metadata(dataset_id: str, path: Path) -> Source:
             f"dataset {dataset_id!r} was written by Minari {version}, which the installed {minari.__version__} cannot "
             "read; use another version of the dataset, or of Minari"
         )
-    spaces: dict[str, Any] = {"observations": storage.observation_space, "actions": storage.action_space}
-    _check_spaces(dataset_id, spaces)
-    observation, action = spaces.values()
-    discrete = isinstance(action, gym.spaces.Discrete)
-    low, high = ([0], [action.n - 1]) if discrete else (action.low, action.high)
+    try:
+        observations, left_out = observations_of(storage.observation_space, include=include, exclude=exclude)
+        actions = actions_of(storage.action_space)
+    except AgentsError as error:
+        raise type(error)(f"dataset {dataset_id!r}: {error}") from error
+    if left_out:
+        text = f"dataset {dataset_id!r}: {', '.join(left_out)} of its observations is no number and is left out"
+        warnings.warn(text, stacklevel=3)
+    low, high = _bounds(storage.action_space, actions)
     return Source(
         dataset_id,
         path,
         metadata["data_format"],
         *counts,
-        num_observations=observation.shape[0],
-        num_actions=len(low),
-        discrete=discrete,
-        low=np.array(low, np.float32),
-        high=np.array(high, np.float32),
+        spaces=Spaces(observations, actions),
+        low=low,
+        high=high,
         reference=_read_reference(dataset_id, metadata),
         env_spec=_read_env_spec(dataset_id, metadata),
+        chosen_parts=bool(include or exclude),
     )
 
 
-def _check_spaces(dataset_id: str, spaces: dict[str, gym.Space]) -> None:
-    for name, space in spaces.items():
-        flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
-        indices = name == "actions" and isinstance(space, gym.spaces.Discrete) and space.start == 0
-        if not flat and not indices:
-            raise DataError(
-                f"dataset {dataset_id!r} has {name} in {_describe(space)}; supported are a one-dimensional Box, and "
-                f"Discrete actions from 0 on: {_way_out(name, space)}"
-            )
-
-
-def _describe(space: gym.Space) -> str:
-    """The space with its keys, start or shape, by which one knows it."""
-    if isinstance(space, gym.spaces.Dict):
-        return f"a Dict of {', '.join(map(repr, space.spaces))}"
-    if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
-        return f"a {space}"
-    return f"a {type(space).__name__}" + (f" of shape {space.shape}" if space.shape is not None else "")
-
-
-def _way_out(name: str, space: gym.Space) -> str:
-    """What to do about a space: flattening keeps the meaning of observations, and of continuous actions."""
-    if name == "observations" and space.is_np_flattenable:
-        return "write the dataset again with gymnasium.spaces.flatten of each, its environment in FlattenObservation"
-    if isinstance(space, gym.spaces.Discrete) and name == "actions":
-        return (
-            f"write the dataset again with {space.start} subtracted from its actions, and evaluate in an environment "
-            "whose actions begin at 0 too (a gymnasium.ActionWrapper), by eval_env=module:ID"
-        )
-    if isinstance(space, gym.spaces.Box):
-        return "write the dataset again with one vector per action"
-    return "write the dataset again with each combination of actions as one number, or as a vector in a Box"
+def _bounds(space: Any, actions: Actions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if actions.categories:
+        return np.zeros(actions.size, np.float32), np.array(actions.categories, np.float32) - 1
+    return space.low.astype(np.float32).reshape(-1), space.high.astype(np.float32).reshape(-1)
 
 
 def _read_reference(dataset_id: str, metadata: dict[str, Any]) -> Reference | None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, TensorSpec
+from torchrl.data import Bounded, Categorical, MultiCategorical, TensorSpec
 
+from agents.environments.adapter import Bounds, Spaces
 from agents.environments.environment import EvaluationEnv
-from agents.errors import DataError
+from agents.environments.scoring import Reference
+from agents.environments.spaces import Actions, Observations, Part
 
 
 @dataclass(frozen=True)
@@ -20,43 +24,72 @@ class Specs:
     """The facts of the data that networks are built from."""
 
     observation: TensorSpec  # [O] float32
-    action: TensorSpec  # Bounded [A] float32; Unbounded when a bound is infinite; Categorical for discrete actions
+    action: TensorSpec  # Bounded [A] float32; Categorical for one index, MultiCategorical [A] for several
     observation_mean: Tensor  # [O] float32, over the N observations (not the next ones)
-    observation_std: Tensor  # [O] float32, no epsilon added
+    observation_std: Tensor  # [O] float32, no epsilon added; one-hots have mean 0 and std 1: they are not scaled
     max_return: float | None = None  # largest undiscounted return of an episode; None: not known
+    spaces: Spaces | None = None  # of the data; None: observations and actions are vectors, or an action an index
+    declared_bounds: tuple[Tensor, Tensor] | None = None  # [A] each, of the data's action space; None: action's
 
     @property
     def discrete(self) -> bool:
-        """Whether an action is an index, ``[B]`` int64 in a batch, and not a vector."""
-        return isinstance(self.action, Categorical)
+        """Whether an action is an index, ``[B]`` int64 in a batch, or several, ``[B, A]``, and not a vector."""
+        return isinstance(self.action, (Categorical, MultiCategorical))
 
-    def check_fit(self, env: EvaluationEnv, owner: str) -> None:
-        """Refuse an environment with other observations or actions than ``owner``; warn of one with other bounds."""
-        spec = self.action
-        action = f"Discrete({spec.n})" if isinstance(spec, Categorical) else f"Box({spec.shape[-1]},)"
-        ours = f"Box({self.observation.shape[-1]},) and {action}"
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Of the dimensions of an observation, as ``desired_goal.0`` or ``state=3``, ``[O]``."""
+        return self.numbers.observations.names
+
+    @property
+    def numbers(self) -> Spaces:
+        """``spaces``, or those of vectors."""
+        if self.spaces is not None:
+            return self.spaces
+        if isinstance(self.action, Categorical):
+            actions = Actions((), (self.action.n,), (0,))
+        elif isinstance(self.action, MultiCategorical):
+            actions = Actions((len(self.action.nvec),), tuple(self.action.nvec.tolist()), (0,) * len(self.action.nvec))
+        else:
+            actions = Actions(tuple(self.action.shape))
+        return Spaces(Observations((Part((), tuple(self.observation.shape)),)), actions)
+
+    def environment(
+        self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None, owner: str
+    ) -> EvaluationEnv:
+        """An environment to evaluate in, for the ``owner`` of these specs; a warning of other action bounds.
+
+        Raises:
+            DataError: it cannot be made, or has other observations or actions.
+        """
+        bounds = self._bounds()
+        env = EvaluationEnv(
+            spec, num_envs=num_envs, reference=reference, owner=owner, spaces=self.numbers, bounds=bounds
+        )
         with env.borrow(1) as (gym_env,):  # kept for the first evaluation
             space = gym_env.action_space
-            theirs = f"{_describe(gym_env.observation_space)} and {_describe(space)}"
-        if theirs != ours:
-            raise DataError(
-                f"environment {env.spec.id!r} has observations and actions in {theirs}, {owner} in {ours}; "
-                "pass one that fits as eval_env=ID"
+        if bounds is not None and isinstance(space, gym.spaces.Box):
+            self._compare(bounds, (space.low, space.high), env.spec.id, owner)
+        return env
+
+    def _bounds(self) -> Bounds | None:
+        space: Any = self.action.space
+        return (space.low.cpu().numpy(), space.high.cpu().numpy()) if isinstance(self.action, Bounded) else None
+
+    def _compare(self, bounds: Bounds, theirs: Bounds, env_id: str, owner: str) -> None:
+        declared = bounds
+        if self.declared_bounds is not None:
+            low, high = self.declared_bounds
+            declared = (low.cpu().numpy(), high.cpu().numpy())
+        ours = [np.where(np.isfinite(of_space), of_space, own) for of_space, own in zip(declared, bounds)]
+        if not np.allclose(theirs, ours):
+            text = (
+                f"environment {env_id!r} has other action bounds than {owner}, {_range(*theirs)} and not "
+                f"{_range(*ours)}: if the data's actions were rescaled, name the environment with its wrapper by "
+                "eval_env=module:ID"
             )
-        if isinstance(spec, Bounded) and isinstance(space, gym.spaces.Box):
-            ours, theirs = (spec.low.cpu().numpy(), spec.high.cpu().numpy()), (space.low, space.high)
-            if not np.allclose(theirs, ours):
-                text = (
-                    f"environment {env.spec.id!r} has other action bounds than {owner}, {_range(*theirs)} and not "
-                    f"{_range(*ours)}: if the data's actions were rescaled, name the environment with its wrapper by "
-                    "eval_env=module:ID"
-                )
-                warnings.warn(text, stacklevel=2)
+            warnings.warn(text, stacklevel=3)
 
 
 def _range(low: NDArray[np.float32], high: NDArray[np.float32]) -> str:
     return f"[{low.min():g}, {high.max():g}]"
-
-
-def _describe(space: gym.Space) -> str:
-    return str(space) if isinstance(space, gym.spaces.Discrete) else f"{type(space).__name__}{space.shape or ''}"

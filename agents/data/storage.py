@@ -1,6 +1,7 @@
 """A replay buffer's storage over packed rows: single steps, or windows of an episode.
 
-Legend: ``N`` steps of the dataset, ``E`` episodes, ``B`` batch, ``K`` steps of a window, ``D`` columns of a row.
+Legend: ``N`` steps of the dataset, ``E`` episodes, ``B`` batch, ``K`` steps of a window, ``D`` columns of a row, ``S``
+numbers kept of an observation, ``O`` observation.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import TensorStorage
 
-from agents.data.layout import DEFAULT_KEYS, END_KEYS, NEXT_ACTION, Key, Layout
+from agents.data.layout import END_KEYS, KEYS_OF_A_ROW, NEXT_ACTION, NUM_STEPS_AHEAD, Key, Layout
 
 
 class PackedStorage(TensorStorage):
     """Storage over packed rows: one gather per batch, then views of it; half the time of a TensorDict's storage.
 
     Args:
-        rows: ``[N, D]`` float32, columns as in ``layout``.
+        rows: ``[N + E, D]`` float32, columns as in ``layout``; below the steps of an episode, its last observation.
         lengths: steps of each episode, ``[E]`` int64.
         arrival: the device of the batches.
-        subset: the rows to draw from, ``[M]`` int64; None: all.
-        context_length: K, for windows that begin at these rows; None: the rows themselves.
+        subset: the steps to draw from, ``[M]`` int64; None: all.
+        context_length: K, for windows that begin at these steps; None: the steps themselves.
+        rewards: ``[N]`` float32, in the place of those in the rows.
+        num_steps_ahead: ``[N]`` int64, how many steps further a batch's next observation is; None: one.
     """
 
     def __init__(
@@ -37,64 +40,120 @@ class PackedStorage(TensorStorage):
         arrival: torch.device,
         subset: Tensor | None = None,
         context_length: int | None = None,
+        rewards: Tensor | None = None,
+        num_steps_ahead: Tensor | None = None,
     ) -> None:
         super().__init__(rows, device=rows.device)
         self._rows, self._layout, self._keys = rows, layout, frozenset(keys)
         self._arrival = None if arrival == rows.device else arrival
-        self._subset, self._len = subset, len(rows if subset is None else subset)
-        self._ends: Tensor | None = None  # [N, 1] bool
+        lengths = lengths.to(rows.device)
+        episodes = torch.arange(len(lengths), device=rows.device)
+        steps = torch.arange(int(lengths.sum()), device=rows.device)
+        row_of_step = steps + episodes.repeat_interleave(lengths)  # [N]
+        self._row_of = row_of_step if subset is None else row_of_step[subset]  # [M]
+        self._len = len(self._row_of)
+        last = lengths.cumsum(0) + episodes - 1  # [E], rows
+        self._ends: Tensor | None = None  # [N + E, 1] bool
         if self._keys.intersection((*END_KEYS, NEXT_ACTION)):
             self._ends = torch.zeros(len(rows), 1, dtype=torch.bool, device=rows.device)
-            self._ends[(lengths.cumsum(0) - 1).to(rows.device)] = True
-        self._windows = None if context_length is None else _Windows(rows, lengths, context_length)
+            self._ends[last] = True
+        self._rewards, self._ahead = self._of_rows(rewards, row_of_step), self._of_rows(num_steps_ahead, row_of_step)
+        # a row and the observation in the row below, [N + E - 1, D + S]: one piece of memory, so one gather
+        width = layout.num_columns
+        self._joint = rows.as_strided((len(rows) - 1, width + layout.observation), (width, 1))
+        self._one_hots = OneHots(layout.categories, rows.device) if layout.one_hot else None
+        self._windows = None if context_length is None else _Windows(rows, last, lengths, context_length)
+
+    def _of_rows(self, values: Tensor | None, row_of_step: Tensor) -> Tensor | None:
+        """Values of steps, ``[N] -> [N + E, 1]``, of rows."""
+        if values is None:
+            return None
+        of_rows = torch.zeros(len(self._rows), 1, dtype=values.dtype, device=self._rows.device)
+        of_rows[row_of_step, 0] = values.to(self._rows.device)
+        return of_rows
 
     def get(self, index: Any) -> TensorDict:
-        if self._subset is not None:
-            index = self._subset[index]
+        index = self._row_of[index]
         of_windows: dict[Key, Tensor] = {}
         if self._windows is not None:
-            index, of_windows = self._windows.at(self._as_tensor(index))  # [B] -> [B, K]
-        gather = isinstance(index, Tensor) and index.ndim > 0
-        rows = self._rows.index_select(0, index.flatten()) if gather else self._rows[index]  # [B, D]
-        rows = rows.unflatten(0, index.shape) if self._windows is not None else rows  # [B * K, D] -> [B, K, D]
-        parts: dict[Key, Tensor] = dict(zip(DEFAULT_KEYS, self._arrive(rows).split(self._layout.widths, -1)))
+            index, of_windows = self._windows.at(index)  # [B] -> [B, K]
+        gathered = self._joint.index_select(0, index.flatten()).unflatten(0, index.shape)  # [B, D + S]
+        sizes = (*self._layout.widths, self._layout.observation)
+        parts: dict[Key, Tensor] = dict(
+            zip((*KEYS_OF_A_ROW, ("next", "observation")), self._arrive(gathered).split(sizes, -1))
+        )
+        last = index  # of the steps that a transition spans
+        if self._rewards is not None:
+            parts["next", "reward"] = self._arrive(self._rewards[index])
+        if self._ahead is not None:
+            ahead = self._ahead[index]  # [B, 1]
+            last = index + ahead.squeeze(-1) - 1
+            parts[NUM_STEPS_AHEAD] = self._arrive(ahead)
+            parts["next", "observation"] = self._arrive(self._rows[last + 1][..., : self._layout.observation])
+            parts["next", "terminated"] = self._arrive(self._rows[last][..., -1:])
         terminated = parts["next", "terminated"] = parts["next", "terminated"] != 0
         if self._ends is not None:
-            last = self._ends[index]
-            ends = self._arrive(last)
+            ends = self._arrive(self._ends[last])
             parts["next", "done"], parts["next", "truncated"] = ends | terminated, ends & ~terminated
             if NEXT_ACTION in self._keys:
-                parts[NEXT_ACTION] = self._arrive(self._next_action(index, last))
+                parts[NEXT_ACTION] = self._arrive(self._next_action(last))
+        if self._one_hots is not None:
+            for key in ("observation", ("next", "observation")):
+                parts[key] = self._one_hots(parts[key])
         if self._layout.discrete:
             for key in parts.keys() & {"action", NEXT_ACTION}:
-                parts[key] = parts[key].squeeze(-1).long()  # [B, 1] -> [B], as Categorical has it
+                parts[key] = parts[key].long()
+                if self._layout.single_index:
+                    parts[key] = parts[key].squeeze(-1)  # [B, 1] -> [B], as Categorical has it
         parts.update({key: self._arrive(part) for key, part in of_windows.items()})
-        top = {key: part for key, part in parts.items() if key in self._keys and isinstance(key, str)}
-        following = {key[1]: part for key, part in parts.items() if key in self._keys and isinstance(key, tuple)}
+        keys = self._keys | {NUM_STEPS_AHEAD}
+        top = {key: part for key, part in parts.items() if key in keys and isinstance(key, str)}
+        following = {key[1]: part for key, part in parts.items() if key in keys and isinstance(key, tuple)}
         # the checks of TensorDict() would cost as much as everything above
-        top["next"] = TensorDict._new_unsafe(following, rows.shape[:-1])
-        return TensorDict._new_unsafe(top, rows.shape[:-1])
+        top["next"] = TensorDict._new_unsafe(following, index.shape)
+        return TensorDict._new_unsafe(top, index.shape)
 
     def _arrive(self, values: Tensor) -> Tensor:
         return values if self._arrival is None else values.to(self._arrival)
 
-    def _next_action(self, index: Any, last: Tensor) -> Tensor:
+    def _next_action(self, last: Tensor) -> Tensor:
         """The action of the row below, ``[B, A]``; at the last step of an episode, which has none, its own."""
-        below = self._as_tensor(index) + ~last.squeeze(-1)
+        assert self._ends is not None
+        below = last + ~self._ends[last].squeeze(-1)
         start = self._layout.observation
-        return self._rows[:, start : start + self._layout.action][below]
+        return self._rows[below][..., start : start + self._layout.action]
 
-    def _as_tensor(self, index: Any) -> Tensor:
-        return index if isinstance(index, Tensor) else torch.arange(len(self._rows), device=self.device)[index]
+
+class OneHots:
+    """Numbers kept of an observation as the observation itself, ``[B, S] -> [B, O]``: categories become one-hots."""
+
+    def __init__(self, categories: tuple[int | None, ...], device: torch.device) -> None:
+        sizes = [1 if count is None else count for count in categories]
+        starts = [sum(sizes[:column]) for column in range(len(sizes))]
+        self.size = sum(sizes)
+        self._of_categories, self._of_numbers = (
+            [column for column, count in enumerate(categories) if (count is None) == numbers]
+            for numbers in (False, True)
+        )
+        self._first = torch.tensor([starts[column] for column in self._of_categories], device=device)
+        self._place = torch.tensor([starts[column] for column in self._of_numbers], dtype=torch.long, device=device)
+
+    def __call__(self, columns: Tensor) -> Tensor:
+        observation = columns.new_zeros(*columns.shape[:-1], self.size)
+        hot = columns[..., self._of_categories].long() + self._first.to(columns.device)
+        observation.scatter_(-1, hot, 1.0)
+        if len(self._place):
+            observation[..., self._place.to(columns.device)] = columns[..., self._of_numbers]
+        return observation
 
 
 class _Windows:
     """Windows of ``K`` steps that begin anywhere in an episode and never leave it: the rest is padding."""
 
-    def __init__(self, rows: Tensor, lengths: Tensor, context_length: int) -> None:
-        self._last = (lengths.cumsum(0) - 1).to(rows.device)  # [E], rows
-        self._first = self._last - lengths.to(rows.device) + 1
-        self._returns_to_go = _returns_to_go(rows[:, -2].cpu(), lengths).to(rows.device)
+    def __init__(self, rows: Tensor, last: Tensor, lengths: Tensor, context_length: int) -> None:
+        self._last = last  # [E], rows of the last steps
+        self._first = last - lengths + 1
+        self._returns_to_go = _returns_to_go(rows[:, -2].cpu(), lengths.cpu() + 1).to(rows.device)
         self._steps = torch.arange(context_length, device=rows.device)
 
     def at(self, index: Tensor) -> tuple[Tensor, dict[Key, Tensor]]:
@@ -107,7 +166,7 @@ class _Windows:
 
 
 def _returns_to_go(rewards: Tensor, lengths: Tensor) -> Tensor:
-    """Undiscounted sum of the rewards from a step to the end of its episode, ``[N, 1]`` float32."""
-    to_the_end_of_the_data = rewards.double().flip(0).cumsum(0).flip(0)  # [N]
+    """Undiscounted sum of the rewards from a row to the end of its episode, ``[N + E, 1]`` float32."""
+    to_the_end_of_the_data = rewards.double().flip(0).cumsum(0).flip(0)  # [N + E]
     after = torch.cat([to_the_end_of_the_data, torch.zeros(1, dtype=torch.float64)])[lengths.cumsum(0)]  # [E]
     return (to_the_end_of_the_data - after.repeat_interleave(lengths)).float()[:, None]

@@ -8,12 +8,14 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
 
+from agents.environments.adapter import Spaces
 from agents.environments.guard import Guard, one_line_of
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
 from agents.environments.spec import find_spec, register_robotics, without_window
-from agents.errors import require
+from agents.errors import DataError, require
 
 
 class EvaluationEnv:
@@ -25,16 +27,26 @@ class EvaluationEnv:
         num_envs: how many episodes run at the same time; changes the speed, never the result.
         reference: the dataset's reference returns, which the ``minari`` score needs.
         owner: the dataset or file that it is to fit, for messages.
+        spaces: how its observations and actions become numbers, which it has to fit; None: it is taken as it is.
+        bounds: lowest and highest actions ``[A]``, where its own are infinite.
     """
 
     def __init__(
-        self, spec: str | EnvSpec, *, num_envs: int = 1, reference: Reference | None = None, owner: str | None = None
+        self,
+        spec: str | EnvSpec,
+        *,
+        num_envs: int = 1,
+        reference: Reference | None = None,
+        owner: str | None = None,
+        spaces: Spaces | None = None,
+        bounds: tuple[NDArray[Any], NDArray[Any]] | None = None,
     ) -> None:
         require(num_envs >= 1, "num_envs", "be at least 1", num_envs)
         self.spec = without_window(find_spec(spec) if isinstance(spec, str) else spec)
         self._name = f"the environment {self.spec.id}" + (f" for {owner}" if owner else "")
         self.num_envs = num_envs
         self.reference = reference
+        self._owner, self._spaces, self._bounds = owner, spaces, bounds
         self._idle: list[gym.Env] = []
 
     @property
@@ -46,11 +58,21 @@ class EvaluationEnv:
         """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``.
 
         Raises:
-            DataError: it cannot be made; later, whatever it raises at a reset, a step or a picture.
+            DataError: it cannot be made, or does not fit; later, whatever it raises at a reset, a step or a picture.
         """
         register_robotics()
         with one_line_of(f"cannot make {self._name}"):
-            return Guard(gym.make(self.spec, disable_env_checker=True, **kwargs), self._name)
+            env = gym.make(self.spec, disable_env_checker=True, **kwargs)
+        if self._spaces is None:
+            return Guard(env, self._name)
+        if mismatch := self._spaces.mismatch(env):
+            env.close()
+            what, theirs, ours = mismatch
+            raise DataError(
+                f"environment {self.spec.id!r} has {what} in {theirs}, {self._owner} in {ours}; pass one that fits as "
+                "eval_env=ID"
+            )
+        return Guard(self._spaces.adapt(env, bounds=self._bounds), self._name)
 
     @contextlib.contextmanager
     def borrow(self, count: int) -> Iterator[list[gym.Env]]:

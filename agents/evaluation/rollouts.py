@@ -110,12 +110,14 @@ def random_policy(env: EvaluationEnv) -> Act:
     """The baseline that acts uniformly at random in the action space.
 
     Raises:
-        DataError: the action space is neither a bounded Box nor Discrete.
+        DataError: the action space is neither a bounded Box nor made of categories.
     """
     with env.borrow(1) as (gym_env,):
         space = gym_env.action_space
     if isinstance(space, gym.spaces.Discrete):
         return lambda observation, rng: space.start + rng.integers(space.n)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return lambda observation, rng: space.start + rng.integers(space.nvec)
     if isinstance(space, gym.spaces.Box) and space.is_bounded():
         return lambda observation, rng: rng.uniform(space.low, space.high)
     raise DataError(f"a random policy needs a bounded Box or Discrete action space, {env.spec.id} has {space}")

@@ -304,6 +304,7 @@ def test_specs_have_the_bounds_of_the_space_and_the_moments_of_the_observations(
 
 
 PENDULUM = {"action_space": gym.spaces.Box(-2.0, 2.0, (1,))}  # Pendulum-v1 has three observations and one action
+ONE_ACTION = PENDULUM["action_space"]
 
 
 def pendulum_episodes() -> list[dict]:
@@ -358,7 +359,7 @@ def discrete_data_of(env: type[gym.Env]) -> OfflineDataset:
 
 
 def test_the_environment_of_the_metadata_is_held_against_the_data_too() -> None:
-    difference = r"Discrete\(3, start=1\), .* in Box\(3,\) and Discrete\(3\);.*eval_env"
+    difference = r"actions in a Discrete\(3, start=1\), .* in a Discrete\(3\);.*eval_env"
     with pytest.warns(UserWarning), pytest.raises(DataError, match=difference):
         discrete_data_of(FromOne).make_env(trust=True)
 
@@ -379,23 +380,31 @@ def test_without_environment_metadata_only_evaluation_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "env_id", "theirs", "ours"),
+    ("space", "env_id", "what", "theirs", "ours"),
     [
-        (PENDULUM["action_space"], "MountainCarContinuous-v0", "Box(2,) and Box(1,)", "Box(3,) and Box(1,)"),
-        (PENDULUM["action_space"], "CartPole-v1", "Box(4,) and Discrete(2)", "Box(3,) and Box(1,)"),
-        (ACTION_SPACE, "Pendulum-v1", "Box(3,) and Box(1,)", "Box(3,) and Box(2,)"),
-        (gym.spaces.Discrete(1), "Pendulum-v1", "Box(3,) and Box(1,)", "Box(3,) and Discrete(1)"),
-        (PENDULUM["action_space"], "FrozenLake-v1", "Discrete(16) and Discrete(4)", "Box(3,) and Box(1,)"),
+        (
+            PENDULUM["action_space"],
+            "MountainCarContinuous-v0",
+            "observations",
+            "Box of shape (2,)",
+            "Box of shape (3,)",
+        ),
+        (ONE_ACTION, "CartPole-v1", "observations", "Box of shape (4,)", "Box of shape (3,)"),
+        (ACTION_SPACE, "Pendulum-v1", "actions", "Box of shape (1,)", "Box of shape (2,)"),
+        (gym.spaces.Discrete(1), "Pendulum-v1", "actions", "Box of shape (1,)", "Discrete(1)"),
+        (ONE_ACTION, "FrozenLake-v1", "observations", "Discrete(16)", "Box of shape (3,)"),
     ],
 )
-def test_an_environment_of_other_shapes_is_refused(space: gym.Space, env_id: str, theirs: str, ours: str) -> None:
+def test_an_environment_of_other_shapes_is_refused(
+    space: gym.Space, env_id: str, what: str, theirs: str, ours: str
+) -> None:
     actions = np.zeros((5, *space.shape), space.dtype)
     create(episode(5, truncated=True, actions=actions), action_space=space)
     with pytest.raises(DataError) as caught:
         load().make_env(env_id=env_id)
     assert str(caught.value) == (
-        f"environment {env_id!r} has observations and actions in {theirs}, dataset {DATASET!r} in {ours}; "
-        "pass one that fits as eval_env=ID"
+        f"environment {env_id!r} has {what} in a {theirs}, dataset {DATASET!r} in a {ours}; pass one that fits as "
+        "eval_env=ID"
     )
 
 
@@ -407,5 +416,5 @@ def test_discrete_actions_are_compared_by_their_number() -> None:
         arrays = episode(5, truncated=True, observations=observations, actions=np.arange(5) % 2)
         create(arrays, dataset_id=dataset_id, observation_space=space, action_space=gym.spaces.Discrete(number))
     assert load("test/discrete2-v0").make_env(env_id="CartPole-v1").spec.id == "CartPole-v1"
-    with pytest.raises(DataError, match=r"in Box\(4,\) and Discrete\(2\), .* in Box\(4,\) and Discrete\(3\)"):
+    with pytest.raises(DataError, match=r"actions in a Discrete\(2\), .* in a Discrete\(3\)"):
         load("test/discrete3-v0").make_env(env_id="CartPole-v1")

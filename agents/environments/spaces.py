@@ -1,0 +1,285 @@
+"""Spaces of observations and actions as numbers: which parts they have, and what of them is learned from.
+
+An observation of any kind becomes one vector. A part that is a category (Discrete, MultiDiscrete) is kept as its index
+and becomes a one-hot; numbers and bits stay what they are. Actions become a vector, an index, or several indices that
+all count from 0.
+
+Legend: ``T`` rows, ``S`` numbers that are kept of an observation, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from agents.errors import ConfigError, DataError
+
+Path = tuple[str | int, ...]
+WHOLE = "observation"  # name of a space that has no parts
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a space that has no parts itself."""
+
+    path: Path  # keys of Dicts and places in Tuples that lead there; (): the space is this one part
+    shape: tuple[int, ...]  # of a value
+    categories: tuple[int, ...] = ()  # of each number; (): they are numbers, no indices
+    starts: tuple[int, ...] = ()  # the first index of each
+
+    @property
+    def name(self) -> str:
+        return ".".join(map(str, self.path)) or WHOLE
+
+    @property
+    def width(self) -> int:
+        """Numbers that are kept of it."""
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Dimensions that it has in an observation."""
+        return sum(self.categories) if self.categories else self.width
+
+    def column_names(self) -> list[str]:
+        """Of the numbers that are kept."""
+        return [".".join((self.name, *map(str, place))) for place in np.ndindex(self.shape)]
+
+    def names(self) -> list[str]:
+        """Of the dimensions in an observation: ``goal.0`` of numbers, ``state=3`` of categories."""
+        if not self.categories:
+            return self.column_names()
+        ranges = (range(start, start + count) for start, count in zip(self.starts, self.categories))
+        return [f"{name}={value}" for name, values in zip(self.column_names(), ranges) for value in values]
+
+    def columns(self, values: Any) -> NDArray[Any]:
+        """Values ``[T, *shape]``, or one ``[*shape]``, as the numbers that are kept, ``[T, S]`` or ``[S]``."""
+        array = np.asarray(values)
+        array = array.reshape(*array.shape[: array.ndim - len(self.shape)], self.width)
+        return array - np.array(self.starts) if any(self.starts) else array
+
+    def read(self, value: Any) -> Any:
+        """This part of a value of the whole space."""
+        for key in self.path:
+            value = value[key]
+        return value
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The parts of an observation space that are learned from, in gymnasium's order."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """O"""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def num_columns(self) -> int:
+        """S"""
+        return sum(part.width for part in self.parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the dimensions of an observation, ``[O]``."""
+        return tuple(name for part in self.parts for name in part.names())
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of the numbers that are kept, ``[S]``."""
+        return tuple(name for part in self.parts for name in part.column_names())
+
+    @property
+    def categories(self) -> tuple[int | None, ...]:
+        """Of the numbers that are kept, ``[S]``: how many categories one has, None where it is a number."""
+        return tuple(count for part in self.parts for count in part.categories or (None,) * part.width)
+
+    @property
+    def plain(self) -> bool:
+        """Whether an environment's observation is the vector already."""
+        first = self.parts[0]
+        return not (first.path or first.categories) and len(first.shape) == 1
+
+    def columns(self, values: Sequence[Any]) -> NDArray[Any]:
+        """The parts' values, each ``[T, *shape]`` or one ``[*shape]``, as the numbers that are kept."""
+        columns = [part.columns(value) for part, value in zip(self.parts, values)]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=-1)
+
+    def vector(self, observation: Any) -> NDArray[np.float64]:
+        """An environment's observation as the vector, ``[O]``."""
+        columns = self.columns([part.read(observation) for part in self.parts])
+        return columns.astype(np.float64) if not any(self.categories) else self.one_hot(columns)
+
+    def one_hot(self, columns: NDArray[Any]) -> NDArray[np.float64]:
+        """Numbers that are kept, ``[S]``, as the vector ``[O]``; a category that there is not has no 1."""
+        pieces = []
+        for value, count in zip(columns, self.categories):
+            pieces.append(np.array([value], np.float64) if count is None else (np.arange(count) == value) * 1.0)
+        return np.concatenate(pieces)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """An action space: a Box, or one or more categories."""
+
+    shape: tuple[int, ...]  # of an action in the environment
+    categories: tuple[int, ...] = ()  # of each index, from 0 on; (): a Box
+    starts: tuple[int, ...] = ()  # what the environment counts each from
+    integer: bool = False  # the environment takes whole numbers: those of a Box are rounded
+
+    @property
+    def single(self) -> bool:
+        """Whether an action is one index, ``[T]``, and not a vector ``[T, A]``."""
+        return self.shape == () and bool(self.categories)
+
+    @property
+    def size(self) -> int:
+        """A: numbers of an action."""
+        return math.prod(self.shape)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the environment takes what a policy gives."""
+        return not any(self.starts) and not self.integer and (self.single or len(self.shape) == 1)
+
+    def columns(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Recorded actions ``[T, *shape]`` as numbers ``[T, A]``, indices from 0."""
+        columns = actions.reshape(len(actions), self.size)
+        return columns - np.array(self.starts) if any(self.starts) else columns
+
+    def for_environment(self, action: NDArray[Any]) -> Any:
+        """A policy's action as the environment takes it."""
+        if self.categories:
+            value = np.asarray(action, np.int64).reshape(self.shape) + np.array(self.starts, np.int64).reshape(
+                self.shape
+            )
+            return value if self.shape else int(value)
+        value = np.asarray(action).reshape(self.shape)
+        return np.rint(value).astype(np.int64) if self.integer else value
+
+
+def observations_of(
+    space: gym.Space, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> tuple[Observations, list[str]]:
+    """The parts to learn from, and the names of those that are left out though nobody asked for that.
+
+    Args:
+        include: names of parts, or of what holds them; (): all.
+        exclude: the same, of those to leave out.
+
+    Raises:
+        ConfigError: a name that is none, or nothing is left.
+        DataError: a picture among the parts, or nothing that can be learned from.
+    """
+    found = list(leaves(space))
+    names = [_name(path) for _, path in found]
+    for setting, chosen in (("include", include), ("exclude", exclude)):
+        if unknown := [name for name in chosen if not any(_within(known, name) for known in names)]:
+            raise ConfigError(
+                f"observations.{setting}: the data have no part {unknown[0]!r}; there are {', '.join(names)}"
+            )
+    kept = [
+        (part, path)
+        for (part, path), name in zip(found, names)
+        if (not include or any(_within(name, other) for other in include))
+        and not any(_within(name, other) for other in exclude)
+    ]
+    if not kept:
+        raise ConfigError(f"observations.include and exclude leave nothing to learn from; there are {', '.join(names)}")
+    for part, path in kept:
+        if part is not None and _is_picture(part, at(space, path)):
+            way_out = (
+                f"leave it out by observations.exclude=[{_name(path)}]" if len(kept) > 1 else "use data of vectors"
+            )
+            picture = f"{_name(path)!r} is a picture, {describe(at(space, path))}"
+            raise DataError(f"{picture}, and those are not learned from: {way_out}")
+    parts = tuple(part for part, _ in kept if part is not None)
+    if not parts:
+        raise DataError(f"observations are in {describe(space)}, which is not learned from; numbers and categories are")
+    return Observations(parts), [_name(path) for part, path in kept if part is None]
+
+
+def actions_of(space: gym.Space) -> Actions:
+    """How actions in a space are numbers; a DataError for one that is neither a Box nor made of categories."""
+    actions = read_actions(space)
+    if actions is None:
+        raise DataError(
+            f"actions are in {describe(space)}; supported are a Box, Discrete, MultiDiscrete and MultiBinary: write "
+            "the dataset again with the parts of an action as one of these"
+        )
+    return actions
+
+
+def leaves(space: gym.Space, path: Path = ()) -> Iterator[tuple[Part | None, Path]]:
+    """The parts of a space that have none themselves, in gymnasium's order; None is one that cannot be learned from."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        inner = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        for key, part in inner:
+            yield from leaves(part, (*path, key))
+    elif isinstance(space, spaces.Discrete):
+        yield Part(path, (), (int(space.n),), (int(space.start),)), path
+    elif isinstance(space, spaces.MultiDiscrete):
+        yield (
+            Part(path, space.nvec.shape, *(tuple(map(int, values.flat)) for values in (space.nvec, space.start))),
+            path,
+        )
+    elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
+        yield Part(path, tuple(space.shape)), path
+    else:
+        yield None, path
+
+
+def at(space: Any, path: Path) -> gym.Space:
+    """The space of a part."""
+    for key in path:
+        space = space.spaces[key]
+    return space
+
+
+def describe(space: gym.Space) -> str:
+    """The space with its keys, start or shape, by which one knows it."""
+    if isinstance(space, spaces.Dict):
+        return f"a Dict of {', '.join(map(repr, space.spaces))}"
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+        return f"a {space}"
+    return f"a {type(space).__name__}" + (f" of shape {space.shape}" if space.shape is not None else "")
+
+
+def read_actions(space: gym.Space) -> Actions | None:
+    """``actions_of``, or None where there are none."""
+    if isinstance(space, spaces.Discrete):
+        return Actions((), (int(space.n),), (int(space.start),))
+    if isinstance(space, spaces.MultiDiscrete):
+        return Actions(space.nvec.shape, *_categories(space))
+    if isinstance(space, spaces.MultiBinary):
+        return Actions(tuple(space.shape), (2,) * math.prod(space.shape), (0,) * math.prod(space.shape))
+    if isinstance(space, spaces.Box):
+        return Actions(tuple(space.shape), integer=space.dtype is not None and space.dtype.kind in "iu")
+    return None
+
+
+def _categories(space: spaces.MultiDiscrete) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Numbers of categories, and the first index of each."""
+    return tuple(space.nvec.flatten().tolist()), tuple(space.start.flatten().tolist())
+
+
+def _is_picture(part: Part, space: gym.Space) -> bool:
+    """A picture, as gymnasium and Minari have them, and not a matrix of numbers."""
+    return len(part.shape) >= 3 or (len(part.shape) == 2 and space.dtype == np.uint8)
+
+
+def _name(path: Path) -> str:
+    return ".".join(map(str, path)) or WHOLE
+
+
+def _within(name: str, of: str) -> bool:
+    return name == of or name.startswith(f"{of}.")
