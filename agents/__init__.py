@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
     from agents.data.inspection import Inspection as Inspection
     from agents.data.inspection import inspect_dataset as inspect_dataset
+    from agents.data.settings import RewardsConfig as RewardsConfig
     from agents.data.specs import Specs as Specs
     from agents.environments.environment import EvaluationEnv as EvaluationEnv
     from agents.environments.headless import gl_backend as gl_backend

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
     from agents.data.inspection import Inspection as Inspection
     from agents.data.inspection import inspect_dataset as inspect_dataset
+    from agents.data.rewards import LearnerRewards as LearnerRewards
+    from agents.data.rewards import learner_rewards as learner_rewards
+    from agents.data.settings import RewardsConfig as RewardsConfig
     from agents.data.specs import Specs as Specs
 
 resolve_lazily(__name__)

@@ -1,0 +1,31 @@
+"""Settings of the data that a learner gets; nothing here loads torch or NumPy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from agents.errors import ConfigError, require
+
+SCALES = ("return_range", "std")
+
+
+@dataclass
+class RewardsConfig:
+    """Rewards as a learner gets them, ``scale * reward + shift``; whatever is logged as a return is in the data's unit.
+
+    ``return_range`` is what IQL's official code does on locomotion; it subtracts 1 on AntMaze.
+    """
+
+    scale: Any = (
+        1.0  # a number > 0; return_range: 1000 / (largest - smallest return); std: 1 / their standard deviation
+    )
+    shift: float = 0.0  # added to each reward after scaling; -1 where a reward of 1 ends the episode: each step costs
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
+        if not number and self.scale not in SCALES:
+            raise ConfigError(f"rewards.scale must be a number, {' or '.join(SCALES)}, got {self.scale!r}")
+        require(not number or 0.0 < self.scale < math.inf, "rewards.scale", "be positive", self.scale)
+        require(math.isfinite(self.shift), "rewards.shift", "be finite", self.shift)
