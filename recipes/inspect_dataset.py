@@ -35,7 +35,9 @@ def inspect(cfg: DictConfig) -> None:
     config: InspectConfig = build(cfg, "inspect_dataset")
     output = Path(config.output) if config.output else Path("runs", "inspection", config.dataset)
     schema.require_place("output", output)
-    inspection = inspect_dataset(config.dataset)
+    inspection = inspect_dataset(
+        config.dataset, include=config.observations.include, exclude=config.observations.exclude
+    )
     card = facts.facts(inspection), verdict(inspection, config.good_above)
     text = rendering.to_terminal(inspection, *card)
     values = json.dumps(rendering.to_json(inspection, *card), indent=1, allow_nan=False)

@@ -10,6 +10,7 @@ Legend: ``E`` episodes, ``N`` steps of the dataset, ``T`` of an episode, ``M`` s
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -121,16 +122,19 @@ class Inspection(EpisodeStatistics):
         return self.source.horizon
 
 
-def inspect_dataset(dataset_id: str, *, progress: bool = True) -> Inspection:
+def inspect_dataset(
+    dataset_id: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), progress: bool = True
+) -> Inspection:
     """The contents of a Minari dataset: local, built in (``demo/...``), or downloaded.
 
-    Memory is for one episode, about 20 bytes per step, and ``SAMPLE`` whole steps. ``progress`` shows a bar on a
-    terminal, for what takes longer than two seconds.
+    Memory is for one episode, about 20 bytes per step, and ``SAMPLE`` whole steps. ``include`` and ``exclude`` choose
+    parts of the observations, as in ``load_dataset``; ``progress`` shows a bar on a terminal, for what takes longer than
+    two seconds.
 
     Raises:
         DataError: the dataset is unknown, damaged, of an unsupported kind, or holds no steps.
     """
-    source = open_source(dataset_id, progress=progress)
+    source = open_source(dataset_id, include=include, exclude=exclude, progress=progress)
     scan = _Scan(source)
     with steps_bar(source, "inspecting", progress=progress) as bar:
         for index, episode in enumerate(read_episodes(source)):

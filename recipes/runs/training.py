@@ -38,6 +38,8 @@ def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDatase
         config.dataset,
         device=device,
         storage=config.storage,
+        include=config.observations.include,
+        exclude=config.observations.exclude,
         clip_actions=config.clip_actions,
         action_bounds=config.action_bounds,
     )

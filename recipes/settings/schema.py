@@ -43,6 +43,19 @@ class WandbConfig:
 
 
 @dataclass
+class ObservationsConfig:
+    """Which parts of a dataset's observations are learned from, where they have parts; ``inspect`` names them."""
+
+    include: list[str] = field(default_factory=list)  # as [observation,desired_goal]; []: all
+    exclude: list[str] = field(default_factory=list)  # as [achieved_goal]
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            values = getattr(self, name)
+            require(all(isinstance(value, str) for value in values), f"observations.{name}", "be a list of names", values)
+
+
+@dataclass
 class TrainConfig:
     """Settings of ``recipes/train.py``."""
 
@@ -68,7 +81,8 @@ class TrainConfig:
     storage: str = "memory"  # memory: the dataset on the device; memmap: read from disk, for what does not fit
     # Data, environment and videos
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
-    action_bounds: str = "declared"  # those of the action space, or data: the smallest and largest actions in the data
+    observations: ObservationsConfig = field(default_factory=ObservationsConfig)
+    action_bounds: Any = "declared"  # by the action space; data: the data's own smallest and largest; or [low,high]
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
     trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
     eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
@@ -89,7 +103,7 @@ class TrainConfig:
         if self.seeds is not None:
             require_seeds(self.seeds)
         require_choice("storage", self.storage, ("memory", "memmap"))
-        require_choice("action_bounds", self.action_bounds, ("declared", "data"))
+        require_action_bounds(self.action_bounds)
         require_choice("compile", self.compile, MODES)
         require_choice("precision", self.precision, ("float32", "bfloat16"))
         require_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
@@ -204,6 +218,7 @@ class InspectConfig:
     """Settings of ``recipes/inspect_dataset.py``."""
 
     dataset: str = "demo/pen/mixed-v1"  # any Minari dataset id
+    observations: ObservationsConfig = field(default_factory=ObservationsConfig)
     good_above: float = 0.75  # a good episode's return, between the lowest reference and the best one, in (0, 1]
     json: bool = False  # print the card as JSON instead of text; --json is the same
     output: str | None = None  # folder for card and plots; None: runs/inspection/<dataset>
@@ -277,6 +292,15 @@ def require_dataset_id(name: str, value: str) -> None:
     if not value or value[0] in "/~." or ".." in Path(value).parts or "\\" in value:
         way_out = "give the id of a dataset, as D4RL/pen/human-v2; another store of such is MINARI_DATASETS_PATH"
         raise ConfigError(f"{name}={value} names no dataset of Minari's: {way_out}")
+
+
+def require_action_bounds(value: Any) -> None:
+    """Refuse bounds of actions that are none; whether there are as many as actions, the data say."""
+    if isinstance(value, str):
+        require_choice("action_bounds", value, ("declared", "data"))
+    else:
+        numbers = isinstance(value, Sequence) and len(value) == 2
+        require(numbers, "action_bounds", "be declared, data or [low,high]", value)
 
 
 def require_place(name: str, folder: str | os.PathLike[str]) -> None:
