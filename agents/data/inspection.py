@@ -59,13 +59,13 @@ class Actions:
     """How the actions use their space."""
 
     discrete: bool
-    low: NDArray[np.float32]  # [A] bounds; discrete: [0] and [number of actions - 1]
+    low: NDArray[np.float32]  # [A] bounds; discrete: 0 and the number of categories - 1
     high: NDArray[np.float32]
     columns: Columns  # [A]
     at_low: Array  # [A] share of steps within 0.1 % of the range from the bound; 0 where discrete, without, or locked
     at_high: Array
     outside: int  # components beyond a bound by more than rounding
-    counts: NDArray[np.int64] | None  # [number of actions], discrete only: how often each was taken
+    counts: dict[str, int] | None  # discrete only: how often each was taken, by its name; of several parts, of each
 
     @property
     def saturated(self) -> float:
@@ -128,8 +128,8 @@ def inspect_dataset(
     """The contents of a Minari dataset: local, built in (``demo/...``), or downloaded.
 
     Memory is for one episode, about 20 bytes per step, and ``SAMPLE`` whole steps. ``include`` and ``exclude`` choose
-    parts of the observations, as in ``load_dataset``; ``progress`` shows a bar on a terminal, for what takes longer than
-    two seconds.
+    parts of the observations, as in ``load_dataset``; ``progress`` shows a bar on a terminal, for what takes longer
+    than two seconds.
 
     Raises:
         DataError: the dataset is unknown, damaged, of an unsupported kind, or holds no steps.
@@ -154,7 +154,7 @@ class _Scan:
         self.rewards: list[Array] = []
         self.observation, self.action = Moments(), Moments()
         self.at_low, self.at_high = np.zeros(source.num_actions), np.zeros(source.num_actions)
-        self.counts = np.zeros(int(source.high[0]) + 1, np.int64) if source.discrete else None
+        self.counts = [np.zeros(count, np.int64) for count in source.actions.categories]
         self.success_key: str | None = None
         self.not_finite: dict[str, NotFinite] = {}
         self.step_digests: list[NDArray[np.uint64]] = []
@@ -197,13 +197,22 @@ class _Scan:
         extent = np.where(np.isfinite(high - low), high - low, 1.0)
         slack = BOUND_SLACK * extent
         self.outside += int(((actions < low - slack) | (actions > high + slack)).sum())
-        if self.counts is not None:
-            inside = actions[(actions >= low) & (actions <= high)].astype(np.int64)
-            self.counts += np.bincount(inside, minlength=len(self.counts))
-        else:
+        for part, counts in enumerate(self.counts):
+            inside = actions[:, part][(actions[:, part] >= 0) & (actions[:, part] < len(counts))]
+            counts += np.bincount(inside.astype(np.int64), minlength=len(counts))
+        if not self.source.discrete:
             free = low < high
             self.at_low += ((actions <= low + SATURATION * extent) & free).sum(0)
             self.at_high += ((actions >= high - SATURATION * extent) & free).sum(0)
+
+    def _counts_by_name(self) -> dict[str, int]:
+        """As the environment counts, and of several parts with the part in front, as ``1=0``."""
+        actions = self.source.actions
+        return {
+            str(start + index) if actions.single else f"{part}={start + index}": int(count)
+            for part, (start, counts) in enumerate(zip(actions.starts, self.counts))
+            for index, count in enumerate(counts)
+        }
 
     def _is_repeat(self, observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any]) -> bool:
         parts = (observations[:-1], actions, rewards[:, None], observations[1:])
@@ -239,7 +248,7 @@ class _Scan:
                 at_low=self.at_low / self.num_steps,
                 at_high=self.at_high / self.num_steps,
                 outside=self.outside,
-                counts=self.counts,
+                counts=self._counts_by_name() if source.discrete else None,
             ),
             not_finite=tuple(self.not_finite.values()),
             num_repeated_steps=self.num_steps - len(np.unique(np.concatenate(self.step_digests))),

@@ -117,9 +117,12 @@ def _returns(inspection: Inspection) -> Entries:
 def _actions(inspection: Inspection) -> Entries:
     actions = inspection.actions
     if actions.counts is not None:
-        shares = actions.counts / max(actions.counts.sum(), 1)
-        listing = ", ".join(f"{index}: {percent(share)}" for index, share in enumerate(shares[:10]))
-        yield "kind", "discrete", f"{len(shares)} discrete ones"
+        categories = inspection.source.actions.categories
+        total = max(sum(actions.counts.values()) / len(categories), 1)
+        shares = {name: count / total for name, count in actions.counts.items()}
+        listing = ", ".join(f"{name}: {percent(share)}" for name, share in [*shares.items()][:10])
+        of_parts = f"{len(categories)} parts with {', '.join(map(str, categories))} categories"
+        yield "kind", "discrete", f"{len(shares)} discrete ones" if len(categories) == 1 else of_parts
         yield "share", shares, listing + (", ..." if len(shares) > 10 else "")
         yield "out of range", actions.outside, f"{actions.outside:,}"
         return
@@ -135,8 +138,12 @@ def _actions(inspection: Inspection) -> Entries:
 
 
 def _observations(inspection: Inspection) -> Entries:
-    dimensions = len(inspection.observations.mean)
-    yield "dimensions", dimensions, f"{dimensions}"
+    observations = inspection.source.observations
+    parts = {part.name: part.size for part in observations.parts}
+    listing = ", ".join(f"{name} {size}" for name, size in parts.items())
+    yield "dimensions", observations.size, f"{observations.size}" + ("" if observations.plain else f": {listing}")
+    yield "parts", parts
+    yield "names", observations.names
     yield from _columns(inspection.observations)
 
 

@@ -132,7 +132,9 @@ def _action_values(axes: Axes, inspection: Inspection) -> None:
     actions = inspection.actions
     if actions.counts is not None:
         axes.set(title="Actions", xlabel="action", ylabel="share of the steps")
-        axes.bar(range(len(actions.counts)), actions.counts / max(actions.counts.sum(), 1), color=BLUE)
+        shares = np.array([*actions.counts.values()]) / inspection.num_steps
+        axes.bar(range(len(shares)), shares, color=BLUE)
+        _name_bars(axes, [*actions.counts])
         return
     axes.set(title="Actions: middle half and 98 % by dimension", xlabel="dimension", ylabel="action")
     least, low, median, high, most = np.nanquantile(inspection.sample.actions, (0.01, 0.25, 0.5, 0.75, 0.99), axis=0)
@@ -144,13 +146,21 @@ def _action_values(axes: Axes, inspection: Inspection) -> None:
         axes.axhline(bound, color=ORANGE, linestyle=":", linewidth=1.2)
 
 
+def _name_bars(axes: Axes, names: list[str]) -> None:
+    """At most a dozen names below the bars."""
+    places = range(0, len(names), -(-len(names) // 12))
+    axes.set_xticks(places, [names[place] for place in places])
+
+
 def _action_bounds(axes: Axes, inspection: Inspection) -> None:
     actions = inspection.actions
     if actions.counts is not None:
-        sample = inspection.sample
-        returns = [inspection.returns[sample.episodes[sample.actions[:, 0] == a]] for a in range(len(actions.counts))]
+        sample, categories = inspection.sample, inspection.source.actions.categories
+        places = [(part, index) for part, count in enumerate(categories) for index in range(count)]
+        returns = [inspection.returns[sample.episodes[sample.actions[:, part] == index]] for part, index in places]
         axes.set(title="Return of the episodes where it was taken", xlabel="action", ylabel="mean return")
         axes.bar(range(len(returns)), [float(np.nanmean(r)) if len(r) else 0.0 for r in returns], color=BLUE)
+        _name_bars(axes, [*actions.counts])
         return
     index = np.arange(len(actions.low))
     axes.set(title="Actions at a bound", xlabel="dimension", ylabel="share of the steps, %")

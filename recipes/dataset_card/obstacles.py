@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.data.bounds import wide_bounds
 from agents.data.conversion import OUTSIDE
@@ -52,11 +53,10 @@ def _validity(inspection: Inspection) -> Findings:
             None if actions.discrete else OUTSIDE,
         )
     if unbounded := indices(~np.isfinite(actions.low) | ~np.isfinite(actions.high)):
-        yield warning(
-            f"Action dimensions {unbounded} have an infinite bound. No algorithm of this project learns from such "
-            "actions.",
+        yield note(
+            f"Action dimensions {unbounded} have an infinite bound: policies keep within the data's own there.",
             "the action space in the dataset's metadata",
-            "action_bounds=data takes the data's own bounds; better: write the dataset with those of the actuators",
+            "action_bounds=[low,high] with the bounds of the actuators, which may be wider",
         )
     if wide := wide_bounds(inspection.source, actions.columns.min, actions.columns.max):
         says, advice = wide
@@ -86,9 +86,9 @@ def _actions(inspection: Inspection) -> Findings:
             "components within 0.1 % of the range from a bound",
             "algorithm.actor.distribution=normal, the default of iql, awac and bc, not tanh_normal",
         )
-    if actions.counts is not None and not actions.counts.all():
+    if never := [name for name, count in (actions.counts or {}).items() if count == 0]:
         yield warning(
-            f"Actions {indices(actions.counts == 0)} were never taken: nothing is known of them.",
+            f"Actions {', '.join(never)} were never taken: nothing is known of them.",
             "how often each action was taken",
             "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
         )
@@ -195,20 +195,28 @@ def _environment(inspection: Inspection) -> Findings:
 
 
 def _observations(inspection: Inspection) -> Findings:
-    columns = inspection.observations
-    if constant := indices(columns.constant):
+    columns, observations = inspection.observations, inspection.source.observations
+
+    def named(mask: NDArray[np.bool_]) -> str:
+        places = indices(mask)
+        return str(places if observations.plain else [observations.column_names[place] for place in places])
+
+    if columns.constant.any():
         yield note(
-            f"Observation dimensions {constant} never change: a policy that meets another value there is on its own.",
+            f"Observation dimensions {named(columns.constant)} never change: a policy that meets another value there "
+            "is on its own.",
             "smallest and largest value per dimension",
             "with algorithm.normalize_observations=true a small change there is multiplied by up to 1000: leave it "
             "false",
         )
-    varying = np.isfinite(columns.std) & ~columns.constant
+    numbers = np.array([count is None for count in observations.categories])
+    varying = np.isfinite(columns.std) & ~columns.constant & numbers
     largest = np.where(varying, np.maximum(np.abs(columns.min), np.abs(columns.max)), 0.0)
-    if coarse := indices(varying & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)):
+    coarse = varying & (np.spacing(largest.astype(np.float32)) > COARSE * columns.std)
+    if coarse.any():
         yield warning(
-            f"Observation dimensions {coarse} lie so far from zero that float32, in which everything is computed, "
-            "rounds away much of what changes.",
+            f"Observation dimensions {named(coarse)} lie so far from zero that float32, in which everything is "
+            "computed, rounds away much of what changes.",
             f"standard deviation per dimension; what float32 can tell apart there is more than {percent(COARSE)} of it",
             "subtract an offset before the dataset is written: of a time, the start of the episode",
         )

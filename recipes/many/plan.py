@@ -8,13 +8,13 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-import agents
 from agents.algorithms.registry import as_formerly, check_actions
 from agents.checkpoint import load
 from agents.data.source import Source, open_source
@@ -24,6 +24,7 @@ from recipes.many.pool import Job
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 from recipes.runs.resume import FREE_ON_RESUME, read_settings
+from recipes.runs.training import open_dataset
 from recipes.settings import schema
 from recipes.settings.composition import build, compose
 from recipes.settings.overrides import quoted
@@ -156,23 +157,28 @@ def open_data(runs: Iterable[tuple[TrainConfig, str]]) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for config, algorithm in runs:
         if config.dataset not in sources:
-            sources[config.dataset] = open_source(config.dataset, progress=True)
+            parts = config.observations
+            sources[config.dataset] = open_source(
+                config.dataset, include=parts.include, exclude=parts.exclude, progress=True
+            )
         check_actions(config.algorithm, sources[config.dataset], algorithm)
     return sources
 
 
 def changed_data(finished: Iterable[Run]) -> list[str]:
     """A line for each dataset that is not, today and on this machine, what finished runs were trained on."""
-    trained_on = defaultdict[tuple[str, bool, str], set[str]](set)
+    trained_on = defaultdict[str, set[str]](set)
+    configs: dict[str, TrainConfig] = {}
     for run in finished:
-        data = run.dataset, run.config.clip_actions, run.config.action_bounds
+        config = replace(run.config, dataset=run.dataset)
+        data = repr((config.dataset, config.observations, config.clip_actions, config.action_bounds))
+        configs[data] = config
         trained_on[data].add(run.folder.info.get("dataset_fingerprint", "unknown"))
     lines = []
-    for (dataset, clip, bounds), fingerprints in trained_on.items():
+    for data, fingerprints in trained_on.items():
+        dataset = configs[data].dataset
         try:
-            here = is_here(dataset) and agents.load_dataset(
-                dataset, storage="memmap", clip_actions=clip, action_bounds=bounds
-            )
+            here = is_here(dataset) and open_dataset(configs[data], torch.device("cpu"), storage="memmap")
         except (AgentsError, OSError):
             continue  # damaged since: the runs are what they are
         if here and fingerprints != {here.fingerprint}:

@@ -34,17 +34,22 @@ class Training:
 
 def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:
     """The dataset of a run; a ConfigError if the algorithm learns from actions of the other kind."""
-    dataset = agents.load_dataset(
+    dataset = open_dataset(config, device)
+    check_actions(config.algorithm, dataset.specs, None if config.resume else algorithm_choice())
+    return dataset
+
+
+def open_dataset(config: TrainConfig, device: torch.device, storage: str | None = None) -> agents.OfflineDataset:
+    """The dataset that the settings describe, in another storage if one is given."""
+    return agents.load_dataset(
         config.dataset,
         device=device,
-        storage=config.storage,
+        storage=storage or config.storage,
         include=config.observations.include,
         exclude=config.observations.exclude,
         clip_actions=config.clip_actions,
         action_bounds=config.action_bounds,
     )
-    check_actions(config.algorithm, dataset.specs, None if config.resume else algorithm_choice())
-    return dataset
 
 
 def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:

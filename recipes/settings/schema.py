@@ -52,7 +52,9 @@ class ObservationsConfig:
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):
             values = getattr(self, name)
-            require(all(isinstance(value, str) for value in values), f"observations.{name}", "be a list of names", values)
+            require(
+                all(isinstance(value, str) for value in values), f"observations.{name}", "be a list of names", values
+            )
 
 
 @dataclass

@@ -95,7 +95,7 @@ def test_an_action_without_bounds_is_never_at_one(root) -> None:
 def test_discrete_actions_are_counted(root) -> None:
     taken = np.array([0, 2, 2, 0, 2])
     actions = inspected(episode(5, actions=taken), action_space=gym.spaces.Discrete(4)).actions
-    assert actions.discrete and actions.counts.tolist() == [2, 0, 3, 0] and actions.outside == 0
+    assert actions.discrete and actions.counts == {"0": 2, "1": 0, "2": 3, "3": 0} and actions.outside == 0
 
 
 def test_repeated_episodes_transitions_and_starts_are_counted(root) -> None:
