@@ -97,7 +97,7 @@ def _in_words(numbers: Part | Actions, *, whole: bool = False) -> str:
 
 
 def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in dict(values).items()}
 
 
 def _check_numbers(read: Spaces) -> None:
