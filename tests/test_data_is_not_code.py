@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ import agents
 from agents.data import conversion
 from agents.errors import ConfigError
 from recipes.many.search_space import read_sweep
-from tests.agents.handmade import ENDS, assert_transitions, create, load
+from tests.agents.handmade import ENDS, assert_transitions, create, load, refusal
 
 REPOSITORY = Path(agents.__file__).parents[1]
 SOURCES = sorted(path for top in ("agents", "recipes") for path in (REPOSITORY / top).rglob("*.py"))
@@ -51,6 +53,34 @@ def test_a_pickle_in_a_cache_is_not_opened_and_the_cache_is_made_again(tmp_path,
         known = dict(arrays)
     np.savez(file, **{**known, "returns": np.array([Trap(tmp_path / "ran")], dtype=object)})
     assert_transitions(load(), ENDS)
+    assert not (tmp_path / "ran").exists()
+
+
+STRANGE = {  # kinds of values that HDF5 has beside numbers, each able to hold a pickle or to point at something
+    "texts": lambda file, pickled: {"data": ["__import__('os')"] * 4, "dtype": h5py.string_dtype()},
+    "opaque": lambda file, pickled: {"data": np.array([pickled] * 4, f"V{len(pickled)}")},
+    "references": lambda file, pickled: {"data": [file.ref] * 4, "dtype": h5py.ref_dtype},
+    "regions": lambda file, pickled: {
+        "data": [file["episode_1/rewards"].regionref[:2]] * 4,
+        "dtype": h5py.regionref_dtype,
+    },
+    "records": lambda file, pickled: {"data": np.zeros(4, [("number", "f8"), ("pickle", f"V{len(pickled)}")])},
+}
+
+
+@pytest.mark.parametrize("column", ["observations", "rewards", "infos/success"])
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_is_no_number_in_a_dataset_runs_nothing_and_is_refused(kind, column, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    path = create(*({**episode, "infos": {"success": np.zeros(len(episode["rewards"]) + 1)}} for episode in ENDS))
+    pickled = pickle.dumps(Trap(tmp_path / "ran"))
+    with h5py.File(path / "main_data.hdf5", "a") as file:
+        del file["episode_0"][column]
+        file["episode_0"].create_dataset(column, **STRANGE[kind](file, pickled))
+    if column == "infos/success":  # which nothing is learned from
+        assert_transitions(load(), ENDS)
+    else:
+        assert f"episode 0: {column} are " in refusal()
     assert not (tmp_path / "ran").exists()
 
 

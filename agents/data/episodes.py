@@ -19,6 +19,7 @@ from agents.environments.recording import SUCCESS_KEYS
 from agents.environments.spaces import Part
 from agents.errors import one_line
 
+KINDS = "fiub"  # of numbers, in NumPy's letters
 REOPEN_EVERY = 256  # episodes; until it is closed, an hdf5 file keeps memory for all that was ever opened in it
 
 
@@ -38,7 +39,7 @@ class Episode(NamedTuple):
         return self.rewards.shape[0] if self.rewards.ndim else 0
 
     def step_success(self) -> NDArray[np.bool_] | None:  # [T], without the entry that belongs to the reset
-        if self.success is None or self.success.shape[:1] < (self.num_steps,):
+        if self.success is None or self.success.shape[:1] < (self.num_steps,) or self.success.dtype.kind not in KINDS:
             return None
         return np.all(self.success.reshape(len(self.success), -1)[-self.num_steps :] > 0, axis=1)
 
@@ -167,7 +168,7 @@ def _in_shape(source: Source, index: int, recording: Recording) -> Episode:
         return Episode(*nothing, *recording[2:])
 
     def checked(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        if _long_axes(array.shape) != _long_axes(shape) or array.dtype.kind not in "fiub":
+        if _long_axes(array.shape) != _long_axes(shape) or array.dtype.kind not in KINDS:
             problem = f"{name} are {array.dtype}{list(array.shape)}, expected numbers {list(shape)}"
             other_length = array.shape[:1] != shape[:1]
             way_out = "with one observation more than actions" if other_length else f"with {name} as expected"
