@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agents.algorithms.bc import BCConfig as BCConfig
     from agents.algorithms.cql import CQLConfig as CQLConfig
     from agents.algorithms.diffusion_bc import DiffusionBCConfig as DiffusionBCConfig
+    from agents.algorithms.discrete_bc import DiscreteBCConfig as DiscreteBCConfig
     from agents.algorithms.discrete_cql import DiscreteCQLConfig as DiscreteCQLConfig
     from agents.algorithms.discrete_iql import DiscreteIQLConfig as DiscreteIQLConfig
     from agents.algorithms.dt import DTConfig as DTConfig

@@ -1,7 +1,7 @@
 """The first ten updates of every algorithm on fixed batches, eager: losses, statistics and parameters as they were.
 
-``golden.json`` was made by the code of version 0.1.0 before its modules had rooms. A change of these numbers is a
-change of what is learnt: it has to be meant.
+``golden.json`` was made by the code of version 0.1.0 before its modules had rooms, but for what came later. A change of
+these numbers is a change of what is learnt: it has to be meant.
 """
 
 from __future__ import annotations

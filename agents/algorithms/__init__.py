@@ -6,6 +6,7 @@ from agents.faces import resolve_lazily
 
 if TYPE_CHECKING:
     from agents.algorithms.common import AlgorithmConfig as AlgorithmConfig
+    from agents.algorithms.common import CloningConfig as CloningConfig
     from agents.algorithms.common import MaxEntropyConfig as MaxEntropyConfig
     from agents.algorithms.common import TDConfig as TDConfig
     from agents.algorithms.registry import ALGORITHMS as ALGORITHMS

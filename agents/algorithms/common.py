@@ -98,6 +98,24 @@ class MaxEntropyConfig(TDConfig):
         return default_target_entropy(specs) if self.target_entropy is None else self.target_entropy
 
 
+@dataclass(kw_only=True)
+class CloningConfig(AlgorithmConfig):
+    """The same of one that clones the data's actions, those of the best episodes alone if told so.
+
+    ``best_episodes=0.1`` is "10%BC" (Chen et al. 2021, arXiv 2106.01345, section 5.1): it clones the episodes with the
+    largest undiscounted returns. The paper counts its 10 % in steps, CORL, as here, in episodes. Which episodes those
+    are is decided where batches are drawn, ``dataset.replay_buffer(256, **agent.sampling)``; observations are scaled
+    by the mean and standard deviation of the whole dataset.
+    """
+
+    best_episodes: float | None = None  # share of the episodes to clone, in (0, 1], rounded, at least one; None: all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share = self.best_episodes
+        require(share is None or 0.0 < share <= 1.0, "best_episodes", "lie in (0, 1] or be null", share)
+
+
 def assemble(
     config: AlgorithmConfig, loss_module: LossModule, policy: TensorDictModule, *, sampling: Sampling | None = None
 ) -> Agent:

@@ -17,6 +17,7 @@ from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
 from agents.algorithms.cql import CQLConfig
 from agents.algorithms.diffusion_bc import DiffusionBCConfig
+from agents.algorithms.discrete_bc import DiscreteBCConfig
 from agents.algorithms.discrete_cql import DiscreteCQLConfig
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.dt import DTConfig
@@ -37,6 +38,7 @@ ALGORITHMS: dict[str, type[Any]] = {
     "bc": BCConfig,
     "cql": CQLConfig,
     "diffusion_bc": DiffusionBCConfig,
+    "discrete_bc": DiscreteBCConfig,
     "discrete_cql": DiscreteCQLConfig,
     "discrete_iql": DiscreteIQLConfig,
     "dt": DTConfig,

@@ -124,12 +124,13 @@ def _rewards(inspection: Inspection) -> Findings:
         else:
             yield warning(says, basis, "no episode terminates, so there is nothing to learn: check the rewards")
     elif share > SPARSE:
-        choosable = not inspection.actions.discrete and len(np.unique(inspection.horizon_returns)) > 1
+        choosable = len(np.unique(inspection.horizon_returns)) > 1
+        cloning = "discrete_bc_top" if inspection.actions.discrete else "bc_top"
         yield warning(
             f"Sparse rewards: all but {len(rewards) - counts.max():,} of {len(rewards):,} steps give {common:g}.",
             "the commonest reward",
             "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long"
-            + ("; bc_top needs no values" if choosable else ""),
+            + (f"; {cloning} needs no values" if choosable else ""),
         )
     size = np.abs(rewards).max()
     if size and not USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:

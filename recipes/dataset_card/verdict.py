@@ -78,10 +78,9 @@ def verdict(inspection: Inspection, good_above: float) -> list[Finding]:
 
 def _good(quality: Quality, discrete: bool) -> Finding:
     count, share = int(quality.good.sum()), quality.good.mean()
-    offline, baselines = "algorithm=iql", ["algorithm=bc", f"algorithm=bc_top algorithm.best_episodes={share:.2g}"]
-    if discrete:
-        offline, baselines = "algorithm=discrete_iql", ["algorithm=discrete_iql algorithm.temperature=0"]
-    cloning = baselines[0]
+    kind = "discrete_" if discrete else ""
+    offline, cloning = f"algorithm={kind}iql", f"algorithm={kind}bc"
+    baselines = [cloning, f"{cloning}_top algorithm.best_episodes={share:.2g}"]
     if quality.all_equal:
         return warning(
             f"All episodes return {number(quality.best)}: returns do not tell good from bad.",

@@ -12,7 +12,7 @@ MARKERS = "os^Dv*Px<"
 ORDER = (
     "iql", "bc", "td3_bc", "awac", "cql", "rebrac", "dt", "edac", "bc_top",
     "iql_corl", "sac", "sac_n", "iql_tuned", "cql_small", "rebrac_tuned", "dt_small", "iql_deep", "diffusion_bc",
-    "cql_lagrange", "discrete_iql", "discrete_cql", "dqn",
+    "cql_lagrange", "discrete_iql", "discrete_cql", "dqn", "discrete_bc", "discrete_bc_top",
 )  # fmt: skip
 
 
