@@ -73,11 +73,15 @@ class PackedStorage(TensorStorage):
         return of_rows
 
     def get(self, index: Any) -> TensorDict:
-        index = self._row_of[index]
+        gather = isinstance(index, Tensor) and index.ndim == 1
+        index = self._row_of.index_select(0, index) if gather else self._row_of[index]
         of_windows: dict[Key, Tensor] = {}
         if self._windows is not None:
             index, of_windows = self._windows.at(index)  # [B] -> [B, K]
-        gathered = self._joint.index_select(0, index.flatten()).unflatten(0, index.shape)  # [B, D + S]
+        if index.ndim == 1:
+            gathered = self._joint.index_select(0, index)  # [B, D + S]
+        else:
+            gathered = self._joint.index_select(0, index.flatten()).unflatten(0, index.shape)
         sizes = (*self._layout.widths, self._layout.observation)
         parts: dict[Key, Tensor] = dict(
             zip((*KEYS_OF_A_ROW, ("next", "observation")), self._arrive(gathered).split(sizes, -1))

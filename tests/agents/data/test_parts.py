@@ -24,7 +24,7 @@ SPACE = spaces.Dict(
         "achieved_goal": spaces.Box(-9.0, 9.0, (2,), np.float64),
         "cell": spaces.Discrete(4, start=1),
         "memory": spaces.Tuple([spaces.MultiBinary(2), spaces.Box(-9.0, 9.0, (), np.float32)]),
-        "modes": GEARS,
+        "modes": spaces.MultiDiscrete([2, 3]),
     }
 )
 GEARS = spaces.MultiDiscrete([2, 3])
