@@ -5,6 +5,7 @@ Shapes: ``T`` steps of an episode, ``O`` observation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import ArrayLike, NDArray
 
 from agents.environments.reward_sign import DistanceFit
-from agents.environments.scoring import Reference, ScoreProtocol, Scoring
+from agents.environments.scoring import Reference, Scoring
 
 PEN_HEIGHT = 26  # column of the pen's height in the pen observation, metres
 PEN_DROPPED = 0.075  # D4RL ends the episode below this height, metres
@@ -83,24 +84,14 @@ def success_held(task: AdroitTask, success: ArrayLike) -> bool:
     return int(np.count_nonzero(np.asarray(success)[: task.d4rl_horizon])) > task.success_steps
 
 
-def _scoring(spec: EnvSpec | None, reference: Reference | None, num_observations: int | None) -> Scoring | None:
-    dense = spec is not None and spec.kwargs.get("reward_type", "dense") == "dense"
-    task = adroit_task(spec.id) if spec is not None and dense else None
-    if task is None or num_observations not in (None, task.num_observations):
+def scoring(spec: EnvSpec, names: Sequence[str] | None) -> Scoring | None:
+    """D4RL's protocol on an environment whose observations have these names; None: it is no task of Adroit."""
+    task = adroit_task(spec.id) if spec.kwargs.get("reward_type", "dense") == "dense" else None
+    if task is None or (names is not None and len(names) != task.num_observations):
         return None
     check = None if task.hand is None else partial(DistanceFit, task.name, partial(palm_to_object, task))
     rules = partial(d4rl_return, task), partial(success_held, task)
     return Scoring(task.d4rl_reference, *rules, horizon=task.d4rl_horizon, reward_check=check)
 
 
-D4RL = ScoreProtocol(
-    name="d4rl",
-    label="D4RL",
-    definition="D4RL's protocol",
-    meaning="This is the score that papers report: the return under D4RL's protocol, 0 for a random policy and 100 for "
-    "D4RL's expert. Pen runs 100 steps and ends when the pen drops; the others run 200.",
-    scoring=_scoring,
-    own_return=True,
-    success="held",
-    dataset_ids=tuple(f"D4RL/{task}/{kind}-v2" for task in ADROIT_TASKS for kind in ("human", "cloned", "expert")),
-)
+DATASET_IDS = tuple(f"D4RL/{task}/{kind}-v2" for task in ADROIT_TASKS for kind in ("human", "cloned", "expert"))

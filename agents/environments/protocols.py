@@ -5,14 +5,16 @@ All are computed from the same rollout: Gymnasium-Robotics and D4RL, say, score 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from agents.environments.adroit import D4RL
+from agents.environments.d4rl import D4RL
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 
 
-def _minari_scoring(spec: EnvSpec | None, reference: Reference | None, num_observations: int | None) -> Scoring | None:
+def _minari_scoring(spec: EnvSpec | None, reference: Reference | None, names: Sequence[str] | None) -> Scoring | None:
     limit = None if spec is None else spec.max_episode_steps  # a recording may be longer than an evaluation
     return reference and Scoring(reference, lambda _, rewards: float(rewards[:limit].sum(dtype=np.float64)))
 
@@ -29,8 +31,8 @@ PROTOCOLS: list[ScoreProtocol] = [D4RL, MINARI]  # where one number stands for a
 
 
 def scorings(
-    spec: EnvSpec | None, reference: Reference | None, num_observations: int | None = None
+    spec: EnvSpec | None, reference: Reference | None, names: Sequence[str] | None = None
 ) -> dict[str, Scoring]:
     """The rules of all protocols that score an environment, by protocol; arguments as of ``ScoreProtocol.scoring``."""
-    bound = {protocol.name: protocol.scoring(spec, reference, num_observations) for protocol in PROTOCOLS}
+    bound = {protocol.name: protocol.scoring(spec, reference, names) for protocol in PROTOCOLS}
     return {name: scoring for name, scoring in bound.items() if scoring is not None}

@@ -6,7 +6,7 @@ Shapes: ``T`` steps of an episode, ``O`` observation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -72,8 +72,8 @@ class ScoreProtocol:
     label: str  # in titles
     definition: str  # whose rule it is, in the units of panels
     meaning: str  # for the reader of a report
-    # of an environment, a dataset's reference returns, and the size of an observation if known; None: no score there
-    scoring: Callable[[EnvSpec | None, Reference | None, int | None], Scoring | None]
+    # of an environment, a dataset's reference returns, and the names of an observation's dimensions if known
+    scoring: Callable[[EnvSpec | None, Reference | None, Sequence[str] | None], Scoring | None]  # None: no score there
     own_return: bool = False  # whether its return is another one than the environment's
     success: str | None = None  # name of its criterion, in keys too: success_held; None: it has none
     dataset_ids: tuple[str, ...] = ()  # that it is used for and Minari hosts
@@ -93,3 +93,8 @@ class ScoreProtocol:
     @property
     def success_key(self) -> str | None:
         return f"success_{self.success}" if self.success else None
+
+
+def find_columns(names: Sequence[str] | None, wanted: Sequence[str]) -> list[int] | None:
+    """Where an observation has these dimensions; None: it has not all of them, or its names are not known."""
+    return [names.index(name) for name in wanted] if names is not None and {*wanted} <= {*names} else None

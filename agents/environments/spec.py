@@ -67,6 +67,8 @@ def read_spec(text: Any) -> EnvSpec:
         raise ValueError(one_line(error)) from error
     if not isinstance(spec.kwargs, dict):
         raise ValueError(f"kwargs are no dict, but {_short(spec.kwargs)}")
+    if isinstance(spec.max_episode_steps, float) and spec.max_episode_steps.is_integer():
+        spec.max_episode_steps = int(spec.max_episode_steps)  # Minari's pointmaze was recorded with 1e6
     if (steps := spec.max_episode_steps) is not None and (type(steps) is not int or steps < 1):
         raise ValueError(f"max_episode_steps is no number of steps, but {_short(steps)}")
     return without_window(spec)
