@@ -100,7 +100,7 @@ class Source:
     @functools.cached_property
     def scorings(self) -> dict[str, Scoring]:
         """How its episodes are scored, by protocol."""
-        return scorings(self.env_spec, self.reference, [*map(str, range(self.num_observations))])
+        return scorings(self.env_spec, self.reference, self.spaces.observations.column_names)
 
     @property
     def layout(self) -> Layout:

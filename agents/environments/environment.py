@@ -52,7 +52,8 @@ class EvaluationEnv:
     @property
     def scorings(self) -> dict[str, Scoring]:
         """How its episodes are scored, by protocol; all of them from the same rollout."""
-        return scorings(self.spec, self.reference)
+        names = None if self._spaces is None else self._spaces.observations.names
+        return scorings(self.spec, self.reference, names)
 
     def make(self, **kwargs: Any) -> gym.Env:
         """A new instance that the caller closes; keyword arguments as for ``gymnasium.make``.
