@@ -6,7 +6,6 @@ For example:
     offline-agents train dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
     offline-agents train algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
     offline-agents train seeds=[0,1,2,3]                     a process per core; on a GPU all of them in one
-    offline-agents train -m dataset=demo/pen/mixed-v1,demo/hammer/mixed-v1 seed=0,1,2
     offline-agents train resume=runs/iql/demo/pen/mixed-v1/seed0
 """
 

@@ -14,8 +14,8 @@ class AdamConfig:
     """Adam for one group of parameters."""
 
     lr: float = 3e-4  # learning rate at the first update, > 0
-    decay_steps: int | None = None  # updates in which a half cosine takes it to 0; None: constant
-    weight_decay: float = 0.0  # share of a parameter that a step takes away, in units of the rate: AdamW's, >= 0
+    decay_steps: int | None = None  # updates to 0, by half a cosine; None: constant
+    weight_decay: float = 0.0  # share of a parameter that a step takes away, over the rate: AdamW's, >= 0
     every: int = 1  # a step at every n-th update of the agent, >= 1
     after: int = 0  # updates of the agent before the first step, >= 0
     torch_optimizer: dict[str, Any] = field(default_factory=dict)  # {name: of torch.optim, its arguments}; {}: Adam

@@ -20,8 +20,7 @@ from recipes.settings.schema import CONF, RECIPES, presets
 WIDTH, WIDEST = 120, 42  # columns of a page, and of a setting beside its comment
 COMMENT = re.compile(r"^    (?:# (?P<heading>.+)|(?P<name>\w+): [^#\n]*  # (?P<comment>.+))$", re.MULTILINE)
 OPTIONS = """
-Options: -m runs each combination of values, as in -m seed=0,1, one after the other;
-  --cfg job prints the settings, and --cfg job --resolve what their references stand for."""
+Options: -m seed=0,1 runs each combination of values in turn; --cfg job prints the settings (--resolve: in full)"""
 
 
 def docstring(recipe: str) -> str:
