@@ -69,11 +69,13 @@ def train() -> None:
 
 def table() -> None:
     for name in SETTINGS:
-        cells = []
-        for dataset in DATASETS:
-            scores = [float(row["eval/d4rl_score"]) for seed in SEEDS for row in rows(folder(name, dataset, seed))]
-            cells.append(" ".join(f"{score:6.1f}" for score in scores) + (f"  mean {statistics.mean(scores):6.1f}" if scores else ""))
-        print(f"{name:32s} | " + " | ".join(f"{cell:28s}" for cell in cells))
+        print(f"{name:32s} | " + " | ".join(f"{cell(name, dataset):28s}" for dataset in DATASETS))
+
+
+def cell(name: str, dataset: str) -> str:
+    scores = [float(row["eval/d4rl_score"]) for seed in SEEDS for row in rows(folder(name, dataset, seed))]
+    listing = " ".join(f"{score:6.1f}" for score in scores)
+    return f"{listing}  mean {statistics.mean(scores):6.1f}" if scores else ""
 
 
 if __name__ == "__main__":
