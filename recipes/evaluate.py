@@ -14,9 +14,11 @@ from recipes.settings import command_line  # first: recipes says how torch's thr
 if __name__ == "__main__":
     command_line.answer("evaluate")  # help, and mistakes in settings, before all else is imported
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from gymnasium.envs.registration import EnvSpec
 from omegaconf import DictConfig
 from torchrl.record.loggers import Logger
 
@@ -107,21 +109,24 @@ def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.Eva
     owner = f"the policy in {checkpoint.path}"
     if config.eval_env is not None:
         spec = find_spec(config.eval_env)
-        if stored is not None and spec.id != trained_in(stored):
-            reference = None  # its returns are on another scale
     elif stored is None:
         raise agents.ConfigError(f"{checkpoint.path} names no environment; name one by eval_env=ID")
     else:
         spec = spec_from_file(stored, str(checkpoint.path), trust=config.trust_env)
+    trained = None if stored is None else trained_in(stored)
+    limit = config.max_episode_steps or spec.max_episode_steps or (trained and trained.max_episode_steps)
+    if stored is not None and (trained is None or (spec.id, limit) != (trained.id, trained.max_episode_steps)):
+        reference = None  # its returns are on another scale
+    spec = dataclasses.replace(spec, max_episode_steps=limit)
     reference = agents.Reference(*reference) if reference else None
     num_envs = config.num_envs or default_num_envs()
     return checkpoint.specs().environment(spec, num_envs=num_envs, reference=reference, owner=owner)
 
 
-def trained_in(stored: object) -> str | None:
-    """The id of the environment in a checkpoint; None where that cannot be read."""
+def trained_in(stored: object) -> EnvSpec | None:
+    """The environment in a checkpoint; None where that cannot be read."""
     try:
-        return read_spec(stored).id
+        return read_spec(stored)
     except ValueError:
         return None
 

@@ -48,6 +48,7 @@ class OfflineDataset:
     env_spec: EnvSpec | None  # for evaluation, as the metadata say it: spec_from_file before it is made
     fingerprint: str  # hexadecimal digest of rows and episodes: equal content, equal fingerprint
     device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
+    recorded_elsewhere: bool = False  # by the metadata, in another environment than env_spec
 
     def __len__(self) -> int:
         return self.statistics.num_steps
@@ -110,17 +111,35 @@ class OfflineDataset:
             raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
         return among.nonzero().squeeze(-1).to(self.rows.device)
 
-    def names_another_env(self, env_id: str | None) -> bool:
-        """Whether the data are, by their metadata, of another environment than this: returns there are no measure."""
-        if env_id is None or self.env_spec is None:
-            return False
-        ours, theirs = ((spec.id, spec.kwargs, spec.max_episode_steps) for spec in (self.env_spec, find_spec(env_id)))
-        return ours != theirs
+    def names_another_env(self, env_id: str | None = None, max_episode_steps: int | None = None) -> bool:
+        """Whether the metadata name another environment or time limit for evaluations: its references are no measure.
 
-    def make_env(self, num_envs: int = 1, env_id: str | None = None, *, trust: bool = False) -> EvaluationEnv:
+        ``compares`` says whether the data's own returns are.
+        """
+        ours = self.env_spec
+        if ours is None:
+            return False
+        theirs = ours if env_id is None else find_spec(env_id)
+        limit = theirs.max_episode_steps and (max_episode_steps or theirs.max_episode_steps)  # the first of none is one
+        return (ours.id, ours.kwargs, ours.max_episode_steps) != (theirs.id, theirs.kwargs, limit)
+
+    def compares(self, env_id: str | None = None, max_episode_steps: int | None = None) -> bool:
+        """Whether returns of the data and of evaluations are returns in the same task, as far as the metadata say."""
+        return not (self.recorded_elsewhere or self.names_another_env(env_id, max_episode_steps))
+
+    def make_env(
+        self,
+        num_envs: int = 1,
+        env_id: str | None = None,
+        *,
+        max_episode_steps: int | None = None,
+        trust: bool = False,
+    ) -> EvaluationEnv:
         """The environment to evaluate in: ``env_id``, or the one that the dataset's metadata name.
 
         Args:
+            max_episode_steps: after which its episodes are cut off; None: after its own limit, or where it has none
+                after as many as the longest episode of the data has.
             trust: call what the metadata name, whatever it is; else only what ``spec_from_file`` lets through.
 
         Raises:
@@ -134,21 +153,21 @@ class OfflineDataset:
             spec = spec_from_file(self.env_spec, owner, trust=trust)
         else:
             raise DataError(f"{owner} has no environment metadata; pass eval_env=ID to evaluate")
-        reference = None if self.names_another_env(env_id) else self.reference
-        spec = self._with_time_limit(spec)
+        reference = None if self.names_another_env(env_id, max_episode_steps) else self.reference
+        spec = dataclasses.replace(spec, max_episode_steps=max_episode_steps or self._time_limit(spec))
         return self.specs.environment(spec, num_envs=num_envs, reference=reference, owner=owner)
 
-    def _with_time_limit(self, spec: EnvSpec) -> EnvSpec:
+    def _time_limit(self, spec: EnvSpec) -> int:
         """Evaluations that nothing cuts off may never end; those of the data did."""
         if spec.max_episode_steps is not None:
-            return spec
+            return spec.max_episode_steps
         limit = int(self.statistics.lengths.max())
         text = (
             f"environment {spec.id!r} has no time limit: evaluations are cut off after {limit} steps, as many as the "
-            f"longest episode of dataset {self.id!r} has; register it with max_episode_steps for another limit"
+            f"longest episode of dataset {self.id!r} has; max_episode_steps=N for another limit"
         )
         warnings.warn(text, stacklevel=3)
-        return dataclasses.replace(spec, max_episode_steps=limit)
+        return limit
 
 
 def load_dataset(
@@ -204,6 +223,7 @@ def load_dataset(
         env_spec=source.env_spec,
         fingerprint=cache.fingerprint,
         device=rows.device if storage == "memory" else device,
+        recorded_elsewhere=source.recorded_elsewhere,
     )
 
 

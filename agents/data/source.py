@@ -46,7 +46,8 @@ class Source:
     low: NDArray[np.float32]  # [A] bounds of its actions; of indices 0
     high: NDArray[np.float32]  # [A]; of indices their largest
     reference: Reference | None
-    env_spec: EnvSpec | None
+    env_spec: EnvSpec | None  # for evaluation
+    recorded_elsewhere: bool = False  # by the metadata, in another environment than that: with other goals, say
     chosen_parts: bool = False  # not all parts of its observations are learned from
     own_bounds: bool = False  # low and high are not those of the action space, but chosen
 
@@ -176,6 +177,7 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
         text = f"dataset {dataset_id!r}: {', '.join(left_out)} of its observations is no number and is left out"
         warnings.warn(text, stacklevel=3)
     low, high = _bounds(storage.action_space, actions)
+    env_spec = _read_env_spec(dataset_id, metadata)
     return Source(
         dataset_id,
         path,
@@ -185,7 +187,8 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
         low=low,
         high=high,
         reference=_read_reference(dataset_id, metadata),
-        env_spec=_read_env_spec(dataset_id, metadata),
+        env_spec=env_spec,
+        recorded_elsewhere=_recorded_elsewhere(metadata, env_spec),
         chosen_parts=bool(include or exclude),
     )
 
@@ -212,3 +215,12 @@ def _read_env_spec(dataset_id: str, metadata: dict[str, Any]) -> EnvSpec | None:
     except ValueError as error:
         warnings.warn(f"dataset {dataset_id!r}: environment metadata ignored: {one_line(error)}", stacklevel=2)
         return None
+
+
+def _recorded_elsewhere(metadata: dict[str, Any], evaluated: EnvSpec | None) -> bool:
+    """Whether the data are of another task than evaluations; the time limit of a recording says nothing of that."""
+    try:
+        recorded = read_spec(metadata.get("env_spec"))
+    except ValueError:
+        return False
+    return evaluated is not None and (recorded.id, recorded.kwargs) != (evaluated.id, evaluated.kwargs)

@@ -49,8 +49,8 @@ def record(
     while not (terminated or truncated):
         if len(actions) == MAX_STEPS:
             raise DataError(
-                f"episode {index} has not ended after {MAX_STEPS:,} steps, and no time limit cuts it off; name an "
-                "environment that is registered with max_episode_steps by eval_env=ID"
+                f"episode {index} has not ended after {MAX_STEPS:,} steps, and no time limit cuts it off; give one by "
+                "max_episode_steps=N"
             )
         action = np.array(act(observation, reward, rng), dtype=space.dtype).reshape(space.shape)
         if not np.isfinite(action).all():  # MuJoCo would reset the simulation and go on

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.data.source import Source
-from agents.environments.protocols import PROTOCOLS
+from agents.environments.protocols import MINARI, PROTOCOLS
+from agents.environments.scoring import ScoreProtocol
 from agents.errors import ConfigError
 from recipes.many.executors import executor
 from recipes.many.plan import Run, compose_settings, is_finished, make_run, on_cpu, prepare
@@ -109,9 +110,18 @@ def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]
             continue
         if source.env_spec is None:
             raise ConfigError(f"evaluations on {run.dataset} name no environment; name one by eval_env=ID")
-        missing = [protocol for protocol in PROTOCOLS if protocol.name not in source.scorings]
+        steps = run.config.max_episode_steps
+        missing = [protocol for protocol in PROTOCOLS if not is_scored(protocol, source, steps)]
         if metric in {f"eval/{name}" for protocol in missing for name in (protocol.score_key, protocol.return_key)}:
             raise ConfigError(f"evaluations on {run.dataset} have no {metric}; choose another, as metric=eval/return")
+
+
+def is_scored(protocol: ScoreProtocol, source: Source, steps: int | None) -> bool:
+    """Whether evaluations of so many steps have a protocol's score; None: of as many as the environment has."""
+    scoring = source.scorings.get(protocol.name)
+    if scoring is None or steps in (None, source.horizon):
+        return scoring is not None
+    return protocol.name != MINARI.name and steps >= scoring.horizon
 
 
 def by_name(overrides: Sequence[str]) -> dict[str, str]:

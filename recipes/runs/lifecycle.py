@@ -128,7 +128,7 @@ def _describe(
         wandb_id=chosen or uuid.uuid4().hex[:8],
         versions=versions(),
         gomp_spincount=os.environ.get("GOMP_SPINCOUNT"),  # how long torch's threads spin; None: as long as they like
-        data=None if dataset.names_another_env(config.eval_env) else metrics.data(dataset),
+        data=metrics.data(dataset) if dataset.compares(config.eval_env, config.max_episode_steps) else None,
         **speed,
     )
     write_atomically(new.config_file, OmegaConf.to_yaml(cfg, resolve=True).encode())

@@ -59,7 +59,8 @@ def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agent
         print(text, file=sys.stderr)
         return None
     num_envs = config.num_eval_envs or default_num_envs()
-    env = dataset.make_env(num_envs, env_id=config.eval_env, trust=config.trust_env)
+    limit, trust = config.max_episode_steps, config.trust_env
+    env = dataset.make_env(num_envs, env_id=config.eval_env, max_episode_steps=limit, trust=trust)
     try:
         env.spec.to_json()
     except (TypeError, ValueError) as error:

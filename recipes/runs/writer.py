@@ -74,7 +74,7 @@ class RunWriter:
             run.folder.add_info(wandb_url=loggers.address(self._logger))
             run.folder.add_info(random=None if random is None else metrics.evaluation(random))
             loggers.log_data(self._logger, run.dataset)
-        self._returns_compare = not run.dataset.names_another_env(run.config.eval_env)  # of the data with evaluations
+        self._returns_compare = run.dataset.compares(run.config.eval_env, run.config.max_episode_steps)
         self._plots = plots.Plots(run.folder, self._algorithm, run.dataset, random, show_mean=self._returns_compare)
 
     def __enter__(self) -> RunWriter:

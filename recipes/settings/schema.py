@@ -86,6 +86,7 @@ class TrainConfig:
     observations: ObservationsConfig = field(default_factory=ObservationsConfig)
     action_bounds: Any = "declared"  # by the action space; data: the data's own smallest and largest; or [low,high]
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
+    max_episode_steps: int | None = None  # of its episodes, >= 1; None: its own limit, else the longest of the data
     trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
     eval_videos: bool = False  # film the worst, the median and the best episode of each evaluation
     keep_videos: bool = False  # those of all evaluations; else of the last one
@@ -99,7 +100,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require_dataset_id("dataset", self.dataset)
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
-        require_counts(self, "num_eval_envs", "checkpoint_every")
+        require_counts(self, "num_eval_envs", "checkpoint_every", "max_episode_steps")
         require_memory(8 * self.num_eval_episodes, "num_eval_episodes", self.num_eval_episodes)
         require_seed("seed", self.seed)
         if self.seeds is not None:
@@ -123,6 +124,7 @@ class EvaluateConfig:
     video: bool = False  # write one episode as mp4
     eval_videos: bool = False  # film the worst, the median and the best episode, with return, success, Q and V
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training
+    max_episode_steps: int | None = None  # of its episodes, >= 1; None: its own limit, else that of training
     trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
     output: str | None = None  # folder of results; None: <run>/evaluation, of a file alone evaluation/<name>
     logger: str = "none"  # wandb or none
@@ -130,7 +132,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
-        require_counts(self, "num_episodes", "num_envs")
+        require_counts(self, "num_episodes", "num_envs", "max_episode_steps")
         require_memory(8 * self.num_episodes, "num_episodes", self.num_episodes)
         require_seed("seed", self.seed)
         require_choice("logger", self.logger, ("wandb", "none"))

@@ -86,6 +86,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
     "video": ("video=true", lambda t: "episode.mp4" in t.files(), False, True),
     "eval_videos": ("eval_videos=true", Trial.videos, set(), {f"step-20-{n}.mp4" for n in ("worst", "median", "best")}),
     "eval_env": ("eval_env=Pendulum-v1", lambda t: set(t.column("length")), {"25"}, {"200"}),
+    "max_episode_steps": ("max_episode_steps=40", lambda t: set(t.column("length")), {"25"}, {"40"}),
     "output": ("output=here", lambda t: str(t.output.relative_to(t.folder)), f"{RUN}/evaluation", "here"),
     "logger": ("logger=wandb", lambda t: "wandb" in t.files(), False, True),
 }
@@ -181,7 +182,9 @@ def test_scores_of_a_file_of_the_users_own_go_to_the_current_folder_and_not_besi
 
 def test_scores_of_another_environment_are_not_on_the_datasets_scale(trial, usual_trial) -> None:
     assert "minari_score" in usual_trial.episodes()[0]
-    assert "minari_score" in trial("eval_env=gymnasium:Pendulum-v1").episodes()[0]  # the same as in training
+    same, longer = ("eval_env=gymnasium:Pendulum-v1", "max_episode_steps=25"), ("max_episode_steps=26",)
+    assert "minari_score" in trial(*same).episodes()[0]  # the same as in training
+    assert "minari_score" not in trial(*longer).episodes()[0]
     other = "gymnasium.envs.classic_control.pendulum:PendulumEnv"
     register = f"import gymnasium\ngymnasium.register('Other-v0', {other!r}, max_episode_steps=5)\n"
     scores = trial("eval_env=Other-v0", before=register).episodes()[0]

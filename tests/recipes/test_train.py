@@ -103,6 +103,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
     "matmul_precision": ("matmul_precision=high", lambda t: t.info()["matmul_precision"], None, None),
     "storage": ("storage=memmap", lambda t: t.probed("mapped"), ["False"], ["True"]),
     "eval_env": ("eval_env=Pendulum-v1", Trial.length, "25.0", "200.0"),
+    "max_episode_steps": ("max_episode_steps=7", Trial.length, "25.0", "7.0"),
     "logger": ("logger=csv", lambda t: "csv" in t.files(), False, True),
     "run_dir": ("run_dir=here", lambda t: str(t.run.relative_to(t.folder)), RUN, "here"),
 }

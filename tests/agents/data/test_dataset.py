@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -325,6 +326,36 @@ def test_evaluation_environment_comes_from_the_metadata() -> None:
     assert not same.names_another_env("gymnasium:Pendulum-v1")
     changed = dataclasses.replace(dataset, env_spec=dataclasses.replace(gym.spec("Pendulum-v1"), kwargs={"g": 1.0}))
     assert changed.names_another_env("Pendulum-v1")
+
+
+def test_evaluations_are_cut_off_where_the_setting_says() -> None:
+    edit_metadata(create(*pendulum_episodes(), **PENDULUM, env="Pendulum-v1"), ref_min_score=0.0, ref_max_score=1.0)
+    dataset = load()
+    lengths = {steps: dataset.make_env(max_episode_steps=steps) for steps in (None, 200, 7, 900)}
+    assert [env.spec.max_episode_steps for env in lengths.values()] == [200, 200, 7, 900]
+    # Minari's references are returns of episodes of 200 steps
+    assert [env.reference is not None for env in lengths.values()] == [True, True, False, False]
+    assert dataset.compares() and dataset.compares(max_episode_steps=200) and not dataset.compares(max_episode_steps=7)
+
+
+def test_an_environment_without_end_is_cut_off_by_the_setting_or_like_the_data() -> None:
+    endless = dataclasses.replace(gym.spec("Pendulum-v1"), max_episode_steps=None)
+    edit_metadata(create(*pendulum_episodes(), **PENDULUM, env=endless), ref_min_score=0.0, ref_max_score=1.0)
+    dataset = load()
+    with pytest.warns(UserWarning, match="no time limit: evaluations are cut off after 5 steps.* max_episode_steps=N"):
+        like_the_data = dataset.make_env()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = dataset.make_env(max_episode_steps=9)
+    assert (like_the_data.spec.max_episode_steps, env.spec.max_episode_steps) == (5, 9)
+    assert like_the_data.reference == env.reference == Reference(0.0, 1.0)
+
+
+def test_returns_of_data_from_another_task_are_no_measure_of_evaluations() -> None:
+    """Minari records pointmaze with random goals and evaluates it with one."""
+    create(*pendulum_episodes(), **PENDULUM, env="Pendulum-v1", eval_env=gym.make("Pendulum-v1", g=1.0).spec)
+    dataset = load()
+    assert dataset.recorded_elsewhere and not dataset.compares() and not dataset.names_another_env()
 
 
 def test_an_environment_of_other_bounds_is_warned_of() -> None:

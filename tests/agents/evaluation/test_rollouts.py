@@ -276,7 +276,7 @@ def test_success_at_any_step_held_and_at_the_last_step(scripted) -> None:
 
 def test_an_episode_that_nothing_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "MAX_STEPS", 50)
-    ends = "has not ended after 50 steps.* max_episode_steps by eval_env"
+    ends = "has not ended after 50 steps.* give one by max_episode_steps=N"
     with small(Endless) as env, pytest.raises(DataError, match=ends):
         evaluate(zeros, env, 1)
 
