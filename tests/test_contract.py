@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -27,12 +28,21 @@ from agents.data.layout import DEFAULT_KEYS, OPTIONAL_KEYS
 from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
 from tests.conftest import PRESETS
+from tests.worlds import WORLDS, environment_id, record
 
 Batches = Callable[..., TensorDict]  # seed and, unless it is 16, the number of transitions
 Path = tuple[str, ...]
 # what makes an update quick, and three of them enough to see a difference
 SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
 CONFIGS = {**agents.ALGORITHMS, **PRESETS}
+DISCRETE = [name for name, config in agents.ALGORITHMS.items() if config.actions == "discrete"]
+# the worlds that each algorithm can learn in; the other tests are on vectors, with a Box or one Discrete action
+SUITED = [
+    (name, world)
+    for name in agents.ALGORITHMS
+    for world, (_, actions) in WORLDS.items()
+    if isinstance(actions, gym.spaces.Box) == (name not in DISCRETE)
+]
 
 
 @pytest.fixture(params=CONFIGS)
@@ -314,6 +324,15 @@ def test_a_compiled_update_equals_the_eager_one(config, specs, batches, mode) ->
     torch.testing.assert_close(tensors(compiled), tensors(eager), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.parametrize("mode", ["trace", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_update_on_actions_with_parts_equals_the_eager_one(
+    config, factored_specs, batches_for, mode
+) -> None:
+    batches = batches_for(factored_specs, config.build(factored_specs))
+    test_a_compiled_update_equals_the_eager_one(config, factored_specs, batches, mode)
+
+
 def alone(agent: agents.Agent, generator: torch.Generator, batch: TensorDict) -> TensorDict:
     """An update that draws its random numbers from a generator of its own."""
     torch.set_rng_state(generator.get_state())
@@ -413,6 +432,32 @@ def test_a_loaded_policy_scales_observations_by_itself(config, specs, batches, t
     second = config.build(moved).policy.eval()
     torch.testing.assert_close(act(second, observation + 10.0), act(first, observation))
     assert not torch.allclose(act(second, observation), act(first, observation))
+
+
+# Data ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], agents.OfflineDataset]]:
+    """The data of a world, recorded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("minari")))
+        yield functools.cache(record)
+
+
+@pytest.mark.parametrize(("name", "world"), SUITED)
+def test_it_learns_from_every_kind_of_data_and_acts_where_they_come_from(config, world, data_of, tmp_path) -> None:
+    dataset = data_of(world)
+    torch.manual_seed(0)
+    agent = config.build(dataset.specs)
+    buffer = dataset.replay_buffer(16, **agent.sampling)
+    for _ in range(2):
+        batch = buffer.sample()
+        assert all(value.isfinite() for value in agent.update(batch).values())
+    path = save(tmp_path / "a", agent, config=config, specs=dataset.specs)
+    env = load(path).specs().environment(environment_id(world), owner="the policy")
+    result = agents.evaluate(load_policy(path), env, 2)  # an action that is none of its own would be refused
+    np.testing.assert_array_equal(result.returns, agents.evaluate(agent.policy, env, 2).returns)
 
 
 # Policy --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Behaviour cloning on discrete actions: maximum likelihood of the data's, or of those of the best episodes alone.
 
 .. math:: L_\\pi = -E[\\, \\log \\pi(a|s) \\,]
+
+Actions may have several parts, see :mod:`agents.networks.factored`.
 """
 
 from __future__ import annotations

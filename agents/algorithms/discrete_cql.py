@@ -3,6 +3,8 @@
 .. math::
     L = \\alpha E[\\, \\log \\sum_a \\exp Q(s, a) - Q(s, a_{data}) \\,] + \\tfrac{1}{2} L_Q, \\quad
     L_Q = E[\\, (r + \\gamma (1 - \\mathrm{terminated}) \\bar Q(s', \\arg\\max_a Q(s', a)) - Q(s, a))^2 \\,]
+
+Actions may have several parts, see :mod:`agents.networks.factored`: sums and maxima are then over all combinations.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv 2110.06169) for discrete actions.
 
 The losses of ``iql`` with a categorical policy, and critics with an output per action, of which the data's is read.
+Actions may have several parts, see :mod:`agents.networks.factored`.
 """
 
 from __future__ import annotations

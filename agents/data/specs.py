@@ -34,7 +34,7 @@ class Specs:
     @property
     def discrete(self) -> bool:
         """Whether an action is an index, ``[B]`` int64 in a batch, or several, ``[B, A]``, and not a vector."""
-        return isinstance(self.action, (Categorical, MultiCategorical))
+        return isinstance(self.action, Categorical)
 
     @property
     def observation_names(self) -> tuple[str, ...]:
@@ -46,10 +46,10 @@ class Specs:
         """``spaces``, or those of vectors."""
         if self.spaces is not None:
             return self.spaces
-        if isinstance(self.action, Categorical):
-            actions = Actions((), (self.action.n,), (0,))
-        elif isinstance(self.action, MultiCategorical):
+        if isinstance(self.action, MultiCategorical):  # which is a Categorical too
             actions = Actions((len(self.action.nvec),), tuple(self.action.nvec.tolist()), (0,) * len(self.action.nvec))
+        elif isinstance(self.action, Categorical):
+            actions = Actions((), (self.action.n,), (0,))
         else:
             actions = Actions(tuple(self.action.shape))
         return Spaces(Observations((Part((), tuple(self.observation.shape)),)), actions)

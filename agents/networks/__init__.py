@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agents.networks.critics import QValueEnsemble as QValueEnsemble
     from agents.networks.diffusion import DiffusionActor as DiffusionActor
     from agents.networks.diffusion import diffusion_policy as diffusion_policy
+    from agents.networks.factored import FactoredCategorical as FactoredCategorical
+    from agents.networks.factored import PartScores as PartScores
     from agents.networks.layers import Dropout as Dropout
     from agents.networks.layers import Normalizer as Normalizer
     from agents.networks.policies import deterministic_policy as deterministic_policy
