@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, MultiCategorical, TensorSpec, Unbounded
 
-from agents.algorithms.registry import ALGORITHMS, config_of
+from agents.algorithms.registry import ALGORITHMS, config_of, config_with
 from agents.data.specs import Specs
 from agents.environments.adapter import Spaces
 from agents.errors import CheckpointError, one_line
-from agents.files import flatten, link, unflatten, write_atomically
+from agents.files import absent, flatten, link, unflatten, write_atomically
 from agents.networks.bounds import action_bounds
 from agents.seal import FORMAT, WITHOUT_CHECKSUM, check_seal, read_header, seal
 from agents.training.agent import Agent
@@ -40,6 +41,7 @@ class Checkpoint:
     path: Path  # of the file that it was read from
     tensors: dict[str, Tensor]  # by ``/``-separated names
     metadata: dict[str, Any]  # num_updates, algorithm (config: its class's name, fields) and the caller's extra
+    is_sealed: bool = True  # nothing of it has changed since it was written
 
     @property
     def num_updates(self) -> int:
@@ -120,9 +122,14 @@ class Checkpoint:
                 "register it in agents.ALGORITHMS first, or pass its config to build_agent"
             )
         try:
-            return _replaced(defaults, algorithm["fields"])
+            config = config_with(defaults, algorithm["fields"])
         except (AttributeError, TypeError) as error:
-            raise CheckpointError(f"{self.path} was written by another version of this project: {error}") from error
+            way_out = "is damaged or of another version of this project"
+            raise CheckpointError(f"{self.path} {way_out}: in its algorithm, {one_line(error)}") from error
+        missing = [*absent(dataclasses.asdict(defaults), algorithm["fields"])]
+        if missing and not self.is_sealed:  # else the version that wrote it had none of these
+            warnings.warn(f"{self.path} does not say {', '.join(missing)}: taken as by default", stacklevel=4)
+        return config
 
 
 def save(
@@ -186,7 +193,7 @@ def load(path: str | Path) -> Checkpoint:
         _check_metadata(metadata)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged, truncated or not a checkpoint: {one_line(error)}") from error
-    return Checkpoint(path, tensors, metadata)
+    return Checkpoint(path, tensors, metadata, is_sealed=header["format"] != WITHOUT_CHECKSUM)
 
 
 def _check_metadata(metadata: Any) -> None:
@@ -194,7 +201,7 @@ def _check_metadata(metadata: Any) -> None:
     algorithm, extra = metadata["algorithm"], metadata["extra"]
     kinds = {int: metadata["num_updates"], str: algorithm["config"], dict: {**algorithm["fields"], **extra}}
     for kind, value in kinds.items():
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(f"{value!r} is no {kind.__name__}")
 
 
@@ -265,12 +272,3 @@ def _as_tensors(specs: Specs) -> dict[str, Tensor]:
     if specs.max_return is not None:
         tensors["max_return"] = torch.tensor(specs.max_return, dtype=torch.float64)
     return tensors
-
-
-def _replaced(defaults: Any, fields: Mapping[str, Any]) -> Any:
-    """The config whose ``dataclasses.asdict`` these fields are; what they lack is as in the defaults."""
-    values = {}
-    for name, value in fields.items():
-        default = getattr(defaults, name)
-        values[name] = _replaced(type(default)(), value) if dataclasses.is_dataclass(default) else value
-    return dataclasses.replace(defaults, **values)

@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +102,12 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
             node = node.setdefault(branch, {})
         node[leaf] = value
     return tree
+
+
+def absent(known: Mapping[str, Any], tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys, joined by dots, that a tree of settings lacks; of a branch that is not there, its own."""
+    for name, value in known.items():
+        if name not in tree:
+            yield f"{prefix}{name}"
+        elif isinstance(value, Mapping):
+            yield from absent(value, tree[name], f"{prefix}{name}.")

@@ -89,6 +89,9 @@ def read_checkpoint(name: str) -> Checkpoint:
             f"{checkpoint.path} was not written by recipes/train.py: it lacks {', '.join(sorted(missing))}; evaluate "
             "it from Python by agents.evaluate(agents.load_policy(path), env)"
         )
+    for name in ("algorithm", "dataset", "dataset_fingerprint"):
+        if not isinstance(value := checkpoint.extra[name], str):
+            raise agents.CheckpointError(f"{checkpoint.path} is damaged: its {name} is {value!r}")
     reference = checkpoint.extra["reference"]
     if reference is not None and not (isinstance(reference, list) and [*map(type, reference)] == [float, float]):
         raise agents.CheckpointError(f"{checkpoint.path} has reference returns that are not two numbers: {reference!r}")

@@ -174,6 +174,9 @@ OBJECTIVES = [
         ("self.log_alpha.detach().exp()", "self.log_alpha.exp()"),
         ("next_value - alpha * log_prob", "next_value + alpha * log_prob"),
         ("self.target_qvalue_network_params.data).amin(-1)", "self.qvalue_network_params).amin(-1)"),
+        ("self._best_qvalues(following).amin(-1)", "self._best_qvalues(following).amax(-1)"),
+        ("(NUM_BACKUP_ACTIONS, -1)).amax(0)", "(NUM_BACKUP_ACTIONS, -1)).mean(0)"),
+        ("states, action, self.qvalue_network_params.data", "states, action, self.target_qvalue_network_params.data"),
         ("torch.tensor(math.log(alpha_init), device", "torch.tensor(alpha_init, device"),
     ),
     *of(
@@ -567,7 +570,7 @@ DATA = [
         ("if flags[-1][:-1].any():", "if False:"),
         ("min(start + REOPEN_EVERY, source.num_episodes)", "min(start + REOPEN_EVERY, source.num_episodes) - 1"),
         ("_long_axes(array.shape) != _long_axes(shape) or array", "array"),
-        (' or array.dtype.kind not in "fiub"', ""),
+        (" or array.dtype.kind not in KINDS", ""),
     ),
     *of(
         "agents/data/dataset_statistics.py",
@@ -772,7 +775,6 @@ CHECKPOINT = of(
     ('"optimizer": state["optimizer"],', '"optimizer": {},'),
     ('"generators": dict(generators or {})', '"generators": {}'),
     ('if header.get("format") not in (FORMAT, WITHOUT_CHECKSUM):', "if False:"),
-    ("_replaced(type(default)(), value) if", "default if"),
 )
 
 SEAL = of("agents/seal.py", "tests/agents/test_checkpoint.py", ('!= notes["sha256"]:', "!= notes['sha256'] and False:"))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 
 from agents.algorithms.common import Agent, CloningConfig, Device, Specs, assemble
@@ -23,13 +22,10 @@ class BCConfig(CloningConfig):
     actor_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
-        from torchrl.objectives import BCLoss
-
         from agents.networks.policies import deterministic_policy
+        from agents.objectives.torchrl_losses import BCLoss
         from agents.training.sampling import Sampling
 
         actor = self.actor.build(specs, normalize=self.normalize_observations).to(device)
-        with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
-            warnings.filterwarnings("ignore", message="The name target_actor_network_params")
-            loss = BCLoss(actor)
+        loss = BCLoss(actor)
         return assemble(self, loss, deterministic_policy(actor), sampling=Sampling(best_episodes=self.best_episodes))

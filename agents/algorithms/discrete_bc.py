@@ -7,7 +7,6 @@ Actions may have several parts, see :mod:`agents.networks.factored`.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 
 from agents.algorithms.common import Agent, CloningConfig, Device, Specs, assemble
@@ -26,16 +25,14 @@ class DiscreteBCConfig(CloningConfig):
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from tensordict.nn import TensorDictModule
-        from torchrl.objectives import BCLoss
 
         from agents.networks.factored import negative_log_likelihood
         from agents.networks.policies import greedy_policy
+        from agents.objectives.torchrl_losses import BCLoss
         from agents.training.sampling import Sampling
 
         (actor,) = self.networks(specs, device, "actor")
         # of discrete actions TorchRL's loss takes logits for a prediction of the action
         logits = TensorDictModule(actor[0].module, in_keys=["observation"], out_keys=["action"])
-        with warnings.catch_warnings():  # TorchRL's BCLoss lacks an annotation that TorchRL's LossModule warns about
-            warnings.filterwarnings("ignore", message="The name target_actor_network_params")
-            loss = BCLoss(logits, loss_function=negative_log_likelihood)
+        loss = BCLoss(logits, loss_function=negative_log_likelihood)
         return assemble(self, loss, greedy_policy(logits), sampling=Sampling(best_episodes=self.best_episodes))

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, assemble
 from agents.errors import require
@@ -23,15 +22,15 @@ from agents.training.adam import AdamConfig
 class EDACConfig(MaxEntropyConfig):
     """EDAC with the settings of the authors' code on Adroit, N and eta those for pen-cloned.
 
-    It differs from that code in three ways: rewards stay as they are, where that code shifts and scales them to mean 0
-    and standard deviation 1 on Adroit; initialisation is torch's; and the target is the one above on pen-cloned too,
-    where the authors take the best of ten sampled actions by each critic, not a target critic, then the smallest over
-    the critics, without the entropy (``--max_q_backup``).
+    It differs from that code in two ways: rewards stay as they are, where that code shifts and scales them to mean 0
+    and standard deviation 1 on Adroit; and initialisation is torch's. On pen-cloned the authors bootstrap otherwise, as
+    ``max_q_backup=True`` does (their ``--max_q_backup``).
     """
 
     actions = "continuous"
 
     eta: float = 10.0  # weight of the diversification of the critics' gradients, >= 0; 0 is SAC-N
+    max_q_backup: bool = False  # targets of each critic's best of ten sampled actions, without the entropy: pen-cloned
     actor: ActorConfig = field(
         default_factory=lambda: ActorConfig([256] * 3, distribution="tanh_normal", init="default")
     )
@@ -43,7 +42,7 @@ class EDACConfig(MaxEntropyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_edac(**self._loss_settings())
+        check_edac(eta=self.eta, gamma=self.gamma, alpha_init=self.alpha_init)
         require(self.qvalue.num_nets >= 2, "qvalue.num_nets", "be at least 2", self.qvalue.num_nets)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
@@ -51,8 +50,6 @@ class EDACConfig(MaxEntropyConfig):
         from agents.objectives.edac import EDACLoss
 
         actor, critics = self.networks(specs, device, "actor", "qvalue")
-        loss = EDACLoss(actor, critics, target_entropy=self.entropy_target(specs), **self._loss_settings())
+        settings = self.settings("eta", "gamma", "alpha_init", "max_q_backup")
+        loss = EDACLoss(actor, critics, target_entropy=self.entropy_target(specs), **settings)
         return assemble(self, loss, deterministic_policy(actor))
-
-    def _loss_settings(self) -> dict[str, Any]:
-        return self.settings("eta", "gamma", "alpha_init")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
@@ -89,6 +90,38 @@ def config_of(class_name: str) -> Any | None:
         return known[class_name]()
     config, setting, value = FORMER.get(class_name, (None, "", None))
     return config and config(**{setting: value})
+
+
+def config_with(defaults: Any, values: Mapping[str, Any]) -> Any:
+    """The config whose ``dataclasses.asdict`` these values are; what they lack is as in the defaults.
+
+    Raises:
+        AttributeError: the config has no field of such a name.
+        TypeError: a value is not of the type of its field.
+    """
+    try:
+        hints = get_type_hints(type(defaults))
+    except (NameError, TypeError):  # of a stranger's class: imported for type checkers alone, or too new
+        hints = {}
+    fields = {}
+    for name, value in values.items():
+        default = getattr(defaults, name)
+        if not _is_of(Mapping if is_dataclass(default) else hints.get(name, Any), value):
+            raise TypeError(f"{name} is {value!r}")
+        fields[name] = config_with(type(default)(), value) if is_dataclass(default) else value
+    return replace(defaults, **fields)
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Whether a value out of a file is of a field's type."""
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_is_of(each, value) for each in arguments)
+    if kind in (list, tuple):
+        return isinstance(value, list) and all(_is_of(arguments[0] if arguments else Any, each) for each in value)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return not isinstance(kind, type) or isinstance(value, kind)
 
 
 def as_formerly(class_name: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

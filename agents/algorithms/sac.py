@@ -34,9 +34,8 @@ class SACConfig(MaxEntropyConfig):
     alpha_optimizer: AdamConfig = field(default_factory=AdamConfig)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
-        from torchrl.objectives import SACLoss
-
         from agents.networks.policies import deterministic_policy
+        from agents.objectives.torchrl_losses import SACLoss
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)

@@ -43,10 +43,9 @@ class TD3BCConfig(TDConfig):
         check_not_negative(**self.settings("alpha", "policy_noise", "noise_clip"))
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
-        from torchrl.objectives import TD3BCLoss
-
         from agents.networks.bounds import action_bounds, center_and_half_range
         from agents.networks.policies import deterministic_policy
+        from agents.objectives.torchrl_losses import TD3BCLoss
 
         normalize = self.normalize_observations
         actor = self.actor.build(specs, normalize=normalize).to(device)

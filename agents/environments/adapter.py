@@ -101,7 +101,9 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_numbers(read: Spaces) -> None:
-    """A ValueError where sizes are none."""
+    """A ValueError where sizes are none, or there is nothing to observe."""
+    if not read.observations.parts or any(type(part.path) is not tuple for part in read.observations.parts):
+        raise ValueError(f"{read.observations} are no parts")
     for numbers in (*read.observations.parts, read.actions):
         counts = (*numbers.shape, *numbers.categories)
         if not all(type(count) is int and count >= 0 for count in counts) or len(numbers.categories) != len(

@@ -18,6 +18,8 @@ from agents.errors import ConfigError
 from agents.objectives.common import ActorCriticLoss, bellman_target, distribution, target_per_critic
 from agents.objectives.settings import check_edac
 
+NUM_BACKUP_ACTIONS = 10  # of max_q_backup, as in the authors' code
+
 
 def gradient_similarity(gradients: Tensor) -> Tensor:
     r"""Agreement of critics on the direction in which an action is to be changed, ``[B]``, in [-N / (N - 1), N].
@@ -45,6 +47,11 @@ class EDACLoss(ActorCriticLoss):
         L_\pi &= E[\, \alpha \log \pi(a|s) - \min_j Q_j(s, a) \,] \\
         L_\alpha &= -\log \alpha \, E[\, \log \pi(a|s) + \bar H \,]
 
+    ``max_q_backup``, the authors' choice for pen-cloned, has another target without an entropy, in which each critic
+    itself takes its best of ten sampled actions:
+
+    .. math:: y = r + \gamma (1 - \mathrm{terminated}) \min_j \max_{k \le 10} Q_j(s', a'_k), \quad a'_k \sim \pi(s')
+
     ``eta=0`` is SAC-N, and with two critics SAC. ``torch.compile(loss, fullgraph=True)`` refuses the gradient
     in the loss (``eta > 0``), which :meth:`~agents.Agent.compile` takes.
 
@@ -56,6 +63,7 @@ class EDACLoss(ActorCriticLoss):
         eta: weight of the diversification, >= 0.
         gamma: discount in [0, 1].
         alpha_init: alpha at the start, > 0.
+        max_q_backup: see above.
 
     Raises:
         ConfigError: if ``eta > 0`` and the network does not say how many critics it holds.
@@ -73,6 +81,7 @@ class EDACLoss(ActorCriticLoss):
         eta: float = 1.0,
         gamma: float = 0.99,
         alpha_init: float = 1.0,
+        max_q_backup: bool = False,
         reduction: str = "mean",
     ) -> None:
         check_edac(eta=eta, gamma=gamma, alpha_init=alpha_init)
@@ -82,7 +91,7 @@ class EDACLoss(ActorCriticLoss):
                 "its critics, and take actions of each critic's own, [N, B, A]"
             )
         super().__init__()
-        self.reduction = reduction
+        self.reduction, self.max_q_backup = reduction, max_q_backup
         self.target_entropy, self.eta, self.gamma = target_entropy, eta, gamma
         self.convert_to_functional(actor_network, "actor_network")
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
@@ -136,6 +145,16 @@ class EDACLoss(ActorCriticLoss):
     @torch.no_grad()
     def _bellman_target(self, tensordict: TensorDictBase, alpha: Tensor) -> Tensor:
         following = tensordict.get("next")
+        if self.max_q_backup:
+            return bellman_target(self, tensordict, self._best_qvalues(following).amin(-1))
         action, log_prob = self._sample(following)
         next_value = self._qvalues(following, action, self.target_qvalue_network_params.data).amin(-1)
         return bellman_target(self, tensordict, next_value - alpha * log_prob)
+
+    def _best_qvalues(self, tensordict: TensorDictBase) -> Tensor:
+        """Of each critic, not its target, the value of the action that it likes best of some, ``[B, N]``."""
+        states = tensordict.select(*self.actor_network.in_keys, *self.qvalue_network.in_keys, strict=False)
+        states = states.expand(NUM_BACKUP_ACTIONS, *states.shape).reshape(-1)
+        action, _ = self._sample(states)
+        qvalues = self._qvalues(states, action, self.qvalue_network_params.data)
+        return qvalues.unflatten(0, (NUM_BACKUP_ACTIONS, -1)).amax(0)

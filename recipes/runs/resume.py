@@ -14,10 +14,10 @@ from yaml import YAMLError
 
 from agents.algorithms.registry import config_of
 from agents.errors import ConfigError
-from agents.files import flatten, write_atomically
+from agents.files import absent, flatten, write_atomically
 from recipes.runs.folder import RunFolder, damaged
 from recipes.settings.composition import algorithm_choice
-from recipes.settings.overrides import pasted
+from recipes.settings.overrides import as_typed, pasted
 from recipes.settings.schema import TrainConfig
 
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
@@ -26,6 +26,8 @@ FREE_ON_RESUME = (
     "keep_videos", "trust_env",
 )  # fmt: skip
 
+# of config.yaml, which every version wrote
+SAID = ("algorithm", "dataset", "seed", "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
 NEEDED = ("algorithm", "algorithm_config", "wandb_id")  # of run.json
 
 
@@ -57,11 +59,24 @@ def resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     if ":" in (saved.eval_env or "") and "eval_env" not in typed:
         where = f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported"
         raise ConfigError(f"{where}; if you trust it, add {pasted('eval_env', saved.eval_env)}")
+    _tell_of_defaults(folder, saved, typed)
     for key in free:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     if "gradient_steps" in typed:
         _tell_of_rates(saved)
     return cast(TrainConfig, OmegaConf.to_object(saved))
+
+
+def _tell_of_defaults(folder: RunFolder, saved: DictConfig, typed: Sequence[str]) -> None:
+    """A version that did not know a setting did as by default, but a line may also have been lost: none can say."""
+    file = cast(
+        dict[str, Any], OmegaConf.to_container(OmegaConf.create(folder.config_file.read_text(encoding="utf-8")))
+    )
+    names = absent(cast(dict[str, Any], OmegaConf.to_container(saved)), file)
+    missing = [name for name in names if name not in typed and name.split(".")[0] not in FREE_ON_RESUME]
+    values = ((name, OmegaConf.select(saved, name)) for name in missing)
+    if said := [name if OmegaConf.is_config(value) else f"{name}={as_typed(value)}" for name, value in values]:
+        print(f"warning: {folder.config_file} does not say, and so as usual: {', '.join(said)}", file=sys.stderr)
 
 
 def exact_alone(info: Mapping[str, Any]) -> bool:
@@ -104,7 +119,7 @@ def read_settings(folder: RunFolder) -> DictConfig:
         saved = OmegaConf.structured(TrainConfig)
         saved.algorithm = OmegaConf.structured(defaults)
         saved = cast(DictConfig, OmegaConf.merge(saved, file))
-        if missing := OmegaConf.missing_keys(saved):
+        if missing := OmegaConf.missing_keys(saved) or {*SAID} - {*file}:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         OmegaConf.to_object(saved)  # checks the ranges
     except (OSError, TypeError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:

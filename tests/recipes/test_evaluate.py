@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import functools
+import json
 import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import agents
 from agents import checkpoint
+from agents.seal import WITHOUT_CHECKSUM
+from recipes.evaluate import evaluation_env, read_checkpoint
 from recipes.settings import overrides, schema
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
@@ -272,3 +279,59 @@ def test_a_film_that_cannot_be_made_leaves_the_scores(run, evaluate) -> None:
     assert [*(run / "evaluation" / "wandb").glob("offline-run-*")]
     assert finished.refusal() == "no OpenGL here; install one"
     assert "random policy" in finished.out and (run / "evaluation" / "episodes.csv").exists()
+
+
+# Damaged metadata of a checkpoint without a checksum ------------------------------------------------------------------
+
+UNREAD = {("extra", name) for name in ("versions", "devices", "best_return", "is_best")}  # by evaluations
+NOT_OF_ITS_KIND = {str: 3, bool: "x", int: "x", float: "x", list: 3, dict: [1], type(None): [{}]}
+ABSENT = object()
+
+
+def entries(tree: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The way to each entry of nested dictionaries and lists."""
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield (*path, name)
+        yield from entries(value, (*path, name))
+
+
+def with_entry(tree: Any, path: tuple, value: Any) -> Any:
+    tree = at = copy.deepcopy(tree)
+    for name in path[:-1]:
+        at = at[name]
+    if value is ABSENT:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return tree
+
+
+@pytest.mark.parametrize("step", [pytest.param(11, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def test_an_entry_that_is_missing_or_of_another_kind_is_one_line(usual, tmp_path, step) -> None:
+    with safe_open(usual / "checkpoints" / "last.safetensors", framework="pt") as opened:
+        whole = json.loads(opened.metadata()["metadata"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+    file = tmp_path / "last.safetensors"
+
+    def use(path: tuple, value: Any) -> str:
+        """What is said about such an entry: an error or, of a setting that is not there, a warning."""
+        metadata = json.dumps(with_entry(whole, path, value))
+        save_file(tensors, file, metadata={"format": WITHOUT_CHECKSUM, "metadata": metadata})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                stored = read_checkpoint(str(file))
+                stored.build_agent()
+                evaluation_env(schema.EvaluateConfig(checkpoint=str(file)), stored).close()
+            except agents.errors.AgentsError as error:
+                return str(error)
+        return "\n".join(str(warning.message) for warning in caught)
+
+    paths = [path for path in entries(whole) if path[:2] not in UNREAD]
+    for path in paths[::step]:
+        kind = type(functools.reduce(lambda tree, name: tree[name], path, whole))
+        said = use(path, NOT_OF_ITS_KIND[kind])
+        assert said.count("\n") == 0 and "safetensors" in said, path
+        if isinstance(path[-1], str) and path[0] != "spaces":  # which are vectors in a file of before
+            said = use(path, ABSENT)
+            assert said.count("\n") == 0 and "safetensors" in said, path

@@ -18,8 +18,9 @@ def small(num_nets: int = 3, **settings) -> agents.EDACConfig:
 
 
 def test_the_settings_reach_the_loss(specs) -> None:
-    loss = small(eta=2.0, gamma=0.9, alpha_init=0.5, target_entropy=-7.0).build(specs).loss_module
-    assert (loss.eta, loss.gamma, loss.target_entropy) == (2.0, 0.9, -7.0)
+    settings = {"eta": 2.0, "gamma": 0.9, "target_entropy": -7.0, "max_q_backup": True}
+    loss = small(alpha_init=0.5, **settings).build(specs).loss_module
+    assert {name: getattr(loss, name) for name in settings} == settings
     torch.testing.assert_close(loss.log_alpha.exp().item(), 0.5)
 
 
@@ -36,6 +37,7 @@ def test_the_defaults_are_the_authors_on_adroit() -> None:
     hidden_sizes = [256, 256, 256]
     assert agents.EDACConfig() == agents.EDACConfig(
         eta=10.0,
+        max_q_backup=False,
         alpha_init=1.0,
         target_entropy=None,
         gamma=0.99,

@@ -19,7 +19,7 @@ def small(**settings) -> agents.SACConfig:
 
 def test_the_loss_is_torchrls_and_the_settings_reach_it(specs) -> None:
     loss = small(alpha_init=0.5, gamma=0.9, target_entropy=-7.0).build(specs).loss_module
-    assert type(loss) is SACLoss
+    assert isinstance(loss, SACLoss)
     assert (loss.loss_function, loss.num_qvalue_nets, loss.target_entropy.item()) == ("l2", 2, -7.0)
     torch.testing.assert_close(loss.log_alpha.exp().item(), 0.5)
     torch.testing.assert_close(loss.value_estimator.gamma.item(), 0.9)

@@ -43,7 +43,7 @@ def paper(loss: EDACLoss, networks, specs, batch: TensorDict, seed: int) -> dict
 
     def sample(observation: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale = actor(observation)
-        noise = torch.randn(16, 3)
+        noise = torch.randn(len(observation), 3)
         u = loc + scale * noise
         normal = -0.5 * noise**2 - scale.log() - 0.5 * math.log(2 * math.pi)
         log_slope = ((high - low) / 2).log() - 2 * torch.cosh(u).log()  # 1 - tanh^2 is 1 / cosh^2
@@ -52,9 +52,13 @@ def paper(loss: EDACLoss, networks, specs, batch: TensorDict, seed: int) -> dict
     torch.manual_seed(seed)
     alpha = loss.log_alpha.exp().detach()
     r, d = batch["next", "reward"][:, 0], batch["next", "terminated"][:, 0].float()
-    next_action, next_log_pi = sample(batch["next", "observation"])
-    q_bar = target_qvalue(batch["next", "observation"], next_action).amin(-1)
-    y = (r + loss.gamma * (1 - d) * (q_bar - alpha * next_log_pi)).detach()
+    if loss.max_q_backup:
+        ten = batch["next", "observation"].repeat(10, 1)
+        value = qvalue(ten, sample(ten)[0]).reshape(10, 16, NUM_NETS).amax(0).amin(-1)
+    else:
+        next_action, next_log_pi = sample(batch["next", "observation"])
+        value = target_qvalue(batch["next", "observation"], next_action).amin(-1) - alpha * next_log_pi
+    y = (r + loss.gamma * (1 - d) * value).detach()
     new_action, log_pi = sample(batch["observation"])
     loss_qvalue = sum(((y - q) ** 2).mean() for q in qvalue(batch["observation"], batch["action"]).unbind(-1))
 
@@ -80,8 +84,9 @@ def gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     return list(torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True, materialize_grads=True))
 
 
-def test_losses_and_gradients_equal_the_papers_equations(networks, specs, batch) -> None:
-    loss = build(networks)
+@pytest.mark.parametrize("max_q_backup", [False, True])
+def test_losses_and_gradients_equal_the_papers_equations(networks, specs, batch, max_q_backup) -> None:
+    loss = build(networks, max_q_backup=max_q_backup)
     loss.target_qvalue_network_params.apply_(lambda p: p + 0.3)  # targets that differ from the critics
     torch.manual_seed(5)
     ours = loss(batch)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from agents.errors import ConfigError
 from recipes.runs.folder import RunFolder
@@ -101,6 +102,15 @@ def test_a_damaged_file_is_named_in_one_line(name, damage, folder, monkeypatch) 
     assert message.startswith(f"{file} is damaged") and "mend it" in message
     assert "\n" not in message and message.isprintable() and "of mine" not in message and len(message) < 600
     assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("name", ["seed", "dataset", "gradient_steps", "batch_size", "algorithm"])
+def test_a_line_that_every_version_wrote_is_missed(name, folder) -> None:
+    lines = OmegaConf.load(folder.config_file)
+    del lines[name]
+    folder.config_file.write_text(OmegaConf.to_yaml(lines))
+    with pytest.raises(ConfigError, match=f"it lacks {name}"):
+        read_settings(folder)
 
 
 def test_an_emptied_config_yaml_lacks_what_every_run_says(folder) -> None:

@@ -55,6 +55,8 @@ def test_a_run_folder_of_before_is_resumed_to_where_it_would_have_ended(algorith
         write_noise("test/choices-v0" if algorithm == "dqn" else "test/noise-v0", discrete=algorithm == "dqn")
     done = run_recipe("train", "resume=run", cwd=tmp_path, MINARI_DATASETS_PATH=store)
     assert done.code == 0, done.err
+    (said,) = [line for line in done.err.splitlines() if "does not say" in line]  # what that version did not know
+    assert "action_bounds=declared" in said and "trust_env" not in said
     expected, before = read(RESUMABLE / algorithm / "finished.safetensors")
     tensors, metadata = read(tmp_path / "run/checkpoints/last.safetensors")
     assert tensors.keys() == expected.keys()
