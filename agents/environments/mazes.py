@@ -47,10 +47,16 @@ def read_maze(spec: EnvSpec) -> Maze | None:
     return Maze(tuple(row.replace("r", "0").replace("g", "0") for row in text), start, goal)
 
 
-def goal_columns(names: Sequence[str] | None) -> tuple[list[int], list[int]] | None:
-    """Where an observation has the position and the goal, two columns each; None: it has not both."""
-    columns = find_columns(names, ["achieved_goal.0", "achieved_goal.1", "desired_goal.0", "desired_goal.1"])
-    return None if columns is None else (columns[:2], columns[2:])
+def goal_columns(names: Sequence[str] | None, *positions: str) -> tuple[list[int], list[int]] | None:
+    """Where an observation has the position and the goal, two columns each; None: it has not both.
+
+    ``positions``: parts that begin with the position, beside ``achieved_goal``.
+    """
+    for part in ("achieved_goal", *positions):
+        columns = find_columns(names, [f"{part}.0", f"{part}.1", "desired_goal.0", "desired_goal.1"])
+        if columns is not None:
+            return columns[:2], columns[2:]
+    return None
 
 
 def goal_distances(columns: tuple[list[int], list[int]], observations: NDArray[Any]) -> NDArray[np.float64]:

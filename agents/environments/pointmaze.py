@@ -58,7 +58,8 @@ def d4rl_return(
 
 def scoring(spec: EnvSpec, names: Sequence[str] | None) -> Scoring | None:
     """D4RL's protocol on an environment whose observations have these names; None: it is none of D4RL's maze2d."""
-    maze, columns = read_maze(spec) if spec.id.startswith("PointMaze_") else None, goal_columns(names)
+    maze = read_maze(spec) if spec.id.startswith("PointMaze_") else None
+    columns = goal_columns(names, "observation")  # for those who leave out achieved_goal, which is the same
     if maze is None or maze not in MAZES or columns is None or not spec.kwargs.get("continuing_task", True):
         return None
     task, dense = MAZES[maze], spec.kwargs.get("reward_type") == "dense"

@@ -61,6 +61,9 @@ REFERENCES = {
     "maze2d-umaze-dense": (
         spec("PointMaze_UMazeDense-v3", maze_map=maze_map(UMAZE, g=(1, 1))), MAZE, 68.537689, 193.66285642381482, 300
     ),
+    "maze2d-umaze, with the position in another part": (
+        spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, g=(1, 1))), MAZE[2:], 23.85, 161.86, 300
+    ),
     "kitchen": (spec("FrankaKitchen-v1", tasks_to_complete=SUBTASKS), KITCHEN, 0.0, 4.0, 280),
 }  # fmt: skip
 
@@ -87,7 +90,7 @@ OTHERS = {
     "ends at the goal": (
         spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, g=(1, 1)), continuing_task=False), MAZE
     ),
-    "a part is left out": (spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, g=(1, 1))), MAZE[2:]),
+    "the goal is left out": (spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, g=(1, 1))), MAZE[:2] + MAZE[4:]),
     "no map": (spec("PointMaze_UMaze-v3", maze_map=[1, [2], "g"]), MAZE),
     "seven subtasks": (spec("FrankaKitchen-v1"), KITCHEN),
     "three subtasks": (spec("FrankaKitchen-v1", tasks_to_complete=SUBTASKS[:3]), KITCHEN),
