@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agents.environments.adapter import Spaces
 from agents.environments.guard import Guard, one_line_of
 from agents.environments.protocols import scorings
+from agents.environments.robotics import mend_joint_types
 from agents.environments.scoring import Reference, Scoring
 from agents.environments.spec import find_spec, register_robotics, without_window
 from agents.errors import DataError, require
@@ -63,6 +64,8 @@ class EvaluationEnv:
         """
         register_robotics()
         with one_line_of(f"cannot make {self._name}"):
+            if str(self.spec.entry_point).startswith("gymnasium_robotics"):
+                mend_joint_types()
             env = gym.make(self.spec, disable_env_checker=True, **kwargs)
         if self._spaces is None:
             return Guard(env, self._name)

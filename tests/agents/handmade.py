@@ -54,6 +54,15 @@ def create(*episodes: dict, dataset_id: str = DATASET, **options: Any) -> Path:
     return Path(os.environ["MINARI_DATASETS_PATH"], dataset_id, "data")
 
 
+def stacked(space: gym.Space, samples: list[Any]) -> Any:
+    """Samples in the form of Minari's buffers: arrays at the leaves."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: stacked(part, [sample[name] for sample in samples]) for name, part in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(stacked(part, [sample[i] for sample in samples]) for i, part in enumerate(space.spaces))
+    return samples if isinstance(space, gym.spaces.Text) else np.array(samples)
+
+
 def load(dataset_id: str = DATASET, **options: Any) -> OfflineDataset:
     return load_dataset(dataset_id, progress=False, **options)
 

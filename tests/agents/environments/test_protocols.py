@@ -12,6 +12,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 from agents.environments import kitchen, mazes
+from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import PROTOCOLS, scorings
 from agents.environments.scoring import Scoring
 from agents.environments.spec import find_spec, read_spec, spec_from_file
@@ -190,6 +191,15 @@ def test_hopper_v5_is_paid_for_the_step_in_which_it_falls() -> None:
         returns[env_id] = scoring.episode_return(np.array(observations), np.array(rewards)), sum(rewards)
     (v4, own_v4), (v5, own_v5) = returns.values()
     assert v4 == pytest.approx(own_v4) == pytest.approx(v5) == pytest.approx(own_v5 + 1.0)
+
+
+@pytest.mark.parametrize("env_id", ["FetchReach-v4", "HandReach-v3"])
+def test_robots_with_named_joints_are_made_with_this_mujoco(env_id: str) -> None:
+    with EvaluationEnv(env_id) as env, env.borrow(1) as (gym_env,):
+        observation, _ = gym_env.reset(seed=0)
+        assert np.isfinite(observation["observation"]).all() and observation.keys() == {
+            *("observation", "achieved_goal", "desired_goal")
+        }
 
 
 def test_hosted_ids_are_those_of_all_families() -> None:
