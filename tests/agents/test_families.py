@@ -124,6 +124,40 @@ def test_a_family_without_numbers_is_refused_in_one_line(family: str) -> None:
         load()
 
 
+MISFITS: dict[str, tuple[gym.Space, gym.Space, str, str]] = {
+    "another start": (
+        spaces.Discrete(500), spaces.Discrete(6, start=1), "Taxi-v4",
+        r"has actions in a Discrete\(6\), dataset .* in a Discrete\(6, start=1\); pass one that fits as eval_env=ID",
+    ),
+    "another goal": (
+        goals(4, goal=3), box(2), "PointMaze_UMaze-v3",
+        r"has 'achieved_goal' among its observations in a Box of shape \(2,\), .* in a Box of shape \(3,\)",
+    ),
+    "a part too few": (
+        spaces.Dict({**goals(4).spaces, "speed": box(1)}), box(2), "PointMaze_UMaze-v3",
+        "has observations in a Dict of 'achieved_goal', 'desired_goal', 'observation', .* something with 'speed'",
+    ),
+    "another kind": (vector(4), box(1), "CartPole-v1", r"has actions in a Discrete\(2\), .* in a Box of shape \(1,\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("difference", MISFITS)
+def test_an_environment_that_does_not_fit_is_refused_before_training(difference: str) -> None:
+    observations, actions, env_id, says = MISFITS[difference]
+    create(*episodes(observations, actions), observation_space=observations, action_space=actions, env=env_id)
+    with pytest.raises(agents.DataError, match=f"environment '{env_id}' {says}") as caught:
+        load().make_env()
+    assert "\n" not in str(caught.value)
+
+
+def test_other_bounds_than_the_environments_are_said() -> None:
+    create(*episodes(goals(4), box(2, 0.5)), observation_space=goals(4), action_space=box(2, 0.5))
+    with pytest.warns(
+        UserWarning, match=r"other action bounds than .*, \[-1, 1\] and not \[-0.5, 0.5\]: if the data's"
+    ):
+        load().make_env(env_id="PointMaze_UMaze-v3")
+
+
 def environment(env_id: str, **changes: Any) -> EnvSpec:
     spec = find_spec(env_id)
     return dataclasses.replace(spec, kwargs={**spec.kwargs, **changes})
