@@ -67,6 +67,7 @@ def one_line(*, last: bool = False) -> Iterator[None]:
         if not _signals:
             raise
         _say(_signals[0])
+        hook = _say_nothing  # what was half made when the signal came may not be able to say farewell
         sys.exit(128 + _signals[0])
     finally:
         _at_work, sys.unraisablehook = False, hook
@@ -119,6 +120,10 @@ def _send_again(unraisable: sys.UnraisableHookArgs) -> None:
         threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _say_nothing(unraisable: sys.UnraisableHookArgs) -> None:
+    """All is said."""
 
 
 def _say(number: int) -> None:

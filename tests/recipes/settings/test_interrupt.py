@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from agents import checkpoint
 from recipes import train
-from tests.recipes.conftest import QUICK, RUN, small
+from tests.recipes.conftest import QUICK, REPOSITORY, RUN, small
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +32,8 @@ module.{name} = signalled
 """
 MOMENTS = {
     "start": ("recipes.train", "load_data", "True"),
+    "compilation": ("agents.training.trace", "leaves", "True"),
+    "a film": ("recipes.runs.videos", "frames", f"os.path.exists('{RUN}/checkpoints')"),
     "evaluation": ("agents", "evaluate", f"os.path.exists('{RUN}/checkpoints')"),
     "saving": ("agents.checkpoint", "save", f"os.path.exists('{RUN}/checkpoints')"),
     "the end": ("recipes.runs.console", "table", "True"),
@@ -38,17 +41,43 @@ MOMENTS = {
 }
 
 
+SETTINGS = {"compilation": ("compile=trace",), "a film": ("eval_videos=true",)}
+PAINTED = """
+from gymnasium.envs.classic_control import PendulumEnv
+import numpy
+PendulumEnv.render = lambda self: numpy.zeros((40, 60, 3), numpy.uint8)  # the real one needs a package
+"""
+FAREWELL = """
+import os, signal, time
+from recipes.settings import interrupt
+class Half:
+    def __del__(self): self.never_made
+with interrupt.one_line():
+    half = Half()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+"""
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("signals", [(2,), (15, 2)])
 def test_a_signal_at_a_moment_ends_a_run_with_one_line(moment, signals, train, tmp_path) -> None:
     module, name, condition = MOMENTS[moment]
-    stopped = train("logger=csv", before=AT.format(module=module, name=name, condition=condition, signals=signals))
+    before = PAINTED + AT.format(module=module, name=name, condition=condition, signals=signals)
+    stopped = train("logger=csv", *SETTINGS.get(moment, ()), before=before)
     assert stopped.code in {SIGNALS[number] for number in signals}, stopped.err
     assert_one_line(stopped.out, stopped.err)
     if moment == "start":
         assert not (tmp_path / RUN).exists()
-    else:
+    elif moment != "compilation":  # which nothing is saved before
         checkpoint.load(tmp_path / RUN / "checkpoints" / "last.safetensors")
+
+
+def test_what_was_half_made_when_a_signal_came_says_nothing() -> None:
+    command = [sys.executable, "-c", FAREWELL]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+    assert ended.returncode == 143
+    assert_one_line(ended.stdout, ended.stderr)
 
 
 def test_a_signal_at_any_time_ends_a_process_with_one_line(tmp_path, environment) -> None:
