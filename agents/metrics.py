@@ -19,12 +19,24 @@ from agents.data.dataset import OfflineDataset
 from agents.environments.protocols import PROTOCOLS
 from agents.evaluation.rollouts import EvalResult
 
+RETURNS = (  # statistics in units of return, of our losses and of TorchRL's
+    "qvalue", "qvalue_greedy", "qvalue_std", "pred_value", "target_value", "next_state_value",
+    "state_action_value_actor", "state_value", "advantage", "advantage_scale",
+)  # fmt: skip
 
-def training(statistics: TensorDictBase, learning_rates: Mapping[str, float]) -> dict[str, float]:
-    """``train/*`` from what ``Agent.update`` returned, in one copy from the device, and the agent's learning rates."""
+
+def training(
+    statistics: TensorDictBase, learning_rates: Mapping[str, float], *, reward_scale: float = 1.0
+) -> dict[str, float]:
+    """``train/*`` from what ``Agent.update`` returned, in one copy from the device, and the agent's learning rates.
+
+    Values are in the data's unit of return: divided by ``reward_scale``, by which the learner's rewards are larger.
+    Losses, and the weights in them, are as the learner has them.
+    """
     names, tensors = zip(*statistics.items())
     values = torch.stack([tensor.float() for tensor in tensors]).tolist()
-    return {f"train/{name}": value for name, value in (*zip(names, values), *learning_rates.items())}
+    row = {name: value / reward_scale if name in RETURNS else value for name, value in zip(names, values)}
+    return {f"train/{name}": value for name, value in (row | dict(learning_rates)).items()}
 
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:

@@ -65,7 +65,16 @@ def evaluate(cfg: DictConfig) -> None:
             if config.video:
                 films["video"] = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
             if config.eval_videos:
-                films |= videos.make(output, agent, env, result.returns, step=checkpoint.num_updates, seed=config.seed)
+                scale = checkpoint.extra.get("reward_scale", 1.0)
+                films |= videos.make(
+                    output,
+                    agent,
+                    env,
+                    result.returns,
+                    step=checkpoint.num_updates,
+                    seed=config.seed,
+                    reward_scale=scale,
+                )
         finally:  # the scores of an evaluation are worth a run, with a film or without
             for path in films.values():
                 print(f"video:  {path}")
@@ -95,6 +104,9 @@ def read_checkpoint(name: str) -> Checkpoint:
     reference = checkpoint.extra["reference"]
     if reference is not None and not (isinstance(reference, list) and [*map(type, reference)] == [float, float]):
         raise agents.CheckpointError(f"{checkpoint.path} has reference returns that are not two numbers: {reference!r}")
+    scale = checkpoint.extra.get("reward_scale", 1.0)  # which files of before have not
+    if not (isinstance(scale, float) and scale > 0.0):
+        raise agents.CheckpointError(f"{checkpoint.path} has a scale of rewards that is none: {scale!r}")
     return checkpoint
 
 

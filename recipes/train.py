@@ -29,6 +29,7 @@ from recipes.many import seeds
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar, resolve_device
+from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
@@ -49,16 +50,17 @@ def train(cfg: DictConfig) -> None:
 def train_one(cfg: DictConfig, device: torch.device) -> None:
     folder, config, resuming = open_run(cfg)
     dataset = load_data(config, device)
+    rewards = learner_rewards(config, dataset)
     env = evaluation_env(config, dataset)
     torch.manual_seed(config.seed)
     agent = config.algorithm.build(dataset.specs, device=device)
-    buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, **agent.sampling)
+    buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, rewards=rewards, **agent.sampling)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
-    example = dataset.replay_buffer(config.batch_size, **agent.sampling).sample()
+    example = dataset.replay_buffer(config.batch_size, rewards=rewards, **agent.sampling).sample()
     agent.check(example)
     speed = speed_up(agent, example, config, before=folder.info if resuming else {})
 
-    run = Training(folder, config, dataset, env, agent, buffer)
+    run = Training(folder, config, dataset, env, agent, buffer, rewards.scale if rewards else 1.0)
     with contextlib.nullcontext() if resuming else begin(folder, cfg, config, dataset, speed):
         writer = RunWriter(run, resuming=resuming, random=random, speed=speed)
     learn(run, writer)

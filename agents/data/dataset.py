@@ -22,6 +22,8 @@ from agents.data.bounds import wide_bounds
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, Key, Layout
+from agents.data.rewards import LearnerRewards, learner_rewards
+from agents.data.settings import RewardsConfig
 from agents.data.source import Bounds, Source, open_source
 from agents.data.specs import Specs
 from agents.data.storage import PackedStorage
@@ -61,6 +63,7 @@ class OfflineDataset:
         keys: Iterable[Key] = DEFAULT_KEYS,
         best_episodes: float | None = None,
         context_length: int | None = None,
+        rewards: LearnerRewards | None = None,
     ) -> TensorDictReplayBuffer:
         """Uniform sampling with replacement from a generator of its own: its state is all that a resume needs.
 
@@ -76,6 +79,8 @@ class OfflineDataset:
                 what is beyond its end repeats the last step and is False in ``mask [B, K]``. Then there are also
                 ``return_to_go [B, K, 1]``, the undiscounted sum of the rewards from a step to the end of the episode,
                 and ``step_count [B, K, 1]``, the steps of the episode before it. None: single steps.
+            rewards: in the place of the data's, see :meth:`learner_rewards`; where they are of several steps, the next
+                observation and ``terminated`` are those after these, and a batch has ``steps_to_next_obs [B, 1]``.
 
         Raises:
             ConfigError: a key that the data do not have, or a share or length out of range.
@@ -84,15 +89,41 @@ class OfflineDataset:
         keys = tuple(keys)
         _check_entries(keys, context_length)
         generator = torch.Generator(self.rows.device).manual_seed(seed)
-        lengths, subset = torch.from_numpy(self.statistics.lengths), self._subset(keys, best_episodes)
+        num_steps_ahead = None if rewards is None else rewards.num_steps_ahead
         storage = PackedStorage(
-            self.rows, self.layout, lengths, keys, arrival=self.device, subset=subset, context_length=context_length
+            self.rows,
+            self.layout,
+            torch.from_numpy(self.statistics.lengths),
+            keys,
+            arrival=self.device,
+            subset=self._subset(keys, best_episodes, num_steps_ahead),
+            context_length=context_length,
+            rewards=None if rewards is None else rewards.values,
+            num_steps_ahead=num_steps_ahead,
         )
         return TensorDictReplayBuffer(
             storage=storage, writer=ImmutableDatasetWriter(), batch_size=batch_size, generator=generator
         )
 
-    def _subset(self, keys: tuple[Key, ...], best_episodes: float | None) -> Tensor | None:
+    def learner_rewards(self, config: RewardsConfig, *, n_step: int = 1, gamma: float = 1.0) -> LearnerRewards:
+        """What a learner gets for the rewards of these data, for :meth:`replay_buffer`; the data stay as they are.
+
+        Args:
+            n_step: n >= 1, steps of which the rewards are summed, as far as the episode goes.
+            gamma: discount of these sums in [0, 1], which is to be the learner's.
+
+        Raises:
+            ConfigError: rewards or returns are all equal, and so have no scale, or become too large for float32.
+        """
+        lengths = torch.from_numpy(self.statistics.lengths)
+        is_step = torch.ones(len(self.rows), dtype=torch.bool)
+        is_step[lengths.cumsum(0) + torch.arange(len(lengths))] = False
+        rewards, terminated = self.rows[:, -2:][is_step.to(self.rows.device)].unbind(-1)
+        return learner_rewards(rewards, terminated != 0, self.statistics, config, n_step=n_step, gamma=gamma)
+
+    def _subset(
+        self, keys: tuple[Key, ...], best_episodes: float | None, num_steps_ahead: Tensor | None
+    ) -> Tensor | None:
         """The steps to draw from, ``[M]``; None: all of them."""
         if best_episodes is None and NEXT_ACTION not in keys:
             return None
@@ -105,8 +136,10 @@ class OfflineDataset:
         if NEXT_ACTION in keys:
             ends = torch.from_numpy(lengths.cumsum() - 1)  # [E], steps
             rows = ends + torch.arange(len(ends))
-            cut_off = self.rows[rows.to(self.rows.device), -1] == 0
-            among[ends[cut_off.cpu()]] = False
+            cut_off = torch.zeros(len(self), dtype=torch.bool)
+            cut_off[ends] = (self.rows[rows.to(self.rows.device), -1] == 0).cpu()
+            last = torch.arange(len(self)) + (0 if num_steps_ahead is None else num_steps_ahead.cpu() - 1)
+            among &= ~cut_off[last]
         if not among.any():
             raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
         return among.nonzero().squeeze(-1).to(self.rows.device)

@@ -18,10 +18,8 @@ class RewardsConfig:
     ``return_range`` is what IQL's official code does on locomotion; it subtracts 1 on AntMaze.
     """
 
-    scale: Any = (
-        1.0  # a number > 0; return_range: 1000 / (largest - smallest return); std: 1 / their standard deviation
-    )
-    shift: float = 0.0  # added to each reward after scaling; -1 where a reward of 1 ends the episode: each step costs
+    scale: Any = 1.0  # > 0, or return_range: 1000 / (largest - smallest return), or std: 1 / that of rewards
+    shift: float = 0.0  # added after scaling: -1 where an episode ends at its goal, so that steps cost
 
     def __post_init__(self) -> None:
         number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)

@@ -25,6 +25,7 @@ from recipes.many.pool import Job, run_jobs
 from recipes.runs import console
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar
+from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up, updates
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
@@ -88,17 +89,19 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     folders, configs, _ = zip(*map(open_run, cfgs))
     config = configs[0]
     dataset = load_data(config, device)
+    rewards = learner_rewards(config, dataset)
     env = evaluation_env(config, dataset)
     runs, generators = [], []
     for folder, own in zip(folders, configs):
         torch.manual_seed(own.seed)
         agent = own.algorithm.build(dataset.specs, device=device)
         generators.append(random_generator(device))  # which the run would go on with alone
-        buffer = dataset.replay_buffer(own.batch_size, seed=own.seed, **agent.sampling)
-        runs.append(Training(folder, own, dataset, env, agent, buffer, generators[-1]))
+        buffer = dataset.replay_buffer(own.batch_size, seed=own.seed, rewards=rewards, **agent.sampling)
+        scale = rewards.scale if rewards else 1.0
+        runs.append(Training(folder, own, dataset, env, agent, buffer, scale, generators[-1]))
     stack = AgentStack([run.agent for run in runs], generators)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
-    example = dataset.replay_buffer(config.batch_size, **runs[0].agent.sampling).sample()
+    example = dataset.replay_buffer(config.batch_size, rewards=rewards, **runs[0].agent.sampling).sample()
     runs[0].agent.check(example)
     speed: dict[str, Any] = speed_up(stack, stacked([example] * len(runs)), config, before={})
     speed |= {"stacked": len(runs)}

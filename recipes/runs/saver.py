@@ -32,6 +32,7 @@ class Saver:
             "dataset_fingerprint": run.dataset.fingerprint,
             "eval_env": run.env and run.env.spec.to_json(),
             "reference": dataclasses.astuple(reference) if reference else None,
+            "reward_scale": run.reward_scale,
             "versions": versions(),
             "devices": self._devices,
         }

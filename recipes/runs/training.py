@@ -29,6 +29,7 @@ class Training:
     env: agents.EvaluationEnv | None  # None: nothing is evaluated
     agent: agents.Agent
     buffer: TensorDictReplayBuffer
+    reward_scale: float = 1.0  # by which the rewards that the agent learns from are larger than the data's
     generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
 
 

@@ -56,12 +56,14 @@ def make(
     step: int,
     seed: int = 0,
     keep: bool = False,
+    reward_scale: float = 1.0,
 ) -> dict[str, Path]:
     """Film the three episodes of ``agents.evaluate(agent.policy, env, len(returns), seed=seed)``.
 
     Args:
         folder: of the run; the files are ``videos/step-<step>-<name>.mp4`` in it.
         keep: leave the videos of other steps; else they are removed once the new ones are there.
+        reward_scale: by which the agent's values are larger than the returns on the frames.
 
     Returns:
         The files by the dashboard's names, ``video_worst`` and so on.
@@ -73,6 +75,7 @@ def make(
     for scene in choose(returns):
         shot = film(agent.policy, env, scene.episode, seed=seed, max_fps=MAX_FPS)
         values = critic_values(agent, shot.episode.observations[:-1], shot.episode.actions)
+        values = {name: of_steps / reward_scale for name, of_steps in values.items()}
         path = folder / FOLDER / f"step-{step}-{scene.name}.mp4"
         with open_video(path, shot.fps) as append:
             for frame in frames(shot, values, title(scene, step)):

@@ -20,6 +20,7 @@ from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog, read_csv, tell_of_lost_rows
 from recipes.runs.process import Stopwatch
 from recipes.runs.resume import exact_alone, lengthen
+from recipes.runs.rewards import WeightCheck
 from recipes.runs.saver import Saver
 from recipes.runs.training import Training
 from recipes.runs.versions import of_both, versions
@@ -44,7 +45,7 @@ class RunWriter:
         self._began = time.monotonic()
         self._run, self._agent, self._folder, self._config = run, run.agent, run.folder, run.config
         self._algorithm, self._random = run.folder.info["algorithm"], random
-        self._saver = Saver(run)
+        self._saver, self._weights = Saver(run), WeightCheck(run.agent.loss_module)
         self._result: agents.EvalResult | None = None  # of the last evaluation
         self._evaluated_at = 0
         last_step = self._saver.restore() if resuming else None
@@ -103,11 +104,12 @@ class RunWriter:
     def row(self, losses: TensorDictBase) -> dict[str, float]:
         """The losses of an update as numbers."""
         self._agent.check_finite(losses)
-        return metrics.training(losses, self._agent.learning_rates)
+        return metrics.training(losses, self._agent.learning_rates, reward_scale=self._run.reward_scale)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         self._metrics_log.write(step, scalars)
         loggers.log_scalars(self._logger, scalars, step)
+        self._weights.look(step, scalars)
 
     def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult:
         """Evaluate the policy, and note the result everywhere."""
@@ -141,7 +143,10 @@ class RunWriter:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""
         keep = self._config.keep_videos
         try:
-            files = videos.make(self._folder.path, self._agent, env, result.returns, step=step, keep=keep)
+            scale = self._run.reward_scale
+            files = videos.make(
+                self._folder.path, self._agent, env, result.returns, step=step, keep=keep, reward_scale=scale
+            )
         except (agents.AgentsError, OSError) as error:
             print(f"warning: no videos of step {step}: {one_line(error)}", file=sys.stderr)
             return

@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
+from agents.data.settings import RewardsConfig
 from agents.errors import ConfigError, require, require_choice, require_memory
 from agents.training.settings import MATMUL_PRECISIONS, MODES
 
@@ -85,6 +86,8 @@ class TrainConfig:
     clip_actions: bool = False  # clip the data's actions to the bounds instead of refusing those outside
     observations: ObservationsConfig = field(default_factory=ObservationsConfig)
     action_bounds: Any = "declared"  # by the action space; data: the data's own smallest and largest; or [low,high]
+    rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    n_step: int = 1  # rewards that a target of the critics sums before it bootstraps, >= 1
     eval_env: str | None = None  # Gymnasium id to evaluate in; None: what the dataset's metadata name
     max_episode_steps: int | None = None  # of its episodes, >= 1; None: its own limit, else the longest of the data
     trust_env: bool = False  # call whatever the metadata name as environment, code that is not registered included
@@ -100,7 +103,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require_dataset_id("dataset", self.dataset)
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
-        require_counts(self, "num_eval_envs", "checkpoint_every", "max_episode_steps")
+        require_counts(self, "num_eval_envs", "checkpoint_every", "n_step", "max_episode_steps")
         require_memory(8 * self.num_eval_episodes, "num_eval_episodes", self.num_eval_episodes)
         require_seed("seed", self.seed)
         if self.seeds is not None:

@@ -16,6 +16,7 @@ from agents import metrics
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.protocols import Reference
+from recipes.tracking import panels
 
 STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")
 
@@ -52,6 +53,21 @@ def test_training_has_every_scalar_of_an_update_and_the_rates(specs, batch) -> N
 def test_training_takes_numbers_of_any_type() -> None:
     statistics = TensorDict({"share": torch.tensor(True), "count": torch.tensor(7), "half": torch.tensor(0.5).double()})
     assert metrics.training(statistics, {}) == {"train/share": 1.0, "train/count": 7.0, "train/half": 0.5}
+
+
+def test_what_is_in_units_of_return_is_in_the_datas(specs, batch) -> None:
+    """Of every key that the dashboard shows as a return; losses are as the learner has them."""
+    keys = [
+        key
+        for own in panels.sections().values()
+        for panel in own
+        if panel.unit == "discounted return"
+        for key in panel.keys
+    ]
+    names = [key.removeprefix("train/") for key in keys]
+    statistics = TensorDict({name: torch.tensor(3.0) for name in (*names, "loss_qvalue", "weight")})
+    scalars = metrics.training(statistics, {}, reward_scale=2.0)
+    assert scalars == {**dict.fromkeys(keys, 1.5), "train/loss_qvalue": 3.0, "train/weight": 3.0}
 
 
 class ReadingsOneByOne(TorchDispatchMode):

@@ -74,6 +74,9 @@ def test_the_presets_are_what_they_say(preset) -> None:
     assert preset("iql") == agents.IQLConfig(actor_optimizer=decayed)
     assert preset("iql_corl") == corl()
     assert preset("iql_tuned", "D4RL/hammer/expert-v2") == corl(temperature=0.5, expectile=0.95)
+    official = {"actor": ActorConfig(dropout=0.0), "actor_optimizer": decayed}
+    assert preset("iql_locomotion") == agents.IQLConfig(expectile=0.7, temperature=3.0, **official)
+    assert preset("iql_antmaze") == agents.IQLConfig(expectile=0.9, temperature=10.0, **official)
 
 
 def test_the_tuned_table_is_the_papers() -> None:

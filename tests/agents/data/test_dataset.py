@@ -18,6 +18,7 @@ from torchrl.data.datasets import MinariExperienceReplay
 
 from agents.data.dataset import OfflineDataset
 from agents.data.layout import DEFAULT_KEYS, END_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS
+from agents.data.settings import RewardsConfig
 from agents.environments.scoring import Reference
 from agents.errors import ConfigError, DataError
 from agents.evaluation.rollouts import evaluate
@@ -139,6 +140,41 @@ def test_with_a_next_action_steps_at_which_an_episode_was_cut_off_are_never_draw
     assert terminated.any()
     assert torch.equal(batch["next", "action"][terminated], batch["action"][terminated])  # some action, and a valid one
     assert len(set(batch["observation"][:, 0].tolist())) == len(buffer)
+
+
+@pytest.mark.parametrize("storage", ["memory", "memmap"])
+def test_a_batch_of_several_steps_ends_where_its_rewards_do(storage) -> None:
+    create(*ENDS)
+    dataset = load(storage=storage)
+    rewards = dataset.learner_rewards(RewardsConfig(scale=2.0), n_step=3, gamma=0.5)
+    rows = dataset.replay_buffer(1, keys=DEFAULT_KEYS + END_KEYS, rewards=rewards)[:]
+    single = whole(dataset)
+    for t, ahead in enumerate(rows["steps_to_next_obs"][:, 0].tolist()):
+        last = t + ahead - 1
+        assert ahead == 3 or single["next.done"][last]
+        for key in ("observation", "terminated", "truncated", "done"):
+            assert torch.equal(rows["next", key][t], single[f"next.{key}"][last])
+        discounted = sum(0.5**k * 2.0 * single["next.reward"][t + k] for k in range(ahead))
+        torch.testing.assert_close(rows["next", "reward"][t], discounted)
+        assert torch.equal(rows["observation"][t], single["observation"][t])
+
+
+def test_after_several_steps_too_no_transition_without_a_next_action_is_drawn() -> None:
+    create(episode(5, seed=1, truncated=True), episode(4, seed=2, terminated=True))
+    dataset = load()
+    rewards = dataset.learner_rewards(RewardsConfig(), n_step=3)
+    rows = dataset.replay_buffer(1, keys=(*DEFAULT_KEYS, NEXT_ACTION), rewards=rewards)[:]
+    assert rows["observation"][:, 0].tolist() == [1000.0, 1001.0, 2000.0, 2001.0, 2002.0, 2003.0]
+    assert torch.equal(rows["next", "action"][0], whole(dataset)["action"][3])
+
+
+def test_returns_to_go_stay_in_the_datas_unit() -> None:
+    create(*ENDS)
+    dataset = load()
+    rewards = dataset.learner_rewards(RewardsConfig(scale=100.0, shift=-1.0))
+    key = {"keys": ("return_to_go",), "context_length": 2}
+    scaled = dataset.replay_buffer(1, rewards=rewards, **key)[:]
+    assert torch.equal(scaled["return_to_go"], dataset.replay_buffer(1, **key)[:]["return_to_go"])
 
 
 def test_the_next_action_of_discrete_data_is_an_index() -> None:
