@@ -19,8 +19,7 @@ from recipes.settings.schema import CONF, RECIPES, presets
 
 WIDTH, WIDEST = 120, 42  # columns of a page, and of a setting beside its comment
 COMMENT = re.compile(r"^    (?:# (?P<heading>.+)|(?P<name>\w+): [^#\n]*  # (?P<comment>.+))$", re.MULTILINE)
-OPTIONS = """
-Options: -m seed=0,1 runs each combination of values in turn; --cfg job prints the settings (--resolve: in full)"""
+OPTIONS = "Options: -m seed=0,1 runs each combination of values in turn; --cfg job prints the settings (--resolve: in full)"
 
 
 def docstring(recipe: str) -> str:
@@ -44,9 +43,9 @@ def help_text(recipe: str, algorithm: str = "iql") -> str:
         assert config is not None  # a dataclass is its schema
         lines += ["", f"Settings of algorithm={algorithm}:"]
         lines += _layout(_settings(config(), cfg.algorithm, "algorithm."))
-        lines += ["", "Values of algorithm=, each with settings of its own: offline-agents train algorithm=bc --help"]
+        lines += ["Values of algorithm=, each with settings of its own: offline-agents train algorithm=bc --help"]
         lines += _filled(", ".join(sorted(presets())))
-    return "\n".join([*lines, OPTIONS])
+    return "\n".join([*lines, *([] if training else [""]), OPTIONS])
 
 
 def _settings(config: Any, cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -115,6 +115,8 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "clip_actions": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
     "eval_videos": "test_videos.py",
     "keep_videos": "test_videos.py",
+    "observations.include": "test_families.py",
+    "observations.exclude": "test_families.py",
     "overwrite": "test_a_run_is_overwritten_only_when_that_is_said",
     "resume": "test_resume.py",
     "seeds": "test_seeds.py",
@@ -158,9 +160,9 @@ def test_a_setting_has_an_effect(setting, trial, usual_trial) -> None:
 
 
 def test_every_setting_is_among_those_with_an_effect() -> None:
-    keys = {*overrides.key_names(schema.TrainConfig())} - {"wandb"}
+    keys = {*overrides.key_names(schema.TrainConfig())} - {"observations", "rewards", "wandb"}  # which hold others
     assert EFFECTS.keys() | SHOWN_BY_TESTS_OF_THEIR_OWN.keys() == keys
-    tests = {*globals(), *(path.name for path in Path(__file__).parent.rglob("*.py"))}
+    tests = {*globals(), *(path.name for path in Path(__file__).parents[1].rglob("*.py"))}
     assert tests.issuperset(SHOWN_BY_TESTS_OF_THEIR_OWN.values())
 
 

@@ -13,7 +13,18 @@ from recipes.settings import command_line, schema
 from recipes.settings.overrides import PATHS
 
 NEEDED = {"evaluate": ("checkpoint=somewhere",), "sweep": ("sweep=iql",)}  # of a line that is right
-WORDS = ("storage", "compile", "precision", "matmul_precision", "logger", "executor", "method", "wandb.mode")
+WORDS = (
+    "storage",
+    "compile",
+    "precision",
+    "matmul_precision",
+    "logger",
+    "executor",
+    "method",
+    "wandb.mode",
+    "rewards.scale",
+)
+SIGNED = ("rewards.shift",)
 REFERENCES = "${nowhere}", "${oc.env:NOWHERE_AT_ALL}"
 
 
@@ -33,7 +44,7 @@ def wrong_values(name: str, kind: str, default: object) -> Iterator[str]:
     elif kind.startswith("int"):
         yield from ("many", "1.5", "1e3", "-1", "[1]", "{a:1}", "", "true", REFERENCES[0])
     elif kind.startswith("float"):
-        yield from ("high", "-1", "[1]", "nan", "inf", "")
+        yield from ("high", *([] if name in SIGNED else ["-1"]), "[1]", "nan", "inf", "")
     elif kind.startswith("bool"):
         yield from ("perhaps", "[true]", "")
     elif kind.startswith("list"):
