@@ -191,6 +191,12 @@ def _environment(inspection: Inspection) -> Findings:
             "the installed packages",
             "name it with the module that registers it by eval_env=module:ID, or allow the call by trust_env=true",
         )
+    if inspection.source.recorded_elsewhere:
+        yield note(
+            "The data were recorded in another task than evaluations are made in, with other goals perhaps: returns "
+            "and scores of the two do not compare.",
+            "env_spec and eval_env_spec in the dataset's metadata",
+        )
     for remark in inspection.remarks:  # on whether the rewards are its own
         yield Finding(remark.level, remark.says, remark.computed_from, remark.advice)
 

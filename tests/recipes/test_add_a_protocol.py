@@ -120,5 +120,5 @@ def test_tables_name_it_first_and_a_sweep_can_be_for_it(store, swing) -> None:
         ("swing", DATASET, "bc", 0, 3.0),
         ("minari", DATASET, "bc", 0, 2.0),
     ]
-    run: Any = SimpleNamespace(dataset=DATASET, config=SimpleNamespace(eval_env=None))
+    run: Any = SimpleNamespace(dataset=DATASET, config=SimpleNamespace(eval_env=None, max_episode_steps=None))
     check_metric("eval/swing_score", {DATASET: open_source(DATASET, progress=False)}, [run])

@@ -65,9 +65,12 @@ def cartpole(inspected) -> agents.Inspection:
     return inspected("test/cartpole-v0")
 
 
+OF_SOURCE = ("reference", "env_spec", "id", "recorded_elsewhere")
+
+
 def changed(inspection: agents.Inspection, **parts: Any) -> agents.Inspection:
     """With other fields, of the source and of the actions too; Minari's scores follow from them."""
-    of_source = {name: parts.pop(name) for name in ("reference", "env_spec", "id") if name in parts}
+    of_source = {name: parts.pop(name) for name in OF_SOURCE if name in parts}
     of_actions = {name: parts.pop(name) for name in ("low", "at_low", "at_high", "outside", "columns") if name in parts}
     source, actions = (
         dataclasses.replace(inspection.source, **of_source),
@@ -165,6 +168,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "early": ({"early_terminations": 3}, "3 steps flagged as terminated though the episode goes on"),
     "no environment": ({"env_spec": None}, "The dataset names no environment"),
     "unknown": ({"env_spec": EnvSpec("Gone-v9", entry_point="gone:Gone")}, "Gone-v9 is not registered here"),
+    "elsewhere": ({"recorded_elsewhere": True}, "The data were recorded in another task than evaluations are made in"),
     "plus": ({"remarks": (remark(0.101),)}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
     "minus": ({"remarks": (remark(-0.099),)}, "The rewards are D4RL's"),
     "neither": ({"remarks": (remark(0.3),)}, "neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's"),

@@ -11,13 +11,17 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import yaml
 
+from agents.environments.protocols import PROTOCOLS
+from agents.environments.scoring import Reference, Scoring
 from agents.errors import ConfigError
+from recipes.many.trials import is_scored
 from recipes.settings.schema import SweepConfig
 
 Recipe = Callable[..., Any]
@@ -196,6 +200,18 @@ MISTAKES = {
 def test_a_mistake_is_refused_in_one_line_before_anything_is_run(typed, sweep, tmp_path) -> None:
     assert re.fullmatch(MISTAKES[typed], sweep(typed).refusal())
     assert os.listdir(tmp_path) == ["mine.yaml"]
+
+
+def test_a_score_is_one_of_its_protocols_number_of_steps() -> None:
+    d4rl, minari = PROTOCOLS
+    scorings = {"d4rl": Scoring(Reference(0.0, 1.0), max, horizon=100), "minari": Scoring(Reference(0.0, 1.0), max)}
+    source = SimpleNamespace(scorings=scorings, horizon=200)
+    scored = {
+        steps: (is_scored(d4rl, source, steps), is_scored(minari, source, steps)) for steps in (None, 200, 100, 99)
+    }
+    assert scored == {None: (True, True), 200: (True, True), 100: (True, False), 99: (False, False)}
+    source.scorings = {}
+    assert not is_scored(d4rl, source, None) and not is_scored(minari, source, 200)
 
 
 OUT_OF_RANGE = {
