@@ -127,7 +127,7 @@ OBJECTIVES = [
     ),
     *of(
         "agents/objectives/dqn.py",
-        "tests/agents/objectives/test_dqn.py",
+        "tests/agents/objectives/test_dqn.py tests/agents/networks/test_factored.py",
         ("(action_value.logsumexp(-1)) - qvalues", "(-action_value.logsumexp(-1)) + qvalues"),
         ("action_value.logsumexp(-1)", "action_value.amax(-1)"),
         ("self.loss_function).sum(-1)", "self.loss_function).mean(-1)"),
@@ -146,6 +146,7 @@ OBJECTIVES = [
         ("    @torch.no_grad()\n", ""),
         ("(best_action == action", "(best_action != action"),
         ("sum_over_parts(best_value)", "best_value"),
+        ("flatten(1).all(-1)", "flatten(1).any(-1)"),
     ),
     *of(
         "agents/objectives/dt.py",

@@ -324,8 +324,14 @@ def test_a_compiled_update_equals_the_eager_one(config, specs, batches, mode) ->
     torch.testing.assert_close(tensors(compiled), tensors(eager), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", DISCRETE)
-@pytest.mark.parametrize("mode", ["trace", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("discrete_cql", "trace"),
+        ("discrete_iql", "trace"),
+        *(pytest.param(name, "inductor", marks=pytest.mark.slow) for name in DISCRETE),
+    ],
+)
 def test_a_compiled_update_on_actions_with_parts_equals_the_eager_one(
     config, factored_specs, batches_for, mode
 ) -> None:
@@ -370,6 +376,15 @@ def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path,
         torch.testing.assert_close(
             saved.state_dict()["optimizer"], agent.state_dict()["optimizer"], rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISCRETE)
+def test_stacked_agents_on_actions_with_parts_are_what_each_is_alone(
+    config, factored_specs, batches_for, tmp_path
+) -> None:
+    batches = batches_for(factored_specs, config.build(factored_specs))
+    test_stacked_agents_are_what_each_is_alone(config, factored_specs, batches, tmp_path, "trace")
 
 
 def test_the_number_of_threads_changes_nothing_that_matters(name, specs, batches) -> None:
@@ -455,9 +470,9 @@ def test_it_learns_from_every_kind_of_data_and_acts_where_they_come_from(config,
         batch = buffer.sample()
         assert all(value.isfinite() for value in agent.update(batch).values())
     path = save(tmp_path / "a", agent, config=config, specs=dataset.specs)
-    env = load(path).specs().environment(environment_id(world), owner="the policy")
-    result = agents.evaluate(load_policy(path), env, 2)  # an action that is none of its own would be refused
-    np.testing.assert_array_equal(result.returns, agents.evaluate(agent.policy, env, 2).returns)
+    with load(path).specs().environment(environment_id(world), owner="the policy") as env:
+        result = agents.evaluate(load_policy(path), env, 2)  # an action that is none of its own would be refused
+        np.testing.assert_array_equal(result.returns, agents.evaluate(agent.policy, env, 2).returns)
 
 
 # Policy --------------------------------------------------------------------------------------------------------------

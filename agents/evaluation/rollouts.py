@@ -118,6 +118,8 @@ def random_policy(env: EvaluationEnv) -> Act:
         return lambda observation, rng: space.start + rng.integers(space.n)
     if isinstance(space, gym.spaces.MultiDiscrete):
         return lambda observation, rng: space.start + rng.integers(space.nvec)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return lambda observation, rng: rng.integers(2, size=space.shape)
     if isinstance(space, gym.spaces.Box) and space.is_bounded():
         return lambda observation, rng: rng.uniform(space.low, space.high)
     raise DataError(f"a random policy needs a bounded Box or Discrete action space, {env.spec.id} has {space}")

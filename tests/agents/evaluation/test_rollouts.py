@@ -21,13 +21,16 @@ from torch import Tensor, nn
 from torchrl.modules.distributions import IndependentNormal
 
 from agents.environments import recording
+from agents.environments.adapter import Spaces
 from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
 from agents.environments.recording import record
+from agents.environments.spaces import actions_of, observations_of
 from agents.errors import AgentsError, ConfigError, DataError
 from agents.evaluation.rollouts import EvalResult, evaluate, random_policy
 from agents.evaluation.video import check_rendering, film, record_video
+from tests.worlds import WORLDS, environment_id
 
 
 class Countdown(gym.Env):
@@ -383,6 +386,14 @@ def test_random_policy_is_fixed_by_the_seed_and_fills_the_action_space() -> None
     drawn = np.concatenate(actions[0])
     assert drawn.dtype == np.float32
     assert (np.abs(drawn.min(0) + 2.0) < 0.15).all() and (np.abs(drawn.max(0) - 1.0) < 0.15).all()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_random_policy_acts_on_actions_of_every_kind(world) -> None:
+    observation_space, action_space = WORLDS[world]
+    spaces = Spaces(observations_of(observation_space)[0], actions_of(action_space))
+    with EvaluationEnv(environment_id(world), spaces=spaces) as env:
+        assert (evaluate(random_policy(env), env, 2).lengths > 0).all()  # an action of another space would be refused
 
 
 def test_random_policy_covers_discrete_actions_and_refuses_unbounded_ones() -> None:

@@ -177,7 +177,7 @@ def test_an_actor_draws_each_part_and_its_mode_is_the_greedy_policy(factored_spe
     assert torch.equal(greedy_policy(actor[0])(batch.clone())["action"], mode)
 
 
-@pytest.mark.parametrize("algorithm", [agents.DiscreteIQLConfig, agents.DiscreteCQLConfig])
+@pytest.mark.parametrize("algorithm", [agents.DiscreteIQLConfig, agents.DiscreteCQLConfig, agents.DiscreteBCConfig])
 def test_one_part_is_a_plain_discrete_action_bit_for_bit(discrete_specs, algorithm) -> None:
     results = []
     for action in (data.Categorical(3), MultiCategorical(torch.tensor([3]))):
