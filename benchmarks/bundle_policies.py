@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 import agents
-from agents.data.demos import POLICIES
+from agents.data.demos.adroit import POLICIES
 from agents.environments.adroit import ADROIT_TASKS
 from agents.files import write_atomically
 from agents.networks.actors import NormalActor

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 
-from agents.data.demos import load_bundle
+from agents.data.demos.adroit import load_bundle
 from agents.environments.adroit import ADROIT_TASKS, palm_to_object
 from agents.environments.environment import EvaluationEnv
 from agents.environments.recording import Episode

@@ -1,12 +1,10 @@
-"""The built-in datasets: ordinary, the same everywhere, whole or absent; and the policies that ship.
+"""The built-in datasets: ordinary, the same everywhere, whole or absent.
 
 Most tests make three episodes of pen with a bundle of random policies.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
 import signal
@@ -20,74 +18,22 @@ import h5py
 import minari
 import numpy as np
 import pytest
-import torch
 from minari.dataset._storages import get_minari_storage
-from safetensors.torch import save_file
-from tensordict.nn import TensorDictModule
-from torchrl.data import Bounded, Unbounded
 
 import agents
-from agents.data import demos
+from agents.data.demos import adroit, making
+from agents.data.demos.arithmetic import on_grid
+from agents.data.demos.demo import FIRST_SEED
 from agents.environments.adroit import ADROIT_TASKS
 from agents.environments.environment import EvaluationEnv
-from agents.networks.configs import ActorConfig
 
-NUM_OBSERVATIONS, NUM_ACTIONS = 45, 24  # of pen
 ARRAYS = ("observations", "actions", "rewards", "terminations", "truncations", "infos/success")
 EXPERT, MIXED = "demo/pen/expert-v1", "demo/pen/mixed-v1"
 
 
-def random_policy(seed: int) -> TensorDictModule:
-    """A deterministic torch policy of the bundled kind."""
-    torch.manual_seed(seed)
-    specs = agents.Specs(
-        observation=Unbounded((NUM_OBSERVATIONS,)),
-        action=Bounded(-1.0, 1.0, (NUM_ACTIONS,)),
-        observation_mean=torch.randn(NUM_OBSERVATIONS),
-        observation_std=torch.rand(NUM_OBSERVATIONS) + 0.5,
-    )
-    actor = ActorConfig(hidden_sizes=[8, 6], activation="tanh")
-    return agents.BCConfig(actor=actor, normalize_observations=True).build(specs).policy.eval()
-
-
-def bundle_tensors(policy: TensorDictModule, name: str) -> dict[str, torch.Tensor]:
-    normalizer, *layers = (m for m in policy.modules() if hasattr(m, "scale") or isinstance(m, torch.nn.Linear))
-    tensors = {f"{name}/mean": normalizer.mean, f"{name}/scale": normalizer.scale}
-    for i, layer in enumerate(layers):
-        tensors |= {f"{name}/weight{i}": layer.weight.detach(), f"{name}/bias{i}": layer.bias.detach()}
-    return tensors
-
-
-@pytest.fixture
-def policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, TensorDictModule]:
-    """The random policies of a bundle for pen that stands in for the one that ships."""
-    policies = {"expert": random_policy(1), "weak": random_policy(2)}
-    tensors = {"noise_std": torch.linspace(0.05, 0.2, NUM_ACTIONS)}
-    for name, policy in policies.items():
-        tensors |= bundle_tensors(policy, name)
-    facts = {"expert_share": 1 / 3, "ref_min_score": -5.0, "ref_max_score": 95.0}
-    (tmp_path / "policies").mkdir()
-    save_file(tensors, tmp_path / "policies" / "pen.safetensors", metadata={"facts": json.dumps(facts)})
-    monkeypatch.setattr(demos, "POLICIES", tmp_path / "policies")
-    monkeypatch.setattr(demos, "NUM_EPISODES", 3)
-    monkeypatch.setattr(demos, "digest", lambda episodes: "these")
-    monkeypatch.setattr(demos, "DIGESTS", dict.fromkeys(demos.DIGESTS, "these"))
-    demos.load_bundle.cache_clear()
-    yield policies
-    demos.load_bundle.cache_clear()
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policies: dict) -> Path:
-    """An empty local store."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "store"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "store"
-
-
 def make(dataset_id: str = EXPERT) -> list[dict[str, np.ndarray]]:
     """Make a dataset and read its arrays."""
-    demos.make(dataset_id, progress=False)
+    making.make(dataset_id, progress=False)
     return read(Path(os.environ["MINARI_DATASETS_PATH"]), dataset_id)
 
 
@@ -103,63 +49,13 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 def refusal(dataset_id: str = EXPERT) -> str:
     """The message of the DataError that making a dataset ends in, which is one line."""
     with pytest.raises(agents.DataError) as caught:
-        demos.make(dataset_id, progress=False)
+        making.make(dataset_id, progress=False)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def contents(store: Path) -> list[str]:
     return sorted(path.relative_to(store).as_posix() for path in store.rglob("*")) if store.exists() else []
-
-
-# The bundled policies as they are used -------------------------------------------------------------------------------
-
-
-class Noiseless:
-    def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:
-        return np.zeros(shape)
-
-
-@pytest.mark.parametrize("name", ["expert", "weak"])
-def test_a_bundled_policy_equals_the_torch_policy_that_it_came_from(policies, name) -> None:
-    bundled = getattr(demos.load_bundle("pen"), name)
-    rng = np.random.default_rng(0)
-    for observation in (*rng.standard_normal((20, NUM_OBSERVATIONS)), np.zeros(NUM_OBSERVATIONS)):
-        action = bundled(observation, Noiseless())
-        with torch.no_grad():
-            expected = policies[name].module(torch.from_numpy(observation).float()[None])[0].numpy()
-        assert action.dtype == np.float32
-        np.testing.assert_allclose(action, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_noise_is_gaussian_with_its_own_spread_per_dimension_and_clipped(policies) -> None:
-    bundled = demos.load_bundle("pen").expert
-    observation = np.zeros(NUM_OBSERVATIONS)
-    mean, noise = bundled(observation, Noiseless()), np.random.default_rng(3).standard_normal(NUM_ACTIONS)
-    expected = mean + np.linspace(0.05, 0.2, NUM_ACTIONS) * noise
-    step = 2.0**-20  # of the grid: the mean and the sum are each rounded to it
-    np.testing.assert_allclose(bundled(observation, np.random.default_rng(3)), expected.clip(-1, 1), rtol=0, atol=step)
-
-    class Storm:
-        def standard_normal(self, shape: tuple[int, ...]) -> np.ndarray:
-            return np.full(shape, 1000.0)
-
-    assert (bundled(observation, Storm()) == 1.0).all()
-
-
-def test_a_policy_adds_up_its_inputs_one_after_the_other() -> None:
-    rng = np.random.default_rng(0)
-    weight, inputs = rng.standard_normal((45, 7)), rng.standard_normal(45)
-    for output, column in zip(demos.weighted_sum(weight, inputs), weight.T, strict=True):
-        total = 0.0
-        for entry, value in zip(column.tolist(), inputs.tolist(), strict=True):
-            total += entry * value
-        assert output == total  # to the last bit
-
-
-def test_tanh_is_the_hyperbolic_tangent() -> None:
-    x = np.concatenate([np.linspace(-30, 30, 100_001), np.geomspace(1e-12, 1e-3, 100), [0.0]])
-    np.testing.assert_allclose(demos.tanh(x), [math.tanh(value) for value in x], rtol=1e-14, atol=1e-16)
 
 
 # Making a dataset ----------------------------------------------------------------------------------------------------
@@ -182,12 +78,12 @@ OTHER_KERNELS = {  # of numpy and of OpenBLAS, as on an old machine
 }
 DIGESTS_OF_ONE_EPISODE = """
 import sys, warnings
-from agents.data import demos
+from agents.data.demos import adroit, making
 warnings.simplefilter("ignore")  # that one episode is not all
-demos.NUM_EPISODES, digest = 1, demos.digest
-demos.digest = lambda episodes: print(digest(episodes))
+adroit.NUM_EPISODES, digest = 1, making.digest
+making.digest = lambda episodes: print(digest(episodes))
 for dataset_id in sys.argv[1:]:
-    demos.make(dataset_id, progress=False)
+    making.make(dataset_id, progress=False)
 """
 FINGERPRINTS = {  # of the rows, as run.json has them
     "demo/pen/expert-v1": "81f85656b9bcaa156cffcd0250ee7e1b",
@@ -198,6 +94,8 @@ FINGERPRINTS = {  # of the rows, as run.json has them
     "demo/door/mixed-v1": "8c1fcfd5c0d16dc415b25300e055bd97",
     "demo/relocate/expert-v1": "cb3c3e3574561eb00b6f1ee55d3ed216",
     "demo/relocate/mixed-v1": "868b59f9c84bd80752f443a3fe55fdf2",
+    "demo/taxi/mixed-v1": "de710a52ccf0791c204970b41340c6fb",
+    "demo/cartpole/mixed-v1": "1a356b3a4746563b3397234aa6b7e372",
 }
 LOAD = """
 import sys, warnings
@@ -222,15 +120,15 @@ def test_other_kernels_of_numpy_and_blas_make_the_same_episodes(tmp_path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset_id", demos.dataset_ids())
+@pytest.mark.parametrize("dataset_id", making.dataset_ids())
 def test_the_built_in_datasets_are_the_same_everywhere(tmp_path, dataset_id) -> None:
     assert lines_of(LOAD, dataset_id, store=tmp_path, **OTHER_KERNELS) == [FINGERPRINTS[dataset_id]]
 
 
 def test_a_machine_that_makes_other_episodes_says_so(store, monkeypatch) -> None:
-    monkeypatch.setattr(demos, "digest", lambda episodes: "others")
+    monkeypatch.setattr(making, "digest", lambda episodes: "others")
     with pytest.warns(UserWarning, match="demo/pen/expert-v1 came out other than"):
-        demos.make(EXPERT, progress=False)
+        making.make(EXPERT, progress=False)
 
 
 def test_mixed_is_some_episodes_of_expert_and_then_weak_ones(store) -> None:
@@ -244,18 +142,18 @@ def test_no_evaluation_starts_where_an_episode_of_the_data_did(store) -> None:
     with EvaluationEnv("AdroitHandPen-v1") as env, env.borrow(1) as (gym_env,):
         for seed in range(100):
             observation, _ = gym_env.reset(seed=seed)
-            assert not any(np.array_equal(demos.on_grid(observation), start) for start in starts)
+            assert not any(np.array_equal(on_grid(observation), start) for start in starts)
 
 
 def test_an_episode_is_what_the_environment_answers_to_its_actions(store) -> None:
     episode = make()[1]
     with EvaluationEnv("AdroitHandPen-v1") as env, env.borrow(1) as (gym_env,):
-        observation, _ = gym_env.reset(seed=demos.FIRST_SEED + 1)
-        assert np.array_equal(demos.on_grid(observation), episode["observations"][0])
+        observation, _ = gym_env.reset(seed=FIRST_SEED + 1)
+        assert np.array_equal(on_grid(observation), episode["observations"][0])
         for step, action in enumerate(episode["actions"]):
             observation, reward, terminated, truncated, info = gym_env.step(action)
-            assert np.array_equal(demos.on_grid(observation), episode["observations"][step + 1])
-            assert (demos.on_grid(reward), terminated) == (episode["rewards"][step], episode["terminations"][step])
+            assert np.array_equal(on_grid(observation), episode["observations"][step + 1])
+            assert (on_grid(reward), terminated) == (episode["rewards"][step], episode["terminations"][step])
             assert (truncated, info["success"]) == (episode["truncations"][step], episode["infos/success"][step])
     assert truncated
 
@@ -263,7 +161,7 @@ def test_an_episode_is_what_the_environment_answers_to_its_actions(store) -> Non
 def test_minari_takes_it_for_one_of_its_own_without_a_warning(store) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        demos.make(MIXED, progress=False)
+        making.make(MIXED, progress=False)
         assert list(minari.list_local_datasets()) == [MIXED]
         dataset = minari.load_dataset(MIXED)
         assert (dataset.total_episodes, dataset.total_steps) == (3, 600)
@@ -292,14 +190,16 @@ def test_load_dataset_makes_it_on_first_use(store, capfd) -> None:
     assert capfd.readouterr().out == ""
 
 
-def test_the_ids_name_all_tasks_in_both_kinds() -> None:
-    assert demos.dataset_ids() == [f"demo/{task}/{kind}-v1" for task in ADROIT_TASKS for kind in ("expert", "mixed")]
+def test_every_built_in_dataset_has_a_digest() -> None:
+    assert making.dataset_ids() == [*making.DIGESTS]
+    adroit_ids = [f"demo/{task}/{kind}-v1" for task in ADROIT_TASKS for kind in ("expert", "mixed")]
+    assert making.dataset_ids()[:8] == adroit_ids
 
 
 @pytest.mark.parametrize("dataset_id", ["demo/pen/human-v1", "demo/pen/expert-v0", "demo/pen", "pen"])
 def test_an_unknown_id_is_refused_with_the_known_ones(store, dataset_id) -> None:
     message = refusal(dataset_id)
-    assert repr(dataset_id) in message and all(known in message for known in demos.dataset_ids())
+    assert repr(dataset_id) in message and all(known in message for known in making.dataset_ids())
     assert contents(store) == []
 
 
@@ -307,12 +207,12 @@ def test_an_unknown_id_is_refused_with_the_known_ones(store, dataset_id) -> None
 
 
 def test_a_rollout_that_fails_leaves_nothing(store, monkeypatch) -> None:
-    def fail(self: demos.BundledPolicy, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def fail(self: adroit.BundledPolicy, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         raise FloatingPointError("broken on purpose")
 
-    monkeypatch.setattr(demos.BundledPolicy, "__call__", fail)
+    monkeypatch.setattr(adroit.BundledPolicy, "__call__", fail)
     with pytest.raises(FloatingPointError):
-        demos.make(EXPERT, progress=False)
+        making.make(EXPERT, progress=False)
     assert contents(store) == []
 
 
@@ -333,7 +233,7 @@ def test_what_killed_processes_left_in_the_store_goes_when_a_dataset_is_made(sto
     left = [store / f".making.a1b2.{pid}.tmp" for pid in (dead_pid, os.getppid())]
     for folder in left:
         (folder / "dataset" / "data").mkdir(parents=True)
-    demos.make(MIXED, progress=False)
+    making.make(MIXED, progress=False)
     assert [folder.exists() for folder in left] == [False, True]  # the other one is at work
 
 
@@ -347,7 +247,7 @@ def test_a_full_disk_is_noticed_before_hdf5_meets_it(store, monkeypatch) -> None
 
 def test_a_store_that_cannot_be_written_is_noticed_before_the_work(store, monkeypatch) -> None:
     store.touch()
-    monkeypatch.setattr(demos, "_record", lambda *_: pytest.fail("rolled out for nothing"))
+    monkeypatch.setattr(adroit, "_record", lambda *_: pytest.fail("rolled out for nothing"))
     message = refusal()
     assert EXPERT in message and str(store) in message and "MINARI_DATASETS_PATH" in message
 
@@ -362,15 +262,15 @@ def test_other_files_in_its_place_are_named_and_stay(store) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from agents.data import demos
-demos.POLICIES, demos.NUM_EPISODES = Path(sys.argv[1]), 1
+from agents.data.demos import adroit, making
+adroit.POLICIES, adroit.NUM_EPISODES = Path(sys.argv[1]), 1
 os.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-demos.make("demo/pen/expert-v1", progress=False)
+making.make("demo/pen/expert-v1", progress=False)
 """
 
 
 def test_a_kill_before_the_last_step_leaves_nothing_that_looks_whole(store) -> None:
-    command = [sys.executable, "-c", KILLED, str(demos.POLICIES)]
+    command = [sys.executable, "-c", KILLED, str(adroit.POLICIES)]
     killed = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     written = [file for file in contents(store) if file.endswith("main_data.hdf5")]
@@ -383,7 +283,7 @@ def test_a_kill_before_the_last_step_leaves_nothing_that_looks_whole(store) -> N
 
 def test_two_that_make_it_at_the_same_time_do_not_hurt_each_other(store, monkeypatch) -> None:
     """The second starts when the first has written all but not moved it, and is done before the first goes on."""
-    write, made = demos._write, []
+    write, made = making.write, []
 
     def write_while_another_makes_it(*arguments: object) -> None:
         write(*arguments)
@@ -391,8 +291,8 @@ def test_two_that_make_it_at_the_same_time_do_not_hurt_each_other(store, monkeyp
             made.append(None)
             made[0] = make()
 
-    monkeypatch.setattr(demos, "_write", write_while_another_makes_it)
-    demos.make(EXPERT, progress=False)
+    monkeypatch.setattr(making, "write", write_while_another_makes_it)
+    making.make(EXPERT, progress=False)
     assert all(same(first, second) for first, second in zip(made[0], read(store), strict=True))
     assert contents(store) == ["demo", "demo/pen", EXPERT, f"{EXPERT}/data"] + [
         f"{EXPERT}/data/{name}" for name in ("main_data.hdf5", "metadata.json")
@@ -408,36 +308,5 @@ def test_the_environment_variable_of_the_store_is_never_touched(store, monkeypat
         update_metadata(*arguments)
 
     monkeypatch.setattr(get_minari_storage("hdf5"), "update_metadata", look_and_update)
-    demos.make(EXPERT, progress=False)
+    making.make(EXPERT, progress=False)
     assert seen and all(variables == before for variables in (*seen, dict(os.environ)))
-
-
-# The policies that ship ----------------------------------------------------------------------------------------------
-
-
-def test_the_policies_that_ship_are_small_and_there_for_every_task() -> None:
-    files = list(demos.POLICIES.glob("*.safetensors"))
-    assert {file.stem for file in files} == set(ADROIT_TASKS)
-    assert sum(file.stat().st_size for file in files) < 500_000
-
-
-@pytest.mark.parametrize(
-    ("task", "num_observations", "num_actions"),
-    [("pen", 45, 24), ("hammer", 46, 26), ("door", 39, 28), ("relocate", 39, 30)],
-)
-def test_each_bundle_fits_its_task(task, num_observations, num_actions) -> None:
-    bundle = demos.load_bundle(task)
-    observation = np.random.default_rng(0).standard_normal(num_observations)
-    actions = [policy(observation, Noiseless()) for policy in (bundle.expert, bundle.weak)]
-    assert all(action.shape == (num_actions,) and np.isfinite(action).all() for action in actions)
-    assert not np.allclose(*actions)
-    assert (bundle.expert.noise_std > 0).all()
-    assert 0.0 < bundle.expert_share < 1.0
-    assert bundle.ref_min_score < bundle.ref_max_score
-
-
-def test_the_expert_of_pen_is_clearly_better_than_the_weak_policy() -> None:
-    bundle = demos.load_bundle("pen")
-    with EvaluationEnv("AdroitHandPen-v1", num_envs=2) as env:
-        expert, weak = (agents.evaluate(policy, env, 2).returns.mean() for policy in (bundle.expert, bundle.weak))
-    assert bundle.ref_min_score < weak < 0.5 * expert
