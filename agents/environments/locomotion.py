@@ -2,8 +2,9 @@
 
 D4RL ran v2 of gym's environments. v3 and v4 have their models, rewards and ends; MuJoCo itself is newer there. Of v5
 HalfCheetah has them too, and Hopper but for the step in which it falls, where it earns 1 less, which is added here.
-Walker2d-v5 has another friction under one foot and Ant-v5 pays for contacts, which cost nothing in MuJoCo 2.0 as D4RL
-called it: these are other tasks, and have no such score. Nor has an environment with keyword arguments.
+Walker2d-v5 has another friction under one foot, and Ant-v5 pays for contacts, which cost nothing in MuJoCo 2.0 as D4RL
+called it (openai/gym, issue 1541): these are other tasks and have no such score. Nor has an environment with keyword
+arguments.
 
 Shapes: ``T`` steps of an episode, ``O`` observation.
 """

@@ -5,9 +5,9 @@ it is another task, as with a goal that is drawn from all cells. D4RL counts ste
 environment: 0.45), or sums ``exp(-distance)``; both are computed here from the positions.
 
 Starts differ: D4RL begins in the goal's cell too, up to 0.1 beside a cell's centre, and has no noise on the goal;
-PointMaze has 0.25 on both. That is a few points: D4RL's controller returns 219, 426 and 541 on umaze, medium and large
-from D4RL's starts, 212, 428 and 561 from these (150 episodes each). D4RL's references are lower than either, since its
-controller kept the way of its first episode: a planner scores well above 100.
+PointMaze has 0.25 on both. That is a few points: a controller like D4RL's, which plans anew in each episode, returns
+219, 426 and 541 on umaze, medium and large from D4RL's starts, 212, 428 and 561 from these (150 episodes each). All of
+these score well above 100: the controller of D4RL's references kept the way of its first episode.
 """
 
 from __future__ import annotations

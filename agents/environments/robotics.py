@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import types
+from typing import Any
 
 
 @functools.lru_cache
@@ -13,8 +15,8 @@ def mend_joint_types() -> None:
     Up to 1.4.2 they ask whether a joint's type, of NumPy, is ``in`` a tuple of MuJoCo's enum. An entry of MuJoCo 4's is
     equal to a NumPy number only from the right. Their module gets the entries as numbers; MuJoCo's stay what they are.
     """
-    import mujoco
     from gymnasium_robotics.utils import mujoco_utils
 
+    mujoco: Any = importlib.import_module("mujoco")  # whose compiled modules have no types
     joints = {name: int(value) for name, value in mujoco.mjtJoint.__members__.items()}
     mujoco_utils.mujoco = types.SimpleNamespace(**{**vars(mujoco), "mjtJoint": types.SimpleNamespace(**joints)})

@@ -25,7 +25,7 @@ SUBTASKS = ["microwave", "kettle", "light switch", "slide cabinet"]
 
 def maze_map(walls: tuple[str, ...], **cells: tuple[int, int]) -> list[list[int | str]]:
     """As Minari's metadata have it: 1 is a wall, "r" the start, "g" the goal."""
-    rows: list[list[int | str]] = [[*map(int, row)] for row in walls]
+    rows: list[list[int | str]] = [[int(cell) if cell.isdigit() else cell for cell in row] for row in walls]
     for mark, (i, j) in cells.items():
         rows[i][j] = mark
     return rows
@@ -87,6 +87,7 @@ OTHERS = {
     "several goals": (spec("AntMaze_Large_Diverse_G-v4"), GOALS),
     "random goal": (spec("PointMaze_UMaze-v3"), MAZE),
     "one start": (spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, r=(3, 1), g=(1, 1))), MAZE),
+    "two goals": (spec("PointMaze_UMaze-v3", maze_map=maze_map(("11111", "1g001", "11101", "100g1", "11111"))), MAZE),
     "other goal": (spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, g=(3, 1))), MAZE),
     "ends at the goal": (
         spec("PointMaze_UMaze-v3", maze_map=maze_map(UMAZE, g=(1, 1)), continuing_task=False), MAZE
