@@ -153,7 +153,7 @@ class OfflineDataset:
         if ours is None:
             return False
         theirs = ours if env_id is None else find_spec(env_id)
-        limit = theirs.max_episode_steps and (max_episode_steps or theirs.max_episode_steps)  # the first of none is one
+        limit = max_episode_steps or theirs.max_episode_steps
         return (ours.id, ours.kwargs, ours.max_episode_steps) != (theirs.id, theirs.kwargs, limit)
 
     def compares(self, env_id: str | None = None, max_episode_steps: int | None = None) -> bool:

@@ -18,5 +18,6 @@ def mend_joint_types() -> None:
     from gymnasium_robotics.utils import mujoco_utils
 
     mujoco: Any = importlib.import_module("mujoco")  # whose compiled modules have no types
-    joints = {name: int(value) for name, value in mujoco.mjtJoint.__members__.items()}
+    names = [name for name in dir(mujoco.mjtJoint) if name.startswith("mjJNT_")]
+    joints = {name: int(getattr(mujoco.mjtJoint, name)) for name in names}
     mujoco_utils.mujoco = types.SimpleNamespace(**{**vars(mujoco), "mjtJoint": types.SimpleNamespace(**joints)})

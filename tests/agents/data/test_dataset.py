@@ -384,7 +384,8 @@ def test_an_environment_without_end_is_cut_off_by_the_setting_or_like_the_data()
         warnings.simplefilter("error")
         env = dataset.make_env(max_episode_steps=9)
     assert (like_the_data.spec.max_episode_steps, env.spec.max_episode_steps) == (5, 9)
-    assert like_the_data.reference == env.reference == Reference(0.0, 1.0)
+    assert like_the_data.reference == Reference(0.0, 1.0) and env.reference is None
+    assert dataset.compares() and not dataset.compares(max_episode_steps=9)
 
 
 def test_returns_of_data_from_another_task_are_no_measure_of_evaluations() -> None:
