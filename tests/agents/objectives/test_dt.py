@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -60,3 +62,29 @@ def test_padding_makes_no_difference_whatever_it_holds(actor, windows) -> None:
 def test_a_batch_without_windows_is_refused_with_the_way_to_get_them(actor, batch) -> None:
     with pytest.raises(agents.ConfigError, match=r"'mask'.*\*\*agent.sampling"):
         DTLoss(actor)(batch)
+
+
+# What TorchRL's own tests ask of a loss; see test_generic.py for those of transitions --------------------------------
+
+
+def test_keys_of_a_call_can_be_renamed_and_outputs_selected(actor, windows) -> None:
+    module = DTLoss(actor)
+    before = windows.clone()
+    expected = module(windows)
+    assert set(windows.keys(True, True)) == set(before.keys(True, True)) and (windows == before).all()
+    torch.testing.assert_close(module(**{key: windows[key] for key in module.in_keys}), expected["loss_actor"])
+    assert set(expected.keys()) == set(module.out_keys)
+    module.set_keys(mask="valid")
+    windows.rename_key_("mask", "valid")
+    torch.testing.assert_close(module(windows)["loss_actor"], expected["loss_actor"])
+    assert "valid" in module.in_keys
+
+
+def test_copies_and_types_hold_every_tensor(actor, windows) -> None:
+    module = DTLoss(actor)
+    module(windows)["loss_actor"].backward()
+    other = copy.deepcopy(module)
+    assert set(dict(other.named_parameters())) == set(dict(module.named_parameters()))
+    torch.testing.assert_close(other(windows), module(windows))
+    as_double = windows.apply(lambda value: value.double() if value.is_floating_point() else value)
+    assert other.double()(as_double)["loss_actor"].dtype == torch.float64

@@ -112,6 +112,16 @@ def test_keys_can_be_renamed(loss, batch) -> None:
     assert loss.tensor_keys.reward == "reward" and ("next", "reward") in loss.in_keys
 
 
+def test_each_key_can_be_set_and_no_other(loss, name) -> None:
+    for key, default in vars(loss.default_keys()).items():
+        as_built = "terminated" if key == "done" and name not in OURS else default
+        assert getattr(loss.tensor_keys, key) == as_built
+        loss.set_keys(**{key: "another"})
+        assert getattr(loss.tensor_keys, key) == "another"
+    with pytest.raises(ValueError, match="unknown"):
+        loss.set_keys(unknown="another")
+
+
 @pytest.mark.parametrize("updater", [SoftUpdate, HardUpdate])
 @pytest.mark.parametrize("after_forward", [False, True])
 def test_targets_follow_an_updater_made_before_and_after_a_forward(loss, batch, updater, after_forward) -> None:
@@ -137,7 +147,11 @@ def test_copies_and_types_hold_every_tensor(loss, batch, after_forward) -> None:
     other = copy.deepcopy(loss)
     assert set(dict(other.named_parameters())) == names == set(dict(loss.named_parameters()))
     torch.testing.assert_close(losses(other, batch), losses(loss, batch))
+    with torch.no_grad():
+        for value in (*other.parameters(), *other.buffers()):
+            value.copy_(value + 1)
     other.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(losses(other, batch), losses(loss, batch))
     as_double = batch.apply(lambda value: value.double() if value.is_floating_point() else value)
     assert all(value.dtype == torch.float64 for value in losses(other.double(), as_double).values())
 
@@ -283,11 +297,15 @@ def test_a_value_n_steps_on_is_discounted_n_times(loss, batch) -> None:
 
 
 def test_a_reset_draws_every_parameter_anew(loss, batch) -> None:
+    def drawn() -> dict[str, Tensor]:
+        targets = {name: value for name, value in loss.named_buffers() if name.endswith(("weight", "bias"))}
+        return {**dict(loss.named_parameters()), **targets}
+
     with torch.no_grad():
-        for parameter in loss.parameters():
-            parameter.fill_(7.0)
+        for value in drawn().values():
+            value.fill_(7.0)
     loss.reset_parameters_recursive()
-    left = [name for name, value in loss.named_parameters() if name != "log_alpha" and (value == 7.0).any()]
+    left = [name for name, value in drawn().items() if (value == 7.0).any()]
     assert [name for name in left if "log_alpha" not in name] == []
     assert all(value.isfinite().all() for value in losses(loss, batch).values())
 
