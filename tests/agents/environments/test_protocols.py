@@ -167,6 +167,21 @@ def test_kitchen_counts_each_subtask_once() -> None:
     assert scoring.episode_return(late, np.zeros(281)) == 0.0 and scoring.episode_return(late[1:], np.zeros(280)) == 1.0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUBTASKS)
+def test_kitchen_sees_a_subtask_where_the_environment_does(name: str) -> None:
+    """Joints are put where they are to be, as MuJoCo has them; the environment pays 1 for each subtask in that step."""
+    spec, _, _, _, _ = REFERENCES["kitchen"]
+    with EvaluationEnv(spec) as env, env.borrow(1) as (gym_env,):
+        before, _ = gym_env.reset(seed=0)
+        for index, value in kitchen.GOALS[name].items():
+            gym_env.unwrapped.data.qpos[index - 9] = value  # behind positions of the robot's 9 joints
+        after, reward, *_ = gym_env.step(np.zeros(9))
+    scoring = d4rl(spec, KITCHEN)
+    assert scoring is not None and reward == 1.0
+    assert scoring.episode_return(np.array([before["observation"], after["observation"]]), np.array([reward])) == 1.0
+
+
 def test_kitchens_goals_are_the_environments_own() -> None:
     from gymnasium_robotics.envs.franka_kitchen.kitchen_env import BONUS_THRESH, OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
 
