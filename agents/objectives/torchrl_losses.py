@@ -1,4 +1,4 @@
-"""Losses of TorchRL that the configs of ``agents.algorithms`` build, with ``train`` and ``eval`` that reach their networks.
+"""Losses of TorchRL that our configs build, with ``train`` and ``eval`` that reach their networks.
 
 TorchRL takes the networks out of a loss's children, so that its ``eval()`` leaves dropout on.
 """
