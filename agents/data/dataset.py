@@ -283,8 +283,14 @@ def _specs(declared: Source, source: Source, cache: Cache) -> Specs:
         observation_std=torch.from_numpy(cache.observation_std),
         max_return=cache.statistics.returns.max().item(),
         spaces=source.spaces,
-        declared_bounds=None if source.discrete else (torch.from_numpy(declared.low), torch.from_numpy(declared.high)),
+        declared_bounds=_other_bounds(declared, low, high),
     )
+
+
+def _other_bounds(declared: Source, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Those of the data's action space; None where they are the same, or actions are indices."""
+    theirs = torch.from_numpy(declared.low), torch.from_numpy(declared.high)
+    return None if declared.discrete or (theirs[0].equal(low) and theirs[1].equal(high)) else theirs
 
 
 def _finite_bounds(source: Source, cache: Cache) -> tuple[Tensor, Tensor]:
