@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.data import advantages
 from agents.data.conversion import BOUND_SLACK, SATURATION
 from agents.data.dataset_statistics import EpisodeStatistics, Moments, collect, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
@@ -85,7 +86,10 @@ class Sample:
 
     observations: NDArray[Any]  # [M, O]
     actions: NDArray[Any]  # [M, A]
+    next_observations: NDArray[Any]  # [M, O]
+    terminated: NDArray[np.bool_]  # [M]
     episodes: NDArray[np.int64]  # [M] to which each belongs, counted over those with steps
+    steps: NDArray[np.int64]  # [M] which of all steps each is
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,6 +111,7 @@ class Inspection(EpisodeStatistics):
     remarks: tuple[Remark, ...]  # of the score protocols' checks on the rewards
     success_key: str | None  # of the infos that say success, None: none does
     sample: Sample
+    advantages: Array  # [K] of the sampled steps' actions, estimated: see agents.data.advantages
 
     @property
     def num_episodes(self) -> int:
@@ -160,7 +165,7 @@ class _Scan:
         self.step_digests: list[NDArray[np.uint64]] = []
         self.episode_digests: set[bytes] = set()
         self.starts: set[bytes] = set()
-        self.samples: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
+        self.samples: list[tuple[NDArray[Any], ...]] = []  # the fields of Sample, of each episode
         self.checks = [scoring.reward_check() for scoring in source.scorings.values() if scoring.reward_check]
 
     def add(self, index: int, episode: Episode) -> None:
@@ -172,7 +177,7 @@ class _Scan:
         actions = episode.actions.reshape(episode.num_steps, -1)  # [T, A]
         for name, values in {"observations": observations, "actions": actions, "rewards": rewards}.items():
             self._count_not_finite(name, values, index)
-        self._sample(observations, actions)
+        self._sample(observations, actions, episode.terminations)
         self._add_actions(actions)
         for moments, values in ((self.observation, observations), (self.action, actions)):
             finite = values[np.isfinite(values).all(1)]
@@ -225,20 +230,25 @@ class _Scan:
         self.episode_digests.add(hashlib.blake2b(digests).digest())
         return len(self.episode_digests) == known
 
-    def _sample(self, observations: NDArray[Any], actions: NDArray[Any]) -> None:
+    def _sample(self, observations: NDArray[Any], actions: NDArray[Any], terminations: NDArray[np.bool_]) -> None:
         steps = np.arange(-self.num_steps % self.stride, len(actions), self.stride)
-        self.samples.append((observations[steps], actions[steps], np.full(len(steps), len(self.summaries))))
+        episodes = np.full(len(steps), len(self.summaries))
+        values = (observations[steps], actions[steps], observations[steps + 1], terminations[steps])
+        self.samples.append((*values, episodes, self.num_steps + steps))
         self.num_steps += len(actions)
 
     def result(self) -> Inspection:
         source = self.source
         if not self.summaries:
             raise DataError(f"dataset {source.id!r} holds no steps; {source.remedy}")
+        rewards, sample = np.concatenate(self.rewards), Sample(*map(np.concatenate, zip(*self.samples)))
+        of_episodes = collect(self.summaries)
+        of_actions = source.actions.categories or (None,) * source.num_actions
         return Inspection(
             source=source,
             num_empty=self.num_empty,
             early_terminations=self.early_terminations,
-            rewards=np.concatenate(self.rewards),
+            rewards=rewards,
             observations=_columns(self.observation, source.num_observations),
             actions=Actions(
                 discrete=source.discrete,
@@ -255,8 +265,18 @@ class _Scan:
             num_starts=len(self.starts),
             success_key=self.success_key,
             remarks=tuple(check.remark() for check in self.checks),
-            sample=Sample(*map(np.concatenate, zip(*self.samples))),
-            **collect(self.summaries),
+            sample=sample,
+            advantages=advantages.estimate(
+                sample.observations,
+                sample.actions,
+                sample.next_observations,
+                sample.terminated,
+                sample.steps,
+                rewards,
+                of_episodes["lengths"],
+                categories=(source.layout.categories, of_actions),
+            ),
+            **of_episodes,
         )
 
 

@@ -22,8 +22,9 @@ class RewardsConfig:
     shift: float = 0.0  # added after scaling: -1 where an episode ends at its goal, so that steps cost
 
     def __post_init__(self) -> None:
-        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
-        if not number and self.scale not in SCALES:
-            raise ConfigError(f"rewards.scale must be a number, {' or '.join(SCALES)}, got {self.scale!r}")
-        require(not number or 0.0 < self.scale < math.inf, "rewards.scale", "be positive", self.scale)
+        if not isinstance(self.scale, (int, float)) or isinstance(self.scale, bool):
+            if self.scale not in SCALES:
+                raise ConfigError(f"rewards.scale must be a number, {' or '.join(SCALES)}, got {self.scale!r}")
+        else:
+            require(0.0 < self.scale < math.inf, "rewards.scale", "be positive", self.scale)
         require(math.isfinite(self.shift), "rewards.shift", "be finite", self.shift)

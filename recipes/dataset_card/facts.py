@@ -14,6 +14,7 @@ from agents.data.inspection import Columns, Inspection
 from agents.environments.protocols import MINARI, PROTOCOLS
 from agents.environments.recording import SUCCESS_KEYS
 from recipes.dataset_card.finding import counted, indices, number, percent
+from recipes.dataset_card.weights import expected_weights
 from recipes.runs.versions import version_of
 
 QUANTILES = {"least": 0.0, "tenth": 0.1, "median": 0.5, "nine tenths": 0.9, "most": 1.0}
@@ -110,6 +111,11 @@ def _returns(inspection: Inspection) -> Entries:
         text = f"{number(value)}, in {percent(share)} of the steps" if share >= 0.01 else "none"
         commonest = {"value": value, "share": share, "different values": len(values)}
         yield "commonest reward", commonest, f"{text}; {counted(len(values), 'different value')}"
+    if weights := expected_weights(inspection):
+        text = (
+            f"{number(weights.size)} in size, by a rough estimate; weights of {weights.algorithm} then say as much as "
+        )
+        yield "advantage", asdict(weights), f"{text}{percent(weights.effective_sample_size)} of the data"
     for remark in inspection.remarks:
         yield remark.name, remark.value, remark.text
 

@@ -13,6 +13,7 @@ from agents.data.conversion import OUTSIDE
 from agents.data.inspection import Inspection
 from agents.environments.spec import register_robotics
 from recipes.dataset_card.finding import Finding, counted, indices, note, number, percent, warning
+from recipes.dataset_card.weights import expected_weights
 from recipes.reporting.published_scores import COLUMNS, PROTOCOL, SCORES, SOURCES
 
 FEW_EPISODES, FEW_STEPS = 50, 20_000
@@ -21,7 +22,8 @@ REPEATED = 0.01  # share of steps
 SPARSE = 0.95  # share of steps with one and the same reward
 UNEVEN = 100.0  # ratio of the largest to the smallest standard deviation of observation dimensions
 COARSE = 0.01  # step of float32 over the standard deviation of an observation dimension
-USUAL_REWARDS = (0.05, 50.0)  # largest size of a reward for which the algorithms' defaults were made
+ALIKE = 0.05  # coefficient of variation of the weights; a training tells of less than 0.01
+CLIPPED = 0.97  # share of the weight
 
 Findings = Iterator[Finding]
 
@@ -120,7 +122,10 @@ def _rewards(inspection: Inspection) -> Findings:
     if len(values) == 1:
         says, basis = f"Every reward is {common:g}: only what terminates an episode tells good from bad.", "the rewards"
         if inspection.terminated.any():
-            yield note(says, basis)
+            shift = (
+                None if common else "rewards.shift=-1 where episodes should end soon, 1 where late: 0 pays for neither"
+            )
+            yield note(says, basis, shift)
         else:
             yield warning(says, basis, "no episode terminates, so there is nothing to learn: check the rewards")
     elif share > SPARSE:
@@ -132,14 +137,31 @@ def _rewards(inspection: Inspection) -> Findings:
             "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long"
             + (f"; {cloning} needs no values" if choosable else ""),
         )
-    size = np.abs(rewards).max()
-    if size and not USUAL_REWARDS[0] <= size <= USUAL_REWARDS[1]:
+
+
+def _weights(inspection: Inspection) -> Findings:
+    weights = expected_weights(inspection)
+    if weights is None:
+        return
+    of_default = f"{weights.algorithm} with its temperature of {weights.temperature:g}"
+    basis = (
+        f"an estimate by linear regressions on {counted(len(inspection.advantages), 'step')}: advantages of "
+        f"{number(weights.size)} in size; a training logs train/effective_sample_size and train/clip_fraction"
+    )
+    way_out = f"rewards.scale={weights.scale:g}, or algorithm.scale_advantage=true, whatever the scale"
+    if weights.spread < ALIKE:
+        yield warning(
+            f"Rewards are small: the weights that {of_default} gives the data's actions would differ by about "
+            f"{percent(weights.spread)}, which is behaviour cloning.",
+            basis,
+            way_out,
+        )
+    elif weights.clipped > CLIPPED:
         yield note(
-            f"Rewards are {'large' if size > 1 else 'small'}: up to {number(size)} in size. Advantages, and so the "
-            "weights exp(temperature x advantage) of iql and awac, are on that scale.",
-            "the largest absolute reward",
-            "look at train/clip_fraction and train/weight: lower algorithm.temperature where most weights are "
-            "clipped, raise it where all are near 1",
+            f"Rewards are large: nearly all of the weight that {of_default} gives the data's actions would be clipped, "
+            "so that how good they are does not count any more.",
+            basis,
+            way_out,
         )
 
 
@@ -237,5 +259,5 @@ def _observations(inspection: Inspection) -> Findings:
 
 
 LOOKS: tuple[Callable[[Inspection], Findings], ...] = (
-    _published, _validity, _amount, _actions, _repeats, _rewards, _episodes, _environment, _observations
+    _published, _validity, _amount, _actions, _repeats, _rewards, _weights, _episodes, _environment, _observations
 )  # fmt: skip

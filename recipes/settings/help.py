@@ -19,7 +19,9 @@ from recipes.settings.schema import CONF, RECIPES, presets
 
 WIDTH, WIDEST = 120, 42  # columns of a page, and of a setting beside its comment
 COMMENT = re.compile(r"^    (?:# (?P<heading>.+)|(?P<name>\w+): [^#\n]*  # (?P<comment>.+))$", re.MULTILINE)
-OPTIONS = "Options: -m seed=0,1 runs each combination of values in turn; --cfg job prints the settings (--resolve: in full)"
+OPTIONS = (
+    "Options: -m seed=0,1 runs each combination of values in turn; --cfg job prints the settings (--resolve: in full)"
+)
 
 
 def docstring(recipe: str) -> str:

@@ -26,6 +26,7 @@ from agents.environments.scoring import Reference, ScoreProtocol, Scoring
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.finding import Finding, percent
 from recipes.dataset_card.verdict import assess, verdict
+from recipes.dataset_card.weights import expected_weights
 from recipes.reporting import terminal
 from recipes.settings import overrides
 
@@ -97,6 +98,7 @@ def plain(pendulum) -> agents.Inspection:
         rewards=np.linspace(-1.0, 1.0, 20_000),
         repeats=np.zeros(100, bool),
         num_starts=100,
+        advantages=np.linspace(-2.0, 2.0, 1000),
     )
 
 
@@ -160,8 +162,8 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "sparse": ({"rewards": np.repeat([0.0, 1.0], (19_500, 500))}, "Sparse rewards: all but 500 of 20,000 steps give 0"),
     "hardly a reward": ({"rewards": np.repeat([0.0, 1.0], (19_999, 1))}, "all but 1 of 20,000 steps give 0"),
     "no reward": ({"rewards": np.ones(20_000)}, "Every reward is 1: only what terminates"),
-    "large": ({"rewards": np.linspace(-900.0, 1.0, 20_000)}, "Rewards are large: up to 900 in size"),
-    "small": ({"rewards": np.linspace(0.0, 0.01, 20_000)}, "Rewards are small: up to 0.01 in size"),
+    "large": ({"advantages": np.linspace(-900.0, 900.0, 1000)}, "Rewards are large: nearly all of the weight that iql"),
+    "small": ({"advantages": np.linspace(-0.1, 0.1, 1000)}, "would differ by about 2.9 %, which is behaviour cloning"),
     "too long": ({"lengths": np.where(np.arange(100) < 3, 300, 200)}, "3 episodes longer than an evaluation"),
     "never ends": ({"terminated": np.zeros(100, bool)}, "No episode terminates, all are cut off; 50 without a flag"),
     "just stops": ({"truncated": np.zeros(100, bool)}, "50 episodes neither terminated nor truncated at the end"),
@@ -180,6 +182,18 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_reason_is_seen_and_without_it_nothing_is_said(reason, plain) -> None:
     parts, expected = REASONS[reason]
     assert expected in says(changed(plain, **parts)) and expected not in says(plain)
+
+
+def test_the_scale_that_is_advised_is_neither_too_large_nor_too_small(plain) -> None:
+    for factor in (1e-3, 1e3):
+        scale = expected_weights(changed(plain, advantages=factor * plain.advantages)).scale
+        assert float(f"{scale:.0e}") == scale  # a number to type
+        assert "Rewards are" not in says(changed(plain, advantages=scale * factor * plain.advantages))
+
+
+def test_where_no_action_matters_there_are_no_weights(plain) -> None:
+    assert expected_weights(changed(plain, advantages=np.zeros(1000))) is None
+    assert expected_weights(changed(plain, advantages=np.zeros(0))) is None
 
 
 def test_of_data_without_an_environment_nothing_on_evaluations_is_advised(plain) -> None:
