@@ -1,4 +1,4 @@
-"""What ``recipes/inspect_dataset.py`` says of the eight built-in datasets, as ``results/datasets.md``.
+"""What ``recipes/inspect_dataset.py`` says of the eight built-in datasets of Adroit, as ``results/datasets.md``.
 
     python benchmarks/datasets.py
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agents.data.demos import dataset_ids
 from agents.data.inspection import Inspection, inspect_dataset
+from agents.environments.adroit import ADROIT_TASKS
 from agents.files import write_atomically
 from recipes.dataset_card.finding import number, percent
 from recipes.dataset_card.verdict import Quality, assess, verdict
@@ -67,7 +68,8 @@ def to_markdown(inspections: list[Inspection]) -> str:
 
 
 def main() -> None:
-    text = to_markdown([inspect_dataset(name) for name in dataset_ids()])
+    names = [name for name in dataset_ids() if name.split("/")[1] in ADROIT_TASKS]  # the others have no D4RL score
+    text = to_markdown([inspect_dataset(name) for name in names])
     write_atomically(ROOT / "benchmarks" / "results" / "datasets.md", text.encode())
     print(text)
 

@@ -1,7 +1,7 @@
 """The built-in datasets, for machines without a network: each is made on first use, the same everywhere.
 
 ``making`` lists them, ``adroit`` rolls out policies that ship with the package, and ``pointmaze``, ``taxi`` and
-``cart_pole`` record pieces (``pieces``) that have to be put together. Each is an ordinary Minari dataset in the
+``mountain_car`` record pieces (``pieces``) that have to be put together. Each is an ordinary Minari dataset in the
 local store afterwards.
 """
 

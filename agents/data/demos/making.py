@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from agents.data.demos import adroit, cart_pole, pointmaze, taxi
+from agents.data.demos import adroit, mountain_car, pointmaze, taxi
 from agents.data.demos.demo import Demo, digest
 from agents.data.demos.writing import write
 from agents.environments.adroit import ADROIT_TASKS
@@ -23,7 +23,7 @@ DEMOS: dict[str, Callable[[], Demo]] = {
     **{f"demo/{task}/{kind}-v1": partial(adroit.demo, task, kind) for task in ADROIT_TASKS for kind in adroit.KINDS},
     **{f"demo/pointmaze/{maze}-v1": partial(pointmaze.demo, maze) for maze in pointmaze.MAZES},
     "demo/taxi/mixed-v1": taxi.demo,
-    "demo/cartpole/mixed-v1": cart_pole.demo,
+    "demo/mountaincar/mixed-v1": mountain_car.demo,
 }
 DIGESTS = {  # of what is recorded, by dataset
     "demo/pen/expert-v1": "d6fb61f175dff068",
@@ -37,7 +37,7 @@ DIGESTS = {  # of what is recorded, by dataset
     "demo/pointmaze/umaze-v1": "003be31e150ba606",
     "demo/pointmaze/medium-v1": "6724d0c0f6a9a7b2",
     "demo/taxi/mixed-v1": "df9c784900785a33",
-    "demo/cartpole/mixed-v1": "cce5bcd1d1890368",
+    "demo/mountaincar/mixed-v1": "02c6e979cf94e6b9",
 }
 
 

@@ -9,6 +9,7 @@ several stands part, most recordings take a wrong one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +21,7 @@ from agents.environments.recording import Episode
 from agents.environments.scoring import Reference
 
 NUM_EPISODES = 5000
+MAX_STEPS = 200  # of a passenger's time, as in an evaluation
 RANDOM = 0.2  # share of actions that are drawn from all six
 MOVES, PICKUP, DROPOFF = range(4), 4, 5
 # A taxi that carries nobody for 200 steps, and the optimal policy: a random one returns -777, because what is not
@@ -42,14 +44,14 @@ def _record(env: EvaluationEnv, report: Callable[[], object]) -> list[Episode]:
     """Ways one after the other; when a passenger is delivered or the time is over, the taxi begins anew."""
     episodes: list[Episode] = []
     with env.borrow(1) as (gym_env,):
-        roads, rng, over = Roads(gym_env), np.random.default_rng(FIRST_SEED), True
+        roads, rng = Roads(gym_env), np.random.default_rng(FIRST_SEED)
+        state, steps_left = 0, 0
         while len(episodes) < NUM_EPISODES:
-            if over:
-                state, steps_left = gym_env.reset(seed=FIRST_SEED + len(episodes))[0], env.spec.max_episode_steps
-            driver = Driver(roads, rng, int(state))
-            episode = record_piece(gym_env, int(state), driver, max_steps=steps_left)
-            state, steps_left = episode.observations[-1], steps_left - len(episode.actions)
-            over = episode.terminated or steps_left == 0
+            if not steps_left:
+                state, steps_left = int(gym_env.reset(seed=FIRST_SEED + len(episodes))[0]), MAX_STEPS
+            episode = record_piece(gym_env, state, Driver(roads, rng, state), max_steps=steps_left)
+            state = int(episode.observations[-1])
+            steps_left = 0 if episode.terminated else steps_left - len(episode.actions)
             episodes.append(episode)
             report()
     return episodes
@@ -59,7 +61,7 @@ class Roads:
     """The taxi's town: where the stands are and how far it is to them."""
 
     def __init__(self, gym_env: gym.Env) -> None:
-        self.town = gym_env.unwrapped
+        self.town: Any = gym_env.unwrapped
         self.stands = list(self.town.locs)
         self.to_go = [self._distances(stand) for stand in self.stands]  # of each: from every place
 

@@ -94,8 +94,10 @@ FINGERPRINTS = {  # of the rows, as run.json has them
     "demo/door/mixed-v1": "8c1fcfd5c0d16dc415b25300e055bd97",
     "demo/relocate/expert-v1": "cb3c3e3574561eb00b6f1ee55d3ed216",
     "demo/relocate/mixed-v1": "868b59f9c84bd80752f443a3fe55fdf2",
+    "demo/pointmaze/umaze-v1": "ce2392d1bc8606ce6e284cfffd66927f",
+    "demo/pointmaze/medium-v1": "b5592e6537fd9b4e6c5309aaf18873ba",
     "demo/taxi/mixed-v1": "de710a52ccf0791c204970b41340c6fb",
-    "demo/cartpole/mixed-v1": "1a356b3a4746563b3397234aa6b7e372",
+    "demo/mountaincar/mixed-v1": "c1e29160096e2caf1012e603b796192c",
 }
 LOAD = """
 import sys, warnings
