@@ -6,6 +6,7 @@ Legend: ``T`` steps of an episode, ``S`` numbers kept of an observation, ``A`` a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -137,9 +138,10 @@ def _read_arrow(source: Source) -> Iterator[Recording]:
         files = [str(path) for path in sorted(folder.glob(f"*.{source.format}"))]
         table = pyarrow.dataset.dataset(files, format=source.format).to_table()
         whole = table["observations"].combine_chunks()
-        observations = [_to_numpy(_field(whole, part)) for part in source.observations.parts]
+        observations = [_in_matrices(_to_numpy(_field(whole, part)), part.shape) for part in source.observations.parts]
         # all but the observations are padded to T + 1 rows on disk
         arrays = [_to_numpy(table[name].combine_chunks())[:num_steps] for name in ("actions", *FLAGS)]
+        arrays[0] = _in_matrices(arrays[0], source.actions.shape)
         infos = table["infos"].combine_chunks() if "infos" in table.column_names else None
         key = next((key for key in SUCCESS_KEYS if infos is not None and infos.type.get_field_index(key) >= 0), None)
         success = None if infos is None or key is None else _to_numpy(infos.field(key))
@@ -158,6 +160,12 @@ def _to_numpy(array: Any) -> NDArray[Any]:
     if hasattr(array.type, "list_size"):
         return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)
     return array.to_numpy(zero_copy_only=False)
+
+
+def _in_matrices(lists: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Values that are one list each on disk, ``[T, n]``, in their shape if that has as many numbers."""
+    fits = lists.ndim == 2 and lists.shape[1] == math.prod(shape)
+    return lists.reshape(len(lists), *shape) if fits else lists
 
 
 def _in_shape(source: Source, index: int, recording: Recording) -> Episode:

@@ -80,6 +80,9 @@ class Adapted(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         given = self._numbers.actions.for_environment(action)
+        if self._numbers.actions.integer:
+            space: Any = self.env.action_space
+            given = given.clip(space.low, space.high).astype(space.dtype)  # -1 would be 255 of an unsigned byte
         observation, reward, terminated, truncated, info = self.env.step(given)
         return self._numbers.observations.vector(observation), reward, terminated, truncated, info
 

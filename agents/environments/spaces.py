@@ -263,7 +263,7 @@ def read_actions(space: gym.Space) -> Actions | None:
     if isinstance(space, spaces.MultiBinary):
         return Actions(tuple(space.shape), (2,) * math.prod(space.shape), (0,) * math.prod(space.shape))
     if isinstance(space, spaces.Box):
-        return Actions(tuple(space.shape), integer=space.dtype is not None and space.dtype.kind in "iu")
+        return Actions(tuple(space.shape), integer=space.dtype is not None and space.dtype.kind in "iub")
     return None
 
 

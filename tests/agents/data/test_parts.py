@@ -84,6 +84,17 @@ def test_a_batch_has_the_flattened_observations_of_the_episodes(data_format: str
     assert batch["next", "truncated"].flatten().nonzero().flatten().tolist() == [3, 7]
 
 
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
+def test_matrices_are_read_from_every_format(data_format: str) -> None:
+    space, action_space = spaces.Dict({"board": spaces.MultiBinary((2, 3))}), spaces.Box(-1.0, 1.0, (2, 2))
+    made = episodes(action_space, space)
+    create(*made, observation_space=space, action_space=action_space, data_format=data_format)
+    boards = [episode["observations"]["board"][:-1].reshape(-1, 6) for episode in made]
+    np.testing.assert_array_equal(whole()["observation"], np.concatenate(boards))
+    actions = [episode["actions"].reshape(-1, 4) for episode in made]
+    np.testing.assert_array_equal(whole()["action"], np.concatenate(actions))
+
+
 def test_rows_hold_no_observation_twice_and_categories_as_indices() -> None:
     create(*episodes(), observation_space=SPACE, action_space=GEARS)
     dataset = load()

@@ -31,6 +31,8 @@ ACTION_SPACES = {
     "scalar": spaces.Box(-1.0, 2.0, ()),
     "matrix": spaces.Box(-1.0, 2.0, (2, 2)),
     "whole numbers": spaces.Box(0, 9, (2,), np.int64),
+    "bytes": spaces.Box(0, 255, (2,), np.uint8),
+    "switches": spaces.Box(0, 1, (2,), np.bool_),
     "index": spaces.Discrete(4),
     "index from two": spaces.Discrete(4, start=2),
     "indices": spaces.MultiDiscrete([2, 5], start=[1, 3]),
@@ -134,6 +136,13 @@ def test_actions_become_numbers_and_what_they_were(name: str) -> None:
 def test_whole_numbers_are_rounded_to() -> None:
     numbers = spaces_of(spaces.Discrete(2), ACTION_SPACES["whole numbers"])
     assert numbers.actions.for_environment(np.float32([1.4, 8.6])).tolist() == [1, 9]
+
+
+def test_bounds_of_one_s_own_do_not_overflow_a_byte() -> None:
+    world = World(spaces.Discrete(2), ACTION_SPACES["bytes"])
+    env = spaces_of(world.observation_space, world.action_space).adapt(world)
+    env.step(np.float32([-1.0, 300.0]))
+    assert world.actions[-1].tolist() == [0, 255]
 
 
 def test_where_an_environment_has_no_bounds_those_given_are_taken() -> None:
