@@ -30,7 +30,8 @@ def main() -> None:
     sys.argv = [f"offline-agents {command}", *arguments]
     recipe = COMMANDS[command]
     jobs = command_line.answer(recipe)
-    command_line.main(recipe, getattr(importlib.import_module(f"recipes.{recipe}"), command), jobs)
+    module = importlib.import_module(f"recipes.{recipe}")
+    command_line.main(recipe, getattr(module, command, None) or getattr(module, recipe), jobs)  # import is no name
 
 
 if __name__ == "__main__":

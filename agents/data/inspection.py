@@ -214,7 +214,9 @@ class _Scan:
         """As the environment counts, and of several parts with the part in front, as ``1=0``."""
         actions = self.source.actions
         return {
-            str(start + index) if actions.single else f"{part}={start + index}": int(count)
+            str(start + index)
+            if actions.single
+            else f"{actions.labels[part] if actions.labels else part}={start + index}": int(count)
             for part, (start, counts) in enumerate(zip(actions.starts, self.counts))
             for index, count in enumerate(counts)
         }

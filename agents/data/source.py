@@ -136,8 +136,8 @@ def open_source(dataset_id: str, *, include: Sequence[str] = (), exclude: Sequen
     """
     if Path(dataset_id).is_absolute() or ".." in Path(dataset_id).parts:
         raise DataError(
-            f"{dataset_id!r} is a path, not the id of a dataset such as D4RL/pen/human-v2; for another store "
-            "set MINARI_DATASETS_PATH"
+            f"{dataset_id!r} is a path, not the id of a dataset such as D4RL/pen/human-v2: import_dataset of agents "
+            "makes one of a log, and MINARI_DATASETS_PATH names another store"
         )
     root = minari_root()
     if not is_here(dataset_id):
@@ -183,7 +183,7 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
         path,
         metadata["data_format"],
         *counts,
-        spaces=Spaces(observations, actions),
+        spaces=_with_names(metadata, observations, actions),
         low=low,
         high=high,
         reference=_read_reference(dataset_id, metadata),
@@ -191,6 +191,21 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
         recorded_elsewhere=_recorded_elsewhere(metadata, env_spec),
         chosen_parts=bool(include or exclude),
     )
+
+
+def _with_names(metadata: dict[str, Any], observations: Observations, actions: Actions) -> Spaces:
+    """With the names that an import wrote into the metadata, if they are as many as the dimensions of one vector."""
+
+    def labels(entry: str, size: int) -> tuple[str, ...]:
+        names = metadata.get(entry)
+        if isinstance(names, list) and len(names) == size and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        return ()
+
+    part, *others = observations.parts
+    if not (others or part.path):
+        observations = Observations((replace(part, labels=labels("observation_names", part.width)),))
+    return Spaces(observations, replace(actions, labels=labels("action_names", actions.size)))
 
 
 def _bounds(space: Any, actions: Actions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

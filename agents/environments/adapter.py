@@ -6,6 +6,7 @@ Legend: ``O`` observation, ``A`` action.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -113,3 +114,8 @@ def _check_numbers(read: Spaces) -> None:
             numbers.starts
         ):
             raise ValueError(f"{numbers} is no space")
+        if not all(isinstance(label, str) for label in numbers.labels) or len(numbers.labels) not in (
+            0,
+            math.prod(numbers.shape),
+        ):
+            raise ValueError(f"{numbers.labels} are no names of {numbers}")

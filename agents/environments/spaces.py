@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -33,6 +33,7 @@ class Part:
     shape: tuple[int, ...]  # of a value
     categories: tuple[int, ...] = ()  # of each number; (): they are numbers, no indices
     starts: tuple[int, ...] = ()  # the first index of each
+    labels: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of its numbers, where the data have any
 
     @property
     def name(self) -> str:
@@ -50,7 +51,7 @@ class Part:
 
     def column_names(self) -> list[str]:
         """Of the numbers that are kept."""
-        return [".".join((self.name, *map(str, place))) for place in np.ndindex(self.shape)]
+        return [*self.labels] or [".".join((self.name, *map(str, place))) for place in np.ndindex(self.shape)]
 
     def names(self) -> list[str]:
         """Of the dimensions in an observation: ``goal.0`` of numbers, ``state=3`` of categories."""
@@ -109,6 +110,11 @@ class Observations:
         first = self.parts[0]
         return not (first.path or first.categories) and len(first.shape) == 1
 
+    @property
+    def named(self) -> bool:
+        """Whether its dimensions have names, and not places alone."""
+        return not self.plain or bool(self.parts[0].labels)
+
     def columns(self, values: Sequence[Any]) -> NDArray[Any]:
         """The parts' values, each ``[T, *shape]`` or one ``[*shape]``, as the numbers that are kept."""
         columns = [part.columns(value) for part, value in zip(self.parts, values)]
@@ -135,6 +141,7 @@ class Actions:
     categories: tuple[int, ...] = ()  # of each index, from 0 on; (): a Box
     starts: tuple[int, ...] = ()  # what the environment counts each from
     integer: bool = False  # the environment takes whole numbers: those of a Box are rounded
+    labels: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of its numbers, where the data have any
 
     @property
     def single(self) -> bool:
@@ -228,10 +235,7 @@ def leaves(space: gym.Space, path: Path = ()) -> Iterator[tuple[Part | None, Pat
     elif isinstance(space, spaces.Discrete):
         yield Part(path, (), (int(space.n),), (int(space.start),)), path
     elif isinstance(space, spaces.MultiDiscrete):
-        yield (
-            Part(path, space.nvec.shape, *(tuple(map(int, values.flat)) for values in (space.nvec, space.start))),
-            path,
-        )
+        yield Part(path, space.nvec.shape, *_categories(space)), path
     elif isinstance(space, (spaces.Box, spaces.MultiBinary)):
         yield Part(path, tuple(space.shape)), path
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -121,7 +121,9 @@ def _returns(inspection: Inspection) -> Entries:
 
 
 def _actions(inspection: Inspection) -> Entries:
-    actions = inspection.actions
+    actions, names = inspection.actions, inspection.source.actions.labels
+    if names:
+        yield "names", names, ", ".join(names)
     if actions.counts is not None:
         categories = inspection.source.actions.categories
         total = max(sum(actions.counts.values()) / len(categories), 1)
@@ -140,25 +142,26 @@ def _actions(inspection: Inspection) -> Entries:
     yield "at the lower bound", actions.at_low
     yield "at the upper bound", actions.at_high
     yield "out of range", actions.outside, f"{actions.outside:,} components"
-    yield from _columns(actions.columns)
+    yield from _columns(actions.columns, names or None)
 
 
 def _observations(inspection: Inspection) -> Entries:
     observations = inspection.source.observations
     parts = {part.name: part.size for part in observations.parts}
     listing = ", ".join(f"{name} {size}" for name, size in parts.items())
-    yield "dimensions", observations.size, f"{observations.size}" + ("" if observations.plain else f": {listing}")
+    listing = ", ".join(observations.names) if all(part.labels for part in observations.parts) else listing
+    yield "dimensions", observations.size, f"{observations.size}" + (f": {listing}" if observations.named else "")
     yield "parts", parts
     yield "names", observations.names
-    yield from _columns(inspection.observations)
+    yield from _columns(inspection.observations, observations.column_names if observations.named else None)
 
 
-def _columns(columns: Columns) -> Entries:
+def _columns(columns: Columns, names: Sequence[str] | None) -> Entries:
     constant = indices(columns.constant)
     yield "range", [columns.min, columns.max], f"{np.min(columns.min):.4g} to {np.max(columns.max):.4g}"
     yield "mean", columns.mean
     yield "standard deviation", columns.std, f"{columns.std.min():.4g} to {columns.std.max():.4g}, by dimension"
-    yield "constant", constant, ", ".join(map(str, constant)) or "none"
+    yield "constant", constant, ", ".join(names[place] if names else str(place) for place in constant) or "none"
 
 
 SECTIONS: dict[str, Callable[[Inspection], Entries]] = {

@@ -81,7 +81,8 @@ def _actions(inspection: Inspection) -> Findings:
     actions = inspection.actions
     if not actions.discrete and actions.saturated > SATURATED:
         shares = actions.at_low + actions.at_high
-        worst = ", ".join(f"{index} ({percent(float(shares[index]))})" for index in np.argsort(-shares)[:3])
+        names = inspection.source.actions.labels or range(len(shares))
+        worst = ", ".join(f"{names[index]} ({percent(float(shares[index]))})" for index in np.argsort(-shares)[:3])
         yield warning(
             f"{percent(actions.saturated)} of the action components are at a bound, most in dimensions {worst}. A "
             "tanh_normal policy has to go far out for such actions: few of them own the gradient of a batch.",
@@ -95,8 +96,10 @@ def _actions(inspection: Inspection) -> Findings:
             "algorithm=discrete_cql or discrete_iql, which hold to the data; dqn does not",
         )
     if not actions.discrete and (constant := indices(actions.columns.constant)):
+        labels = inspection.source.actions.labels
+        names = [labels[index] for index in constant] if labels else constant
         yield note(
-            f"Action dimensions {constant} never change: critics cannot know what they do.",
+            f"Action dimensions {names} never change: critics cannot know what they do.",
             "smallest and largest value per dimension",
             "stay near the data: iql, awac, rebrac or td3_bc rather than sac",
         )
@@ -228,7 +231,7 @@ def _observations(inspection: Inspection) -> Findings:
 
     def named(mask: NDArray[np.bool_]) -> str:
         places = indices(mask)
-        return str(places if observations.plain else [observations.column_names[place] for place in places])
+        return str([observations.column_names[place] for place in places] if observations.named else places)
 
     if columns.constant.any():
         yield note(

@@ -21,6 +21,7 @@ from recipes.reporting.tables import to_csv
 from recipes.reporting.terminal import inert
 
 WIDTH = 100  # characters of the text
+COLUMNS = 10  # of a log that are shown
 
 
 def to_terminal(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Finding]) -> Group:
@@ -37,6 +38,20 @@ def to_terminal(inspection: Inspection, facts: Sequence[Fact], findings: Sequenc
         lines.append(_beside("! " if finding.level == "warning" else "- ", finding.says))
         lines.append(_beside("    from: ", finding.computed_from))
         lines += [_beside("    do:   ", finding.advice)] if finding.advice else []
+    return Group(*lines)
+
+
+def meaning(understood: Mapping[str, str], first_rows: Sequence[Sequence[str]]) -> Group:
+    """What an import has understood of a log, and its first steps, for a terminal."""
+    width = max(map(len, understood))
+    lines: list[RenderableType] = [_beside(f"{name:{width}}  ", text) for name, text in understood.items()]
+    if first_rows:
+        table = Table(box=None, pad_edge=False, show_header=True)
+        for name in first_rows[0][:COLUMNS]:
+            table.add_column(inert(name), justify="right", overflow="ellipsis", no_wrap=True)
+        for row in first_rows[1:]:
+            table.add_row(*map(inert, row[:COLUMNS]))
+        lines += ["", f"first steps{', the first columns' if len(first_rows[0]) > COLUMNS else ''}", table]
     return Group(*lines)
 
 

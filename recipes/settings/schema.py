@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
+from agents.data.importers.settings import ENDINGS, ColumnsConfig, MeaningConfig
 from agents.data.settings import RewardsConfig
 from agents.errors import ConfigError, require, require_choice, require_memory
 from agents.training.settings import MATMUL_PRECISIONS, MODES
@@ -239,6 +240,24 @@ class InspectConfig:
 
 
 @dataclass
+class ImportConfig(MeaningConfig):
+    """Settings of ``recipes/import_data.py``."""
+
+    source: str = MISSING  # log: a file, a folder of files, or a pattern, as 'logs/*.csv'
+    dataset: str = MISSING  # id that the data get, as robot/arm-v0
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    dry_run: bool = False  # show what is understood, and write nothing
+    overwrite: bool = False  # take the place of a dataset of this id
+    good_above: float = 0.75  # of the card, as in offline-agents inspect
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.source), "source", "name a file, a folder or a pattern", self.source)
+        require_dataset_id("dataset", self.dataset)
+        require(0.0 < self.good_above <= 1.0, "good_above", "lie in (0, 1]", self.good_above)
+
+
+@dataclass
 class DashboardConfig:
     """Settings of ``recipes/dashboard.py``."""
 
@@ -254,9 +273,10 @@ RECIPES: dict[str, type] = {
     "compare": CompareConfig,
     "sweep": SweepConfig,
     "inspect_dataset": InspectConfig,
+    "import_data": ImportConfig,
     "dashboard": DashboardConfig,
 }
-COMMANDS = {recipe.removesuffix("_dataset"): recipe for recipe in RECIPES}  # each is the name of the recipe's function
+COMMANDS = {recipe.partition("_")[0]: recipe for recipe in RECIPES}
 
 
 def preset_files() -> set[str]:
@@ -296,8 +316,11 @@ def require_seed(name: str, value: int, limit: int = 2**63) -> None:
 
 def require_dataset_id(name: str, value: str) -> None:
     """Refuse what is no dataset's name but a path: folders are called by it, and would be the user's own."""
-    if not value or value[0] in "/~." or ".." in Path(value).parts or "\\" in value:
+    is_log = value.endswith(tuple(ending for endings in ENDINGS.values() for ending in endings))
+    if not value or value[0] in "/~." or ".." in Path(value).parts or "\\" in value or is_log:
         way_out = "give the id of a dataset, as D4RL/pen/human-v2; another store of such is MINARI_DATASETS_PATH"
+        if is_log or Path(value).expanduser().exists():
+            way_out = f"first make a dataset of it: offline-agents import source={value} dataset=robot/arm-v0"
         raise ConfigError(f"{name}={value} names no dataset of Minari's: {way_out}")
 
 

@@ -1,0 +1,203 @@
+"""Which columns of a log are what: names, patterns and what the format says -> a part of every row for each use.
+
+Legend: ``n`` rows of a piece, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from agents.data.importers.expressions import Expression, parse
+from agents.data.importers.rows import Array, Log, Rows
+from agents.data.importers.settings import ColumnsConfig, MeaningConfig
+from agents.errors import ConfigError, DataError
+
+VECTORS = ("observation", "action", "next_observation")
+FLAGS = ("terminated", "truncated", "done", "success")
+SEEN = 12  # names of columns in a message
+FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows by their use."""
+
+    parts: Mapping[str, Array]  # observation [n, O], action [n, A], reward, episode, time and flags [n], if there
+    rows: Rows
+
+    def cut(self, start: int, stop: int) -> Block:
+        """Some of the rows of a table."""
+        parts = {name: part[start:stop] for name, part in self.parts.items()}
+        return Block(parts, replace(self.rows, columns={}, first=self.rows.first + start))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The columns of a log that are used, each for what."""
+
+    vectors: Mapping[str, Sequence[str]]  # observation, action, next_observation
+    single: Mapping[str, str]  # reward, episode, time and flags
+    expression: Expression | None = None  # of the reward
+    preset: ColumnsConfig = field(default_factory=ColumnsConfig)
+
+    @property
+    def uses(self) -> dict[str, str]:
+        """What every column is read as."""
+        uses = {column: "number" for column in (self.expression.columns.values() if self.expression else ())}
+        uses |= {column: "number" for columns in self.vectors.values() for column in columns}
+        kinds = {"reward": "number", "episode": "label", "time": "time"}
+        return uses | {column: kinds.get(use, "flag") for use, column in self.single.items()}
+
+    def blocks(self, pieces: Iterator[Rows]) -> Iterator[Block]:
+        """Pieces of the log by use.
+
+        Raises:
+            DataError: what should be a number or a flag is none, or not all have as many rows.
+        """
+        for rows in pieces:
+            parts = {use: self._vector(rows, columns) for use, columns in self.vectors.items()}
+            parts |= {use: _single(rows, use, column) for use, column in self.single.items()}
+            if self.expression is not None:
+                inputs = {name: _single(rows, "reward", name) for name in self.expression.columns.values()}
+                parts["reward"] = self.expression.evaluate(inputs)
+            yield Block(parts, rows)
+
+    def names(self, use: str, block: Block) -> list[str]:
+        """Of the dimensions of a vector; none where it is one column that is a vector itself."""
+        columns = self.vectors[use]
+        parts = {name: _numbers(block.rows, name) for name in columns}
+        if len(columns) == 1 and parts[columns[0]].ndim > 1:
+            return []
+        names = []
+        for name, part in parts.items():
+            names += [name] if part.ndim == 1 else [f"{name}.{index}" for index in range(part.shape[1])]
+        return names
+
+    def _vector(self, rows: Rows, columns: Sequence[str]) -> Array:
+        """Columns side by side, ``[n, O]``; one that is a vector or a picture as it is."""
+        parts = [_numbers(rows, column) for column in columns]
+        if len(parts) == 1 and parts[0].ndim > 1:
+            return parts[0]
+        if unlike := next((name for name, part in zip(columns, parts) if len(part) != len(parts[0])), None):
+            lengths = f"{len(rows.columns[unlike])} rows for the {len(parts[0])} of {columns[0]!r}"
+            raise DataError(f"{rows.file}: the column {unlike!r} has {lengths}")
+        if deep := next((name for name, part in zip(columns, parts) if part.ndim > 2), None):
+            raise DataError(
+                f"{rows.file}: {deep!r} has more than one dimension, and is an observation of its own alone"
+            )
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selection:
+    """The columns to use.
+
+    Raises:
+        ConfigError: no observation or no action is chosen, a column is not there, or two settings contradict.
+    """
+    merged = _merge(log.preset, columns)
+    expression = None
+    if meaning.reward is not None:
+        if columns.reward is not None:
+            raise ConfigError("reward and columns.reward both say what is earned: leave one of them out")
+        merged["reward"] = None
+        expression = None if meaning.reward == "last" else parse(meaning.reward)
+    single = {use: value for use, value in merged.items() if isinstance(value, str)}
+    for use, column in single.items():
+        _require(log, f"columns.{use}", column)
+    for column in expression.columns.values() if expression else ():
+        _require(log, "reward", column)
+    vectors = {use: _match(log, use, merged[use], {*single.values()}) for use in VECTORS if merged[use]}
+    for use in ("observation", "action"):
+        if not vectors.get(use):
+            raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]; {_listing(log)}")
+    _check(meaning, single)
+    return Selection(vectors, single, expression, log.preset)
+
+
+def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
+    """What the user says before what the format says; a column that he uses otherwise is not used twice."""
+    own = {use: value for use, value in vars(columns).items() if value}
+    taken = {*(name for value in own.values() for name in ([value] if isinstance(value, str) else value))}
+    of_format = {use: value for use, value in vars(preset).items() if isinstance(value, list) or value not in taken}
+    return {**vars(ColumnsConfig()), **of_format, **own}
+
+
+def _match(log: Log, use: str, patterns: Sequence[str], others: set[str]) -> list[str]:
+    """The columns that names and patterns choose, in the log's order for each."""
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        if pattern.startswith("!"):
+            for name in fnmatch.filter(log.columns, pattern[1:]):
+                chosen.pop(name, None)
+        elif pattern in log.columns:
+            chosen[pattern] = None
+        elif names := [name for name in log.columns if fnmatch.fnmatchcase(name, pattern) and name not in others]:
+            chosen.update(dict.fromkeys(names))
+        else:
+            _require(log, f"columns.{use}", pattern)
+    return [*chosen]
+
+
+def _check(meaning: MeaningConfig, single: Mapping[str, str]) -> None:
+    if meaning.reward == "last" and "success" not in single:
+        raise ConfigError("reward=last is 1 at the end of episodes with a success: name its flag by columns.success")
+    if meaning.gap is not None and "time" not in single:
+        raise ConfigError("gap is one in time: name its column by columns.time")
+
+
+def _require(log: Log, setting: str, column: str) -> None:
+    if column not in log.columns:
+        close = difflib.get_close_matches(column, log.columns, n=1, cutoff=0.5)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(f"{setting}: {log.files[0].name} has no column {column!r}{hint}; {_listing(log)}")
+
+
+def _listing(log: Log) -> str:
+    names = [*log.columns]
+    return f"there are {', '.join(names[:SEEN])}" + (f" and {len(names) - SEEN} more" if len(names) > SEEN else "")
+
+
+def _numbers(rows: Rows, column: str) -> Array:
+    array = rows.columns[column]
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise DataError(_no_number(rows, column, array))
+    return array
+
+
+def _no_number(rows: Rows, column: str, array: Array) -> str:
+    index = next((index for index, value in enumerate(array) if not isinstance(value, (int, float))), 0)
+    way_out = "leave the column out, or write numbers into it"
+    return f"{rows.place(index)}: the column {column!r} holds {str(array[index])[:40]!r}, no number; {way_out}"
+
+
+def _single(rows: Rows, use: str, column: str) -> Array:
+    """A column ``[n]``; one of shape ``[n, 1]`` is as good."""
+    array = rows.columns[column]
+    array = array.reshape(len(array)) if array.ndim > 1 and array.size == len(array) else array
+    if array.ndim != 1:
+        raise DataError(f"{rows.file}: {column!r} has {array[0].size} values in a row, where {use} is one")
+    if use in FLAGS:
+        return _flags(rows, column, array)
+    if use == "reward" or (use == "time" and array.dtype.kind != "M"):
+        return _numbers(replace(rows, columns={column: array}), column)
+    return array
+
+
+def _flags(rows: Rows, column: str, array: Array) -> Array:
+    """Flags as booleans; what is missing is not set."""
+    if array.dtype.kind in "biu":
+        return array != 0
+    if array.dtype.kind == "f":
+        return np.nan_to_num(array) != 0
+    words = ["" if value is None else str(value).strip().lower() for value in array]
+    if (other := next((index for index, word in enumerate(words) if word not in (*FALSE, *TRUE)), None)) is not None:
+        raise DataError(f"{rows.place(other)}: {words[other]!r} in {column!r} is neither true nor false")
+    return np.array([word in TRUE for word in words], bool)

@@ -1,0 +1,92 @@
+"""HDF5 as D4RL and d3rlpy write it: arrays with a row per step, or arrays for each episode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.data.importers import layouts
+from agents.data.importers.rows import Log, Rows, flags_at_the_end
+from agents.data.importers.settings import ColumnsConfig
+from agents.errors import DataError, one_line
+
+D3RLPY = ColumnsConfig(observation=["observations"], action=["actions"], reward="rewards", terminated="terminated")
+
+
+@dataclass(frozen=True)
+class Hdf5Arrays(Log):
+    """HDF5 files of one layout."""
+
+    @classmethod
+    def open(cls, files: list[Path]) -> Hdf5Arrays:
+        """The files as their arrays describe them; a DataError where they are damaged or laid out otherwise."""
+        import h5py
+
+        try:
+            with h5py.File(files[0]) as file:
+                if "num_episodes" in file and "columns" in file:
+                    names = [name.decode() for name in np.asarray(file["columns"])]
+                    types = {name: str(_of_episode(file, name, 0).dtype) for name in names}
+                    return cls(files, "HDF5 of d3rlpy, version 2", types, None, D3RLPY)
+                arrays = _arrays(file)
+                types = {name: f"{array.dtype}{[*array.shape]}" for name, array in arrays.items()}
+                preset = layouts.flat_preset(types)
+                length = len(arrays["actions"]) * len(files) if "actions" in arrays else None
+                kind = "HDF5 of d3rlpy, version 1" if "episode_terminals" in arrays else "HDF5, a row per step"
+        except (OSError, KeyError, RuntimeError) as error:
+            raise _damaged(files[0], error) from error
+        return cls(files, kind, types, length, preset)
+
+    def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
+        import h5py
+
+        for path in self.files:
+            try:
+                with h5py.File(path) as file:
+                    yield from self._episodes(file, path, uses) if self.preset is D3RLPY else _steps(file, path, uses)
+            except (OSError, KeyError, RuntimeError) as error:
+                raise _damaged(path, error) from error
+
+    def _episodes(self, file: Any, path: Path, uses: Mapping[str, str]) -> Iterator[Rows]:
+        for index in range(int(file["num_episodes"][()])):
+            columns = {name: _of_episode(file, name, index)[()] for name in uses}
+            length = len(columns["actions"])
+            if np.ndim(columns.get("terminated", [])) == 0:
+                columns["terminated"] = flags_at_the_end(length, bool(columns["terminated"]))
+            yield Rows(columns, f"episode {index} of {path}", whole=True)
+
+
+def _steps(file: Any, path: Path, uses: Mapping[str, str]) -> Iterator[Rows]:
+    arrays = {name: file[name] for name in uses}
+    for rows in layouts.pieces({name: array.shape for name, array in arrays.items()}, str(path)):
+        yield Rows({name: array[rows] for name, array in arrays.items()}, str(path), rows.start)
+
+
+def _arrays(file: Any) -> dict[str, Any]:
+    """Every array that has rows, by its path."""
+    import h5py
+
+    arrays: dict[str, Any] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape:
+            arrays[name] = item
+
+    file.visititems(visit)
+    return arrays
+
+
+def _of_episode(file: Any, name: str, index: int) -> Any:
+    if f"{name}_{index}" not in file:
+        raise DataError(f"{file.filename}: episode {index} has its {name} in several parts, which is not read")
+    return file[f"{name}_{index}"]
+
+
+def _damaged(file: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{file} cannot be read as HDF5 ({one_line(error)[:200]}); it is truncated, damaged or no such file"
+    )

@@ -1,0 +1,36 @@
+"""Layouts that files of named arrays have, and what their arrays are: D4RL's and its kin have a row per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from agents.data.importers.settings import ColumnsConfig
+from agents.errors import DataError
+
+PIECE = 1 << 14  # rows read at a time
+# D4RL's timeouts are a time limit; d3rlpy's version 1 and others flag every end, of either kind
+FLAGS = {"terminated": ("terminals", "terminations"), "truncated": ("timeouts", "truncations"),
+         "done": ("episode_terminals", "dones")}  # fmt: skip
+
+
+def flat_preset(names: Mapping[str, object]) -> ColumnsConfig:
+    """What the arrays of a file with a row per step are."""
+    if not {"observations", "actions"} <= names.keys():
+        return ColumnsConfig()
+    flags = {use: next((name for name in known if name in names), None) for use, known in FLAGS.items()}
+    reward = "rewards" if "rewards" in names else None
+    following = ["next_observations"] if "next_observations" in names else []
+    return ColumnsConfig(
+        observation=["observations"], action=["actions"], next_observation=following, reward=reward, **flags
+    )
+
+
+def pieces(shapes: Mapping[str, tuple[int, ...]], file: str) -> Iterator[slice]:
+    """Rows to read at a time from arrays of these shapes; a DataError where one is longer than another."""
+    (first, shape), *others = shapes.items()
+    for name, other in others:
+        if other[:1] != shape[:1]:
+            raise DataError(
+                f"{file}: {name!r} has {[*other]} values for the {[*shape]} of {first!r}: all need a row for each step"
+            )
+    yield from (slice(start, min(start + PIECE, shape[0])) for start in range(0, shape[0], PIECE))

@@ -1,0 +1,192 @@
+"""The rows of an episode -> the episode: its last observation, what ends it, missing values, rewards.
+
+Legend: ``R`` rows, ``T`` steps, ``O`` observation, ``A`` action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.data.importers.columns import FLAGS, Selection
+from agents.data.importers.rows import Array
+from agents.data.importers.settings import MeaningConfig
+from agents.data.importers.splitting import ENDS, Recording, seconds
+from agents.errors import ConfigError, DataError
+
+GIVEN, DROPPED, REPEATED = "given", "dropped", "repeated"
+FILL = "missing=drop-episode leaves such episodes out, missing=forward-fill takes the value before"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode as it is written."""
+
+    observations: Array  # [T + 1, O]
+    actions: Array  # [T, A], or [T]
+    rewards: Array  # [T]
+    terminated: bool  # behind the last step; else it is truncated there
+    success: NDArray[np.bool_] | None  # [T]
+    last_observation: str  # whether it is given, dropped with its step, or repeated
+    pace: tuple[float, float] | None  # smallest and largest difference of its times
+    place: Callable[[int], str]  # where a person finds a step
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.rewards)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What rows mean, by what the log says and by the settings."""
+
+    selection: Selection
+    config: MeaningConfig
+
+    def episode(self, recording: Recording) -> Episode | None:
+        """The episode; None: values are missing in it, and it is to be left out.
+
+        Raises:
+            DataError: what is missing or contradicts.
+        """
+        pace = _pace(recording)
+        parts = dict(recording.parts)
+        num_rows = len(parts["action"])
+        observations, last = self._observations(recording)
+        if last == GIVEN and len(observations) == num_rows:  # its row says nothing else
+            num_rows -= 1
+            parts = _shorten(parts, num_rows)
+        filled = self._fill(recording, {"observation": observations, "action": parts["action"]})
+        if filled is None:
+            return None
+        observations, actions = filled["observation"], filled["action"]
+        terminated = self._terminated(recording, parts, num_rows)
+        if last != GIVEN:
+            drop = self.config.last_observation == "drop" and not terminated
+            last = DROPPED if drop else REPEATED
+            if not drop:
+                observations = np.concatenate([observations, observations[-1:]])
+        num_steps = len(observations) - 1
+        parts = _shorten(parts, num_steps)
+        rewards = self._rewards(recording, parts, num_steps)
+        if rewards is None:
+            return None
+        return Episode(
+            observations, actions[:num_steps], rewards, terminated, parts.get("success"), last, pace, recording.place
+        )
+
+    def _observations(self, recording: Recording) -> tuple[Array, str]:
+        """All that are recorded, and whether the last one is among them."""
+        parts = recording.parts
+        observations, num_rows = parts["observation"], len(parts["action"])
+        if len(observations) == num_rows + 1:
+            return observations, GIVEN
+        if len(observations) != num_rows:
+            raise DataError(
+                f"{recording.place(0)}: {len(observations)} observations for {num_rows} actions; an episode has as "
+                "many, or one more"
+            )
+        if "next_observation" in parts:
+            return np.concatenate([observations, parts["next_observation"][-1:]]), GIVEN
+        if num_rows > 1 and parts["action"].dtype.kind == "f" and np.isnan(parts["action"][-1]).all():
+            return observations, GIVEN
+        return observations, ""
+
+    def _fill(self, recording: Recording, parts: dict[str, Array]) -> dict[str, Array] | None:
+        """Without missing values, as the settings say; None: the episode is to be left out."""
+        for use, part in parts.items():
+            if part.dtype.kind != "f" or np.isfinite(part).all():
+                continue
+            rows = part.reshape(len(part), -1)
+            if self.config.missing == "forward-fill":
+                rows = _forward_fill(rows)
+                parts[use] = rows.reshape(part.shape)
+            broken = np.argwhere(~np.isfinite(rows))
+            if len(broken) and self.config.missing == "drop-episode" and not np.isinf(rows).any():
+                return None
+            if len(broken):
+                row, column = broken[0]
+                value = "missing" if np.isnan(rows[row, column]) else f"{rows[row, column]}"
+                names = self.selection.vectors[use]
+                name = names[column] if len(names) == rows.shape[1] else f"{', '.join(names)}, {column}"
+                way_out = FILL if value == "missing" else "leave its row out, or write a number"
+                if self.config.missing == "forward-fill" and value == "missing":
+                    way_out = "there is none before it in its episode to fill in: missing=drop-episode leaves it out"
+                raise DataError(f"{recording.place(int(row))}: {use} {name!r} is {value}; {way_out}")
+        return parts
+
+    def _terminated(self, recording: Recording, parts: dict[str, Array], num_rows: int) -> bool:
+        """Whether the task was over at the end."""
+        for use in ENDS:
+            if use in parts and parts[use][: num_rows - 1].any():
+                raise DataError(
+                    f"{recording.place(int(parts[use].argmax()))} is flagged as {use} by "
+                    f"{self.selection.single[use]!r}, but its episode goes on; leave out columns.episode to cut "
+                    f"there, or columns.{use}"
+                )
+        if "terminated" in parts:
+            return bool(num_rows and parts["terminated"][-1])
+        cut_off = "truncated" in parts and bool(num_rows and parts["truncated"][-1])
+        return self.config.end == "terminated" and not cut_off
+
+    def _rewards(self, recording: Recording, parts: dict[str, Array], num_steps: int) -> Array | None:
+        if self.config.reward == "last":
+            rewards = np.zeros(num_steps)
+            rewards[-1:] = parts["success"].any()
+            return rewards
+        if "reward" not in parts:
+            return np.zeros(num_steps)
+        rewards = parts["reward"]
+        if len(rewards) != num_steps:
+            raise DataError(f"{recording.place(0)}: {len(rewards)} rewards for {num_steps} actions")
+        if not np.isfinite(rewards).all():
+            row = int(np.flatnonzero(~np.isfinite(rewards))[0])
+            if self.config.missing == "drop-episode" and np.isnan(rewards[row]):
+                return None
+            raise DataError(
+                f"{recording.place(row)}: the reward is {'missing' if np.isnan(rewards[row]) else rewards[row]}; "
+                "missing=drop-episode leaves such episodes out, and no reward is made up"
+            )
+        return rewards
+
+
+def _shorten(parts: dict[str, Array], num_steps: int) -> dict[str, Array]:
+    """The first steps; a flag of the row after them, which is there for its observation, is about the last step."""
+    short = {use: part[:num_steps] for use, part in parts.items()}
+    for use in FLAGS:
+        if num_steps and use in parts and parts[use][num_steps:].any():
+            short[use] = short[use] | (np.arange(num_steps) == num_steps - 1)
+    return short
+
+
+def require_whole(actions: Array, place: Callable[[int], str]) -> None:
+    """Refuse actions that are no indices, of data that are told to have discrete ones."""
+    if actions.dtype.kind == "f" and (broken := np.argwhere(actions % 1)).size:
+        value = actions[tuple(broken[0])]
+        raise ConfigError(f"action_kind=discrete: {place(int(broken[0][0]))} has the action {value:g}, no whole number")
+
+
+def _forward_fill(rows: Array) -> Array:
+    """Every NaN as the last number above it in its column; those at the top stay."""
+    last = np.where(np.isnan(rows), 0, np.arange(len(rows))[:, None])
+    return np.take_along_axis(rows, np.maximum.accumulate(last, axis=0), axis=0)
+
+
+def _pace(recording: Recording) -> tuple[float, float] | None:
+    """The smallest and the largest step of time; a DataError where it stands still or goes back."""
+    if "time" not in recording.parts:
+        return None
+    times = recording.parts["time"]
+    if len(missing := np.flatnonzero(times != times)):
+        raise DataError(f"{recording.place(int(missing[0]))} has no time; write one, or leave out columns.time")
+    steps = seconds(np.diff(times))
+    if len(broken := np.flatnonzero(~(steps > 0))):
+        where = recording.place(int(broken[0]) + 1)
+        problem = "has the time of the row before" if steps[broken[0]] == 0 else "is earlier than the row before"
+        raise DataError(
+            f"{where} {problem}, in the same episode; sort the rows by time, and leave out what is there twice"
+        )
+    return (float(steps.min()), float(steps.max())) if len(steps) else None

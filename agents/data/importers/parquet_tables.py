@@ -1,0 +1,133 @@
+"""Parquet and Arrow: a row per step, or a row per episode with lists in it, read by pyarrow a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.data.importers.arrow import Ragged, depth, to_numpy
+from agents.data.importers.rows import Log, Rows, flags_at_the_end
+from agents.errors import DataError, one_line
+
+BATCH = 1 << 15  # rows read at a time
+
+
+@dataclass(frozen=True)
+class ParquetTables(Log):
+    """Parquet or Arrow files with the same columns, one below the other."""
+
+    depths: Mapping[str, int] = field(default_factory=dict)  # of lists
+    rows: str = "auto"  # a row is one of steps, or one of episodes
+
+    @classmethod
+    def open(cls, files: list[Path], *, rows: str) -> ParquetTables:
+        """The files as their schema describes them; a DataError where they are damaged."""
+        counts = [_schema(file) for file in files]
+        schema = counts[0][0]
+        numbers = [number for _, number in counts]
+        total = None if None in numbers else sum(number for number in numbers if number is not None)
+        kind = "Parquet" if _is_parquet(files[0]) else "Arrow"
+        types = {name: str(kind) for name, kind in zip(schema.names, schema.types)}
+        depths = dict(zip(schema.names, map(depth, schema.types)))
+        return cls(files, kind, types, total, depths=depths, rows=rows)
+
+    def episodes_in_rows(self, uses: Mapping[str, str]) -> bool:
+        """Whether a row is an episode: every number in it is a list, and no column names its episode."""
+        if self.rows != "auto":
+            return self.rows == "episodes"
+        numbers = [name for name, use in uses.items() if use == "number"]
+        return not {"label", "time"} & {*uses.values()} and all(self.depths[name] > 0 for name in numbers)
+
+    def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
+        import pyarrow as pa
+
+        whole = self.episodes_in_rows(uses)
+        for file in self.files:
+            first = 1
+            try:
+                for batch in _batches(file, [*uses], BATCH if not whole else 64):
+                    if whole:
+                        yield from _episodes(batch, uses, str(file), first)
+                    else:
+                        columns = {name: _column(batch.column(name), name, str(file), first) for name in uses}
+                        yield Rows(columns, str(file), first)
+                    first += batch.num_rows
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise DataError(
+                    f"{file} cannot be read as {self.kind} ({one_line(error)[:200]}); it is damaged, or has other "
+                    f"columns than {self.files[0]}"
+                ) from error
+
+
+def _episodes(batch: Any, uses: Mapping[str, str], file: str, first: int) -> Iterator[Rows]:
+    """Each row of a batch as an episode; a flag that is no list is about its last step."""
+    for index in range(batch.num_rows):
+        place = f"row {first + index} of {file}"
+        columns = {}
+        for name in uses:
+            value = batch.column(name).slice(index, 1)
+            values = _column(value, name, file, first + index)[0] if depth(value.type) else value[0].as_py()
+            columns[name] = np.asarray(values)
+        length = min((len(values) for values in columns.values() if values.ndim), default=0)
+        for name, values in columns.items():
+            if values.ndim == 0 and uses[name] == "flag":
+                columns[name] = flags_at_the_end(length, bool(values))
+        yield Rows(columns, place, whole=True)
+
+
+def _column(array: Any, name: str, file: str, first: int) -> Any:
+    try:
+        return to_numpy(array)
+    except Ragged as error:
+        row, width, other = error.args
+        raise DataError(
+            f"row {first + row} of {file}: {name!r} has {other} values, and {width} in the rows before; all have to be "
+            "alike, or else rows=episodes"
+        ) from error
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix in (".parquet", ".pq")
+
+
+def _schema(file: Path) -> tuple[Any, int | None]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if _is_parquet(file):
+            with pq.ParquetFile(file) as table:
+                return table.schema_arrow, table.metadata.num_rows
+        with _reader(file) as reader:
+            return reader.schema, None
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{file} cannot be opened ({one_line(error)[:200]}); it is truncated, or no {file.suffix} file"
+        ) from error
+
+
+def _batches(file: Path, names: list[str], size: int) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    if _is_parquet(file):
+        with pq.ParquetFile(file) as table:
+            yield from table.iter_batches(batch_size=size, columns=names)
+        return
+    with _reader(file) as reader:
+        random_access = hasattr(reader, "get_batch")
+        for batch in map(reader.get_batch, range(reader.num_record_batches)) if random_access else reader:
+            yield batch.select(names)
+
+
+def _reader(file: Path) -> Any:
+    """Of Arrow's file format, or of its stream format."""
+    import pyarrow as pa
+
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(file)))
+    except pa.ArrowInvalid:
+        return pa.ipc.open_stream(pa.memory_map(str(file)))

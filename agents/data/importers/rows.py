@@ -1,0 +1,54 @@
+"""Rows of a log as a format reads them: pieces of a table, or whole episodes.
+
+Legend: ``n`` rows of a piece.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.data.importers.settings import ColumnsConfig
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that lie one below the other, in the types that the format's own reader gives."""
+
+    columns: Mapping[str, Array]  # [n, ...] each; of a whole episode, observations may be [n + 1, ...]
+    file: str
+    first: int = 0  # number of the first row in its file
+    unit: str = "row"  # line: as an editor counts them
+    whole: bool = False  # an episode, all of it
+
+    def place(self, index: int) -> str:
+        """Where a person finds a row."""
+        return f"step {index} of {self.file}" if self.whole else f"{self.unit} {self.first + index} of {self.file}"
+
+
+@dataclass(frozen=True)
+class Log(ABC):
+    """A log in one format, as far as its headers describe it."""
+
+    files: Sequence[Path]
+    kind: str  # CSV
+    columns: Mapping[str, str]  # what there is, with its type
+    num_rows: int | None  # about, for the progress bar; None: nobody knows
+    preset: ColumnsConfig = field(default_factory=ColumnsConfig)  # what the format itself says of them
+
+    @abstractmethod
+    def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
+        """The rows, with the columns that are used: each as a ``number``, ``flag``, ``time`` or ``label``."""
+
+
+def flags_at_the_end(length: int, value: bool) -> NDArray[np.bool_]:
+    """A flag of an episode as one of its steps, ``[length]``: it is about the last."""
+    return (np.arange(length) == length - 1) & value

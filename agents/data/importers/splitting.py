@@ -1,0 +1,129 @@
+"""Rows -> episodes: cut where a column changes, behind flags, at gaps in time, or at the end of a file.
+
+Legend: ``n`` rows of a piece, ``R`` rows of an episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.data.importers.columns import Block, Selection
+from agents.data.importers.rows import Array
+from agents.errors import DataError
+
+ENDS = ("terminated", "truncated", "done")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The rows of one episode."""
+
+    parts: dict[str, Array]  # [R, ...] each
+    blocks: Sequence[Block]
+
+    def place(self, index: int) -> str:
+        """Where a person finds a row."""
+        for block in self.blocks:
+            if index < (length := len(block.parts["action"])) or block is self.blocks[-1]:
+                return block.rows.place(index)
+            index -= length
+        raise IndexError(index)
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where one episode ends and the next begins."""
+
+    selection: Selection
+    gap: float | None  # seconds, or in the unit of the times
+
+    @property
+    def rule(self) -> str:
+        """For a person."""
+        single = self.selection.single
+        if "episode" in single:
+            return f"the column {single['episode']!r}"
+        rules = [f"the flags {', '.join(repr(single[flag]) for flag in self.flags)}"] if self.flags else []
+        rules += [] if self.gap is None else [f"gaps of more than {self.gap:g} in {single['time']!r}"]
+        return " and ".join(rules) or "the files, each one episode"
+
+    @property
+    def flags(self) -> list[str]:
+        return [use for use in ENDS if use in self.selection.single]
+
+    def episodes(self, blocks: Iterator[Block]) -> Iterator[Recording]:
+        """The episodes, one in memory at a time.
+
+        Raises:
+            DataError: rows of an episode are not together, or not in the order of time.
+        """
+        held: list[Block] = []
+        before: Block | None = None
+        seen: set[object] = set()
+        for block in blocks:
+            if block.rows.whole:
+                yield Recording(dict(block.parts), [block])
+                continue
+            if not len(block.parts["action"]):
+                continue
+            starts: list[int] = np.flatnonzero(self._begins(block, before)).tolist()
+            for start, stop in zip([0, *starts], [*starts, len(block.parts["action"])]):
+                if held and start in starts:
+                    yield _join(held)
+                    held = []
+                if start < stop:
+                    if start in starts and "episode" in block.parts:
+                        _require_new(block, start, seen)
+                    held.append(block.cut(start, stop))
+            before = block.cut(-1 + len(block.parts["action"]), len(block.parts["action"]))
+        if held:
+            yield _join(held)
+
+    def _begins(self, block: Block, before: Block | None) -> NDArray[np.bool_]:
+        """Which rows begin an episode, ``[n]``."""
+        begins = np.zeros(len(block.parts["action"]), bool)
+        if before is None:
+            begins[0] = True
+
+        def with_row_before(use: str) -> Array:
+            values = block.parts[use]
+            return np.concatenate([values[:1] if before is None else before.parts[use], values])
+
+        if "episode" in block.parts:
+            values = with_row_before("episode")
+            return begins | (values[1:] != values[:-1])
+        for flag in self.flags:
+            begins[0] |= before is not None and before.parts[flag][0]
+            begins[1:] |= block.parts[flag][:-1]
+        if self.gap is not None:
+            begins |= seconds(np.diff(with_row_before("time"))) > self.gap
+        if not self.flags and self.gap is None:
+            begins[0] |= before is not None and before.rows.file != block.rows.file
+        return begins
+
+
+def seconds(differences: Array) -> Array:
+    """Differences of times; of dates in seconds."""
+    return differences / np.timedelta64(1, "s") if differences.dtype.kind == "m" else differences
+
+
+def _require_new(block: Block, row: int, seen: set[object]) -> None:
+    value = block.parts["episode"][row]
+    if value is None or value == "" or value != value:
+        raise DataError(f"{block.rows.place(row)} is of no episode: write its name into each of its rows")
+    if value in seen:
+        raise DataError(
+            f"{block.rows.place(row)}: episode {value!r} comes back after another one; sort the rows by episode, and "
+            "within each by time"
+        )
+    seen.add(value)
+
+
+def _join(blocks: Sequence[Block]) -> Recording:
+    parts = {use: [block.parts[use] for block in blocks] for use in blocks[0].parts}
+    joined = {use: arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for use, arrays in parts.items()}
+    return Recording(joined, [Block({"action": block.parts["action"]}, block.rows) for block in blocks])

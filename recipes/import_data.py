@@ -1,0 +1,81 @@
+"""Make a dataset of a log: CSV, Parquet, Arrow, NPZ or HDF5 in, an id that every other command takes out.
+
+For example:
+
+    offline-agents import source=log.csv dataset=robot/arm-v0 columns.observation='[s*]' columns.action='[m0,m1]' \\
+        columns.reward=reward columns.episode=episode_id dry_run=true
+    offline-agents import source=halfcheetah.hdf5 dataset=mine/halfcheetah-v0
+"""
+
+from __future__ import annotations
+
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("import_data")  # help, and mistakes in settings, before all else is imported
+
+from dataclasses import fields
+
+from omegaconf import DictConfig
+
+from agents.data.importers.importing import import_dataset
+from agents.data.importers.settings import MeaningConfig
+from agents.data.inspection import Inspection, inspect_dataset
+from recipes.dataset_card import facts, rendering
+from recipes.dataset_card.verdict import verdict
+from recipes.reporting import terminal
+from recipes.settings.composition import build
+from recipes.settings.overrides import pasted
+from recipes.settings.schema import ImportConfig
+
+# facts of the short card, by section
+SHORT = {
+    "episodes": ("number", "steps", "length", "ends", "repeated transitions"),
+    "returns and rewards": ("return", "reward"),
+    "actions": ("names", "kind", "at a bound"),
+    "observations": ("dimensions", "range", "constant"),
+}
+
+
+def import_data(cfg: DictConfig) -> None:
+    config: ImportConfig = build(cfg, "import_data")
+    imported = import_dataset(
+        config.source,
+        config.dataset,
+        columns=config.columns,
+        dry_run=config.dry_run,
+        overwrite=config.overwrite,
+        **{entry.name: getattr(config, entry.name) for entry in fields(MeaningConfig)},
+    )
+    terminal.show(rendering.meaning(imported.meaning, imported.first_rows), width=rendering.WIDTH)
+    if config.dry_run:
+        print("\nnothing is written: dry_run=true")
+        return
+    if imported.unchanged:
+        print(f"\n{config.dataset} was made of this very log before, and is left as it is")
+    inspection = inspect_dataset(config.dataset)
+    chosen = [fact for fact in facts.facts(inspection) if fact.name in SHORT.get(fact.section, ())]
+    card = rendering.to_terminal(inspection, chosen, verdict(inspection, config.good_above))
+    print()
+    terminal.show(card, width=rendering.WIDTH)
+    print("\nnext:", *next_commands(inspection), sep="\n  ")
+
+
+def next_commands(inspection: Inspection) -> list[str]:
+    """What makes sense on these data; without rewards, cloning alone."""
+    dataset, kind = pasted("dataset", inspection.source.id), "discrete_" if inspection.actions.discrete else ""
+    cloning = f"offline-agents train {dataset} algorithm={kind}bc"
+    rewarded = (inspection.rewards != inspection.rewards[0]).any()
+    return [
+        f"offline-agents inspect {dataset}",
+        *([f"offline-agents train {dataset} algorithm={kind}iql"] if rewarded else []),
+        cloning,
+    ]
+
+
+def main() -> None:
+    command_line.main("import_data", import_data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""Formats: every value is, bit for bit, what the format's own reader gives; damaged files are a line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+
+from agents.errors import ConfigError, DataError
+
+NAMES = ["flow_in", "level", "valve", "cost", "run"]
+
+
+@pytest.fixture
+def columns() -> dict[str, list[float] | list[int]]:
+    """Eleven rows of numbers whose decimals are awkward, in two runs."""
+    rng = np.random.default_rng(1)
+    flow, level, valve, cost = rng.standard_normal((4, 11))
+    return {
+        "flow_in": flow.tolist(),
+        "level": (1e-7 * level).tolist(),
+        "valve": valve.tolist(),
+        "cost": (1e9 * cost).tolist(),
+        "run": [3] * 5 + [1] * 6,
+    }
+
+
+def by_run(table: pa.Table) -> list[dict[str, np.ndarray]]:
+    runs = table["run"].to_numpy()
+    return [{name: table[name].to_numpy()[runs == run] for name in NAMES} for run in dict.fromkeys(runs.tolist())]
+
+
+def assert_equal_to(table: pa.Table, episodes: list) -> None:
+    recordings = by_run(table)
+    assert len(episodes) == len(recordings) == 2
+    for episode, recording in zip(episodes, recordings):
+        observations = np.stack([recording["flow_in"], recording["level"]], axis=1)
+        assert episode.observations.tobytes() == observations.tobytes()
+        assert episode.actions.tobytes() == recording["valve"][:-1].tobytes()  # the last row gives the last observation
+        assert episode.rewards.tobytes() == recording["cost"][:-1].tobytes()
+        assert episode.truncations.tolist() == [False] * (len(episode.rewards) - 1) + [True]
+
+
+USES = {"observation": ["flow_in", "level"], "action": ["valve"], "earned": "cost", "episode": "run"}
+
+
+@pytest.mark.parametrize(("ending", "separator"), [("csv", ","), ("csv.gz", ","), ("tsv", "\t"), ("csv", ";")])
+def test_values_of_csv_are_those_of_its_reader(columns, take, episodes, ending, separator) -> None:
+    lines = [NAMES, *(map(repr, row) for row in zip(*columns.values()))]
+    text = "".join(separator.join(line) + "\n" for line in lines).encode()
+    Path(f"log.{ending}").write_bytes(gzip.compress(text) if ending.endswith("gz") else text)
+    take(f"log.{ending}", **USES)
+    options = pyarrow.csv.ParseOptions(delimiter=separator)
+    assert_equal_to(pyarrow.csv.read_csv(f"log.{ending}", parse_options=options), episodes())
+
+
+def test_blocks_of_csv_end_no_episode_and_may_hold_other_types(columns, take, episodes, monkeypatch) -> None:
+    """The first block has whole numbers alone, and no cost at all."""
+    table = pa.table(columns)
+    for name in ("valve", "level"):
+        table = table.set_column(NAMES.index(name), name, pa.array([2.0] * 3 + table[name].to_pylist()[3:]))
+    rows = [[*row] for row in zip(*table.to_pydict().values())]
+    text = "\n".join([",".join(NAMES), *(",".join(map("{:.17g}".format, row)) for row in rows)]) + "\n"
+    Path("log.csv").write_text(text)
+    monkeypatch.setattr("agents.data.importers.csv_tables.BLOCK", 96)
+    take("log.csv", **USES)
+    assert_equal_to(table, episodes())
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow", "stream.arrow", "folder", "*.parquet"])
+def test_values_of_parquet_and_arrow_are_those_of_their_reader(columns, take, episodes, ending) -> None:
+    table = pa.table(columns)
+    Path("folder").mkdir()
+    source = ending if "folder" in ending or "*" in ending else f"log.{ending}"
+    if "stream" in ending:
+        with pa.ipc.new_stream(source, table.schema) as writer:
+            writer.write_table(table, max_chunksize=4)
+    elif ending == "arrow":
+        pyarrow.feather.write_feather(table, source, chunksize=4)
+    else:  # episodes go on in the next file, and 2 comes before 10
+        folder = "folder/" if ending == "folder" else ""
+        for number, start, stop in ((2, 0, 3), (10, 3, 11)):
+            pyarrow.parquet.write_table(table[start:stop], f"{folder}{number}.parquet", row_group_size=2)
+        if ending == "parquet":
+            pyarrow.parquet.write_table(table, source, row_group_size=4)
+    take(source, **USES)
+    assert_equal_to(table, episodes())
+
+
+def test_lists_in_a_row_are_a_vector_beside_numbers(take, episodes) -> None:
+    state = np.random.default_rng(0).standard_normal((6, 2)).astype(np.float32)
+    table = pa.table({"state": pa.array([*state]), "grip": pa.array(range(6), pa.float32()), "a.b": [0.5] * 6})
+    pyarrow.parquet.write_table(table, "log.parquet")
+    imported = take("log.parquet", observation=["state", "grip"], action=["a.b"])
+    (episode,) = episodes()
+    assert np.array_equal(episode.observations, np.c_[state, np.arange(6)]) and episode.observations.dtype == np.float32
+    assert imported.meaning["observations"] == "state.0, state.1, grip (float32)"
+
+
+def test_a_row_may_be_an_episode_of_lists(take, episodes) -> None:
+    observations = [np.arange(8.0).reshape(4, 2), np.arange(4.0).reshape(2, 2)]
+    actions = [[0.5, 1.5, 2.5, 3.5], [0.25, 0.75]]
+    table = pa.table({"obs": [o.tolist() for o in observations], "act": actions, "failed": [True, False]})
+    pyarrow.parquet.write_table(table, "log.parquet")
+    take("log.parquet", observation=["obs"], action=["act"], terminated="failed")
+    first, second = episodes()
+    assert np.array_equal(first.observations[:4], observations[0]) and first.actions.ravel().tolist() == actions[0]
+    assert first.terminations.tolist() == [False, False, False, True]
+    assert np.array_equal(second.observations, observations[1]) and second.truncations.tolist() == [True]
+
+
+def assert_steps(steps: dict[str, np.ndarray], episodes: list) -> None:
+    """Of ``steps``: the first episode terminates, so that all its steps count; of the other the last is dropped."""
+    assert [len(episode.rewards) for episode in episodes] == [5, 6]
+    for episode, rows, end in zip(episodes, (slice(0, 5), slice(5, 12)), (5, 11)):
+        assert episode.observations[: rows.stop - rows.start].tobytes() == steps["observations"][rows].tobytes()
+        assert episode.actions.tobytes() == steps["actions"][rows.start : end].tobytes()
+        assert episode.rewards.tobytes() == steps["rewards"][rows.start : end].tobytes()
+    assert [bool(episode.terminations[-1]) for episode in episodes] == [True, False]
+
+
+@pytest.mark.parametrize("ending", ["hdf5", "npz"])
+def test_values_of_d4rl_are_those_of_the_file_and_a_timeout_is_no_termination(steps, take, episodes, ending) -> None:
+    if ending == "hdf5":
+        with h5py.File("log.hdf5", "w") as file:
+            for name, array in steps.items():
+                file.create_dataset(name, data=array)
+            file.create_dataset("metadata/algorithm", data="sac")
+    else:
+        np.savez_compressed("log.npz", **steps, infos=np.array([{}] * 12))
+    imported = take(f"log.{ending}")
+    assert_steps(steps, episodes())
+    assert "1 terminated, 1 truncated, by 'terminals'" in imported.meaning["ends"]
+
+
+def test_next_observations_of_a_file_are_its_last_ones(steps, take, episodes) -> None:
+    following = steps["observations"] + 1
+    np.savez("log.npz", **steps, next_observations=following)
+    take("log.npz")
+    assert [len(episode.rewards) for episode in episodes()] == [5, 7]
+    for episode, last in zip(episodes(), (4, 11)):
+        assert np.array_equal(episode.observations[-1], following[last])
+
+
+def test_arrays_are_read_piece_by_piece(steps, take, episodes, monkeypatch) -> None:
+    monkeypatch.setattr("agents.data.importers.layouts.PIECE", 4)
+    np.savez("log.npz", **steps)
+    take("log.npz")
+    assert_steps(steps, episodes())
+
+
+def test_d3rlpy_1_ends_episodes_by_its_own_flag(steps, take, episodes) -> None:
+    ends = steps.pop("timeouts") | steps["terminals"]
+    with h5py.File("log.h5", "w") as file:
+        for name, array in {**steps, "episode_terminals": ends.astype(np.float32)[:, None]}.items():
+            file.create_dataset(name, data=array)
+        file.create_dataset("version", data="1.0")
+    take("log.h5")
+    assert_steps(steps, episodes())
+
+
+def test_d3rlpy_2_has_arrays_for_each_episode(steps, take, episodes) -> None:
+    """As its ``dump`` writes them."""
+    with h5py.File("log.h5", "w") as file:
+        file.create_dataset("columns", data=["observations", "actions", "rewards", "terminated"])
+        file.create_dataset("num_episodes", data=2)
+        for index, rows in enumerate((slice(0, 5), slice(5, 12))):
+            file.create_dataset(f"observations_{index}", data=steps["observations"][rows])
+            file.create_dataset(f"actions_{index}", data=steps["actions"][rows])
+            file.create_dataset(f"rewards_{index}", data=steps["rewards"][rows, None])
+            file.create_dataset(f"terminated_{index}", data=index == 0)
+        file.create_dataset("version", data="2.1")
+    take("log.h5")
+    assert_steps(steps, episodes())
+
+
+def test_trajectories_of_imitation_are_cut_as_its_reader_does(take, episodes) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [3, 1, 4]
+    data = {
+        "obs": rng.standard_normal((sum(lengths) + 3, 2)),
+        "acts": rng.integers(0, 3, sum(lengths)),
+        "rews": rng.standard_normal(sum(lengths)),
+        "terminal": np.array([True, True, False]),
+        "indices": np.cumsum(lengths)[:-1],
+        "infos": np.array([{}] * sum(lengths)),
+    }
+    np.savez("log.npz", **data)
+    imported = take("log.npz")
+    observations = np.split(data["obs"], data["indices"] + np.arange(2) + 1)  # as imitation.data.serialize.load
+    for episode, obs, acts, rews in zip(
+        episodes(), observations, np.split(data["acts"], data["indices"]), np.split(data["rews"], data["indices"])
+    ):
+        assert episode.observations.tobytes() == obs.tobytes()
+        assert episode.actions.tolist() == acts.tolist() and episode.rewards.tobytes() == rews.tobytes()
+    assert imported.meaning["last observation"] == "in 3 given"
+    assert "'terminal' does not say which" in imported.meaning["ends"]
+
+
+def test_a_generator_of_episodes_is_a_source(take, episodes) -> None:
+    def record():
+        for index in range(3):
+            observations = np.full((index + 3, 2), index, np.float32)
+            yield {"observation": observations, "action": np.arange(index + 2), "reward": [1.0] * (index + 2)}
+
+    imported = take(record(), end="terminated")
+    assert [len(episode.rewards) for episode in episodes()] == [2, 3, 4]
+    assert all(episode.terminations[-1] and episode.observations.dtype == np.float32 for episode in episodes())
+    assert imported.meaning["kind of actions"].startswith("discrete")
+
+
+def cut(path: str, share: float = 0.5) -> None:
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[: int(share * len(content))])
+
+
+def test_truncated_files_are_a_line(steps, take, columns, store) -> None:
+    pyarrow.parquet.write_table(pa.table(columns), "log.parquet")
+    pyarrow.feather.write_feather(pa.table(columns), "log.feather")
+    np.savez("log.npz", **steps)
+    with h5py.File("log.hdf5", "w") as file:
+        file.create_dataset("observations", data=np.zeros((2000, 3)))
+        file.create_dataset("actions", data=np.zeros((2000, 3)))
+    text = "flow_in,level,valve,cost,run\n" + "0.1,0.2,0.3,0.4,1\n" * 5000
+    Path("log.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for path in ("log.parquet", "log.feather", "log.npz", "log.hdf5", "log.csv.gz"):
+        cut(path)
+        with pytest.raises(DataError, match="cannot be (opened|read)"):
+            take(path, **(USES if path not in ("log.npz", "log.hdf5") else {}))
+    assert not [*store.glob("robot*")] and not [*store.glob(".importing*")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b,c\n1,2,3\n1,x,3\n", r"line 3 of log.csv: the column 'b' holds 'x', no number"),
+        ("a,b,c\n1,2\n", r"log.csv cannot be read as CSV \(.*Expected 3 columns, got 2"),
+        ("a,b,a\n1,2,3\n", r"log.csv has two columns 'a'"),
+        ("", r"cannot be read as CSV \(Empty CSV file\)"),
+        ("a,b,c\n", r"log.csv has no rows"),
+    ],
+)
+def test_what_is_wrong_in_a_csv_file_is_said_with_its_line(take, text, says) -> None:
+    Path("log.csv").write_text(text)
+    with pytest.raises(DataError, match=says):
+        take("log.csv", observation=["b"], action=["c"])
+
+
+def test_text_in_a_column_of_parquet_is_said_with_its_row(take) -> None:
+    pyarrow.parquet.write_table(pa.table({"a": ["1", "x"], "b": [1.0, 2.0]}), "log.parquet")
+    with pytest.raises(DataError, match="row 1 of log.parquet: the column 'a' holds '1', no number"):
+        take("log.parquet", observation=["a"], action=["b"])
+
+
+def test_vectors_of_different_width_are_refused(take) -> None:
+    pyarrow.parquet.write_table(pa.table({"a": [[1.0, 2.0], [1.0]], "b": [1.0, 2.0]}), "log.parquet")
+    with pytest.raises(DataError, match="row 2 of log.parquet: 'a' has 1 values, and 2 in the rows before"):
+        take("log.parquet", observation=["a"], action=["b"])
+
+
+def test_files_with_other_columns_and_of_several_formats_are_refused(take) -> None:
+    Path("a").mkdir()
+    Path("a/1.csv").write_text("s,a\n1,2\n")
+    Path("a/2.csv").write_text("s,b\n1,2\n")
+    with pytest.raises(DataError, match="a/2.csv has no column 'a', which a/1.csv has"):
+        take("a", observation=["s"], action=["a"], last_observation="repeat")
+    Path("a/3.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"files of several formats are there, CSV and NPZ; choose by a pattern"):
+        take("a")
+    for source in ("nowhere.csv", "no*.csv"):
+        with pytest.raises(DataError, match="no such file or folder; known are files that end in .csv,"):
+            take(source)
+
+
+def test_arrays_of_different_length_are_refused(steps, take) -> None:
+    steps["rewards"] = steps["rewards"][:-1]
+    np.savez("log.npz", **steps)
+    with pytest.raises(DataError, match=r"'rewards' has \[11\] values for the \[12, 3\] of 'observations'"):
+        take("log.npz")
+
+
+def test_what_is_pickled_in_a_file_is_never_loaded(steps, take) -> None:
+    np.savez("log.npz", **steps, extra=np.array([print], object))
+    with pytest.raises(ConfigError, match="has no column 'extra'"):
+        take("log.npz", observation=["extra"])

@@ -1,0 +1,128 @@
+"""An import: a dataset is there whole or not at all, is recognised, and keeps the names of its columns."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections import namedtuple
+
+import minari
+import numpy as np
+import pytest
+import torch
+
+import agents
+from agents.environments.adapter import Spaces
+from agents.errors import ConfigError, DataError
+
+USES = {"observation": ["flow_in", "level"], "action": ["valve"], "reward": "-cost", "episode": "run"}
+
+
+@pytest.fixture
+def log(table) -> str:
+    rng = np.random.default_rng(0)
+    rows = [[*map(float, rng.standard_normal(4)), index // 10] for index in range(40)]
+    return table("flow_in,level,valve,cost,run", rows)
+
+
+def test_names_of_columns_stay_with_the_dataset(take, log) -> None:
+    take(log, **USES)
+    dataset = agents.load_dataset("robot/arm-v0", progress=False)
+    assert dataset.specs.observation_names == ("flow_in", "level")
+    spaces = dataset.specs.numbers
+    assert spaces.actions.labels == ("valve",) and spaces.observations.named
+    again = Spaces.from_json(json.loads(json.dumps(spaces.to_json())))
+    assert again == spaces and again.observations.names == ("flow_in", "level")
+    assert agents.inspect_dataset("robot/arm-v0", progress=False).source.observations.names == ("flow_in", "level")
+    broken = spaces.to_json()
+    broken["observations"]["parts"][0]["labels"] = ["one"]
+    with pytest.raises(ValueError, match="are no names"):
+        Spaces.from_json(broken)
+
+
+def test_the_dataset_is_an_ordinary_one_of_minari(take, log) -> None:
+    take(log, **USES)
+    dataset = minari.load_dataset("robot/arm-v0")
+    assert (dataset.total_episodes, dataset.total_steps) == (4, 36)
+    assert all(dataset.observation_space.contains(row) for row in dataset[0].observations) and repr(dataset[0])
+
+
+def test_names_that_are_no_names_are_left_out(take, log, store) -> None:
+    take(log, **USES)
+    path = store / "robot/arm-v0/data/metadata.json"
+    for names in (["one"], "ab", [1, 2], None):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "observation_names": names}))
+        source = agents.inspect_dataset("robot/arm-v0", progress=False).source
+        assert source.observations.names == ("observation.0", "observation.1")
+
+
+def test_training_gets_the_numbers_of_the_log(take, log) -> None:
+    take(log, **USES, last_observation="repeat")
+    table = np.loadtxt(log, delimiter=",", skiprows=1, dtype=np.float32)
+    dataset = agents.load_dataset("robot/arm-v0", progress=False)
+    assert dataset.statistics.num_steps == len(table)
+    mean = torch.from_numpy(table[:, :2].mean(0))
+    torch.testing.assert_close(dataset.specs.observation_mean, mean, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(dataset.statistics.reward_mean, -table[:, 3].mean(), rtol=1e-5)
+
+
+def test_the_same_log_is_recognised_and_another_one_refused(take, log, store) -> None:
+    first = take(log, **USES)
+    before = (store / "robot/arm-v0/data/main_data.hdf5").stat().st_mtime_ns
+    again = take(log, **USES)
+    assert again.unchanged and not first.unchanged and again.meaning == first.meaning
+    with pytest.raises(DataError, match="'robot/arm-v0' is there already; overwrite=true puts this log in its place"):
+        take(log, **USES, end="terminated")
+    with open(log, "a") as file:
+        file.write("1,2,3,4,9\n5,6,7,8,9\n")
+    with pytest.raises(DataError, match="is there already"):
+        take(log, **USES)
+    assert (store / "robot/arm-v0/data/main_data.hdf5").stat().st_mtime_ns == before
+    assert not take(log, **USES, overwrite=True).unchanged
+    assert minari.load_dataset("robot/arm-v0").total_episodes == 5
+
+
+def test_a_dry_run_writes_nothing(take, log, store) -> None:
+    imported = take(log, **USES, dry_run=True)
+    assert imported.first_rows[0] == ["flow_in", "level", "valve", "reward"] and len(imported.first_rows) == 4
+    assert not [*store.glob("*")]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_failure_while_writing_leaves_the_store_as_it_was(take, log, store, episodes, monkeypatch, before) -> None:
+    if before:
+        take(log, **USES)
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("minari.dataset._storages.hdf5_storage.HDF5Storage.update_episodes", no_room)
+    with pytest.raises(DataError, match=r"No space left on device.*nothing is half-written"):
+        take(log, **USES, overwrite=True, end="terminated")
+    assert [path.name for path in store.iterdir()] == (["robot"] if before else [])
+    assert not before or len(episodes()) == 4
+
+
+def test_a_full_disk_is_seen_before_hdf5_meets_it(take, log, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(1000))
+    with pytest.raises(DataError, match="MB are needed.*make room in"):
+        take(log, **USES)
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next(take, log, store, dead_pid) -> None:
+    (store / f".importing.x.{dead_pid}.tmp" / "dataset").mkdir(parents=True)
+    take(log, **USES)
+    assert [path.name for path in store.iterdir()] == ["robot"]
+
+
+@pytest.mark.parametrize("dataset", ["robot", "robot/arm", "a/b-v0", "demo/arm-v0", "../arm-v0"])
+def test_an_id_that_minari_does_not_take_is_refused(take, log, dataset) -> None:
+    with pytest.raises(ConfigError, match=f"dataset={dataset}"):
+        take(log, dataset, **USES)
+
+
+def test_a_path_in_the_place_of_an_id_names_the_import() -> None:
+    with pytest.raises(DataError, match="import_dataset of agents makes one of a log"):
+        agents.load_dataset("/data/log.csv")

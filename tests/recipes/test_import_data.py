@@ -1,0 +1,87 @@
+"""The command: a CSV file of one's own becomes an id, whose card and checkpoints name its columns."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.recipes.conftest import QUICK
+
+DATASET = "robot/arm-v0"
+SETTINGS = (
+    "source=log.csv",
+    f"dataset={DATASET}",
+    "columns.observation=[flow_*,level]",
+    "columns.action=[valve]",
+    "columns.episode=run",
+    "reward=-cost - 0.1*abs(flow_in)",
+)
+
+
+@pytest.fixture
+def take(run_recipe, tmp_path) -> Callable[..., Any]:
+    """The recipe in the test's own folder and store, beside a log of three episodes."""
+    rng = np.random.default_rng(0)
+    rows = [",".join([*map(str, rng.standard_normal(4)), str(index // 20)]) for index in range(60)]
+    (tmp_path / "log.csv").write_text("\n".join(["flow_in,level,valve,cost,run", *rows]) + "\n")
+    store = {"MINARI_DATASETS_PATH": str(tmp_path / "store"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    return functools.partial(run_recipe, cwd=tmp_path, **store)
+
+
+def test_a_log_is_imported_inspected_and_trained_on_by_its_names(take, tmp_path) -> None:
+    imported = take("import_data", *SETTINGS)
+    assert imported.code == 0, imported.err
+    for text in ("flow_in, level (float64)", "reward", "verdict", "dimensions", "2: flow_in, level", "first steps"):
+        assert text in imported.out
+    assert f"offline-agents train dataset={DATASET} algorithm=iql\n" in imported.out
+    assert take("inspect_dataset", f"dataset={DATASET}", "--json").out.count('"flow_in"') == 1
+    quick = [setting for setting in QUICK if not setting.startswith("dataset")]
+    trained = take("train", *quick, f"dataset={DATASET}", "algorithm=bc", "algorithm.actor.hidden_sizes=[8]")
+    assert trained.code == 0, trained.err
+    again = take("import_data", *SETTINGS)
+    assert again.code == 0 and "was made of this very log before, and is left as it is" in again.out
+
+
+def test_a_dry_run_shows_what_is_understood_and_writes_nothing(take, tmp_path) -> None:
+    shown = take("import_data", *SETTINGS, "dry_run=true")
+    assert shown.code == 0 and "nothing is written: dry_run=true" in shown.out
+    assert "3 of 19 steps, 57 in all, by the column 'run'" in shown.out
+    assert [path.name for path in tmp_path.rglob("*")] == ["log.csv"]
+
+
+def test_without_rewards_cloning_alone_is_proposed(take) -> None:
+    shown = take("import_data", *SETTINGS[:-1])
+    assert "only cloning can use these data" in " ".join(shown.out.split())
+    assert "algorithm=bc\n" in shown.out and "algorithm=iql\n" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("source=nowhere.csv", "source=nowhere.csv: no such file or folder; known are files that end in .csv"),
+        ("columns.action=[valv]", "columns.action: log.csv has no column 'valv' (did you mean valve?)"),
+        ("reward=-cst", "reward: log.csv has no column 'cst' (did you mean cost?); there are flow_in"),
+        ("reward=__import__('os')", "unknown function '__import__'"),
+        ("dataset=arm", "dataset=arm is no id of a dataset: give two names"),
+        ("end=never", "unknown end 'never'; choose from truncated, terminated"),
+        ("columns.observation=flow_in", "a list is needed, as in [a,b]"),
+        ("action_bounds=[1]", "action_bounds must be data or [low,high], got [1]"),
+    ],
+)
+def test_what_does_not_fit_is_a_line(take, tmp_path, change, says) -> None:
+    assert says in take("import_data", *SETTINGS, change).refusal()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["log.csv"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"), [("train", "dataset"), ("inspect_dataset", "dataset"), ("compare", "datasets")]
+)
+@pytest.mark.parametrize("path", ["log.csv", "./log.csv", "logs/a.parquet"])
+def test_a_path_in_the_place_of_an_id_is_told_of_the_command(take, tmp_path, recipe, setting, path) -> None:
+    refusal = take(recipe, f"{setting}={path}").refusal()
+    assert f"first make a dataset of it: offline-agents import source={path} dataset=robot/arm-v0" in refusal
+    assert [path.name for path in tmp_path.rglob("*")] == ["log.csv"]
