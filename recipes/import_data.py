@@ -26,7 +26,7 @@ from recipes.dataset_card.verdict import verdict
 from recipes.reporting import terminal
 from recipes.settings.composition import build
 from recipes.settings.overrides import pasted
-from recipes.settings.schema import ImportConfig
+from recipes.settings.schema import ImportConfig, InspectConfig
 
 # facts of the short card, by section
 SHORT = {
@@ -55,7 +55,7 @@ def import_data(cfg: DictConfig) -> None:
         print(f"\n{config.dataset} was made of this very log before, and is left as it is")
     inspection = inspect_dataset(config.dataset)
     chosen = [fact for fact in facts.facts(inspection) if fact.name in SHORT.get(fact.section, ())]
-    card = rendering.to_terminal(inspection, chosen, verdict(inspection, config.good_above))
+    card = rendering.to_terminal(inspection, chosen, verdict(inspection, InspectConfig.good_above))
     print()
     terminal.show(card, width=rendering.WIDTH)
     print("\nnext:", *next_commands(inspection), sep="\n  ")

@@ -248,13 +248,11 @@ class ImportConfig(MeaningConfig):
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     dry_run: bool = False  # show what is understood, and write nothing
     overwrite: bool = False  # take the place of a dataset of this id
-    good_above: float = 0.75  # of the card, as in offline-agents inspect
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(self.source), "source", "name a file, a folder or a pattern", self.source)
         require_dataset_id("dataset", self.dataset)
-        require(0.0 < self.good_above <= 1.0, "good_above", "lie in (0, 1]", self.good_above)
 
 
 @dataclass

@@ -40,6 +40,9 @@ class CsvTables(Log):
             if absent := [name for name in uses if name not in types]:
                 raise DataError(f"{file} has no column {absent[0]!r}, which {self.files[0]} has")
             wanted = {name: _read_as(types[name], use) for name, use in uses.items()}
+            if texts := [name for name, use in uses.items() if use == "time" and types[name] == pa.string()]:
+                dates = "neither all numbers nor all dates such as 2026-01-31 12:00:00"
+                raise DataError(f"{file}: the times in {texts[0]!r} are {dates}; write them so")
             first = 2  # below the header
             try:
                 options = ConvertOptions(column_types=wanted, include_columns=[*wanted])
@@ -49,7 +52,7 @@ class CsvTables(Log):
                         yield Rows(columns, str(file), first, "line")
                         first += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                numbers = [name for name, use in uses.items() if use != "label"]
+                numbers = [name for name, kind in wanted.items() if kind == pa.float64()]
                 raise DataError(_explain(file, numbers, error)) from error
 
 
@@ -82,7 +85,7 @@ def _read_as(guess: Any, use: str) -> Any:
 
     if use == "label":
         return pa.string()
-    if (use == "flag" and pa.types.is_boolean(guess)) or (use == "time" and pa.types.is_temporal(guess)):
+    if (use != "time" and pa.types.is_boolean(guess)) or (use == "time" and pa.types.is_temporal(guess)):
         return guess
     return pa.float64()
 

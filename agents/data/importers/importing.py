@@ -14,6 +14,7 @@ from tqdm import tqdm
 from agents.data.importers import writing
 from agents.data.importers.columns import Block, Selection, select
 from agents.data.importers.episodes_of_python import PythonEpisodes
+from agents.data.importers.explanation import explain, first_steps
 from agents.data.importers.formats import digest, find_files, open_log
 from agents.data.importers.meaning import Episode, Meaning
 from agents.data.importers.rows import Log
@@ -79,7 +80,7 @@ def import_dataset(
         if not dry_run:
             with reading.bar(f"writing {dataset}", understanding.num_steps) as bar:
                 writing.write(dataset, _counted(reading.episodes(), bar), understanding, sums)
-    return Import(dataset, dict(understanding.lines()), tuple(understanding.table()), unchanged=False)
+    return Import(dataset, dict(explain(understanding)), tuple(first_steps(understanding)), unchanged=False)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an import has understood of a log: its columns, episodes, ends, actions and their bounds, for a person to check.
+"""What an import has understood of a log, counted episode by episode: its shapes, ends, actions and their bounds.
 
 Legend: ``T`` steps of an episode, ``O`` observation, ``A`` action.
 """
@@ -6,7 +6,7 @@ Legend: ``T`` steps of an episode, ``O`` observation, ``A`` action.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from agents.data.importers.columns import Selection
-from agents.data.importers.meaning import DROPPED, GIVEN, REPEATED, Episode, require_whole
+from agents.data.importers.meaning import Episode, require_whole
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
 from agents.errors import ConfigError, DataError
 
 MARGIN = 0.05  # of the range of the data's actions, on each side
 MOST_CATEGORIES = 256  # whole numbers in a wider range are an amount, and no choice
-AT_ENDS = 0.1  # share of the actions at their smallest or largest value: these look like limits
-UNEVEN = 1.5  # ratio of the longest step of time to the shortest
 FIRST = 3  # rows that are shown
 
 
@@ -126,7 +124,7 @@ class Understanding:
                 )
 
     def _given_bounds(self, num_actions: int) -> tuple[Array, Array] | None:
-        if isinstance(self.config.action_bounds, str):
+        if not self.bounds_are_given:
             return None
         try:
             low, high = (np.broadcast_to(np.asarray(b, np.float64), (num_actions,)) for b in self.config.action_bounds)
@@ -141,6 +139,10 @@ class Understanding:
 
     def action_name(self, index: int) -> str:
         return repr(self.names["action"][index]) if self.names["action"] else str(index)
+
+    @property
+    def bounds_are_given(self) -> bool:
+        return not isinstance(self.config.action_bounds, str)
 
     @property
     def discrete(self) -> bool:
@@ -187,94 +189,3 @@ class Understanding:
             return actions.astype(self.action_space().dtype, copy=False)
         assert self.extent is not None
         return actions.astype(np.int64).reshape((len(actions), -1) if self.extent.low.size > 1 else len(actions))
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """For a person: what it is, and what is understood."""
-        yield "source", f"{self.source}, {self.kind}"
-        for use, array in (("observation", self.observation), ("action", self.action)):
-            assert array is not None
-            names = ", ".join(self.names[use])
-            yield f"{use}s", f"{names or f'of shape {[*array.shape[1:]]}'} ({array.dtype})"
-        yield "kind of actions", self._kind_in_words()
-        yield "rewards", self._rewards_in_words()
-        shortest, longest = self.lengths
-        steps = f"{shortest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
-        yield "episodes", f"{self.num_episodes:,} of {steps} steps, {self.num_steps:,} in all, by {self.rule}"
-        if self.num_dropped or self.num_empty:
-            yield "left out", f"{self.num_dropped:,} episodes with missing values, {self.num_empty:,} without a step"
-        yield "ends", self._ends_in_words()
-        yield "last observation", self._last_in_words()
-        if self.pace is not None:
-            low, high = self.pace
-            uneven = ": irregular, which no algorithm knows of" if high > UNEVEN * low else ""
-            yield "time between steps", (f"{low:g} to {high:g}" if high > low else f"{low:g}") + uneven
-
-    def table(self) -> Iterator[list[str]]:
-        """The first steps, below a header."""
-        yield [name for use in ("observation", "action") for name in self.names[use] or [use]] + ["reward"]
-        for observation, action, reward in self.first:
-            parts = [
-                part if names else [part]
-                for part, names in ((observation, self.names["observation"]), (action, self.names["action"]))
-            ]
-            yield [_short(value) for part in parts for value in part] + [_short(reward)]
-
-    def _kind_in_words(self) -> str:
-        low, high = self.bounds
-        assert self.extent is not None
-        given = not isinstance(self.config.action_bounds, str)
-        bounds = ", ".join(f"{least:g} to {most:g}" for least, most in zip(low[:4], high[:4]))
-        bounds += ", ..." if len(low) > 4 else ""
-        if self.discrete:
-            why = "as set" if self.config.action_kind == "discrete" else "all are few whole numbers"
-            other = "" if given else " as in the data (action_bounds=[first,last] for more)"
-            return f"discrete, since {why}; {bounds}{other}. Else: action_kind=continuous"
-        why = "as set" if self.config.action_kind == "continuous" else "whole numbers in a wide range"
-        why = f"{self.example:g} is no whole number" if not self.whole else why
-        source = "as set" if given else f"the data's and {100 * MARGIN:g} % on each side; action_bounds=[low,high]"
-        ends = (self.extent.at_low + self.extent.at_high) / max(self.num_steps, 1)
-        ends = np.where(self.extent.low < self.extent.high, ends, 0.0)
-        hint = ""
-        if not given and (worst := int(ends.argmax())) >= 0 and ends[worst] >= AT_ENDS:
-            limits = f"[{self.extent.low[worst]:g},{self.extent.high[worst]:g}]"
-            share = f"{100 * ends[worst]:.0f} % of {self.action_name(worst)}"
-            hint = f". {share} are {limits[1:-1].replace(',', ' or ')}: if these are limits, action_bounds={limits}"
-        return f"continuous, since {why}; bounds {bounds} ({source}){hint}"
-
-    def _rewards_in_words(self) -> str:
-        if self.config.reward == "last":
-            return f"1 at the end of the {self.num_successes:,} episodes with a success, else 0"
-        if self.selection.expression is not None:
-            return self.selection.expression.text
-        if "reward" in self.selection.single:
-            return f"the column {self.selection.single['reward']!r}"
-        return "none, all are 0: only cloning can use these data (columns.reward, or reward=last or an expression)"
-
-    def _ends_in_words(self) -> str:
-        counts = f"{self.num_terminated:,} terminated, {self.num_episodes - self.num_terminated:,} truncated"
-        single = self.selection.single
-        if "terminated" in single:
-            return f"{counts}, by {single['terminated']!r}"
-        other = "truncated" if self.config.end == "terminated" else "terminated"
-        says = f"{single['done']!r} does not say which" if "done" in single else "nothing says which"
-        return f"{counts}: {says} (end={other}, or columns.terminated)"
-
-    def _last_in_words(self) -> str:
-        texts = {
-            GIVEN: "given",
-            DROPPED: "that of the last row, whose action and reward are left out (last_observation=repeat keeps them)",
-            REPEATED: "that of the last row once more"
-            + (
-                ""
-                if self.config.last_observation == "repeat"
-                else ", behind a termination, where it counts for nothing"
-            ),
-        }
-        return "; ".join(
-            f"in {self.last_observations[how]:,} {texts[how]}" for how in texts if self.last_observations[how]
-        )
-
-
-def _short(value: Any) -> str:
-    numbers = np.ravel(value) + 0.0  # which makes one zero of both
-    return f"{numbers[0]:g}" if len(numbers) == 1 else f"[{numbers[0]:g}, ...]"

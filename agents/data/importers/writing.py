@@ -19,6 +19,7 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.dataset.minari_storage import MinariStorage
 
+from agents.data.importers.explanation import explain
 from agents.data.importers.meaning import Episode
 from agents.data.importers.understanding import Understanding
 from agents.data.store import minari_root
@@ -82,7 +83,7 @@ def _metadata(dataset_id: str, understanding: Understanding, digest: str | None)
         "description": f"imported by offline-agents from {understanding.source} ({understanding.kind})",
         "observation_names": understanding.names["observation"],
         "action_names": understanding.names["action"],
-        RECORD: {"source": understanding.source, "digest": digest, "meaning": dict(understanding.lines())},
+        RECORD: {"source": understanding.source, "digest": digest, "meaning": dict(explain(understanding))},
     }
 
 

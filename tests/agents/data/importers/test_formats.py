@@ -253,6 +253,15 @@ def test_what_is_wrong_in_a_csv_file_is_said_with_its_line(take, text, says) -> 
         take("log.csv", observation=["b"], action=["c"])
 
 
+def test_words_for_yes_and_no_are_numbers_in_csv(take, episodes) -> None:
+    Path("log.csv").write_text("t,pump,a,over\n2026-01-01,true,1,False\n2026-01-02,false,0,True\n")
+    take("log.csv", observation=["pump"], action=["a"], terminated="over", time="t")
+    assert episodes()[0].observations.ravel().tolist() == [1, 0, 0] and episodes()[0].terminations[-1]
+    Path("log.csv").write_text("t,pump,a\n2026-01-01,true,1\nsoon,false,0\n")
+    with pytest.raises(DataError, match="the times in 't' are neither all numbers nor all dates"):
+        take("log.csv", observation=["pump"], action=["a"], time="t", dry_run=True)
+
+
 def test_text_in_a_column_of_parquet_is_said_with_its_row(take) -> None:
     pyarrow.parquet.write_table(pa.table({"a": ["1", "x"], "b": [1.0, 2.0]}), "log.parquet")
     with pytest.raises(DataError, match="row 1 of log.parquet: the column 'a' holds '1', no number"):
