@@ -791,6 +791,62 @@ EVALUATION = [
     ),
 ]
 
+IMPORTERS = [
+    *of(
+        "agents/data/importers/splitting.py",
+        "tests/agents/data/importers/test_meaning.py tests/agents/data/importers/test_formats.py",
+        ("begins[1:] |= block.parts[flag][:-1]", "begins |= block.parts[flag]"),
+        ("begins[0] |= before is not None and before.parts[flag][0]", "pass"),
+        ("> self.gap", ">= 2 * self.gap + 1e9"),
+        ("before.rows.file != block.rows.file", "False"),
+        ("    if value in seen:", "    if False:"),
+    ),
+    *of(
+        "agents/data/importers/meaning.py",
+        "tests/agents/data/importers/test_meaning.py",
+        (
+            'drop = self.config.last_observation == "drop" and not terminated',
+            'drop = self.config.last_observation == "drop"',
+        ),
+        ('parts["next_observation"][-1:]', "observations[-1:]"),
+        ('np.isnan(parts["action"][-1]).all()', "False"),
+        ("if num_steps and use in parts and parts[use][num_steps:].any():", "if False:"),
+        ('return bool(num_rows and parts["terminated"][-1])', 'return bool(parts["terminated"].any() or True)'),
+        ('return self.config.end == "terminated" and not cut_off', 'return self.config.end == "terminated"'),
+        ("np.maximum.accumulate(last, axis=0)", "last"),
+        ("    if len(broken := np.flatnonzero(~(steps > 0))):", "    if len(broken := np.flatnonzero(steps < 0)):"),
+    ),
+    *of(
+        "agents/data/importers/understanding.py",
+        "tests/agents/data/importers/test_meaning.py",
+        ("low - margin, high + margin", "low, high"),
+        ("self.at_low * (self.low == low) + other.at_low", "other.at_low"),
+        (
+            "if len(outside := np.argwhere((actions < low) | (actions > high))):",
+            "if len(outside := np.argwhere(actions < low)):",
+        ),
+    ),
+    *of(
+        "agents/data/importers/writing.py",
+        "tests/agents/data/importers/test_importing.py",
+        ("    if shutil.disk_usage(folder).free < num_bytes:", "    if False:"),
+        ("    remove_leftovers(importing)\n", ""),
+        ('"observation_names": understanding.names["observation"],', ""),
+    ),
+    *of(
+        "agents/data/importers/npz_arrays.py",
+        "tests/agents/data/importers/test_formats.py",
+        ('int(length) + (name == "obs")', "int(length)"),
+        ("        if self.dtype.hasobject:", "        if False:"),
+    ),
+    *of(
+        "agents/data/importers/csv_tables.py",
+        "tests/agents/data/importers/test_formats.py",
+        ("    return pa.float64()", "    return guess"),
+        ("first += batch.num_rows", "pass"),
+    ),
+]
+
 CHECKPOINT = of(
     "agents/checkpoint.py",
     "tests/agents/test_checkpoint.py",
@@ -866,6 +922,7 @@ RECIPES = [
 ]
 
 MUTANTS: list[Mutant] = [
+    *IMPORTERS,
     *OBJECTIVES,
     *TRAINING,
     *NETWORKS,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import importing
 import pytest
+
+import importing
 
 
 @pytest.mark.slow

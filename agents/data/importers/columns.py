@@ -48,11 +48,11 @@ class Selection:
 
     @property
     def uses(self) -> dict[str, str]:
-        """What every column is read as."""
-        uses = {column: "number" for column in (self.expression.columns.values() if self.expression else ())}
-        uses |= {column: "number" for columns in self.vectors.values() for column in columns}
+        """What every column is read as: of several uses, as numbers."""
         kinds = {"reward": "number", "episode": "label", "time": "time"}
-        return uses | {column: kinds.get(use, "flag") for use, column in self.single.items()}
+        uses = {column: kinds.get(use, "flag") for use, column in self.single.items()}
+        uses |= {column: "number" for column in (self.expression.columns.values() if self.expression else ())}
+        return uses | {column: "number" for columns in self.vectors.values() for column in columns}
 
     def blocks(self, pieces: Iterator[Rows]) -> Iterator[Block]:
         """Pieces of the log by use.

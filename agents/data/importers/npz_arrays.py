@@ -6,6 +6,7 @@ Arrays are read a piece at a time, and nothing that is pickled in them.
 from __future__ import annotations
 
 import contextlib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -41,11 +42,8 @@ class Member:
         if self._by_column:
             raise ValueError("an array in Fortran's order")
         shape = (count, *self.shape[1:])
-        num_bytes = self.dtype.itemsize * int(np.prod(shape))
-        content = self._file.read(num_bytes)
-        if len(content) < num_bytes:
-            raise EOFError("an array is cut off")
-        return np.frombuffer(content, self.dtype).reshape(shape)
+        content = self._file.read(self.dtype.itemsize * math.prod(shape))
+        return np.frombuffer(content, self.dtype).reshape(shape)  # a ValueError where the array is cut off
 
 
 @dataclass(frozen=True)

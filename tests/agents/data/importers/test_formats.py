@@ -72,6 +72,9 @@ def test_blocks_of_csv_end_no_episode_and_may_hold_other_types(columns, take, ep
     monkeypatch.setattr("agents.data.importers.csv_tables.BLOCK", 96)
     take("log.csv", **USES)
     assert_equal_to(table, episodes())
+    Path("log.csv").write_text(text.replace(text.splitlines()[-1], ",1,2,3,1"))
+    with pytest.raises(DataError, match="line 12 of log.csv: observation 'flow_in' is missing"):
+        take("log.csv", **USES, dry_run=True)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow", "stream.arrow", "folder", "*.parquet"])
@@ -149,8 +152,9 @@ def test_next_observations_of_a_file_are_its_last_ones(steps, take, episodes) ->
         assert np.array_equal(episode.observations[-1], following[last])
 
 
-def test_arrays_are_read_piece_by_piece(steps, take, episodes, monkeypatch) -> None:
-    monkeypatch.setattr("agents.data.importers.layouts.PIECE", 4)
+@pytest.mark.parametrize("size", [4, 5])  # of the latter, the first ends with the first episode
+def test_arrays_are_read_piece_by_piece(steps, take, episodes, monkeypatch, size) -> None:
+    monkeypatch.setattr("agents.data.importers.layouts.PIECE", size)
     np.savez("log.npz", **steps)
     take("log.npz")
     assert_steps(steps, episodes())
@@ -291,7 +295,7 @@ def test_files_with_other_columns_and_of_several_formats_are_refused(take) -> No
 def test_arrays_of_different_length_are_refused(steps, take) -> None:
     steps["rewards"] = steps["rewards"][:-1]
     np.savez("log.npz", **steps)
-    with pytest.raises(DataError, match=r"'rewards' has \[11\] values for the \[12, 3\] of 'observations'"):
+    with pytest.raises(DataError, match=r"'observations' has \[12, 3\] values for the \[11\] of 'rewards'"):
         take("log.npz")
 
 

@@ -71,6 +71,11 @@ def test_a_time_limit_is_no_termination(take, table, episodes) -> None:
     assert imported.meaning["last observation"].startswith("in 1 that of the last row, whose action and reward are")
 
 
+def test_what_a_flag_cuts_off_is_not_terminated_by_a_setting(take, table, episodes) -> None:
+    take(table(HEADER, ROWS), **USES, episode="run", truncated="limit", end="terminated")
+    assert [bool(episode.terminations[-1]) for episode in episodes()] == [True, False]
+
+
 @pytest.mark.parametrize("end", ["truncated", "terminated"])
 def test_what_no_flag_says_is_said_by_a_setting(take, table, episodes, end) -> None:
     imported = take(table(HEADER, ROWS), **USES, episode="run", end=end)
@@ -150,9 +155,9 @@ def test_several_choices_are_multi_discrete(take, table, episodes) -> None:
 
 
 def test_actions_that_are_often_at_their_ends_are_hinted_at(take, table) -> None:
-    rows = [[index, action] for index, action in enumerate([-1, 1, 0.3, 0.5, 1, -1, 0.1, 0.2])]
-    imported = take(table("s,throttle", rows), observation=["s"], action=["throttle"])
-    hint = "57 % of 'throttle' are -1 or 1: if these are limits, action_bounds=[-1,1]"
+    rows = [[index // 4, action] for index, action in enumerate([-1, 1, 0.3, 0.5, 1, -1, 0.1, 0.2])]
+    imported = take(table("s,throttle", rows), observation=["s"], action=["throttle"], episode="s", end="terminated")
+    hint = "50 % of 'throttle' are -1 or 1: if these are limits, action_bounds=[-1,1]"
     assert hint in imported.meaning["kind of actions"]
 
 
@@ -160,8 +165,9 @@ def test_missing_values_are_left_out_or_filled(take, table, episodes) -> None:
     rows = change(1, "s", None)
     imported = take(table(HEADER, rows), **USES, episode="run", missing="drop-episode")
     assert len(episodes()) == 1 and imported.meaning["left out"].startswith("1 episodes with missing values")
+    rows[2][1] = None
     take(table(HEADER, rows), **USES, episode="run", missing="forward-fill", overwrite=True)
-    assert [episode.observations.ravel().tolist() for episode in episodes()] == [[0.5, 0.5, 2.5], [3.5, 4.5, 5.5]]
+    assert [episode.observations.ravel().tolist() for episode in episodes()] == [[0.5, 0.5, 0.5], [3.5, 4.5, 5.5]]
 
 
 def test_patterns_choose_columns_and_leave_out(take, table) -> None:
