@@ -22,7 +22,7 @@ REPEATED = 0.01  # share of steps
 SPARSE = 0.95  # share of steps with one and the same reward
 UNEVEN = 100.0  # ratio of the largest to the smallest standard deviation of observation dimensions
 COARSE = 0.01  # step of float32 over the standard deviation of an observation dimension
-ALIKE = 0.05  # coefficient of variation of the weights; a training tells of less than 0.01
+ALIKE = 0.1  # coefficient of variation of the weights, as a training measures it
 CLIPPED = 0.97  # share of the weight
 
 Findings = Iterator[Finding]

@@ -14,7 +14,7 @@ from agents.data.rewards import LearnerRewards
 from recipes.settings.schema import TrainConfig
 
 SETTLED = 2_000  # updates after which there are values to weigh by: target networks follow within some hundreds
-ALIKE = 0.01  # coefficient of variation below which weights are as good as equal
+ALIKE = 0.1  # coefficient of variation below which weights are as good as equal; 2 to 4 is usual of the defaults
 CLIPPED = 0.97  # share of the weight of a batch: 0.75 to 0.9 is usual of the defaults on the built-in data
 
 
@@ -86,8 +86,8 @@ class WeightCheck:
         spread = math.sqrt(max(1.0 / row["train/effective_sample_size"] - 1.0, 0.0))
         if spread < ALIKE:
             return (
-                f"the weights of the actor's loss are all alike, within {100 * spread:.2g} %: with "
-                f"algorithm.temperature={temperature:g} this is behaviour cloning; {self._way_out('larger')}"
+                f"the weights of the actor's loss are nearly all alike, with a standard deviation of {100 * spread:.2g} "
+                f"%: with algorithm.temperature={temperature:g} this is behaviour cloning; {self._way_out('larger')}"
             )
         if clip is not None and clip * row["train/clip_fraction"] > CLIPPED * row["train/weight"]:
             return (
