@@ -25,8 +25,11 @@ def learner_rewards(config: TrainConfig, dataset: agents.OfflineDataset) -> Lear
         ConfigError: as :meth:`agents.OfflineDataset.learner_rewards`.
     """
     gamma, n_step = getattr(config.algorithm, "gamma", None), config.n_step
-    if gamma is None and n_step > 1:
-        print(f"warning: n_step={n_step} has no effect: this algorithm learns no values", file=sys.stderr)
+    if gamma is None:
+        scaled = config.rewards != agents.RewardsConfig()
+        if without_effect := [f"n_step={n_step}"] * (n_step > 1) + ["rewards.scale and rewards.shift"] * scaled:
+            text = " and ".join(without_effect)
+            print(f"warning: no effect of {text}: this algorithm learns no values", file=sys.stderr)
         n_step = 1
     longest = int(dataset.statistics.lengths.max())
     if n_step > longest:

@@ -107,7 +107,8 @@ def own_datasets(tmp_path, monkeypatch) -> None:
         ({"reward": 0.0}, {"algorithm": agents.BCConfig()}, ""),
         ({}, {"n_step": 6}, ""),
         ({}, {"n_step": 7}, "n_step=7 is longer than every episode of test/hand-v0, of 6 steps at most"),
-        ({}, {"n_step": 3, "algorithm": agents.BCConfig()}, "n_step=3 has no effect"),
+        ({}, {"n_step": 3, "algorithm": agents.BCConfig()}, "no effect of n_step=3: "),
+        ({}, {"rewards": agents.RewardsConfig("std"), "algorithm": agents.BCConfig()}, "no effect of rewards.scale"),
     ],
 )
 def test_rewards_that_say_little_are_told_of_before_the_run(data, settings, says, capsys) -> None:
