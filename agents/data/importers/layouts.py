@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agents.data.importers.settings import ColumnsConfig
@@ -27,10 +28,10 @@ def flat_preset(names: Mapping[str, object]) -> ColumnsConfig:
 
 def pieces(shapes: Mapping[str, tuple[int, ...]], file: str) -> Iterator[slice]:
     """Rows to read at a time from arrays of these shapes; a DataError where one is longer than another."""
-    (first, shape), *others = shapes.items()
-    for name, other in others:
-        if other[:1] != shape[:1]:
+    length, _ = Counter(shape[0] for shape in shapes.values()).most_common(1)[0]
+    for name, shape in shapes.items():
+        if shape[0] != length:
             raise DataError(
-                f"{file}: {name!r} has {[*other]} values for the {[*shape]} of {first!r}: all need a row for each step"
+                f"{file}: {name!r} has {shape[0]} rows, the other arrays {length}: all need one for each step"
             )
-    yield from (slice(start, min(start + PIECE, shape[0])) for start in range(0, shape[0], PIECE))
+    yield from (slice(start, min(start + PIECE, length)) for start in range(0, length, PIECE))
