@@ -2,7 +2,7 @@
 
 The planner is good, its aims are not: it drives to another stand by a shortest way, there takes a passenger in or lets
 one out, and has nothing else in mind than the next stand, drawn anew. Every way to a stand is an episode of its own,
-and a share of the actions is random. So no recording has a passenger fetched and delivered; and where the ways to
+and a share of the actions is random. So hardly any has a passenger fetched and delivered; and where the ways to
 several stands part, most recordings take a wrong one.
 """
 
