@@ -89,8 +89,9 @@ class WeightCheck:
         spread = math.sqrt(max(1.0 / row["train/effective_sample_size"] - 1.0, 0.0))
         if spread < ALIKE:
             return (
-                f"the weights of the actor's loss are nearly all alike, with a standard deviation of {100 * spread:.2g} "
-                f"%: with algorithm.temperature={temperature:g} this is behaviour cloning; {self._way_out('larger')}"
+                f"the weights of the actor's loss are nearly all alike, with a standard deviation of "
+                f"{100 * spread:.2g} %: with algorithm.temperature={temperature:g} this is behaviour cloning; "
+                f"{self._way_out('larger')}"
             )
         if clip is not None and clip * row["train/clip_fraction"] > CLIPPED * row["train/weight"]:
             return (
