@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import ColumnsConfig, MeaningConfig
 from agents.errors import ConfigError, DataError
 
-VECTORS = ("observation", "action", "next_observation")
+VECTORS = ("action", "next_observation", "observation")  # patterns leave out what those before have chosen
 FLAGS = ("terminated", "truncated", "done", "success")
 SEEN = 12  # names of columns in a message
 FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
@@ -44,7 +45,6 @@ class Selection:
     vectors: Mapping[str, Sequence[str]]  # observation, action, next_observation
     single: Mapping[str, str]  # reward, episode, time and flags
     expression: Expression | None = None  # of the reward
-    preset: ColumnsConfig = field(default_factory=ColumnsConfig)
 
     @property
     def uses(self) -> dict[str, str]:
@@ -112,12 +112,15 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
         _require(log, f"columns.{use}", column)
     for column in expression.columns.values() if expression else ():
         _require(log, "reward", column)
-    vectors = {use: _match(log, use, merged[use], {*single.values()}) for use in VECTORS if merged[use]}
+    vectors: dict[str, list[str]] = {}
+    for use in VECTORS:
+        if merged[use]:
+            vectors[use] = _match(log, use, merged[use], {*single.values(), *chain(*vectors.values())})
     for use in ("observation", "action"):
         if not vectors.get(use):
             raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]; {_listing(log)}")
     _check(meaning, single)
-    return Selection(vectors, single, expression, log.preset)
+    return Selection(vectors, single, expression)
 
 
 def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
@@ -129,7 +132,7 @@ def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
 
 
 def _match(log: Log, use: str, patterns: Sequence[str], others: set[str]) -> list[str]:
-    """The columns that names and patterns choose, in the log's order for each."""
+    """The columns that names and patterns choose, in the log's order for each; of patterns none that is another's."""
     chosen: dict[str, None] = {}
     for pattern in patterns:
         if pattern.startswith("!"):
@@ -155,7 +158,7 @@ def _require(log: Log, setting: str, column: str) -> None:
     if column not in log.columns:
         close = difflib.get_close_matches(column, log.columns, n=1, cutoff=0.5)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(f"{setting}: {log.files[0].name} has no column {column!r}{hint}; {_listing(log)}")
+        raise ConfigError(f"{setting}: {log.name} has no column {column!r}{hint}; {_listing(log)}")
 
 
 def _listing(log: Log) -> str:

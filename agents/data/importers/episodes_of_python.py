@@ -25,6 +25,10 @@ class PythonEpisodes(Log):
     ``terminated``, ...) need no columns. A flag may be one for the episode, about its last step.
     """
 
+    @property
+    def name(self) -> str:
+        return "an episode"
+
     @classmethod
     def open(cls, episodes: Iterable[Mapping[str, Any]], folder: Path) -> PythonEpisodes:
         """Take the episodes, and write them into a folder."""

@@ -44,6 +44,11 @@ class Log(ABC):
     num_rows: int | None  # about, for the progress bar; None: nobody knows
     preset: ColumnsConfig = field(default_factory=ColumnsConfig)  # what the format itself says of them
 
+    @property
+    def name(self) -> str:
+        """For a person, of what its columns are."""
+        return self.files[0].name
+
     @abstractmethod
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
         """The rows, with the columns that are used: each as a ``number``, ``flag``, ``time`` or ``label``."""

@@ -23,7 +23,7 @@ ENDINGS = {  # of the files in each format
 class ColumnsConfig:
     """Which columns of a log are what; formats that describe themselves need none of it."""
 
-    observation: list[str] = field(default_factory=list)  # names or patterns, as [flow_in,s*,!s_raw]; ! leaves out
+    observation: list[str] = field(default_factory=list)  # names, or patterns of what has no other use: [s*,!s_raw]
     action: list[str] = field(default_factory=list)  # the same; a row holds what was done on its observation
     reward: str | None = None  # what the row's action earned
     next_observation: list[str] = field(default_factory=list)  # after the row's action; None of it: in the next row

@@ -70,16 +70,18 @@ class Cuts:
                 continue
             if not len(block.parts["action"]):
                 continue
-            starts: list[int] = np.flatnonzero(self._begins(block, before)).tolist()
-            for start, stop in zip([0, *starts], [*starts, len(block.parts["action"])]):
-                if held and start in starts:
+            begins, num_rows = self._begins(block, before), len(block.parts["action"])
+            starts: list[int] = np.flatnonzero(begins).tolist()
+            for start, stop in zip([0, *starts], [*starts, num_rows]):
+                if start == stop:  # the first row begins an episode
+                    continue
+                if begins[start] and held:
                     yield _join(held)
                     held = []
-                if start < stop:
-                    if start in starts and "episode" in block.parts:
-                        _require_new(block, start, seen)
-                    held.append(block.cut(start, stop))
-            before = block.cut(-1 + len(block.parts["action"]), len(block.parts["action"]))
+                if begins[start] and "episode" in block.parts:
+                    _require_new(block, start, seen)
+                held.append(block.cut(start, stop))
+            before = block.cut(num_rows - 1, num_rows)
         if held:
             yield _join(held)
 
