@@ -121,15 +121,17 @@ class Observations:
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=-1)
 
     def vector(self, observation: Any) -> NDArray[np.float64]:
-        """An environment's observation as the vector, ``[O]``."""
+        """An environment's observation as the vector, ``[O]``; a ValueError for a category that its space has not."""
         columns = self.columns([part.read(observation) for part in self.parts])
         return columns.astype(np.float64) if not any(self.categories) else self.one_hot(columns)
 
     def one_hot(self, columns: NDArray[Any]) -> NDArray[np.float64]:
-        """Numbers that are kept, ``[S]``, as the vector ``[O]``; a category that there is not has no 1."""
+        """Numbers that are kept, ``[S]``, as the vector ``[O]``."""
         pieces = []
-        for value, count in zip(columns, self.categories):
+        for column, (value, count) in enumerate(zip(columns, self.categories)):
             pieces.append(np.array([value], np.float64) if count is None else (np.arange(count) == value) * 1.0)
+            if count is not None and not pieces[-1].any():
+                raise ValueError(f"{self.column_names[column]!r} is category {value:g} of {count}, counted from 0")
         return np.concatenate(pieces)
 
 

@@ -133,6 +133,15 @@ def test_actions_become_numbers_and_what_they_were(name: str) -> None:
     assert env.action_space.shape == (() if numbers.actions.single else (numbers.actions.size,))
 
 
+def test_a_category_that_its_space_has_not_is_no_observation() -> None:
+    observations, _ = observations_of(
+        spaces.Dict({"cell": spaces.Discrete(3, start=2), "height": ACTION_SPACES["scalar"]})
+    )
+    assert observations.vector({"cell": 4, "height": 0.5}).tolist() == [0.0, 0.0, 1.0, 0.5]
+    with pytest.raises(ValueError, match="'cell' is category 3 of 3, counted from 0"):
+        observations.vector({"cell": 5, "height": 0.5})
+
+
 def test_whole_numbers_are_rounded_to() -> None:
     numbers = spaces_of(spaces.Discrete(2), ACTION_SPACES["whole numbers"])
     assert numbers.actions.for_environment(np.float32([1.4, 8.6])).tolist() == [1, 9]
