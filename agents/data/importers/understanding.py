@@ -179,13 +179,18 @@ class Understanding:
             if len(low) == 1:
                 return spaces.Discrete(int(counts[0]), start=int(starts[0]))
             return spaces.MultiDiscrete(counts, start=starts)
-        shape = self.action.shape[1:]
-        dtype = self.action.dtype if self.action.dtype.kind == "f" else np.dtype(np.float64)
+        shape, dtype = self.action.shape[1:], self._action_dtype
         return spaces.Box(low.reshape(shape).astype(dtype), high.reshape(shape).astype(dtype), dtype=dtype.type)
+
+    @property
+    def _action_dtype(self) -> np.dtype[Any]:
+        """Of amounts."""
+        assert self.action is not None
+        return self.action.dtype if self.action.dtype.kind == "f" else np.dtype(np.float64)
 
     def stored_actions(self, actions: Array) -> Array:
         """Actions as the dataset holds them: indices of a single choice as ``[T]``."""
         if not self.discrete:
-            return actions.astype(self.action_space().dtype, copy=False)
+            return actions.astype(self._action_dtype, copy=False)
         assert self.extent is not None
         return actions.astype(np.int64).reshape((len(actions), -1) if self.extent.low.size > 1 else len(actions))
