@@ -97,10 +97,10 @@ class Setup:
 @functools.cache
 def random_dataset(device: torch.device, *, discrete: bool = False) -> agents.OfflineDataset:
     """Transitions of the right shapes: what they hold changes no timing."""
-    layout = Layout(NUM_OBSERVATIONS, 1 if discrete else NUM_ACTIONS, discrete)
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(NUM_ROWS, layout.num_columns, generator=generator)
-    _, action, _, _, terminated = rows.split(layout.widths, -1)
+    layout = Layout((None,) * NUM_OBSERVATIONS, 1 if discrete else NUM_ACTIONS, discrete, discrete)
+    generator, num_episodes = torch.Generator().manual_seed(0), NUM_ROWS // NUM_STEPS
+    rows = torch.randn(NUM_ROWS + num_episodes, layout.num_columns, generator=generator)
+    _, action, _, terminated = rows.split(layout.widths, -1)
     if discrete:
         action.random_(NUM_ACTIONS, generator=generator)
     else:
@@ -118,7 +118,7 @@ def random_dataset(device: torch.device, *, discrete: bool = False) -> agents.Of
             max_return=0.0,
         ),
         statistics=SimpleNamespace(  # of episodes, all that a replay buffer asks for
-            lengths=np.full(NUM_ROWS // NUM_STEPS, NUM_STEPS), returns=np.arange(NUM_ROWS // NUM_STEPS)
+            lengths=np.full(num_episodes, NUM_STEPS), returns=np.arange(num_episodes), num_steps=NUM_ROWS
         ),
         reference=None,
         env_spec=None,
