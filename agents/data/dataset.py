@@ -157,8 +157,10 @@ class OfflineDataset:
         return (ours.id, ours.kwargs, ours.max_episode_steps) != (theirs.id, theirs.kwargs, limit)
 
     def compares(self, env_id: str | None = None, max_episode_steps: int | None = None) -> bool:
-        """Whether returns of the data and of evaluations are returns in the same task, as far as the metadata say."""
-        return not (self.recorded_elsewhere or self.names_another_env(env_id, max_episode_steps))
+        """Whether returns of the data and of evaluations are of as many steps in the same task, as far as is known."""
+        horizon = None if self.env_spec is None else self.env_spec.max_episode_steps
+        in_pieces = self.statistics.in_pieces(horizon)
+        return not (self.recorded_elsewhere or in_pieces or self.names_another_env(env_id, max_episode_steps))
 
     def make_env(
         self,

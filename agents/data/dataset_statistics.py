@@ -46,6 +46,16 @@ class DatasetStatistics(EpisodeStatistics):
     terminations: int  # steps flagged as terminated: nothing is bootstrapped there
     truncations: int  # steps that cut it off
 
+    def in_pieces(self, horizon: int | None) -> bool:
+        """Whether most episodes were cut off before an evaluation of so many steps would be: pieces of such."""
+        return most_are_pieces(self.lengths, self.terminations, horizon)
+
+
+def most_are_pieces(lengths: NDArray[np.int64], num_terminated: int, horizon: int | None) -> bool:
+    """Whether more than half of the episodes, ``[E]``, neither terminated nor lasted as long as an evaluation."""
+    num_short = np.count_nonzero(lengths < (horizon or 0))
+    return bool(num_short - num_terminated > 0.5 * len(lengths))
+
 
 class Moments:
     """Mean and variance per column, merged as Chan et al. 1979: exact where the mean is far larger than the std."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agents.data.bounds import wide_bounds
 from agents.data.conversion import OUTSIDE
+from agents.data.dataset_statistics import most_are_pieces
 from agents.data.inspection import Inspection
 from agents.environments.spec import register_robotics
 from recipes.dataset_card.finding import Finding, counted, indices, note, number, percent, warning
@@ -221,6 +222,12 @@ def _environment(inspection: Inspection) -> Findings:
             "The data were recorded in another task than evaluations are made in, with other goals perhaps: returns "
             "and scores of the two do not compare.",
             "env_spec and eval_env_spec in the dataset's metadata",
+        )
+    elif most_are_pieces(inspection.lengths, int(inspection.terminated.sum()), inspection.horizon):
+        yield note(
+            f"Most episodes were cut off before the {inspection.horizon:,} steps of an evaluation: their returns and "
+            "scores do not compare with those of evaluations.",
+            "lengths, terminations and the environment's time limit",
         )
     for remark in inspection.remarks:  # on whether the rewards are its own
         yield Finding(remark.level, remark.says, remark.computed_from, remark.advice)

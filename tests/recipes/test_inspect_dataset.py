@@ -171,6 +171,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "no environment": ({"env_spec": None}, "The dataset names no environment"),
     "unknown": ({"env_spec": EnvSpec("Gone-v9", entry_point="gone:Gone")}, "Gone-v9 is not registered here"),
     "elsewhere": ({"recorded_elsewhere": True}, "The data were recorded in another task than evaluations are made in"),
+    "pieces": ({"lengths": np.full(100, 99), "terminated": np.zeros(100, bool)}, "Most episodes were cut off before"),
     "plus": ({"remarks": (remark(0.101),)}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
     "minus": ({"remarks": (remark(-0.099),)}, "The rewards are D4RL's"),
     "neither": ({"remarks": (remark(0.3),)}, "neither those of gymnasium-robotics 1.2.1 to 1.4.2 nor D4RL's"),

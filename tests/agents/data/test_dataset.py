@@ -371,7 +371,7 @@ def test_evaluations_are_cut_off_where_the_setting_says() -> None:
     assert [env.spec.max_episode_steps for env in lengths.values()] == [200, 200, 7, 900]
     # Minari's references are returns of episodes of 200 steps
     assert [env.reference is not None for env in lengths.values()] == [True, True, False, False]
-    assert dataset.compares() and dataset.compares(max_episode_steps=200) and not dataset.compares(max_episode_steps=7)
+    assert not dataset.names_another_env(max_episode_steps=200) and dataset.names_another_env(max_episode_steps=7)
 
 
 def test_an_environment_without_end_is_cut_off_by_the_setting_or_like_the_data() -> None:
@@ -386,6 +386,17 @@ def test_an_environment_without_end_is_cut_off_by_the_setting_or_like_the_data()
     assert (like_the_data.spec.max_episode_steps, env.spec.max_episode_steps) == (5, 9)
     assert like_the_data.reference == Reference(0.0, 1.0) and env.reference is None
     assert dataset.compares() and not dataset.compares(max_episode_steps=9)
+
+
+def test_returns_of_pieces_are_no_measure_of_evaluations() -> None:
+    """Episodes that somebody cut off before the task or its time was over."""
+    pieces = [episode(5, seed=seed, actions=np.ones((5, 1), np.float32), terminated=seed < 2) for seed in range(4)]
+    short = dataclasses.replace(gym.spec("Pendulum-v1"), max_episode_steps=5)
+    for dataset_id, env, compares in (("test/whole-v0", short, True), ("test/half-v0", gym.spec("Pendulum-v1"), True)):
+        create(*pieces, dataset_id=dataset_id, **PENDULUM, env=env)
+        assert load(dataset_id).compares() is compares
+    create(*pieces[1:], dataset_id="test/pieces-v0", **PENDULUM, env="Pendulum-v1")
+    assert not load("test/pieces-v0").compares() and not load("test/pieces-v0").recorded_elsewhere
 
 
 def test_returns_of_data_from_another_task_are_no_measure_of_evaluations() -> None:
