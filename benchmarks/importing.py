@@ -10,6 +10,7 @@ wall clock and of the processor, with the start of Python in it. Written to resu
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -99,8 +100,10 @@ def main() -> None:
     rows = int(dict(argument.split("=") for argument in sys.argv[1:]).get("rows", ROWS))
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        write_tables(Path(folder), rows)
-        write_arrays(Path(folder), rows)
+        for write in (write_tables, write_arrays):  # in processes of their own: a child's peak begins at its parent's
+            writer = multiprocessing.get_context("spawn").Process(target=write, args=(Path(folder), rows))
+            writer.start()
+            writer.join()
         for ending in ("csv", "parquet", "npz", "hdf5"):
             figures[ending] = measure(Path(folder) / f"log.{ending}", rows)
             print(ending, *(f"{name}={value:,}" for name, value in figures[ending].items()), sep="  ", flush=True)

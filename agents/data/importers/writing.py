@@ -67,8 +67,8 @@ def write(dataset_id: str, episodes: Iterable[Episode], understanding: Understan
             )
             storage.update_metadata(_metadata(dataset_id, understanding, digest))
             buffers = (_buffer(episode, understanding) for episode in episodes)
-            while group := [*itertools.islice(buffers, AT_ONCE)]:
-                storage.update_episodes(group)
+            for first in buffers:  # each is made when it is written: one is in memory
+                storage.update_episodes(itertools.chain([first], itertools.islice(buffers, AT_ONCE - 1)))
     except OSError as error:
         raise DataError(
             f"could not write {dataset_id} ({one_line(error)}); make room in {minari_root()}, or set "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -12,8 +13,12 @@ import minari
 import numpy as np
 import pytest
 import torch
+from minari.data_collector import EpisodeBuffer
 
 import agents
+from agents.data.importers import writing
+from agents.data.importers.meaning import Episode
+from agents.data.importers.understanding import Understanding
 from agents.environments.adapter import Spaces
 from agents.errors import ConfigError, DataError
 
@@ -66,6 +71,21 @@ def test_training_gets_the_numbers_of_the_log(take, log) -> None:
     mean = torch.from_numpy(table[:, :2].mean(0))
     torch.testing.assert_close(dataset.specs.observation_mean, mean, atol=1e-6, rtol=0)
     np.testing.assert_allclose(dataset.statistics.reward_mean, -table[:, 3].mean(), rtol=1e-5)
+
+
+def test_episodes_are_written_one_by_one_over_several_openings_of_the_file(take, episodes, monkeypatch) -> None:
+    monkeypatch.setattr("agents.data.importers.writing.AT_ONCE", 2)
+    in_memory: list[int] = []
+    buffer = writing._buffer
+
+    def counted(episode: Episode, understanding: Understanding) -> EpisodeBuffer:
+        in_memory.append(sum(type(each) is Episode for each in gc.get_objects()))
+        return buffer(episode, understanding)
+
+    monkeypatch.setattr(writing, "_buffer", counted)
+    take([{"observation": np.full((3, 1), index), "action": np.zeros((2, 1))} for index in range(5)])
+    assert [episode.observations[0, 0] for episode in episodes()] == [0, 1, 2, 3, 4]
+    assert len(in_memory) == 5 and max(in_memory) <= 2
 
 
 def test_the_same_log_is_recognised_and_another_one_refused(take, log, store) -> None:
