@@ -114,7 +114,7 @@ def _batches(file: Path, names: list[str], size: int) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     if _is_parquet(file):
-        with pq.ParquetFile(file) as table:
+        with pq.ParquetFile(file, pre_buffer=False) as table:  # which would hold all of the file in the end
             yield from table.iter_batches(batch_size=size, columns=names)
         return
     with _reader(file) as reader:
