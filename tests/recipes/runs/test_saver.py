@@ -29,6 +29,7 @@ def run(specs: agents.Specs, tmp_path: Path) -> Any:
         agent=config.build(specs),
         folder=folder,
         generator=None,
+        reward_scale=1.0,
         buffer=SimpleNamespace(_rng=torch.Generator()),
         env=None,
         dataset=SimpleNamespace(id="test/hand-v0", fingerprint="0123", reference=None, specs=specs),
