@@ -35,6 +35,7 @@ Path = tuple[str, ...]
 # what makes an update quick, and three of them enough to see a difference
 SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
 CONFIGS = {**agents.ALGORITHMS, **PRESETS}
+LONG_TO_TRACE = ("awac", "cql", "edac", "rebrac", "td3_bc")  # as stacks; seconds each, beside six others
 DISCRETE = [name for name, config in agents.ALGORITHMS.items() if config.actions == "discrete"]
 # the worlds that each algorithm can learn in; the other tests are on vectors, with a Box or one Discrete action
 SUITED = [
@@ -162,6 +163,9 @@ def choices(config: Any, path: Path, specs: agents.Specs) -> list[str]:
     return re.search("choose from (.+)$", message)[1].split(", ")
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "cql")) for name in CONFIGS], indirect=True
+)
 def test_every_setting_has_an_effect(config, specs, batches) -> None:
     bases = {repr(base): base for base in (config, *variants(config, specs))}
     usual = functools.cache(lambda text: trained(bases[text], specs, batches))
@@ -306,7 +310,15 @@ def compiler_problem() -> str | None:
 
 
 # ten seconds of C++ each: `make test-slow` runs it; every compilation checks its results anyway
-@pytest.mark.parametrize("mode", ["trace", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in ("cql", "td3_bc")))
+        for name in CONFIGS
+        for mode in ("trace", "inductor")
+    ],
+    indirect=["name"],
+)
 def test_a_compiled_update_equals_the_eager_one(config, specs, batches, mode) -> None:
     """Over many updates, with the random numbers of the eager one."""
     if mode == "inductor" and compiler_problem():
@@ -347,7 +359,15 @@ def alone(agent: agents.Agent, generator: torch.Generator, batch: TensorDict) ->
     return statistics
 
 
-@pytest.mark.parametrize("mode", ["off", "trace"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "trace" and name in LONG_TO_TRACE))
+        for name in CONFIGS
+        for mode in ("off", "trace")
+    ],
+    indirect=["name"],
+)
 def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path, mode) -> None:
     """Over many updates: losses, parameters, targets and what a checkpoint holds."""
     num_updates = {"off": 3, "trace": 10}[mode]  # the former is the updates of each, one after the other

@@ -124,6 +124,7 @@ def test_the_page_says_what_each_trial_took_and_leads_to_its_folder(swept, read_
     assert "## Cost" in (output(swept) / "results.md").read_text() and ">Cost</h2>" in page
 
 
+@pytest.mark.slow  # the same of a comparison, which is made by the same pool, is a fast one
 def test_an_interrupted_sweep_goes_on_and_ends_as_if_it_never_had_been(sweep, swept, tmp_path) -> None:
     stopped = sweep("workers=1", before=NO_FIGURE + STOP_IN_THE_THIRD)
     assert stopped.code == 143 and "stopped; the same command goes on" in stopped.out, stopped.err + stopped.out

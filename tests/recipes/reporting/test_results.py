@@ -40,8 +40,7 @@ def sections(
     return results.sections(curves, data, **options, baseline="bc")
 
 
-@pytest.fixture
-def curves() -> results.Curves:
+def some_curves() -> results.Curves:
     return {
         (PEN, "iql", 0): rows(99.0, 70.0),
         (PEN, "iql", 1): rows(98.0, 74.0),
@@ -52,6 +51,18 @@ def curves() -> results.Curves:
         (DOOR, "bc", 0): rows(1.0, -2.0),
         (DOOR, "bc", 1): rows(1.0, 0.0),
     }
+
+
+@pytest.fixture
+def curves() -> results.Curves:
+    return some_curves()
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The figures of D4RL's scores: their folder and names."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return folder, figures.draw(sections(some_curves())[0], folder, num_resamples=50)
 
 
 def cells(table: Sequence[Sequence[str]]) -> dict[str, list[str]]:
@@ -261,9 +272,9 @@ def test_an_algorithm_looks_the_same_whatever_it_is_compared_with_and_lines_diff
     assert len({*map(styles.color, shown)}) == len(shown)
 
 
-def test_an_svg_is_drawn_in_the_readers_ink_and_a_narrow_one_is_narrower(curves, tmp_path) -> None:
-    figures.draw(sections(curves)[0], tmp_path, num_resamples=50)
-    wide, narrow = ((tmp_path / f"curves_d4rl{end}.svg").read_text() for end in ("", "_narrow"))
+def test_an_svg_is_drawn_in_the_readers_ink_and_a_narrow_one_is_narrower(drawn) -> None:
+    folder, _ = drawn
+    wide, narrow = ((folder / f"curves_d4rl{end}.svg").read_text() for end in ("", "_narrow"))
     widths = [float(re.search(r'width="([\d.]+)pt"', text)[1]) for text in (wide, narrow)]
     assert widths[1] < 300 < widths[0]
     for text in (wide, narrow):
@@ -283,14 +294,13 @@ def test_curves_over_minutes_end_where_the_runs_did(curves) -> None:
     assert [line.get_ydata()[-1] for line in seeds[1:3]] == [70.0, 74.0]
 
 
-def test_figures_are_drawn_for_print_and_for_the_page(curves, tmp_path) -> None:
-    (d4rl, _) = sections(curves)
-    names = figures.draw(d4rl, tmp_path, num_resamples=50)
+def test_figures_are_drawn_for_print_and_for_the_page(drawn) -> None:
+    folder, names = drawn
     assert names == ["curves_d4rl.png", "intervals_d4rl.png", "profiles_d4rl.png"]
     for name in names:
-        image = imread(tmp_path / name)
+        image = imread(folder / name)
         assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
-        assert (tmp_path / name).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert (folder / name).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_learning_curve_is_the_mean_with_a_band_of_one_standard_error(curves) -> None:

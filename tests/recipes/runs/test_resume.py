@@ -94,7 +94,10 @@ MOMENTS = {
     "between the first evaluation's row and the first checkpoint": AFTER_A_ROW.format(name="evaluations.csv", step=10),
     "between an evaluation's row and its checkpoint": AFTER_A_ROW.format(name="evaluations.csv", step=20),
 }
-RARE = (  # moments of which another one is nearly the same
+RARE = (  # moments of which another one is nearly the same, or that only break files, as tests of those do
+    "while writing a checkpoint",
+    "between keeping the previous and the new one",
+    "within a row of metrics.csv",
     "before an older checkpoint is let go",
     "between a checkpoint and the best link",
     "between the first evaluation's row and the first checkpoint",
