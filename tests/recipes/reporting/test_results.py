@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
