@@ -539,7 +539,7 @@ NETWORKS = [
 DATA = [
     *of(
         "agents/data/conversion.py",
-        "tests/agents/data/test_conversion.py tests/agents/data/test_dataset.py",
+        "tests/agents/data/test_conversion.py tests/agents/data/test_dataset.py tests/agents/data/test_parts.py",
         ("episode.observations[start : piece.stop + 1]", "episode.observations[start + 1 : piece.stop + 2]"),
         ("= episode.terminations[piece]", "= (episode.terminations | episode.truncations)[piece]"),
         ("if not np.isfinite(rows).all():", "if np.isnan(rows).any():"),
@@ -594,7 +594,7 @@ DATA = [
     ),
     *of(
         "agents/data/storage.py",
-        "tests/agents/data/test_dataset.py "
+        "tests/agents/data/test_dataset.py tests/agents/data/test_parts.py "
         "tests/agents/data/test_conversion.py::test_termination_inside_an_episode_is_kept_where_it_was",
         ("ends | terminated, ends & ~terminated", "ends | terminated, ends"),
         ("ends | terminated, ends & ~terminated", "ends, ends & ~terminated"),
@@ -645,7 +645,7 @@ DATA = [
     ),
     *of(
         "agents/data/dataset.py",
-        "tests/agents/data/test_dataset.py",
+        "tests/agents/data/test_dataset.py tests/agents/data/test_parts.py",
         ("np.argsort(-self.statistics.returns", "np.argsort(self.statistics.returns"),
         ("max(1, round(best_episodes * len(lengths)))", "round(best_episodes * len(lengths))"),
         ("round(best_episodes * len(lengths))", "int(best_episodes * len(lengths))"),
