@@ -157,6 +157,8 @@ def test_chosen_parts_are_data_of_their_own() -> None:
     assert some.specs.observation_names == ("cell=1", "cell=2", "cell=3", "cell=4", "memory.1")
     assert some.fingerprint != every.fingerprint == load().fingerprint
     torch.testing.assert_close(whole(exclude=["achieved_goal"])["observation"], whole()["observation"][:, 2:])
+    goal, bits = (whole(include=[part])["observation"] for part in ("achieved_goal", "memory.0"))  # equally wide
+    torch.testing.assert_close(torch.cat([goal, bits], -1), whole()["observation"][:, [0, 1, 6, 7]])
     with pytest.raises(
         ConfigError, match=f"'{DATASET}': observations.include: the data have no part 'goal'; there are"
     ):
