@@ -81,12 +81,12 @@ class Observations:
 
     @property
     def size(self) -> int:
-        """O"""
+        """O, the dimensions of an observation."""
         return sum(part.size for part in self.parts)
 
     @property
     def num_columns(self) -> int:
-        """S"""
+        """S, the numbers that are kept of it."""
         return sum(part.width for part in self.parts)
 
     @property
