@@ -86,17 +86,9 @@ class Source:
             require_choice("action_bounds", bounds, ("declared", "data"))
         if bounds == "declared" or self.discrete:
             return self
-        try:
-            pair = (-np.inf, np.inf) if isinstance(bounds, str) else bounds
-            low, high = (np.broadcast_to(np.asarray(bound, np.float32), self.low.shape) for bound in pair)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"action_bounds must be declared, data, or [low, high], each a number or {self.num_actions} of them, "
-                f"got {bounds!r}"
-            ) from error
-        if not (low <= high).all():
-            raise ConfigError(f"action_bounds must have no low above its high, got {bounds!r}")
-        return replace(self, low=low, high=high, own_bounds=True)
+        pair = (-np.inf, np.inf) if isinstance(bounds, str) else bounds
+        low, high = bound_pair(pair, self.num_actions, demand="be declared, data, or [low, high]")
+        return replace(self, low=low.astype(np.float32), high=high.astype(np.float32), own_bounds=True)
 
     @functools.cached_property
     def scorings(self) -> dict[str, Scoring]:
@@ -120,6 +112,21 @@ class Source:
     def remedy(self) -> str:
         """How to come by a whole copy of a damaged dataset."""
         return remedy(self.id, self.path.parent)
+
+
+def bound_pair(bounds: Any, num_actions: int, *, demand: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The lowest and the highest action, ``[A]`` each, of ``[low, high]``; a ConfigError for what is none.
+
+    ``demand``: what ``action_bounds`` has to be there, for the message.
+    """
+    try:
+        low, high = (np.broadcast_to(np.asarray(bound, np.float64), (num_actions,)) for bound in bounds)
+    except (TypeError, ValueError) as error:
+        each = f"each a number or {num_actions} of them"
+        raise ConfigError(f"action_bounds must {demand}, {each}, got {bounds!r}") from error
+    if not (low <= high).all():
+        raise ConfigError(f"action_bounds must have no low above its high, got {bounds!r}")
+    return low, high
 
 
 def open_source(dataset_id: str, *, include: Sequence[str] = (), exclude: Sequence[str] = (), progress: bool) -> Source:

@@ -18,6 +18,7 @@ from agents.data.importers.columns import Selection
 from agents.data.importers.meaning import Episode, require_whole
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
+from agents.data.source import bound_pair
 from agents.errors import ConfigError, DataError
 
 MARGIN = 0.05  # of the range of the data's actions, on each side
@@ -126,16 +127,7 @@ class Understanding:
     def _given_bounds(self, num_actions: int) -> tuple[Array, Array] | None:
         if not self.bounds_are_given:
             return None
-        try:
-            low, high = (np.broadcast_to(np.asarray(b, np.float64), (num_actions,)) for b in self.config.action_bounds)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"action_bounds must be data or [low,high], each a number or {num_actions} of them, got "
-                f"{self.config.action_bounds!r}"
-            ) from error
-        if not (low <= high).all():
-            raise ConfigError(f"action_bounds must have no low above its high, got {self.config.action_bounds!r}")
-        return low, high
+        return bound_pair(self.config.action_bounds, num_actions, demand="be data or [low,high]")
 
     def action_name(self, index: int) -> str:
         return repr(self.names["action"][index]) if self.names["action"] else str(index)
