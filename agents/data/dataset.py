@@ -26,7 +26,7 @@ from agents.data.rewards import LearnerRewards, learner_rewards
 from agents.data.settings import RewardsConfig
 from agents.data.source import Bounds, Source, open_source
 from agents.data.specs import Specs
-from agents.data.storage import PackedStorage
+from agents.data.storage import PackedStorage, rows_of_steps
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
 from agents.environments.spec import find_spec, spec_from_file
@@ -115,10 +115,8 @@ class OfflineDataset:
         Raises:
             ConfigError: rewards or returns are all equal, and so have no scale, or become too large for float32.
         """
-        lengths = torch.from_numpy(self.statistics.lengths)
-        is_step = torch.ones(len(self.rows), dtype=torch.bool)
-        is_step[lengths.cumsum(0) + torch.arange(len(lengths))] = False
-        rewards, terminated = self.rows[:, -2:][is_step.to(self.rows.device)].unbind(-1)
+        rows = rows_of_steps(torch.from_numpy(self.statistics.lengths)).to(self.rows.device)
+        rewards, terminated = self.rows[:, -2:][rows].unbind(-1)
         return learner_rewards(rewards, terminated != 0, self.statistics, config, n_step=n_step, gamma=gamma)
 
     def _subset(
@@ -135,7 +133,7 @@ class OfflineDataset:
             among &= torch.from_numpy(best.repeat(lengths))
         if NEXT_ACTION in keys:
             ends = torch.from_numpy(lengths.cumsum() - 1)  # [E], steps
-            rows = ends + torch.arange(len(ends))
+            rows = rows_of_steps(torch.from_numpy(lengths))[ends]
             cut_off = torch.zeros(len(self), dtype=torch.bool)
             cut_off[ends] = (self.rows[rows.to(self.rows.device), -1] == 0).cpu()
             last = torch.arange(len(self)) + (0 if num_steps_ahead is None else num_steps_ahead.cpu() - 1)

@@ -17,6 +17,13 @@ from torchrl.data import TensorStorage
 from agents.data.layout import END_KEYS, KEYS_OF_A_ROW, NEXT_ACTION, NUM_STEPS_AHEAD, Key, Layout
 
 
+def rows_of_steps(lengths: Tensor) -> Tensor:
+    """The row of each step, ``[E] -> [N]`` int64: behind each episode's there is one more, of its last observation."""
+    steps = torch.arange(int(lengths.sum()), device=lengths.device)
+    episodes = torch.arange(len(lengths), device=lengths.device)
+    return steps + episodes.repeat_interleave(lengths)
+
+
 class PackedStorage(TensorStorage):
     """Storage over packed rows: one gather per batch, then views of it; half the time of a TensorDict's storage.
 
@@ -47,12 +54,10 @@ class PackedStorage(TensorStorage):
         self._rows, self._layout, self._keys = rows, layout, frozenset(keys)
         self._arrival = None if arrival == rows.device else arrival
         lengths = lengths.to(rows.device)
-        episodes = torch.arange(len(lengths), device=rows.device)
-        steps = torch.arange(int(lengths.sum()), device=rows.device)
-        row_of_step = steps + episodes.repeat_interleave(lengths)  # [N]
+        row_of_step = rows_of_steps(lengths)  # [N]
         self._row_of = row_of_step if subset is None else row_of_step[subset]  # [M]
         self._len = len(self._row_of)
-        last = lengths.cumsum(0) + episodes - 1  # [E], rows
+        last = row_of_step[lengths.cumsum(0) - 1]  # [E], rows
         self._ends: Tensor | None = None  # [N + E, 1] bool
         if self._keys.intersection((*END_KEYS, NEXT_ACTION)):
             self._ends = torch.zeros(len(rows), 1, dtype=torch.bool, device=rows.device)
