@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-if "MUJOCO_GL" in os.environ:  # TorchRL imports MuJoCo, which would fail where that names a backend that is broken
+if "MUJOCO_GL" in os.environ:  # TorchRL imports MuJoCo, which must not fail where that names a broken backend
     from agents.environments.headless import gl_backend as gl_backend
 
 from agents.faces import resolve_lazily

@@ -7,10 +7,16 @@ import functools
 import os
 import subprocess
 import sys
-
-import gymnasium as gym
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from agents.errors import AgentsError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 GL_BACKENDS = ("egl", "osmesa", "glfw")  # glfw last: it needs a display
 GL_PROBE = """
@@ -21,12 +27,30 @@ mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontSca
 """
 
 
-_backend = os.environ.pop("MUJOCO_GL", None)  # with a broken one the import would fail; a renderer reads it when made
-try:
-    import mujoco  # noqa: F401
-finally:
-    if _backend is not None:
-        os.environ["MUJOCO_GL"] = _backend
+class WithoutBackend(MetaPathFinder):
+    """Imports MuJoCo, and that only when it is asked for, as if ``MUJOCO_GL`` were not set.
+
+    The import fails where the variable names a broken backend, and TorchRL imports MuJoCo. A renderer reads it later.
+    """
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname == "mujoco" else None
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: _without_backend(execute, module)
+        return spec
+
+
+def _without_backend(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    backend = os.environ.pop("MUJOCO_GL", None)
+    try:
+        execute(module)
+    finally:
+        if backend is not None:
+            os.environ["MUJOCO_GL"] = backend
+
+
+sys.meta_path.insert(0, WithoutBackend())
 
 
 def choose_gl_backend(gym_env: gym.Env) -> None:
