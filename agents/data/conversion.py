@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.data.dataset_statistics import DatasetStatistics, Moments, collect, summarise
+from agents.data.dataset_statistics import DatasetStatistics, Moments, collect, num_saturated, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
 from agents.data.source import Source
 from agents.data.store import flat, locked, work_folder
@@ -36,7 +36,6 @@ ROWS, STATISTICS = "rows.f32", "statistics.npz"
 OUTSIDE = "action_bounds=data takes the data's own bounds, clip_actions=true cuts such actions off"
 PIECE = 1 << 16  # rows packed and written at a time, so that one endless episode does not need memory for all its rows
 BOUND_SLACK = 1e-6  # of the range: actions this far outside are rounding, and clipped silently
-SATURATION = 1e-3  # of the range: actions this close to a bound count as saturated
 
 
 class Cache(NamedTuple):
@@ -176,10 +175,7 @@ class _Scan:
         for moments, values in ((self.observation, observation), (self.action, action), (self.reward, reward)):
             moments.add(values)
         if not self.layout.discrete:
-            low, high = self.source.low, self.source.high
-            margin = np.where(np.isfinite(high - low), SATURATION * (high - low), 0.0)
-            at_bound = (action <= low + margin) | (action >= high - margin)
-            self.num_saturated += int((at_bound & (low < high)).sum())  # a locked dimension has no other place
+            self.num_saturated += num_saturated(action, self.source.low, self.source.high)
 
     def add_episode(self, episode: Episode) -> None:
         """Add an episode whose rows have just been added."""
@@ -249,19 +245,12 @@ def _write_cache(source: Source, target: Path, *, clip_actions: bool, progress: 
         statistics = flatten(vars(scan.statistics()), sep="/")
         arrays = {name: value for name, value in statistics.items() if value is not None}
         for name, value, of_a_category in (("mean", scan.observation.mean, 0.0), ("std", scan.observation.std, 1.0)):
-            arrays[f"observation_{name}"] = _per_dimension(source, value, of_a_category)
+            arrays[f"observation_{name}"] = source.layout.of_dimensions(value, of_a_category)
         with open(part / STATISTICS, "wb") as file:
             np.savez(file, fingerprint=scan.digest.hexdigest(), rows_sha256=rows_sha256, **arrays)
             _flush(file)
         shutil.rmtree(target, ignore_errors=True)  # a damaged one
         part.rename(target)
-
-
-def _per_dimension(source: Source, values: NDArray[np.float64], of_a_category: float) -> NDArray[np.float32]:
-    """Of an observation's dimensions ``[O]``, given those of the numbers kept ``[S]``; one-hots are never scaled."""
-    columns = zip(values, source.observations.categories)
-    pieces = [[value] if count is None else [of_a_category] * count for value, count in columns]
-    return np.concatenate(pieces).astype(np.float32)
 
 
 def _flush(file: BinaryIO) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ from agents.data.rewards import LearnerRewards, learner_rewards
 from agents.data.settings import RewardsConfig
 from agents.data.source import Bounds, Source, open_source
 from agents.data.specs import Specs
-from agents.data.storage import PackedStorage, rows_of_steps
+from agents.data.split import choose_held_out, describe_part
+from agents.data.storage import PackedStorage, first_rows, rows_of_steps
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
 from agents.environments.spec import find_spec, spec_from_file
@@ -35,7 +37,7 @@ from agents.errors import ConfigError, DataError, require, require_choice
 
 @dataclass(frozen=True, eq=False)
 class OfflineDataset:
-    """Every transition of a Minari dataset.
+    """Every transition of a Minari dataset, or of those of its episodes that :meth:`split` gives.
 
     The last transition of an episode has the episode's true last observation as its next one. ``terminated`` is True
     only where the environment said so: a truncated episode, or one that just stops, is bootstrapped.
@@ -48,12 +50,52 @@ class OfflineDataset:
     statistics: DatasetStatistics
     reference: Reference | None  # from the dataset's metadata
     env_spec: EnvSpec | None  # for evaluation, as the metadata say it: spec_from_file before it is made
-    fingerprint: str  # hexadecimal digest of rows and episodes: equal content, equal fingerprint
+    fingerprint: str  # hexadecimal digest of all rows and episodes: equal content, equal fingerprint
     device: torch.device  # where batches arrive; the rows are there too unless memory-mapped
     recorded_elsewhere: bool = False  # by the metadata, in another environment than env_spec
+    starts: Tensor | None = None  # [E] int64, rows of the episodes' first steps; None: they follow each other
+    whole: OfflineDataset | None = None  # of which this is a part
 
     def __len__(self) -> int:
         return self.statistics.num_steps
+
+    def split(self, share: float, seed: int = 0) -> tuple[OfflineDataset, OfflineDataset]:
+        """Whole episodes to train on and others, held out, to measure on: two views of the same rows.
+
+        Which episodes are held out follows from the dataset's fingerprint and the seed, everywhere and in every
+        version; of two shares, those of the smaller are among those of the larger. Each part has the statistics of its
+        own episodes, and both have the specs of the first: from mean, standard deviation and largest return of what is
+        held out nothing is learned. Bounds of actions stay those of all data.
+
+        Args:
+            share: of the episodes that are held out, in (0, 1), rounded, at least one and never all.
+            seed: of the choice, any whole number; not the one of a run, so that runs share what is held out.
+
+        Raises:
+            ConfigError: a share out of range.
+            DataError: the dataset has a single episode.
+        """
+        starts = first_rows(torch.from_numpy(self.statistics.lengths)) if self.starts is None else self.starts
+        held_out = choose_held_out(self.id, self.fingerprint, starts, share, seed)
+        space: Any = None if self.specs.discrete else self.specs.action.space
+        bounds = None if space is None else (space.low.cpu().numpy(), space.high.cpu().numpy())
+        sides = (~held_out, held_out)
+        training, _ = parts = [
+            describe_part(self.rows, self.layout, self.statistics, chosen, starts, bounds) for chosen in sides
+        ]
+        specs = dataclasses.replace(
+            self.specs,
+            observation_mean=training.observation_mean,
+            observation_std=training.observation_std,
+            max_return=training.statistics.returns.max().item(),
+        )
+        first, second = (
+            dataclasses.replace(
+                self, specs=specs, statistics=part.statistics, starts=starts[chosen], whole=self.whole or self
+            )
+            for part, chosen in zip(parts, map(torch.from_numpy, sides))
+        )
+        return first, second
 
     def replay_buffer(
         self,
@@ -96,6 +138,7 @@ class OfflineDataset:
             torch.from_numpy(self.statistics.lengths),
             keys,
             arrival=self.device,
+            starts=self.starts,
             subset=self._subset(keys, best_episodes, num_steps_ahead),
             context_length=context_length,
             rewards=None if rewards is None else rewards.values,
@@ -115,7 +158,7 @@ class OfflineDataset:
         Raises:
             ConfigError: rewards or returns are all equal, and so have no scale, or become too large for float32.
         """
-        rows = rows_of_steps(torch.from_numpy(self.statistics.lengths)).to(self.rows.device)
+        rows = self._rows_of_steps().to(self.rows.device)
         rewards, terminated = self.rows[:, -2:][rows].unbind(-1)
         return learner_rewards(rewards, terminated != 0, self.statistics, config, n_step=n_step, gamma=gamma)
 
@@ -133,7 +176,7 @@ class OfflineDataset:
             among &= torch.from_numpy(best.repeat(lengths))
         if NEXT_ACTION in keys:
             ends = torch.from_numpy(lengths.cumsum() - 1)  # [E], steps
-            rows = rows_of_steps(torch.from_numpy(lengths))[ends]
+            rows = self._rows_of_steps()[ends]
             cut_off = torch.zeros(len(self), dtype=torch.bool)
             cut_off[ends] = (self.rows[rows.to(self.rows.device), -1] == 0).cpu()
             last = torch.arange(len(self)) + (0 if num_steps_ahead is None else num_steps_ahead.cpu() - 1)
@@ -141,6 +184,10 @@ class OfflineDataset:
         if not among.any():
             raise DataError(f"dataset {self.id!r} has no step with a next one; this algorithm needs longer episodes")
         return among.nonzero().squeeze(-1).to(self.rows.device)
+
+    def _rows_of_steps(self) -> Tensor:
+        """The row of each step, ``[N]`` int64."""
+        return rows_of_steps(torch.from_numpy(self.statistics.lengths), self.starts)
 
     def names_another_env(self, env_id: str | None = None, max_episode_steps: int | None = None) -> bool:
         """Whether the metadata name another environment or time limit for evaluations: its references are no measure.

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from agents.data.episodes import Episode
 from agents.data.source import Source
 
+SATURATION = 1e-3  # of the range: actions this close to a bound count as saturated
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EpisodeStatistics:
@@ -77,6 +79,13 @@ class Moments:
     @property
     def std(self) -> NDArray[np.float64]:
         return np.sqrt(self.squares / self.count)
+
+
+def num_saturated(actions: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> int:
+    """Components of actions ``[T, A]`` at a bound."""
+    margin = np.where(np.isfinite(high - low), SATURATION * (high - low), 0.0)
+    at_bound = (actions <= low + margin) | (actions >= high - margin)
+    return int((at_bound & (low < high)).sum())  # a locked dimension has no other place
 
 
 def summarise(episode: Episode, source: Source) -> dict[str, Any]:

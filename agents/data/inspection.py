@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.data import advantages
-from agents.data.conversion import BOUND_SLACK, SATURATION
-from agents.data.dataset_statistics import EpisodeStatistics, Moments, collect, summarise
+from agents.data.conversion import BOUND_SLACK
+from agents.data.dataset_statistics import SATURATION, EpisodeStatistics, Moments, collect, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
 from agents.data.source import Source, open_source
 from agents.environments.scoring import Remark

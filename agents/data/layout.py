@@ -63,6 +63,12 @@ class Layout:
         """Views of the four parts."""
         return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
 
+    def of_dimensions(self, values: NDArray[np.float64], of_a_category: float) -> NDArray[np.float32]:
+        """Of an observation's dimensions ``[O]``, given the kept numbers' ``[S]``; one-hots are never scaled."""
+        columns = zip(values, self.categories)
+        pieces = [[value] if count is None else [of_a_category] * count for value, count in columns]
+        return np.concatenate(pieces).astype(np.float32)
+
     def key_of(self, column: int) -> Key:
         return KEYS_OF_A_ROW[int(np.searchsorted(np.cumsum(self.widths), column, side="right"))]
 

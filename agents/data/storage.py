@@ -17,11 +17,16 @@ from torchrl.data import TensorStorage
 from agents.data.layout import END_KEYS, KEYS_OF_A_ROW, NEXT_ACTION, NUM_STEPS_AHEAD, Key, Layout
 
 
-def rows_of_steps(lengths: Tensor) -> Tensor:
-    """The row of each step, ``[E] -> [N]`` int64: behind each episode's there is one more, of its last observation."""
+def first_rows(lengths: Tensor) -> Tensor:
+    """The row of each episode's first step, ``[E] -> [E]`` int64: behind an episode is one of its last observation."""
+    return (lengths + 1).cumsum(0) - (lengths + 1)
+
+
+def rows_of_steps(lengths: Tensor, starts: Tensor | None = None) -> Tensor:
+    """The row of each step, ``[E] -> [N]`` int64; ``starts [E]``: of episodes that do not follow each other."""
+    starts = first_rows(lengths) if starts is None else starts
     steps = torch.arange(int(lengths.sum()), device=lengths.device)
-    episodes = torch.arange(len(lengths), device=lengths.device)
-    return steps + episodes.repeat_interleave(lengths)
+    return steps + (starts - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
 
 
 class PackedStorage(TensorStorage):
@@ -30,6 +35,7 @@ class PackedStorage(TensorStorage):
     Args:
         rows: ``[N + E, D]`` float32, columns as in ``layout``; below the steps of an episode, its last observation.
         lengths: steps of each episode, ``[E]`` int64.
+        starts: the row of each episode's first step, ``[E]`` int64, ascending; None: they follow each other.
         arrival: the device of the batches.
         subset: the steps to draw from, ``[M]`` int64; None: all.
         context_length: K, for windows that begin at these steps; None: the steps themselves.
@@ -45,6 +51,7 @@ class PackedStorage(TensorStorage):
         keys: Iterable[Key],
         *,
         arrival: torch.device,
+        starts: Tensor | None = None,
         subset: Tensor | None = None,
         context_length: int | None = None,
         rewards: Tensor | None = None,
@@ -54,7 +61,7 @@ class PackedStorage(TensorStorage):
         self._rows, self._layout, self._keys = rows, layout, frozenset(keys)
         self._arrival = None if arrival == rows.device else arrival
         lengths = lengths.to(rows.device)
-        row_of_step = rows_of_steps(lengths)  # [N]
+        row_of_step = rows_of_steps(lengths, None if starts is None else starts.to(rows.device))  # [N]
         self._row_of = row_of_step if subset is None else row_of_step[subset]  # [M]
         self._len = len(self._row_of)
         last = row_of_step[lengths.cumsum(0) - 1]  # [E], rows
@@ -162,7 +169,7 @@ class _Windows:
     def __init__(self, rows: Tensor, last: Tensor, lengths: Tensor, context_length: int) -> None:
         self._last = last  # [E], rows of the last steps
         self._first = last - lengths + 1
-        self._returns_to_go = _returns_to_go(rows[:, -2].cpu(), lengths.cpu() + 1).to(rows.device)
+        self._returns_to_go = _returns_to_go(rows[:, -2].cpu(), last.cpu(), lengths.cpu()).to(rows.device)
         self._steps = torch.arange(context_length, device=rows.device)
 
     def at(self, index: Tensor) -> tuple[Tensor, dict[Key, Tensor]]:
@@ -174,8 +181,10 @@ class _Windows:
         return rows, {"return_to_go": self._returns_to_go[rows], "step_count": step_count, "mask": mask}
 
 
-def _returns_to_go(rewards: Tensor, lengths: Tensor) -> Tensor:
-    """Undiscounted sum of the rewards from a row to the end of its episode, ``[N + E, 1]`` float32."""
+def _returns_to_go(rewards: Tensor, last: Tensor, lengths: Tensor) -> Tensor:
+    """Undiscounted sum of the rewards from a row to the end of its episode, ``[N + E, 1]`` float32; elsewhere 0."""
     to_the_end_of_the_data = rewards.double().flip(0).cumsum(0).flip(0)  # [N + E]
-    after = torch.cat([to_the_end_of_the_data, torch.zeros(1, dtype=torch.float64)])[lengths.cumsum(0)]  # [E]
-    return (to_the_end_of_the_data - after.repeat_interleave(lengths)).float()[:, None]
+    returns, rows = torch.zeros_like(to_the_end_of_the_data), rows_of_steps(lengths, last - lengths + 1)
+    after = to_the_end_of_the_data[last + 1].repeat_interleave(lengths)  # [N]; a last observation has no reward
+    returns[rows] = to_the_end_of_the_data[rows] - after
+    return returns.float()[:, None]
