@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from agents.data.dataset import OfflineDataset as OfflineDataset
     from agents.data.dataset import load_dataset as load_dataset
     from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
+    from agents.data.infos import read_infos as read_infos
     from agents.data.inspection import Inspection as Inspection
     from agents.data.inspection import inspect_dataset as inspect_dataset
     from agents.data.rewards import LearnerRewards as LearnerRewards

@@ -21,6 +21,7 @@ from agents.errors import ConfigError, DataError
 
 VECTORS = ("action", "next_observation", "observation")  # patterns leave out what those before have chosen
 FLAGS = ("terminated", "truncated", "done", "success")
+INFOS = "infos"  # in the names of parts, before those of columns that are kept
 SEEN = 12  # names of columns in a message
 FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
 
@@ -29,7 +30,8 @@ FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
 class Block:
     """Rows by their use."""
 
-    parts: Mapping[str, Array]  # observation [n, O], action [n, A], reward, episode, time and flags [n], if there
+    # observation [n, O], action [n, A]; reward, episode, time, flags and action_probability [n], if there; infos/name
+    parts: Mapping[str, Array]
     rows: Rows
 
     def cut(self, start: int, stop: int) -> Block:
@@ -43,16 +45,17 @@ class Selection:
     """The columns of a log that are used, each for what."""
 
     vectors: Mapping[str, Sequence[str]]  # observation, action, next_observation
-    single: Mapping[str, str]  # reward, episode, time and flags
+    single: Mapping[str, str]  # reward, episode, time, flags, action_probability
     expression: Expression | None = None  # of the reward
+    kept: Sequence[str] = ()  # as they are, with the steps
 
     @property
     def uses(self) -> dict[str, str]:
         """What every column is read as: of several uses, as numbers."""
-        kinds = {"reward": "number", "episode": "label", "time": "time"}
+        kinds = {"reward": "number", "action_probability": "number", "episode": "label", "time": "time"}
         uses = {column: kinds.get(use, "flag") for use, column in self.single.items()}
         uses |= {column: "number" for column in (self.expression.columns.values() if self.expression else ())}
-        return uses | {column: "number" for columns in self.vectors.values() for column in columns}
+        return uses | {column: "number" for columns in (*self.vectors.values(), self.kept) for column in columns}
 
     def blocks(self, pieces: Iterator[Rows]) -> Iterator[Block]:
         """Pieces of the log by use.
@@ -66,6 +69,7 @@ class Selection:
             if self.expression is not None:
                 inputs = {name: _single(rows, "reward", name) for name in self.expression.columns.values()}
                 parts["reward"] = self.expression.evaluate(inputs)
+            parts |= {f"{INFOS}/{column}": _numbers(rows, column) for column in self.kept}
             yield Block(parts, rows)
 
     def names(self, use: str, block: Block) -> list[str]:
@@ -120,7 +124,8 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
         if not vectors.get(use):
             raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]; {_listing(log)}")
     _check(meaning, single)
-    return Selection(vectors, single, expression)
+    others = {*single.values(), *chain(*vectors.values())}
+    return Selection(vectors, single, expression, _match(log, "keep", merged["keep"], others))
 
 
 def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
@@ -189,7 +194,7 @@ def _single(rows: Rows, use: str, column: str) -> Array:
         raise DataError(f"{rows.file}: {column!r} has {array[0].size} values in a row, where {use} is one")
     if use in FLAGS:
         return _flags(rows, column, array)
-    if use == "reward" or (use == "time" and array.dtype.kind != "M"):
+    if use in ("reward", "action_probability") or (use == "time" and array.dtype.kind != "M"):
         return _numbers(replace(rows, columns={column: array}), column)
     return array
 

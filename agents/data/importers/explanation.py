@@ -31,6 +31,8 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
         yield "left out", f"{log.num_dropped:,} episodes with missing values, {log.num_empty:,} without a step"
     yield "ends", _ends(log)
     yield "last observation", _last_observations(log)
+    if log.infos:
+        yield "kept with the steps", f"{', '.join(log.infos)}; not learned from"
     if log.pace is not None:
         low, high = log.pace
         uneven = ": irregular, which no algorithm knows of" if high > UNEVEN * low else ""

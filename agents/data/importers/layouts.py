@@ -22,7 +22,11 @@ def flat_preset(names: Mapping[str, object]) -> ColumnsConfig:
     reward = "rewards" if "rewards" in names else None
     following = ["next_observations"] if "next_observations" in names else []
     return ColumnsConfig(
-        observation=["observations"], action=["actions"], next_observation=following, reward=reward, **flags
+        observation=["observations"],
+        action=["actions"],
+        next_observation=following,
+        reward=reward,
+        **flags,  # pyright: ignore
     )
 
 

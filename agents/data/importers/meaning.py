@@ -5,16 +5,17 @@ Legend: ``R`` rows, ``T`` steps, ``O`` observation, ``A`` action.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.importers.columns import FLAGS, Selection
+from agents.data.importers.columns import FLAGS, INFOS, Selection
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
 from agents.data.importers.splitting import ENDS, Recording, seconds
+from agents.data.infos import ACTION_PROBABILITY
 from agents.errors import ConfigError, DataError
 
 GIVEN, DROPPED, REPEATED = "given", "dropped", "repeated"
@@ -33,6 +34,7 @@ class Episode:
     last_observation: str  # whether it is given, dropped with its step, or repeated
     pace: tuple[float, float] | None  # smallest and largest difference of its times
     place: Callable[[int], str]  # where a person finds a step
+    infos: Mapping[str, Array] = field(default_factory=dict)  # [T, ...] each: what is kept beside them
 
     @property
     def num_steps(self) -> int:
@@ -74,8 +76,9 @@ class Meaning:
         rewards = self._rewards(recording, parts, num_steps)
         if rewards is None:
             return None
+        infos, success = _infos(recording, parts, num_steps), parts.get("success")
         return Episode(
-            observations, actions[:num_steps], rewards, terminated, parts.get("success"), last, pace, recording.place
+            observations, actions[:num_steps], rewards, terminated, success, last, pace, recording.place, infos
         )
 
     def _observations(self, recording: Recording) -> tuple[Array, str]:
@@ -151,6 +154,22 @@ class Meaning:
                 "missing=drop-episode leaves such episodes out, and no reward is made up"
             )
         return rewards
+
+
+def _infos(recording: Recording, parts: Mapping[str, Array], num_steps: int) -> dict[str, Array]:
+    """Of the steps, what is kept as it is, and the probabilities of their actions."""
+    infos = {use.removeprefix(f"{INFOS}/"): part for use, part in parts.items() if use.startswith(f"{INFOS}/")}
+    if ACTION_PROBABILITY in parts:
+        infos[ACTION_PROBABILITY] = probabilities = parts[ACTION_PROBABILITY]
+        if len(outside := np.flatnonzero(~((probabilities > 0) & (probabilities <= 1)))):
+            row = int(outside[0])
+            raise DataError(
+                f"{recording.place(row)}: the probability of the action is {probabilities[row]:g}; what was done had "
+                f"one above 0 and at most 1: correct the column, or leave out columns.{ACTION_PROBABILITY}"
+            )
+    if short := next((name for name, part in infos.items() if len(part) != num_steps), None):
+        raise DataError(f"{recording.place(0)}: {len(infos[short])} values of {short!r} for {num_steps} actions")
+    return infos
 
 
 def _shorten(parts: dict[str, Array], num_steps: int) -> dict[str, Array]:

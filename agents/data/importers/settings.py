@@ -33,6 +33,8 @@ class ColumnsConfig:
     truncated: str | None = None  # flag: behind this step a time limit cut the episode off
     done: str | None = None  # flag: the episode ends behind this step, nobody knows by which of the two
     success: str | None = None  # flag: the goal is reached at this step
+    action_probability: str | None = None  # in (0, 1], of the row's action under the policy that chose it
+    keep: list[str] = field(default_factory=list)  # more columns that stay with the steps, and are not learned from
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -69,6 +69,7 @@ class Understanding:
     first: list[tuple[Array, Array, Any]] = field(default_factory=list)  # rows: observation, action, reward
     observation: NDArray[Any] | None = None  # an empty one, of the type and shape of all
     action: NDArray[Any] | None = None
+    infos: dict[str, NDArray[Any]] = field(default_factory=dict)  # the same of what is kept
     extent: Extent | None = None
     whole: bool = True  # all actions are whole numbers
     example: float | None = None  # of one that is not
@@ -80,8 +81,10 @@ class Understanding:
             self.num_empty += episode is not None
             return
         actions = episode.actions.reshape(episode.num_steps, -1)
-        self.observation = self._same("observation", self.observation, episode.observations, episode)
-        self.action = self._same("action", self.action, episode.actions, episode)
+        self.observation = self._same("observations", self.observation, episode.observations, episode)
+        self.action = self._same("actions", self.action, episode.actions, episode)
+        for name, values in episode.infos.items():
+            self.infos[name] = self._same(name, self.infos.get(name), values, episode)
         if self.config.action_kind == "discrete":
             require_whole(episode.actions, episode.place)
         self._require_inside(actions, episode)
@@ -108,7 +111,7 @@ class Understanding:
             return here
         if known.shape[1:] != here.shape[1:]:
             raise DataError(
-                f"{episode.place(0)}: {what}s of shape {list(here.shape[1:])}, in the episodes before "
+                f"{episode.place(0)}: {what} of shape {list(here.shape[1:])}, in the episodes before "
                 f"{list(known.shape[1:])}; all have to be alike"
             )
         return known if known.dtype == here.dtype else np.zeros(known.shape, np.result_type(known, here))

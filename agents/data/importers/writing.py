@@ -97,16 +97,15 @@ def _buffer(episode: Episode, understanding: Understanding) -> EpisodeBuffer:
         "terminations": last & episode.terminated,
         "truncations": last & (not episode.terminated),
     }
-    return EpisodeBuffer(**arrays, infos={} if episode.success is None else {"success": episode.success})
+    success = {} if episode.success is None else {"success": episode.success}
+    return EpisodeBuffer(**arrays, infos={**success, **episode.infos})
 
 
 def _require_room(folder: Path, understanding: Understanding) -> None:
     """HDF5 would crash the process on a full disk."""
     assert understanding.observation is not None and understanding.action is not None
-    widths = [
-        array.dtype.itemsize * int(np.prod(array.shape[1:]))
-        for array in (understanding.observation, understanding.action)
-    ]
+    arrays = understanding.observation, understanding.action, *understanding.infos.values()
+    widths = [array.dtype.itemsize * int(np.prod(array.shape[1:])) for array in arrays]
     num_bytes = ROOM * understanding.num_steps * (sum(widths) + 11) + OF_AN_EPISODE * understanding.num_episodes
     if shutil.disk_usage(folder).free < num_bytes:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: about {num_bytes / 1e6:,.0f} MB are needed")

@@ -1,0 +1,68 @@
+"""Columns that are kept beside the steps, and the probabilities of logged actions: how they are written and read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import agents
+from agents.data import read_infos
+from agents.errors import ConfigError, DataError
+from tests.agents.handmade import create, episode
+
+HEADER = "t,s,a,r,run,p,price,why/where"
+ROWS = [[i, i / 2, i % 3, 1.0, i // 3, 0.25 + i / 20, 10 + i, -i] for i in range(9)]
+USES = {"observation": ["s"], "action": ["a"], "earned": "r", "episode": "run"}
+
+
+def test_what_is_kept_lies_beside_its_step(take, table, episodes) -> None:
+    log = table(HEADER, ROWS)
+    imported = take(log, **USES, keep=["pri*", "why/where"], action_probability="p")
+    assert imported.meaning["kept with the steps"] == "price, why/where, action_probability; not learned from"
+    assert [each.infos["price"].tolist() for each in episodes()] == [[10, 11], [13, 14], [16, 17]]  # the third is cut
+    np.testing.assert_array_equal(np.concatenate(read_infos("robot/arm-v0", "price")), [10, 11, 13, 14, 16, 17])
+    np.testing.assert_array_equal(read_infos("robot/arm-v0", "why/where")[1], [-3, -4])
+    probabilities = np.concatenate(read_infos("robot/arm-v0", "action_probability"))
+    dataset = agents.load_dataset("robot/arm-v0", progress=False)
+    assert len(probabilities) == len(dataset) and dataset.specs.observation_names == ("s",)
+    np.testing.assert_array_equal(probabilities, [ROWS[row][5] for row in (0, 1, 3, 4, 6, 7)])
+
+
+def test_a_pattern_keeps_no_column_that_has_a_use(take, table) -> None:
+    assert (
+        take(table(HEADER, ROWS), **USES, keep=["*"], dry_run=True).meaning["kept with the steps"].startswith("t, p, ")
+    )
+
+
+def test_a_program_gives_the_probabilities_with_its_episodes() -> None:
+    steps = {"observation": np.zeros((4, 2)), "action": np.array([0, 1, 1]), "reward": np.ones(3)}
+    agents.import_dataset([{**steps, "action_probability": np.array([0.5, 0.25, 1.0])}], "a1/b1-v0", progress=False)
+    assert read_infos("a1/b1-v0", "action_probability")[0].tolist() == [0.5, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, None])
+def test_what_was_done_had_a_probability(take, table, value) -> None:
+    rows = [[*row[:5], value if index == 4 else row[5], *row[6:]] for index, row in enumerate(ROWS)]
+    with pytest.raises(DataError, match=r"line 6 of .*log.csv: the probability of the action is .*one above 0"):
+        take(table(HEADER, rows), **USES, action_probability="p")
+
+
+def test_what_is_not_there_is_named(take, table) -> None:
+    log = table(HEADER, ROWS)
+    with pytest.raises(ConfigError, match=r"columns.keep: log.csv has no column 'prise' \(did you mean price\?\)"):
+        take(log, **USES, keep=["prise"])
+    take(log, **USES)
+    with pytest.raises(DataError, match=r"have no 'price' in their infos; import the log with columns.keep=\[price\]"):
+        read_infos("robot/arm-v0", "price")
+    with pytest.raises(DataError, match="import the log with columns.action_probability=COLUMN"):
+        read_infos("robot/arm-v0", "action_probability")
+    short = {"observation": np.zeros((4, 2)), "action": np.zeros(3), "action_probability": np.ones(2)}
+    with pytest.raises(DataError, match="2 values of 'action_probability' for 3 actions"):
+        agents.import_dataset([short], "a1/b1-v0", progress=False)
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet"])
+def test_infos_of_other_programs_begin_at_the_reset(data_format) -> None:
+    steps = episode(3)
+    create({**steps, "infos": {"p": np.array([9.0, 0.1, 0.2, 0.3])}}, dataset_id="a1/b1-v0", data_format=data_format)
+    assert read_infos("a1/b1-v0", "p")[0].tolist() == [0.1, 0.2, 0.3]
