@@ -1,7 +1,7 @@
 """The table of the Adroit tasks: which algorithms, with which budget, on which data; and one of its rows once more.
 
     python benchmarks/adroit.py             train what is not there yet, below runs/adroit; the tables into results/
-    python benchmarks/adroit.py --check     train one row of the committed table again: is its score the same to the digit?
+    python benchmarks/adroit.py --check     train one row of the committed table again, and compare to the last digit
 
 Either can be stopped and called again. Some ten hours on two cores; one row takes two minutes.
 """
