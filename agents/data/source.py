@@ -181,8 +181,8 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
     except AgentsError as error:
         raise type(error)(f"dataset {dataset_id!r}: {error}") from error
     if left_out:
-        text = f"dataset {dataset_id!r}: {', '.join(left_out)} of its observations is no number and is left out"
-        warnings.warn(text, stacklevel=3)
+        what = f"{', '.join(left_out)} of its observations"
+        warnings.warn(f"dataset {dataset_id!r}: left out of training: {what}", stacklevel=3)
     low, high = _bounds(storage.action_space, actions)
     env_spec = _read_env_spec(dataset_id, metadata)
     return Source(

@@ -179,7 +179,7 @@ class Actions:
 def observations_of(
     space: gym.Space, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> tuple[Observations, list[str]]:
-    """The parts to learn from, and the names of those that are left out though nobody asked for that.
+    """The parts to learn from, and those that are left out though nobody asked for that, each with the reason.
 
     Args:
         include: names of parts, or of what holds them; (): all.
@@ -187,7 +187,7 @@ def observations_of(
 
     Raises:
         ConfigError: a name that is none, or nothing is left.
-        DataError: a picture among the parts, or nothing that can be learned from.
+        DataError: a picture that is asked for, or nothing that can be learned from.
     """
     found = list(leaves(space))
     names = [_name(path) for _, path in found]
@@ -204,17 +204,16 @@ def observations_of(
     ]
     if not kept:
         raise ConfigError(f"observations.include and exclude leave nothing to learn from; there are {', '.join(names)}")
-    for part, path in kept:
-        if part is not None and _is_picture(part, at(space, path)):
-            way_out = (
-                f"leave it out by observations.exclude=[{_name(path)}]" if len(kept) > 1 else "use data of vectors"
-            )
-            picture = f"{_name(path)!r} is a picture, {describe(at(space, path))}"
-            raise DataError(f"{picture}, and those are not learned from: {way_out}")
-    parts = tuple(part for part, _ in kept if part is not None)
+    pictures = [path for part, path in kept if part is not None and _is_picture(part, at(space, path))]
+    parts = tuple(part for part, path in kept if part is not None and path not in pictures)
+    if wanted := [path for path in pictures if not parts or _name(path) in include]:
+        way_out = "take it out of observations.include" if parts else "use data of vectors"
+        picture = f"{_name(wanted[0])!r} is a picture, {describe(at(space, wanted[0]))}"
+        raise DataError(f"{picture}, and those are not learned from: {way_out}")
     if not parts:
         raise DataError(f"observations are in {describe(space)}, which is not learned from; numbers and categories are")
-    return Observations(parts), [_name(path) for part, path in kept if part is None]
+    left_out = [f"{_name(path)} (a picture)" for path in pictures]
+    return Observations(parts), left_out + [f"{_name(path)} (no number)" for part, path in kept if part is None]
 
 
 def actions_of(space: gym.Space) -> Actions:

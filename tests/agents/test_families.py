@@ -20,7 +20,7 @@ import agents
 from agents.environments import mazes
 from agents.environments.environment import EvaluationEnv
 from agents.environments.spec import find_spec
-from tests.agents.handmade import create, load, refusal, stacked
+from tests.agents.handmade import create, load, stacked
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -99,11 +99,10 @@ def test_a_family_of_numbers_trains(family: str) -> None:
     trained(dataset)
 
 
-def test_pictures_are_refused_and_what_is_beside_them_trains() -> None:
+def test_what_is_beside_pictures_trains() -> None:
     create(*episodes(GRID, spaces.Discrete(7)), observation_space=GRID, action_space=spaces.Discrete(7))
-    assert "'image' is a picture" in refusal() and "observations.exclude=[image]" in refusal()
-    with pytest.warns(UserWarning, match="mission of its observations is no number and is left out"):
-        dataset = load(exclude=["image"])
+    with pytest.warns(UserWarning, match=r"left out of training: image \(a picture\), mission \(no number\) of its"):
+        dataset = load()
     assert dataset.specs.observation_names == tuple(f"direction={number}" for number in range(4))
     trained(dataset)
 

@@ -24,7 +24,6 @@ from tests.agents.handmade import (
     ACTION_SPACE,
     DATASET,
     ENDS,
-    OBSERVATION_SPACE,
     adroit_env_spec,
     assert_transitions,
     caches,
@@ -183,14 +182,6 @@ PICTURE = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
         (
             {"observation_space": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)},
             "'observation' is a picture, a Box of shape",
-        ),
-        (
-            {
-                "observation_space": gym.spaces.Dict(
-                    {"a": OBSERVATION_SPACE, "b": gym.spaces.Box(0, 9, (4, 4), np.uint8)}
-                )
-            },
-            r"'b' is a picture, .*: leave it out by observations.exclude=\[b\]",
         ),
         ({"action_space": gym.spaces.Dict({"a": ACTION_SPACE})}, "actions are in a Dict of 'a'; supported are a Box, "),
     ],

@@ -64,7 +64,7 @@ def spaces_of(observation_space: gym.Space, action_space: gym.Space) -> Spaces:
 
 def test_the_vector_is_gymnasium_s_of_what_can_be_learned_from() -> None:
     observations, left_out = observations_of(NESTED)
-    assert left_out == ["mission"]
+    assert left_out == ["mission (no number)"]
     learned = spaces.Dict({name: space for name, space in NESTED.spaces.items() if name != "mission"})
     assert observations.size == len(observations.names) == spaces.flatdim(learned)
     NESTED.seed(0)
@@ -209,13 +209,15 @@ def test_one_that_shows_more_than_is_learned_from_fits() -> None:
     assert dataclasses.replace(numbers, actions=actions_of(spaces.MultiBinary(4))).mismatch(world) is not None
 
 
-def test_a_picture_is_refused_by_name_and_text_alone_too() -> None:
+def test_a_picture_alone_is_refused_by_name_and_text_too() -> None:
     picture = spaces.Box(0, 255, (8, 8), np.uint8)
     with pytest.raises(DataError, match=r"'observation' is a picture, a Box of shape \(8, 8\).*use data of vectors"):
         observations_of(picture)
     both = spaces.Dict({"image": picture, "direction": spaces.Discrete(4)})
-    with pytest.raises(DataError, match=r"'image' is a picture.*observations.exclude=\[image\]"):
-        observations_of(both)
-    assert observations_of(both, exclude=["image"])[0].size == 4
+    observations, left_out = observations_of(both)
+    assert (observations.names, left_out) == (tuple(f"direction={n}" for n in range(4)), ["image (a picture)"])
+    assert observations_of(both, exclude=["image"])[1] == []
+    with pytest.raises(DataError, match="'image' is a picture.*take it out of observations.include"):
+        observations_of(both, include=["image", "direction"])
     with pytest.raises(DataError, match="not learned from"):
         observations_of(spaces.Text(4))
