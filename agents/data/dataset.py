@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
 from torch import Tensor
 from torchrl.data import Bounded, Categorical, MultiCategorical, TensorDictReplayBuffer, TensorSpec, Unbounded
 from torchrl.data.replay_buffers import ImmutableDatasetWriter
@@ -22,6 +23,7 @@ from torchrl.data.replay_buffers import ImmutableDatasetWriter
 from agents.data.bounds import wide_bounds
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
+from agents.data.infos import read_infos
 from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, Key, Layout
 from agents.data.rewards import LearnerRewards, learner_rewards
 from agents.data.settings import RewardsConfig
@@ -96,6 +98,21 @@ class OfflineDataset:
             for part, chosen in zip(parts, map(torch.from_numpy, sides))
         )
         return first, second
+
+    def infos(self, name: str) -> NDArray[Any]:
+        """What the data keep beside each of the steps under a name, ``[N, ...]``, such as ``"action_probability"``.
+
+        Raises:
+            DataError: they do not.
+        """
+        infos = read_infos(self.id, name)
+        if self.starts is not None:
+            firsts = first_rows(torch.tensor([len(values) for values in infos])).tolist()
+            by_row = dict(zip(firsts, infos))
+            infos = [by_row.get(row, np.zeros(0)) for row in self.starts.tolist()]
+        if [len(values) for values in infos] != self.statistics.lengths.tolist():
+            raise DataError(f"dataset {self.id!r} has been written anew since it was loaded; load it again")
+        return np.concatenate(infos)
 
     def replay_buffer(
         self,

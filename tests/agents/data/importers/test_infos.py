@@ -22,10 +22,21 @@ def test_what_is_kept_lies_beside_its_step(take, table, episodes) -> None:
     assert [each.infos["price"].tolist() for each in episodes()] == [[10, 11], [13, 14], [16, 17]]  # the third is cut
     np.testing.assert_array_equal(np.concatenate(read_infos("robot/arm-v0", "price")), [10, 11, 13, 14, 16, 17])
     np.testing.assert_array_equal(read_infos("robot/arm-v0", "why/where")[1], [-3, -4])
-    probabilities = np.concatenate(read_infos("robot/arm-v0", "action_probability"))
     dataset = agents.load_dataset("robot/arm-v0", progress=False)
-    assert len(probabilities) == len(dataset) and dataset.specs.observation_names == ("s",)
-    np.testing.assert_array_equal(probabilities, [ROWS[row][5] for row in (0, 1, 3, 4, 6, 7)])
+    assert dataset.specs.observation_names == ("s",)
+    probabilities = [ROWS[row][5] for row in (0, 1, 3, 4, 6, 7)]
+    np.testing.assert_array_equal(dataset.infos("action_probability"), probabilities)
+
+
+def test_a_part_of_the_data_has_the_infos_of_its_episodes(take, table) -> None:
+    take(table(HEADER, ROWS), **USES, keep=["s"])
+    dataset = agents.load_dataset("robot/arm-v0", progress=False)
+    for part in dataset.split(0.34):
+        rows = part.replay_buffer(64).sample()["observation"].unique()
+        np.testing.assert_array_equal(np.sort(part.infos("s")), rows)
+    take(table(HEADER, ROWS[:-1]), **USES, keep=["s"], overwrite=True)
+    with pytest.raises(DataError, match="has been written anew since it was loaded"):
+        dataset.infos("s")
 
 
 def test_a_pattern_keeps_no_column_that_has_a_use(take, table) -> None:
