@@ -24,7 +24,7 @@ from agents.data.store import download, is_here, minari_root, refuse_if_open_els
 from agents.environments.adapter import Spaces
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
-from agents.environments.spaces import Actions, Observations, actions_of, observations_of
+from agents.environments.spaces import WHOLE, Actions, Observations, actions_of, observations_of
 from agents.environments.spec import read_spec
 from agents.errors import AgentsError, ConfigError, DataError, one_line, require_choice
 
@@ -176,10 +176,16 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
             "read; use another version of the dataset, or of Minari"
         )
     try:
-        observations, left_out = observations_of(storage.observation_space, include=include, exclude=exclude)
+        pictures = [] if include else _pictures(metadata, storage.observation_space, exclude)
+        observations, left_out = observations_of(
+            storage.observation_space, include=include, exclude=[*exclude, *pictures]
+        )
         actions = actions_of(storage.action_space)
     except AgentsError as error:
         raise type(error)(f"dataset {dataset_id!r}: {error}") from error
+    if pictures:
+        text = f"dataset {dataset_id!r}: the pictures {', '.join(pictures)} are not learned from yet and are left out"
+        warnings.warn(text, stacklevel=3)
     if left_out:
         what = f"{', '.join(left_out)} of its observations"
         warnings.warn(f"dataset {dataset_id!r}: left out of training: {what}", stacklevel=3)
@@ -201,7 +207,7 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
 
 
 def _with_names(metadata: dict[str, Any], observations: Observations, actions: Actions) -> Spaces:
-    """With the names that an import wrote into the metadata, if they are as many as the dimensions of one vector."""
+    """With the names that an import wrote into the metadata, if they are as many as the dimensions of the vector."""
 
     def labels(entry: str, size: int) -> tuple[str, ...]:
         names = metadata.get(entry)
@@ -209,10 +215,18 @@ def _with_names(metadata: dict[str, Any], observations: Observations, actions: A
             return tuple(names)
         return ()
 
-    part, *others = observations.parts
-    if not (others or part.path):
-        observations = Observations((replace(part, labels=labels("observation_names", part.width)),))
-    return Spaces(observations, replace(actions, labels=labels("action_names", actions.size)))
+    parts = [
+        replace(part, labels=labels("observation_names", part.width)) if part.path in ((), (WHOLE,)) else part
+        for part in observations.parts
+    ]
+    return Spaces(Observations(tuple(parts)), replace(actions, labels=labels("action_names", actions.size)))
+
+
+def _pictures(metadata: dict[str, Any], space: Any, exclude: Sequence[str]) -> list[str]:
+    """The parts of an observation that an import kept as pictures, without those that are left out already."""
+    names = metadata.get("pictures")
+    parts = getattr(space, "spaces", {})
+    return [name for name in names if name in parts and name not in exclude] if isinstance(names, list) else []
 
 
 def _bounds(space: Any, actions: Actions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

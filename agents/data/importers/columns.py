@@ -21,7 +21,7 @@ from agents.errors import ConfigError, DataError
 
 VECTORS = ("action", "next_observation", "observation")  # patterns leave out what those before have chosen
 FLAGS = ("terminated", "truncated", "done", "success")
-INFOS = "infos"  # in the names of parts, before those of columns that are kept
+INFOS, PICTURES = "infos", "pictures"  # in the names of parts, before those of columns that are kept
 SEEN = 12  # names of columns in a message
 FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
 
@@ -30,7 +30,8 @@ FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
 class Block:
     """Rows by their use."""
 
-    # observation [n, O], action [n, A]; reward, episode, time, flags and action_probability [n], if there; infos/name
+    # observation [n, O], action [n, A]; reward, episode, time, flags and action_probability [n], if there;
+    # infos/name and pictures/name [n, ...]
     parts: Mapping[str, Array]
     rows: Rows
 
@@ -48,14 +49,16 @@ class Selection:
     single: Mapping[str, str]  # reward, episode, time, flags, action_probability
     expression: Expression | None = None  # of the reward
     kept: Sequence[str] = ()  # as they are, with the steps
+    pictures: Sequence[str] = ()
 
     @property
     def uses(self) -> dict[str, str]:
         """What every column is read as: of several uses, as numbers."""
         kinds = {"reward": "number", "action_probability": "number", "episode": "label", "time": "time"}
-        uses = {column: kinds.get(use, "flag") for use, column in self.single.items()}
+        uses = {column: "any" for column in self.kept} | {column: "picture" for column in self.pictures}
+        uses |= {column: kinds.get(use, "flag") for use, column in self.single.items()}
         uses |= {column: "number" for column in (self.expression.columns.values() if self.expression else ())}
-        return uses | {column: "number" for columns in (*self.vectors.values(), self.kept) for column in columns}
+        return uses | {column: "number" for columns in self.vectors.values() for column in columns}
 
     def blocks(self, pieces: Iterator[Rows]) -> Iterator[Block]:
         """Pieces of the log by use.
@@ -69,7 +72,8 @@ class Selection:
             if self.expression is not None:
                 inputs = {name: _single(rows, "reward", name) for name in self.expression.columns.values()}
                 parts["reward"] = self.expression.evaluate(inputs)
-            parts |= {f"{INFOS}/{column}": _numbers(rows, column) for column in self.kept}
+            parts |= {f"{INFOS}/{name}": _as_it_is(rows.columns[name]) for name in self.kept}
+            parts |= {f"{PICTURES}/{name}": rows.columns[name] for name in self.pictures}
             yield Block(parts, rows)
 
     def names(self, use: str, block: Block) -> list[str]:
@@ -116,16 +120,19 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
         _require(log, f"columns.{use}", column)
     for column in expression.columns.values() if expression else ():
         _require(log, "reward", column)
+    pictures = _match(log, "picture", merged["picture"], {*single.values()})
+    taken = {*single.values(), *pictures, *merged["keep"]}
     vectors: dict[str, list[str]] = {}
     for use in VECTORS:
         if merged[use]:
-            vectors[use] = _match(log, use, merged[use], {*single.values(), *chain(*vectors.values())})
+            vectors[use] = _match(log, use, merged[use], {*taken, *chain(*vectors.values())})
     for use in ("observation", "action"):
         if not vectors.get(use):
             raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]; {_listing(log)}")
+    taken = {*single.values(), *pictures, *chain(*vectors.values())}
+    kept = [name for name in _match(log, "keep", merged["keep"], taken) if name not in taken]
     _check(meaning, single)
-    others = {*single.values(), *chain(*vectors.values())}
-    return Selection(vectors, single, expression, _match(log, "keep", merged["keep"], others))
+    return Selection(vectors, single, expression, kept, pictures if meaning.pictures == "keep" else [])
 
 
 def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
@@ -169,6 +176,14 @@ def _require(log: Log, setting: str, column: str) -> None:
 def _listing(log: Log) -> str:
     names = [*log.columns]
     return f"there are {', '.join(names[:SEEN])}" + (f" and {len(names) - SEEN} more" if len(names) > SEEN else "")
+
+
+def _as_it_is(array: Array) -> Array:
+    """Numbers and flags as they are, all else as text; what is missing is empty."""
+    if array.dtype.kind in "biuf":
+        return array
+    texts = array.astype(str) if array.dtype.kind == "M" else array
+    return np.array(["" if text is None else str(text) for text in texts], object)
 
 
 def _numbers(rows: Rows, column: str) -> Array:

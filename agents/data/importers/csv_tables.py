@@ -85,6 +85,8 @@ def _read_as(guess: Any, use: str) -> Any:
 
     if use == "label":
         return pa.string()
+    if use == "any" and not pa.types.is_null(guess):
+        return guess if pa.types.is_temporal(guess) or guess == pa.string() else pa.float64()
     if (use != "time" and pa.types.is_boolean(guess)) or (use == "time" and pa.types.is_temporal(guess)):
         return guess
     return pa.float64()

@@ -53,8 +53,8 @@ class PythonEpisodes(Log):
         if not files:
             raise DataError("there are no episodes")
         uses = {use: use for use in vars(ColumnsConfig()) if use in types}
-        vectors = {use: [use] for use in ("observation", "action", "next_observation") if use in uses}
-        preset = ColumnsConfig(**{**uses, **vectors})  # pyright: ignore
+        lists = {use: [use] for use, value in vars(ColumnsConfig()).items() if use in uses and isinstance(value, list)}
+        preset = ColumnsConfig(**{**uses, **lists})  # pyright: ignore
         return cls(files, "episodes", types, total, preset)
 
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:

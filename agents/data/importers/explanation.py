@@ -22,6 +22,12 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
         assert array is not None
         names = ", ".join(log.names[use])
         yield f"{use}s", f"{names or f'of shape {[*array.shape[1:]]}'} ({array.dtype})"
+    if log.pictures:
+        shapes = ", ".join(
+            f"{log.picture_names[column]} ({' x '.join(map(str, space.shape))})"
+            for column, space in log.pictures.items()
+        )
+        yield "pictures", f"{shapes}: kept, and left out of training (pictures=drop leaves them out of the dataset too)"
     yield "kind of actions", _discrete(log) if log.discrete else _continuous(log)
     yield "rewards", _rewards(log)
     shortest, longest = log.lengths

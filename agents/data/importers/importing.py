@@ -55,7 +55,7 @@ def import_dataset(
         overwrite: take the place of a dataset of this id.
         progress: a bar on a terminal, for what takes longer than two seconds.
         meaning: fields of ``MeaningConfig``: ``reward``, ``gap``, ``end``, ``last_observation``, ``action_kind``,
-            ``action_bounds``, ``missing``, ``rows``.
+            ``action_bounds``, ``missing``, ``pictures``, ``rows``.
 
     Raises:
         ConfigError: the settings do not fit the log.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError
@@ -18,7 +19,7 @@ def flat_preset(names: Mapping[str, object]) -> ColumnsConfig:
     """What the arrays of a file with a row per step are."""
     if not {"observations", "actions"} <= names.keys():
         return ColumnsConfig()
-    flags = {use: next((name for name in known if name in names), None) for use, known in FLAGS.items()}
+    flags: dict[str, Any] = {use: next((name for name in known if name in names), None) for use, known in FLAGS.items()}
     reward = "rewards" if "rewards" in names else None
     following = ["next_observations"] if "next_observations" in names else []
     return ColumnsConfig(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.importers.columns import FLAGS, INFOS, Selection
+from agents.data.importers.columns import FLAGS, INFOS, PICTURES, Selection
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
 from agents.data.importers.splitting import ENDS, Recording, seconds
@@ -35,6 +35,7 @@ class Episode:
     pace: tuple[float, float] | None  # smallest and largest difference of its times
     place: Callable[[int], str]  # where a person finds a step
     infos: Mapping[str, Array] = field(default_factory=dict)  # [T, ...] each: what is kept beside them
+    pictures: Mapping[str, Array] = field(default_factory=dict)  # by column [T + 1], [T] where the last is repeated
 
     @property
     def num_steps(self) -> int:
@@ -78,7 +79,16 @@ class Meaning:
             return None
         infos, success = _infos(recording, parts, num_steps), parts.get("success")
         return Episode(
-            observations, actions[:num_steps], rewards, terminated, success, last, pace, recording.place, infos
+            observations,
+            actions[:num_steps],
+            rewards,
+            terminated,
+            success,
+            last,
+            pace,
+            recording.place,
+            infos,
+            self._pictures(recording, num_steps + (last != REPEATED)),
         )
 
     def _observations(self, recording: Recording) -> tuple[Array, str]:
@@ -97,6 +107,15 @@ class Meaning:
         if num_rows > 1 and parts["action"].dtype.kind == "f" and np.isnan(parts["action"][-1]).all():
             return observations, GIVEN
         return observations, ""
+
+    def _pictures(self, recording: Recording, count: int) -> dict[str, Array]:
+        """Of each column, one for each observation that is recorded."""
+        pictures = {name: recording.parts[f"{PICTURES}/{name}"] for name in self.selection.pictures}
+        if short := next((name for name, each in pictures.items() if len(each) < count), None):
+            raise DataError(
+                f"{recording.place(0)}: {len(pictures[short])} pictures {short!r}, where {count} are needed"
+            )
+        return {name: each[:count] for name, each in pictures.items()}
 
     def _fill(self, recording: Recording, parts: dict[str, Array]) -> dict[str, Array] | None:
         """Without missing values, as the settings say; None: the episode is to be left out."""

@@ -51,7 +51,8 @@ class Log(ABC):
 
     @abstractmethod
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
-        """The rows, with the columns that are used: each as a ``number``, ``flag``, ``time`` or ``label``."""
+        """The rows, with the columns that are used: each as a ``number``, ``flag``, ``time``, ``label``,
+        ``picture`` (encoded, as bytes, or ``[H, W, C]``) or ``any``thing."""
 
 
 def flags_at_the_end(length: int, value: bool) -> NDArray[np.bool_]:

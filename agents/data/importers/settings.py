@@ -35,6 +35,7 @@ class ColumnsConfig:
     success: str | None = None  # flag: the goal is reached at this step
     action_probability: str | None = None  # in (0, 1], of the row's action under the policy that chose it
     keep: list[str] = field(default_factory=list)  # more columns that stay with the steps, and are not learned from
+    picture: list[str] = field(default_factory=list)  # names or patterns; kept in the dataset, not trained on
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -53,6 +54,7 @@ class MeaningConfig:
     action_kind: str = "auto"  # continuous, discrete, or auto: discrete where all are few whole numbers
     action_bounds: Any = "data"  # data: their range and 5 % on each side; [low,high]; of discrete ones first and last
     missing: str = "refuse"  # values: refuse, drop-episode, or forward-fill from the row before
+    pictures: str = "keep"  # in the dataset, from which training leaves them out; or drop
     rows: str = "auto"  # a row is one of steps, or one of episodes with lists in it; auto: by the lists
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class MeaningConfig:
         require_choice("last_observation", self.last_observation, ("drop", "repeat"))
         require_choice("action_kind", self.action_kind, KINDS)
         require_choice("missing", self.missing, ("refuse", "drop-episode", "forward-fill"))
+        require_choice("pictures", self.pictures, ("keep", "drop"))
         require_choice("rows", self.rows, ("auto", "steps", "episodes"))
         if isinstance(self.action_bounds, str):
             require_choice("action_bounds", self.action_bounds, ("data",))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agents.data.importers.columns import Selection
 from agents.data.importers.meaning import Episode, require_whole
+from agents.data.importers.pictures import part_names, space_of
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
 from agents.data.source import bound_pair
@@ -71,6 +72,8 @@ class Understanding:
     action: NDArray[Any] | None = None
     infos: dict[str, NDArray[Any]] = field(default_factory=dict)  # the same of what is kept
     extent: Extent | None = None
+    pictures: dict[str, spaces.Box] = field(default_factory=dict)  # by column
+    num_picture_bytes: int = 0  # about
     whole: bool = True  # all actions are whole numbers
     example: float | None = None  # of one that is not
 
@@ -102,8 +105,19 @@ class Understanding:
         if episode.pace is not None:
             low, high = self.pace or episode.pace
             self.pace = min(low, episode.pace[0]), max(high, episode.pace[1])
+        self._add_pictures(episode)
         if not self.first:
             self.first = [*zip(episode.observations[:FIRST], actions, episode.rewards)]
+
+    def _add_pictures(self, episode: Episode) -> None:
+        for name, pictures in episode.pictures.items():
+            if name not in self.pictures:
+                try:
+                    self.pictures[name] = space_of(pictures[0])
+                except ValueError as error:
+                    raise DataError(f"{episode.place(0)}: {name!r} holds no picture ({error}); leave it out") from error
+            first = pictures[0]
+            self.num_picture_bytes += len(pictures) * (len(first) if isinstance(first, bytes) else first.nbytes)
 
     def _same(self, what: str, known: Array | None, values: Array, episode: Episode) -> Array:
         here = values[:0]
@@ -158,7 +172,20 @@ class Understanding:
         margin = MARGIN * np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
         return low - margin, high + margin
 
+    @property
+    def picture_names(self) -> dict[str, str]:
+        """Of the parts of an observation that are pictures, by column."""
+        return part_names([*self.pictures])
+
     def observation_space(self) -> spaces.Space:
+        """One of parts where there are pictures."""
+        if not self.pictures:
+            return self._vector_space()
+        parts: dict[str, spaces.Space] = {"observation": self._vector_space()}
+        parts |= {name: self.pictures[column] for column, name in self.picture_names.items()}
+        return spaces.Dict(parts)
+
+    def _vector_space(self) -> spaces.Box:
         assert self.observation is not None
         dtype, shape = self.observation.dtype, self.observation.shape[1:]
         if dtype.kind == "f":

@@ -13,11 +13,11 @@ import minari
 import numpy as np
 import pytest
 import torch
-from minari.data_collector import EpisodeBuffer
 
 import agents
 from agents.data.importers import writing
 from agents.data.importers.meaning import Episode
+from agents.data.importers.minari_hdf5 import Parts
 from agents.data.importers.understanding import Understanding
 from agents.environments.adapter import Spaces
 from agents.errors import ConfigError, DataError
@@ -74,15 +74,15 @@ def test_training_gets_the_numbers_of_the_log(take, log) -> None:
 
 
 def test_episodes_are_written_one_by_one_over_several_openings_of_the_file(take, episodes, monkeypatch) -> None:
-    monkeypatch.setattr("agents.data.importers.writing.AT_ONCE", 2)
+    monkeypatch.setattr("agents.data.importers.minari_hdf5.AT_ONCE", 2)
     in_memory: list[int] = []
-    buffer = writing._buffer
+    parts = writing._parts
 
-    def counted(episode: Episode, understanding: Understanding) -> EpisodeBuffer:
+    def counted(episode: Episode, understanding: Understanding) -> Parts:
         in_memory.append(sum(type(each) is Episode for each in gc.get_objects()))
-        return buffer(episode, understanding)
+        return parts(episode, understanding)
 
-    monkeypatch.setattr(writing, "_buffer", counted)
+    monkeypatch.setattr(writing, "_parts", counted)
     take([{"observation": np.full((3, 1), index), "action": np.zeros((2, 1))} for index in range(5)])
     assert [episode.observations[0, 0] for episode in episodes()] == [0, 1, 2, 3, 4]
     assert len(in_memory) == 5 and max(in_memory) <= 2
@@ -118,7 +118,7 @@ def test_a_failure_while_writing_leaves_the_store_as_it_was(take, log, store, ep
     def no_room(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("minari.dataset._storages.hdf5_storage.HDF5Storage.update_episodes", no_room)
+    monkeypatch.setattr("agents.data.importers.writing.append_episodes", no_room)
     with pytest.raises(DataError, match=r"No space left on device.*nothing is half-written"):
         take(log, **USES, overwrite=True, end="terminated")
     assert [path.name for path in store.iterdir()] == (["robot"] if before else [])
