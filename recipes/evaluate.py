@@ -30,7 +30,7 @@ from agents.evaluation.video import check_rendering
 from agents.files import write_atomically
 from recipes.reporting import terminal
 from recipes.reporting.tables import to_csv
-from recipes.runs import artifacts, console, plots, videos
+from recipes.runs import artifacts, console, figures, videos
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
@@ -58,7 +58,7 @@ def evaluate(cfg: DictConfig) -> None:
         plot = {f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}": result, "random policy": random}
         terminal.show(terminal.table(console.table(plot)))
         write_atomically(output / "episodes.csv", episodes_csv(result, config.seed).encode())
-        plots.plot_episodes(output / "returns.png", plot, title=str(checkpoint.extra["dataset"]))
+        figures.plot_episodes(output / "returns.png", plot, title=str(checkpoint.extra["dataset"]))
         print(f"scores: {output / 'episodes.csv'}\nplot:   {output / 'returns.png'}")
         films = {}
         try:

@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 from agents.environments.spec import register_robotics
+from recipes.runs import figures, videos  # noqa: F401
 
 
 def compile_something() -> None:

@@ -1,22 +1,14 @@
-"""Plots of a run: its evaluations, its training, and the episodes of an evaluation."""
+"""Plots of a run, drawn anew now and then: its evaluations and its training."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import numpy as np
-from matplotlib.ticker import EngFormatter, MaxNLocator
-from numpy.typing import NDArray
 
 from agents.data.dataset import OfflineDataset
 from agents.evaluation.rollouts import EvalResult
 from agents.files import write_atomically
-from recipes.reporting.images import literal, plt, to_image, whole_numbers
-from recipes.runs.console import spread
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 
@@ -39,71 +31,15 @@ class Plots:
         now = time.monotonic()
         if now - self.last_drawing < at_most_every:
             return
+        from recipes.runs import figures  # matplotlib is not waited for before the first update
+
         evaluations, training = read_csv(self.folder.evaluations_file), read_csv(self.folder.metrics_file)
         if evaluations and self.random is not None:
-            write_atomically(self.folder.plot_file, self._returns(evaluations, self.random.returns))
+            data_mean = self.dataset.statistics.horizon_returns.mean() if self.show_mean else None
+            names = {"algorithm": self.algorithm, "title": self.dataset.id}
+            page = figures.returns_page(evaluations, self.random.returns, data_mean, **names)
+            write_atomically(self.folder.plot_file, page)
         if training:
             title = f"{self.algorithm} on {self.dataset.id}"
-            write_atomically(self.folder.training_plot_file, training_page(training, title))
+            write_atomically(self.folder.training_plot_file, figures.training_page(training, title))
         self.last_drawing = now
-
-    def _returns(self, rows: list[dict[str, str]], random: NDArray[np.float64]) -> bytes:
-        steps = np.array([int(row["step"]) for row in rows])
-        mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
-        error = std / np.sqrt(len(random))
-        figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-        axes.plot(steps, mean, marker="o", markersize=3.5, color="C0", label=self.algorithm)
-        axes.fill_between(steps, mean - error, mean + error, color="C0", alpha=0.2, linewidth=0)
-        if self.show_mean:
-            data_mean = self.dataset.statistics.horizon_returns.mean()
-            axes.axhline(data_mean, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
-        axes.axhline(random.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
-        ylabel = f"average episode reward ({len(random)} episodes)"
-        axes.set(title=self.dataset.id, xlabel="gradient steps", ylabel=ylabel)
-        axes.set_xlim(left=0)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
-        return to_image(figure)
-
-
-def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
-    """Every ``train/*`` column of metrics.csv and the speed over gradient steps, a panel each, as a PNG."""
-    steps = [int(row["step"]) for row in rows]
-    keys = [key for key in rows[0] if key.startswith("train/") or key == "time/updates_per_second"]
-    columns = min(4, len(keys))
-    lines = math.ceil(len(keys) / columns)
-    width, height = 2.75 * columns, 0.8 + 1.9 * lines  # inches
-    # not by a layout engine, which takes longer than the drawing: this is done while a run waits
-    edges = {"left": 0.6 / width, "right": 1 - 0.2 / width, "top": 1 - 0.65 / height, "bottom": 0.55 / height}
-    spaces = {**edges, "wspace": 0.3, "hspace": 0.4}
-    figure, grid = plt.subplots(lines, columns, figsize=(width, height), dpi=100, squeeze=False, gridspec_kw=spaces)
-    for axes, key in zip(grid.flat, keys):
-        values = [float(row[key] or "nan") for row in rows]  # a column may begin later than the others
-        axes.plot(steps, values, linewidth=1.0, marker="." if len(rows) < 30 else "")
-        axes.set_title(key, fontsize=9)
-        axes.set_xlim(0, steps[-1])
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    for axes in grid.flat[len(keys) :]:
-        axes.set_visible(False)
-    figure.suptitle(title, fontsize=11)
-    figure.supxlabel("gradient steps", fontsize=9)
-    return to_image(figure)
-
-
-def plot_episodes(path: Path, evaluations: Mapping[str, EvalResult], *, title: str) -> None:
-    """Distribution of the episodes' returns, one histogram per policy on the same bins; written atomically."""
-    returns = [result.returns for result in evaluations.values()]
-    bins = np.histogram_bin_edges(np.concatenate(returns), bins=30).tolist()
-    figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-    for color, (name, values) in zip(("C0", "C3"), zip(evaluations, returns)):
-        axes.hist(values, bins, alpha=0.6, color=color, label=f"{literal(name)}: {spread(values)}")
-    whole_numbers(axes.yaxis)
-    axes.set(title=literal(title), xlabel="episode reward", ylabel=f"episodes (of {len(returns[0])})")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    write_atomically(path, to_image(figure))

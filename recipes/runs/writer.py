@@ -14,7 +14,7 @@ import agents
 from agents import metrics
 from agents.errors import ConfigError, one_line
 from recipes.reporting import terminal
-from recipes.runs import artifacts, console, plots, videos
+from recipes.runs import artifacts, console, plots
 from recipes.runs.cost import cost
 from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog, read_csv, tell_of_lost_rows
@@ -141,6 +141,8 @@ class RunWriter:
 
     def _film(self, env: agents.EvaluationEnv, result: agents.EvalResult, step: int) -> None:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""
+        from recipes.runs import videos  # draws by matplotlib
+
         keep = self._config.keep_videos
         try:
             scale = self._run.reward_scale

@@ -89,7 +89,19 @@ def wandb_client() -> Any:
         os.environ.setdefault(variable, value)
     import wandb
 
+    _leave_launch_alone(wandb.Run)
     return wandb
+
+
+@functools.cache
+def _leave_launch_alone(run_type: Any) -> None:
+    """Have runs not look for inputs of W&B's job launcher where nobody has loaded it, so that there are none.
+
+    To look, each run would load it, and beside all that torch has loaded that takes a second of processor time.
+    """
+    name = "_detect_and_apply_job_inputs"
+    if (apply_inputs := getattr(run_type, name, None)) is not None:
+        setattr(run_type, name, lambda run: apply_inputs(run) if "wandb.sdk.launch" in sys.modules else None)
 
 
 def query(question: Callable[[], Answer]) -> Answer:

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 import agents
 from agents.environments.adroit import ADROIT_TASKS
 from recipes.reporting import images
-from recipes.runs import console, plots
+from recipes.runs import console, figures, plots
 from recipes.runs.folder import RunFolder
 
 
@@ -128,9 +128,9 @@ def test_without_evaluations_there_is_no_plot(folder) -> None:
 
 
 def test_the_episodes_of_two_policies_are_one_plot(tmp_path) -> None:
-    plots.plot_episodes(tmp_path / "returns.png", {"iql": PEN, "random policy": PLAIN}, title="pen")
+    figures.plot_episodes(tmp_path / "returns.png", {"iql": PEN, "random policy": PLAIN}, title="pen")
     assert drawn(tmp_path / "returns.png")
-    plots.plot_episodes(tmp_path / "same.png", {"iql": result([1.0]), "random policy": result([1.0])}, title="pen")
+    figures.plot_episodes(tmp_path / "same.png", {"iql": result([1.0]), "random policy": result([1.0])}, title="pen")
     assert drawn(tmp_path / "same.png")
 
 
@@ -138,5 +138,5 @@ def test_the_episodes_of_two_policies_are_one_plot(tmp_path) -> None:
 def test_a_name_from_a_checkpoint_is_neither_a_formula_nor_a_control_character(tmp_path) -> None:
     assert images.literal("iql on D4RL/pen/human-v2") == "iql on D4RL/pen/human-v2"
     hostile = "$\\frac$ \x1b[2J\x07\n$"
-    plots.plot_episodes(tmp_path / "returns.png", {hostile: PEN, "random policy": PLAIN}, title=hostile)
+    figures.plot_episodes(tmp_path / "returns.png", {hostile: PEN, "random policy": PLAIN}, title=hostile)
     assert drawn(tmp_path / "returns.png")

@@ -24,9 +24,10 @@ PAGE = Path(agents.__file__).parents[1] / "docs/one_run.md"
 TAGS = ["test/pendulum-v0", "iql", "pendulum"]
 Rows = list[dict[str, str]]
 
-# the names of the network are never looked up
+# the names of the network are never looked up, and what a run has no use for is not loaded
 BEFORE = """
-import socket
+import atexit, socket, sys
+atexit.register(lambda: "wandb.sdk.launch" in sys.modules and print("LAUNCH"))
 def no_network(*_, **__):
     print("NETWORK")
     raise OSError
@@ -113,6 +114,10 @@ def test_without_an_account_a_run_is_offline_and_says_how_to_upload_it(logged_by
 
 def test_offline_the_network_is_never_asked(logged, logged_by_default) -> None:
     assert "NETWORK" not in logged.out and "NETWORK" not in logged_by_default.out
+
+
+def test_a_run_does_not_load_the_launcher_of_jobs(logged, logged_by_default) -> None:
+    assert "LAUNCH" not in logged.out + logged_by_default.out
 
 
 @pytest.mark.parametrize("mode", ["auto", "offline"])
