@@ -176,16 +176,10 @@ def _read_metadata(dataset_id: str, path: Path, *, include: Sequence[str] = (), 
             "read; use another version of the dataset, or of Minari"
         )
     try:
-        pictures = [] if include else _pictures(metadata, storage.observation_space, exclude)
-        observations, left_out = observations_of(
-            storage.observation_space, include=include, exclude=[*exclude, *pictures]
-        )
+        observations, left_out = observations_of(storage.observation_space, include=include, exclude=exclude)
         actions = actions_of(storage.action_space)
     except AgentsError as error:
         raise type(error)(f"dataset {dataset_id!r}: {error}") from error
-    if pictures:
-        text = f"dataset {dataset_id!r}: the pictures {', '.join(pictures)} are not learned from yet and are left out"
-        warnings.warn(text, stacklevel=3)
     if left_out:
         what = f"{', '.join(left_out)} of its observations"
         warnings.warn(f"dataset {dataset_id!r}: left out of training: {what}", stacklevel=3)
@@ -220,13 +214,6 @@ def _with_names(metadata: dict[str, Any], observations: Observations, actions: A
         for part in observations.parts
     ]
     return Spaces(Observations(tuple(parts)), replace(actions, labels=labels("action_names", actions.size)))
-
-
-def _pictures(metadata: dict[str, Any], space: Any, exclude: Sequence[str]) -> list[str]:
-    """The parts of an observation that an import kept as pictures, without those that are left out already."""
-    names = metadata.get("pictures")
-    parts = getattr(space, "spaces", {})
-    return [name for name in names if name in parts and name not in exclude] if isinstance(names, list) else []
 
 
 def _bounds(space: Any, actions: Actions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -279,7 +279,7 @@ def _categories(space: spaces.MultiDiscrete) -> tuple[tuple[int, ...], tuple[int
 
 def _is_picture(part: Part, space: gym.Space) -> bool:
     """A picture, as gymnasium and Minari have them, and not a matrix of numbers."""
-    return len(part.shape) >= 3 or (len(part.shape) == 2 and space.dtype == np.uint8)
+    return len(part.shape) >= 3 or (len(part.shape) == 2 and space.dtype in (np.uint8, np.uint16))  # 16 bits: depths
 
 
 def _name(path: Path) -> str:

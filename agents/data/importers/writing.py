@@ -90,7 +90,6 @@ def _metadata(dataset_id: str, understanding: Understanding, digest: str | None)
         "description": f"imported by offline-agents from {understanding.source} ({understanding.kind})",
         "observation_names": understanding.names["observation"],
         "action_names": understanding.names["action"],
-        "pictures": [*understanding.picture_names.values()],
         RECORD: {"source": understanding.source, "digest": digest, "meaning": dict(explain(understanding))},
     }
 
