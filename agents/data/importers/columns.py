@@ -130,7 +130,7 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
         if not vectors.get(use):
             raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]; {_listing(log)}")
     taken = {*single.values(), *pictures, *chain(*vectors.values())}
-    kept = [name for name in _match(log, "keep", merged["keep"], taken) if name not in taken]
+    kept = _match(log, "keep", merged["keep"], taken)
     _check(meaning, single)
     return Selection(vectors, single, expression, kept, pictures if meaning.pictures == "keep" else [])
 
