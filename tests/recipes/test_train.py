@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 import agents
@@ -195,7 +195,7 @@ def test_a_run_leaves_its_settings_versions_logs_plot_and_checkpoints(train, tmp
     assert settings.algorithm.expectile == 0.9 and settings.algorithm.actor_optimizer.decay_steps == 20
     assert settings.run_dir == RUN and settings.seed == 0
     info = json.loads((folder / "run.json").read_text())
-    assert info["algorithm"] == "iql" and info["versions"]["torch"] == torch.__version__
+    assert info["algorithm"] == "iql" and info["versions"]["torch"] == importlib.metadata.version("torch")
     assert {"python", "torch", "torchrl", "minari", "gymnasium", "gymnasium-robotics", "mujoco"} < info[
         "versions"
     ].keys()

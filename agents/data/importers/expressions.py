@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agents.errors import ConfigError
 
 LONGEST = 1000  # characters
+DEEPEST = 200  # operations in each other, far fewer than fill Python's stack
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {  # with the number of their arguments
     "abs": (np.abs, 1),
     "sqrt": (np.sqrt, 1),
@@ -89,8 +90,10 @@ def parse(text: str) -> Expression:
     return Expression(text, tree, {name: quoted.get(name, name) for name in names})
 
 
-def _names(node: ast.AST) -> list[str]:
+def _names(node: ast.AST, depth: int = 0) -> list[str]:
     """Names of columns in an expression; a ConfigError for what is not allowed there."""
+    if depth > DEEPEST:
+        raise RecursionError
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         float(node.value)  # an OverflowError of a whole number that is too long
         return []
@@ -112,7 +115,7 @@ def _names(node: ast.AST) -> list[str]:
             f"reward: {what!r} is not allowed; there are numbers, columns, + - * / **, comparisons of two values, and "
             f"{', '.join(FUNCTIONS)}"
         )
-    return [name for each in inner for name in _names(each)]
+    return [name for each in inner for name in _names(each, depth + 1)]
 
 
 def _value(node: ast.expr, inputs: Mapping[str, NDArray[np.float64]]) -> Any:

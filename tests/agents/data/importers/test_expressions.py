@@ -52,7 +52,8 @@ def test_the_columns_that_it_needs_are_known_before() -> None:
         ("1 + 2", "names no column"),
         ("", "is no expression"),
         ("(" * 300 + "cost" + ")" * 300, "is no expression"),
-        ("-" * 900 + "cost", "is no expression|is not allowed"),
+        ("-" * 201 + "cost", "is no expression"),
+        ("-" * 900 + "cost", "is no expression"),
         ("9" * 900 + " * cost", "is no expression"),
         ("cost + " * 200 + "cost", "longer than 1000 characters"),
     ],
@@ -60,6 +61,10 @@ def test_the_columns_that_it_needs_are_known_before() -> None:
 def test_anything_else_is_refused_before_it_is_computed(text, says) -> None:
     with pytest.raises(ConfigError, match=says):
         parse(text)
+
+
+def test_a_long_sum_is_an_expression() -> None:
+    assert parse("+".join(200 * "x")).evaluate({"x": np.ones(1)}) == 200
 
 
 def test_a_tower_of_powers_takes_no_time() -> None:
