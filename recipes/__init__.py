@@ -3,6 +3,7 @@
 import os
 import sys
 
+from agents.cores import bound_cores, usable_cores
 from recipes.settings import interrupt
 
 # A script's folder comes first on the path: what others call settings or evaluate would be found in this one.
@@ -18,3 +19,8 @@ if _is_script or os.path.basename(sys.argv[0]) in ("offline-agents", "-m"):
 # update takes ten times as long; this many turns cost nothing on an idle machine. The library reads it when it loads.
 if "torch" not in sys.modules and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "30000"
+
+# Without a word, torch has a thread for each core that the process is bound to. Where a container's quota is smaller,
+# these use up their time together and stand still for the rest of each period.
+if "torch" not in sys.modules and "OMP_NUM_THREADS" not in os.environ and usable_cores() < bound_cores():
+    os.environ["OMP_NUM_THREADS"] = str(usable_cores())

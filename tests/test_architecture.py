@@ -18,7 +18,8 @@ REPOSITORY = Path(__file__).parents[1]
 # the way of the data: a room may import those before it, and nothing of those after it
 ROOMS = {
     "agents": (
-        "faces", "errors", "files", "seal", "environments", "data", "networks", "objectives", "training", "algorithms",
+        "faces", "errors", "files", "seal", "cores", "environments", "data", "networks", "objectives", "training",
+        "algorithms",
         "adam", "agent",  # where version 0.1 had two modules of training, for scripts that import them from there
         "evaluation", "metrics", "checkpoint",
     ),

@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents.cores import usable_cores
 from agents.errors import ConfigError, optional_package
-from recipes.many.pool import ONE_THREAD, Job, Process, begin_output, beside, num_cores, start_process
+from recipes.many.pool import ONE_THREAD, Job, Process, begin_output, beside, start_process
 from recipes.settings.schema import CompareConfig, SlurmConfig, SweepConfig
 
 Start = Callable[[Job], Process]
@@ -27,7 +28,7 @@ Start = Callable[[Job], Process]
 def executor(config: CompareConfig | SweepConfig) -> Iterator[tuple[Start, int]]:
     """The function that starts a run, and the number of runs at the same time."""
     if config.executor == "local":
-        yield start_process, config.workers or num_cores()
+        yield start_process, config.workers or usable_cores()
     elif config.executor == "ray":
         with _ray_cluster(config.address) as (start, num_cpus):
             yield start, config.workers or num_cpus
@@ -67,7 +68,7 @@ def _ray_cluster(address: str | None) -> Iterator[tuple[Start, int]]:
         from ray.exceptions import TaskCancelledError
     try:
         # without an address, processes of this machine: as many tasks at once as it has cores
-        ray.init(address or "local", num_cpus=None if address else num_cores(), log_to_driver=False)
+        ray.init(address or "local", num_cpus=None if address else usable_cores(), log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         way_out = "leave it out for one of this machine"
         raise ConfigError(f"no Ray cluster at address={address}: {error}; {way_out}") from error

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agents.cores import usable_cores
 from agents.errors import printable
 from recipes.many import forks
 from recipes.many.progress import Board
@@ -118,7 +119,7 @@ def run_jobs(
         workers: jobs at the same time; None: one per core.
         show: print a table that is kept up to date; a line per event where the output is no terminal.
     """
-    workers = workers or num_cores()
+    workers = workers or usable_cores()
     waiting, running, outcomes = [*jobs], dict[Job, Process](), dict[str, Outcome]()
     stopping, patient_until = False, time.monotonic() + PATIENCE
     with Interrupt() as interrupt, Board({job.name: (job.folder, job.gradient_steps) for job in jobs}, show) as board:
@@ -183,11 +184,6 @@ def keep_output(job: Job) -> Path:
             output.write(beside(job).read_bytes())
         beside(job).unlink()
     return job.folder / OUTPUT
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _outcome(job: Job, code: int, *, stopping: bool) -> Outcome:

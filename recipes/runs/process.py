@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from tqdm import tqdm
 
+from agents.cores import usable_cores
 from agents.errors import ConfigError
 
 STAGES = ("sample", "update", "logging", "evaluation", "checkpoint")  # of a training
@@ -35,7 +35,7 @@ def resolve_device(name: str) -> torch.device:
 
 def default_num_envs() -> int:
     """Episodes to simulate at once: one per core, up to where Python's interpreter lock leaves nothing to gain."""
-    return min(os.cpu_count() or 1, 4)
+    return min(usable_cores(), 4)
 
 
 def progress_bar(last_step: int, total: int) -> tqdm | ProgressLines:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from agents.cores import usable_cores
 from agents.errors import ConfigError
 from agents.files import flatten
 from recipes.tracking.panels import NUMBER
@@ -125,7 +125,7 @@ def from_files(folder: Path, project: str) -> Project:
     """The project as the W&B files below a folder have it; runs of other projects are left out."""
     files = sorted(folder.glob("**/wandb/*run-*/run-*.wandb"), key=lambda path: path.parent.name.split("-")[-2:])
     print(f"reading {len(files)} W&B files below {folder}, a second or so for each", file=sys.stderr, flush=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each is read by a process of its own
+    with ThreadPoolExecutor(usable_cores()) as pool:  # each is read by a process of its own
         contents = tqdm(pool.map(_read, files), total=len(files), unit="file", leave=False, disable=None)
         records = {run["run_id"]: run for run in contents if run}  # of a resumed run, the last part
     runs = [Run(flatten(run["config"]), run["summary"]) for run in records.values() if run["project"] == project]

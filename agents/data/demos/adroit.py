@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from agents.cores import usable_cores
 from agents.data.demos.arithmetic import on_grid, tanh, weighted_sum
 from agents.data.demos.demo import FIRST_SEED, Demo
 from agents.environments.adroit import ADROIT_TASKS
@@ -90,7 +90,7 @@ def demo(task: str, kind: str) -> Demo:
     """The dataset of a task, ``expert`` or ``mixed``."""
     bundle = load_bundle(task)
     num_expert = NUM_EPISODES if kind == "expert" else round(bundle.expert_share * NUM_EPISODES)
-    env = EvaluationEnv(ADROIT_TASKS[task].env_id, num_envs=os.cpu_count() or 1)
+    env = EvaluationEnv(ADROIT_TASKS[task].env_id, num_envs=usable_cores())
     return Demo(
         env=env,
         num_episodes=NUM_EPISODES,

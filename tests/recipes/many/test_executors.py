@@ -44,7 +44,7 @@ def jobs(tmp_path, monkeypatch):
 def on_ray(monkeypatch):
     """A cluster of two cores on this machine."""
     pytest.importorskip("ray", reason="ray is not installed")
-    monkeypatch.setattr(executors, "num_cores", lambda: 2)
+    monkeypatch.setattr(executors, "usable_cores", lambda: 2)
     with executor(CompareConfig(executor="ray")) as (start, workers):
         yield start, workers
 
@@ -108,7 +108,7 @@ def test_without_slurm_its_executor_is_refused(monkeypatch) -> None:
 
 
 def test_here_there_is_a_process_per_core_unless_told_otherwise(monkeypatch) -> None:
-    monkeypatch.setattr(executors, "num_cores", lambda: 7)
+    monkeypatch.setattr(executors, "usable_cores", lambda: 7)
     with executor(CompareConfig()) as (start, workers):
         assert (start, workers) == (pool.start_process, 7)
     with executor(CompareConfig(workers=3)) as (_, workers):
