@@ -1,7 +1,8 @@
 """Every key of the dashboard, in one place.
 
-A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``eval`` for evaluations, ``time`` for where time
-and memory go, ``data`` for what the dataset holds. The x-axis of all of them is gradient steps.
+A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``validation`` for what held-out steps give,
+``eval`` for evaluations, ``time`` for where time and memory go, ``data`` for what the dataset holds. The x-axis of all
+of them is gradient steps.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ RETURNS = (  # statistics in units of return, of our losses and of TorchRL's
     "state_action_value_actor", "state_value", "advantage", "advantage_scale",
 )  # fmt: skip
 
+MORE_IS_BETTER = ("validation/log_prob", "validation/accuracy")  # of the other validation/* less is
+
 
 def training(
     statistics: TensorDictBase, learning_rates: Mapping[str, float], *, reward_scale: float = 1.0
@@ -37,6 +40,11 @@ def training(
     values = torch.stack([tensor.float() for tensor in tensors]).tolist()
     row = {name: value / reward_scale if name in RETURNS else value for name, value in zip(names, values)}
     return {f"train/{name}": value for name, value in (row | dict(learning_rates)).items()}
+
+
+def validation(measures: Mapping[str, float]) -> dict[str, float]:
+    """``validation/*`` from what :meth:`agents.evaluation.held_out.HeldOut.measure` returned."""
+    return {f"validation/{name}": value for name, value in measures.items()}
 
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:

@@ -28,7 +28,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from agents.errors import ConfigError, require_choice
-from agents.metrics import evaluation_keys
+from agents.metrics import MORE_IS_BETTER, evaluation_keys
 from recipes.many import provenance
 from recipes.many.plan import changed_data, compose_settings
 from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
@@ -77,7 +77,10 @@ def read_checked(config: SweepConfig, overrides: Sequence[str]) -> Sweep:
     """The sweep file, with what was typed in place of its own; a ConfigError if that leaves nothing to try."""
     sweep = read_sweep(config.sweep).without(by_name(overrides))
     sweep = replace(sweep, method=config.method or sweep.method, metric=config.metric or sweep.metric)
-    require_choice("metric", sweep.metric, evaluation_keys())
+    if not sweep.metric.startswith("validation/"):  # of which each algorithm has its own
+        require_choice("metric", sweep.metric, evaluation_keys())
+    elif config.metric is not None:  # the file's goal is its own metric's
+        sweep = replace(sweep, maximize=sweep.metric in MORE_IS_BETTER)
     if not sweep.varied:
         raise ConfigError(f"{config.sweep} has no setting with several values beside those that were given")
     if own := ", ".join(name for name in sweep.parameters if name.split(".")[0] in KEPT["sweep"]):
@@ -124,11 +127,14 @@ def costs(trials: Sequence[Trial]) -> list[list[str]]:
     return tables.cost_table({key: own for key, own in noted.items() if own}, "trial")
 
 
-def warning(trials: Sequence[Trial], config: SweepConfig) -> tuple[str, str]:
+def warning(trials: Sequence[Trial], metric: str, config: SweepConfig) -> tuple[str, str]:
     """A line on the best score, which is not to be reported, and the command that leads to one that is."""
     best = trials[0]
-    num_episodes = compose_settings(best.algorithm, best.dataset, best.overrides).num_eval_episodes
-    episodes = "episode" if num_episodes == 1 else f"{num_episodes} episodes"
+    if metric.startswith("validation/"):
+        episodes = "held-out steps"
+    else:
+        num_episodes = compose_settings(best.algorithm, best.dataset, best.overrides).num_eval_episodes
+        episodes = "episode" if num_episodes == 1 else f"{num_episodes} episodes"
     fresh = range(max(config.seeds) + 1, max(config.seeds) + 1 + NUM_FRESH)
     own = [override for override in best.overrides if not override.startswith(("wandb.", "device=cpu"))]
     command = [f"algorithms={best.algorithm}", f"datasets={best.dataset}", f"seeds={','.join(map(str, fresh))}", *own]
@@ -144,7 +150,7 @@ def publish(
 ) -> None:
     assert config.output is not None  # settled before the first trial
     output = Path(config.output)
-    rows, plain, (hint, command) = table(trials, sweep), numbers(trials, sweep), warning(trials, config)
+    rows, plain, (hint, command) = table(trials, sweep), numbers(trials, sweep), warning(trials, sweep.metric, config)
     caption = f"{sweep.metric} of the last evaluation, {sweep.method}"
     caption += ", mean ± standard error over seeds" if len(config.seeds) > 1 else ""
     print(f"\n{caption}")

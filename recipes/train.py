@@ -26,7 +26,7 @@ from tqdm import tqdm
 import agents
 from agents import metrics
 from recipes.many import seeds
-from recipes.runs import console
+from recipes.runs import console, validation
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar, resolve_device
 from recipes.runs.rewards import learner_rewards
@@ -49,9 +49,10 @@ def train(cfg: DictConfig) -> None:
 
 def train_one(cfg: DictConfig, device: torch.device) -> None:
     folder, config, resuming = open_run(cfg)
-    dataset = load_data(config, device)
+    whole = load_data(config, device)
+    dataset, held_out = validation.split_data(config, whole)
     rewards = learner_rewards(config, dataset)
-    env = evaluation_env(config, dataset)
+    env = evaluation_env(config, whole)
     torch.manual_seed(config.seed)
     agent = config.algorithm.build(dataset.specs, device=device)
     buffer = dataset.replay_buffer(config.batch_size, seed=config.seed, rewards=rewards, **agent.sampling)
@@ -60,7 +61,9 @@ def train_one(cfg: DictConfig, device: torch.device) -> None:
     agent.check(example)
     speed = speed_up(agent, example, config, before=folder.info if resuming else {})
 
-    run = Training(folder, config, dataset, env, agent, buffer, rewards.scale if rewards else 1.0)
+    held_out_steps = validation.draw(config, held_out, agent.sampling, rewards)
+    scale = rewards.scale if rewards else 1.0
+    run = Training(folder, config, dataset, env, agent, buffer, scale, held_out=held_out_steps)
     with contextlib.nullcontext() if resuming else begin(folder, cfg, config, dataset, speed):
         writer = RunWriter(run, resuming=resuming, random=random, speed=speed)
     learn(run, writer)
@@ -77,17 +80,20 @@ def learn(run: Training, writer: RunWriter) -> None:
             if step % config.log_every == 0:
                 with clock("update"):  # where a GPU is waited for
                     row = writer.row(losses)
+                with clock("evaluation"):
+                    row |= writer.validate(step, when_due=True)
                 timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(agent.device)}
                 with clock("logging"):
                     writer.log(step, {**row, **timing})
                 logged_step = step
 
             finished = step == config.gradient_steps
-            evaluating = run.env is not None and (step % config.eval_every == 0 or finished)
+            evaluating = run.is_evaluated and (step % config.eval_every == 0 or finished)
             if evaluating:
                 result = writer.evaluate(step, clock)
-                progress.set_postfix_str(console.score(result))
-                tqdm.write(f"step {step}: {console.headline(result)}")
+                if result is not None:
+                    progress.set_postfix_str(console.score(result))
+                tqdm.write(f"step {step}: {console.headline(result, writer.validate(step))}")
 
             stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
             if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:

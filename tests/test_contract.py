@@ -25,6 +25,7 @@ import agents
 from agents.algorithms.registry import check_actions
 from agents.checkpoint import load, load_policy, save
 from agents.data.layout import DEFAULT_KEYS, OPTIONAL_KEYS
+from agents.evaluation.held_out import HeldOut
 from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
 from tests.conftest import PRESETS
@@ -267,6 +268,18 @@ def test_an_update_changes_the_trained_parameters_and_targets_and_nothing_else(c
         torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), agent.loss_module.training
     )  # fmt: skip
     assert generators == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+def test_a_look_at_held_out_steps_is_finite_and_changes_nothing(config, specs, batches) -> None:
+    agent, twin = trained(config, specs, batches), trained(config, specs, batches)
+    held_out, generator = HeldOut(agent, specs, batches(7)), torch.get_rng_state()
+    measures = held_out.measure()
+    assert measures == held_out.measure() and all(map(math.isfinite, measures.values()))
+    assert {name for name in agent.update(batches(3)).keys() if name.startswith("loss_")} < measures.keys()
+    assert {"accuracy"} < measures.keys() if specs.discrete else {"action_error"} < measures.keys()
+    torch.set_rng_state(generator)
+    twin.update(batches(3))
+    assert not differing(tensors(agent), tensors(twin))
 
 
 def test_an_update_is_a_plain_step_of_adam_on_the_sum_of_the_losses(config, specs, batches) -> None:

@@ -60,7 +60,7 @@ class Agent:
         _make_what_comes_late(loss_module)
         self.loss_module = loss_module
         self.policy = policy
-        self._loss_weights = loss_weights
+        self.loss_weights = loss_weights
         self.sampling = sampling.including(getattr(loss_module, "in_keys", ()))
         self.rule = UpdateRule(
             {name: ([*parameters], config) for name, (parameters, config) in optimizers.items()},
@@ -109,7 +109,7 @@ class Agent:
 
     def check_finite(self, losses: TensorDictBase) -> None:
         """Refuse NaN or infinity among the losses that the last update minimised, with a NonFiniteLossError."""
-        check_finite(losses, step=self.num_updates, names=loss_names(losses.keys(), self._loss_weights))
+        check_finite(losses, step=self.num_updates, names=loss_names(losses.keys(), self.loss_weights))
 
     def compile(self, batch: TensorDictBase, mode: str = "auto", *, dtype: torch.dtype = torch.float32) -> Compilation:
         """Make updates on batches of these shapes faster, with the same results up to rounding.

@@ -161,7 +161,7 @@ def _check_alike(agents: list[Agent]) -> None:
     def describe(agent: Agent) -> tuple[object, ...]:
         shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in _state(agent.loss_module).items()}
         groups = {name: config for name, (_, config) in agent.rule.groups.items()}
-        parts = (agent, agent.rule, agent.rule.target_net_updater, *_modules_in(agent.loss_module, set()))
+        parts = (agent, agent.rule, agent.rule.target_net_updater, *modules_in(agent.loss_module, set()))
         return shapes, groups, agent.sampling, *map(_plain, parts)
 
     if any(agent.rule.functions for agent in agents):  # TorchRL's losses keep views of where the parameters were then
@@ -173,7 +173,7 @@ def _check_alike(agents: list[Agent]) -> None:
         raise ConfigError("only agents of the same config, specs and number of updates can be stacked")
 
 
-def _modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
+def modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
     """A module and all in it, also the networks that TorchRL's losses keep out of ``modules()``."""
     if module in seen:
         return
@@ -181,7 +181,7 @@ def _modules_in(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
     yield module
     for part in (*module.children(), *vars(module).values()):
         if isinstance(part, nn.Module):
-            yield from _modules_in(part, seen)
+            yield from modules_in(part, seen)
 
 
 def _plain(part: object) -> tuple[type, dict[str, object]]:

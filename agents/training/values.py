@@ -38,15 +38,18 @@ def critic_values(agent: Agent, observations: NDArray, actions: NDArray) -> dict
     action = action.float() if action.is_floating_point() else action
     steps = TensorDict({"observation": observation.float(), "action": action}, [len(action)])
     values: dict[str, Tensor] = {}
-    if critics := _networks(agent.loss_module, "qvalue_network"):
+    if critics := networks_of(agent.loss_module, "qvalue_network"):
         values["qvalue"] = torch.stack([_qvalues(network, steps) for network in critics], -1)
-    for network in _networks(agent.loss_module, "value_network"):  # one, if any
+    for network in networks_of(agent.loss_module, "value_network"):  # one, if any
         values["state_value"] = network(steps.copy())[network.out_keys[-1]]
     return {name: of_steps.flatten(1).amin(-1).cpu().numpy() for name, of_steps in values.items()}
 
 
-def _networks(loss: LossModule, name: str) -> list[TensorDictModule]:
-    """Copies in eval mode that share the parameters; of TorchRL's losses, whose parameters are stacked, one each."""
+def networks_of(loss: LossModule, name: str) -> list[TensorDictModule]:
+    """A loss's networks of a name, none if it has no such: copies in eval mode that share the parameters.
+
+    Of TorchRL's critics, whose parameters are stacked, one each.
+    """
     params: TensorDictBase | None = getattr(loss, f"{name}_params", None)
     if params is None or getattr(loss, name, None) is None:
         return []

@@ -22,7 +22,7 @@ from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
 from recipes.many.plan import open_data
 from recipes.many.pool import Job, run_jobs
-from recipes.runs import console
+from recipes.runs import console, validation
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar
 from recipes.runs.rewards import learner_rewards
@@ -88,9 +88,10 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     """New runs whose settings differ in the seed alone; each leaves what it would have left alone."""
     folders, configs, _ = zip(*map(open_run, cfgs))
     config = configs[0]
-    dataset = load_data(config, device)
+    whole = load_data(config, device)
+    dataset, held_out = validation.split_data(config, whole)
     rewards = learner_rewards(config, dataset)
-    env = evaluation_env(config, dataset)
+    env = evaluation_env(config, whole)
     runs, generators = [], []
     for folder, own in zip(folders, configs):
         torch.manual_seed(own.seed)
@@ -98,7 +99,8 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
         generators.append(random_generator(device))  # which the run would go on with alone
         buffer = dataset.replay_buffer(own.batch_size, seed=own.seed, rewards=rewards, **agent.sampling)
         scale = rewards.scale if rewards else 1.0
-        runs.append(Training(folder, own, dataset, env, agent, buffer, scale, generators[-1]))
+        held_out_steps = validation.draw(own, held_out, agent.sampling, rewards)
+        runs.append(Training(folder, own, dataset, env, agent, buffer, scale, generators[-1], held_out_steps))
     stack = AgentStack([run.agent for run in runs], generators)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, rewards=rewards, **runs[0].agent.sampling).sample()
@@ -128,6 +130,8 @@ def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWrit
             if step % config.log_every == 0:
                 with clock("update"):  # where a GPU is waited for
                     rows = [writer.row(own) for writer, own in zip(writers, split(losses, len(runs)))]
+                with clock("evaluation"):
+                    rows = [row | writer.validate(step, when_due=True) for writer, row in zip(writers, rows)]
                 timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(stack.device)}
                 with clock("logging"):
                     for writer, row in zip(writers, rows):
@@ -135,11 +139,13 @@ def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWrit
                 logged_step = step
 
             finished = step == config.gradient_steps
-            evaluating = runs[0].env is not None and (step % config.eval_every == 0 or finished)
+            evaluating = runs[0].is_evaluated and (step % config.eval_every == 0 or finished)
             for run, writer in each if evaluating else ():
                 result = writer.evaluate(step, clock)
-                progress.set_postfix_str(console.score(result))
-                tqdm.write(f"seed {run.config.seed}, step {step}: {console.headline(result)}")
+                if result is not None:
+                    progress.set_postfix_str(console.score(result))
+                text = console.headline(result, writer.validate(step))
+                tqdm.write(f"seed {run.config.seed}, step {step}: {text}")
 
             stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
             if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:

@@ -105,6 +105,10 @@ def run_trials(
 def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
     """Refuse a metric, with a ConfigError, that evaluations of a run will not have, as far as its data are known."""
     for run in runs:
+        if metric.startswith("validation/"):
+            if not run.config.validation:
+                raise ConfigError(f"metric={metric} is measured on held-out episodes: add validation=0.1, say")
+            continue
         source = sources.get(run.dataset)
         if source is None or run.config.eval_env is not None:
             continue

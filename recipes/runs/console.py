@@ -15,16 +15,23 @@ from agents.environments.protocols import PROTOCOLS
 from agents.evaluation.rollouts import EvalResult
 from recipes.runs.folder import RunFolder
 
+SHOWN = ("log_prob", "action_error", "accuracy", "loss_qvalue")  # of what held-out steps say, on one line
+
 
 def score(result: EvalResult) -> str:
     """The shortest word on how good a policy is: the score of its first protocol, else its return."""
     return _known_score(result) or f"return {result.returns.mean():.1f}"
 
 
-def headline(result: EvalResult) -> str:
-    """One line on an evaluation."""
-    success = None if result.success is None else f"success {_percent(result.success)}"
-    return ", ".join(filter(None, (f"return {spread(result.returns)}", _known_score(result), success)))
+def headline(result: EvalResult | None, validation: Mapping[str, float] | None = None) -> str:
+    """One line on an evaluation, and on what held-out steps say."""
+    parts = []
+    if result is not None:
+        success = None if result.success is None else f"success {_percent(result.success)}"
+        parts = [*filter(None, (f"return {spread(result.returns)}", _known_score(result), success))]
+    names = {f"validation/{name}": name.replace("_", " ") for name in SHOWN}
+    held_out = [f"{names[key]} {value:.3g}" for key, value in (validation or {}).items() if key in names]
+    return "; ".join(filter(None, (", ".join(parts), f"held out: {', '.join(held_out)}" if held_out else "")))
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> list[list[str]]:

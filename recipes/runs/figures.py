@@ -44,9 +44,14 @@ def returns_page(
 
 
 def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
-    """Every ``train/*`` column of metrics.csv and the speed over gradient steps, a panel each, as a PNG."""
-    steps = [int(row["step"]) for row in rows]
-    keys = [key for key in rows[0] if key.startswith("train/") or key == "time/updates_per_second"]
+    """Every ``train/*`` and ``validation/*`` column of metrics.csv and the speed over gradient steps, as a PNG.
+
+    A panel each, but what both prefixes have is drawn in one: how far they are apart is what one looks for.
+    """
+    learned = [key for key in rows[0] if key.startswith("train/")]
+    held_out = {key.replace("validation/", "train/"): key for key in rows[0] if key.startswith("validation/")}
+    keys = [*learned, *(key for twin, key in held_out.items() if twin not in learned)]
+    keys += [key for key in rows[0] if key == "time/updates_per_second"]
     columns = min(4, len(keys))
     lines = math.ceil(len(keys) / columns)
     width, height = 2.75 * columns, 0.8 + 1.9 * lines  # inches
@@ -55,10 +60,16 @@ def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
     spaces = {**edges, "wspace": 0.3, "hspace": 0.4}
     figure, grid = plt.subplots(lines, columns, figsize=(width, height), dpi=100, squeeze=False, gridspec_kw=spaces)
     for axes, key in zip(grid.flat, keys):
-        values = [float(row[key] or "nan") for row in rows]  # a column may begin later than the others
-        axes.plot(steps, values, linewidth=1.0, marker="." if len(rows) < 30 else "")
+        for own, label in ((key, None), (held_out.get(key, ""), "held out")):
+            # a column may begin later than the others, or have fewer points
+            points = [(int(row["step"]), float(row[own])) for row in rows if row.get(own)]
+            if points:
+                marker = "." if len(points) < 30 else ""
+                axes.plot(*zip(*points), linewidth=1.0, marker=marker, label=label)
+        if key in held_out:
+            axes.legend(frameon=False, fontsize=7)
         axes.set_title(key, fontsize=9)
-        axes.set_xlim(0, steps[-1])
+        axes.set_xlim(0, int(rows[-1]["step"]))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.tick_params(labelsize=8)

@@ -30,9 +30,15 @@ KINDS = {
     **dict.fromkeys(("algorithm", "algorithm_config", "wandb_id", "dataset_fingerprint", "compile"), str),
     "wandb_url": str | None,
     "versions": dict,
-    **dict.fromkeys(("data", "random", "cost"), dict | None),
+    **dict.fromkeys(("data", "random", "cost", "validation"), dict | None),
 }
-VALUES = {"versions": str, "data": int | float, "random": int | float, "cost": int | float | str | None}
+VALUES = {
+    "versions": str,
+    "data": int | float,
+    "random": int | float,
+    "cost": int | float | str | None,
+    "validation": int | float,
+}
 
 
 class RunFolder:

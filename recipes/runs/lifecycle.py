@@ -20,6 +20,7 @@ from agents.errors import ConfigError
 from agents.files import remove_leftovers, temporary_path, write_atomically
 from recipes.runs.folder import RunFolder
 from recipes.runs.resume import resume
+from recipes.runs.validation import note_split
 from recipes.runs.versions import versions
 from recipes.settings.composition import algorithm_choice, build
 from recipes.settings.overrides import pasted
@@ -125,6 +126,7 @@ def _describe(
         algorithm=algorithm_choice(),
         algorithm_config=type(config.algorithm).__name__,
         dataset_fingerprint=dataset.fingerprint,
+        **note_split(config),
         wandb_id=chosen or uuid.uuid4().hex[:8],
         versions=versions(),
         gomp_spincount=os.environ.get("GOMP_SPINCOUNT"),  # how long torch's threads spin; None: as long as they like

@@ -34,6 +34,7 @@ class Plots:
         from recipes.runs import figures  # matplotlib is not waited for before the first update
 
         evaluations, training = read_csv(self.folder.evaluations_file), read_csv(self.folder.metrics_file)
+        evaluations = [row for row in evaluations if row.get("eval/return")]
         if evaluations and self.random is not None:
             data_mean = self.dataset.statistics.horizon_returns.mean() if self.show_mean else None
             names = {"algorithm": self.algorithm, "title": self.dataset.id}

@@ -11,6 +11,7 @@ from agents.errors import CheckpointError, ConfigError, NonFiniteLossError, one_
 from agents.files import unflatten
 from agents.training.generators import default_generator
 from recipes.runs.training import Training
+from recipes.runs.validation import note_split
 from recipes.runs.versions import versions
 
 
@@ -30,6 +31,7 @@ class Saver:
             "algorithm": run.folder.info["algorithm"],
             "dataset": run.dataset.id,
             "dataset_fingerprint": run.dataset.fingerprint,
+            **note_split(run.config),
             "eval_env": run.env and run.env.spec.to_json(),
             "reference": dataclasses.astuple(reference) if reference else None,
             "reward_scale": run.reward_scale,

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 import torch
+from tensordict import TensorDictBase
 from torch import Generator
 from torchrl.data import TensorDictReplayBuffer
 
@@ -31,6 +32,12 @@ class Training:
     buffer: TensorDictReplayBuffer
     reward_scale: float = 1.0  # by which the rewards that the agent learns from are larger than the data's
     generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
+    held_out: TensorDictBase | None = None  # steps that it does not learn from; None: it learns from all
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there is something to say of the policy at evaluation points."""
+        return self.env is not None or self.held_out is not None
 
 
 def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:

@@ -23,6 +23,7 @@ from recipes.runs.resume import exact_alone, lengthen
 from recipes.runs.rewards import WeightCheck
 from recipes.runs.saver import Saver
 from recipes.runs.training import Training
+from recipes.runs.validation import Validation
 from recipes.runs.versions import of_both, versions
 from recipes.settings.command_line import invocation
 from recipes.settings.overrides import pasted
@@ -48,6 +49,10 @@ class RunWriter:
         self._saver, self._weights = Saver(run), WeightCheck(run.agent.loss_module)
         self._result: agents.EvalResult | None = None  # of the last evaluation
         self._evaluated_at = 0
+        self._validation = None
+        if run.held_out is not None:
+            self._validation = Validation(run.agent, run.dataset.specs, run.held_out, log_every=run.config.log_every)
+        self._validation_logged_at = -1
         last_step = self._saver.restore() if resuming else None
         if last_step is not None and last_step > run.config.gradient_steps:
             made = f"the run in {run.folder.path} has made {last_step} updates already"
@@ -88,7 +93,7 @@ class RunWriter:
     def _tell_of_lost_rows(self, last_step: int) -> None:
         metrics_file, evaluations_file = self._folder.metrics_file, self._folder.evaluations_file
         tell_of_lost_rows(metrics_file, range(self._config.log_every, last_step + 1, self._config.log_every))
-        if self._run.env is not None:  # that of the checkpoint itself is made again where it is missing
+        if self._run.is_evaluated:  # that of the checkpoint itself is made again where it is missing
             tell_of_lost_rows(evaluations_file, range(self._config.eval_every, last_step, self._config.eval_every))
 
     def _note_versions(self, last_step: int) -> None:
@@ -108,41 +113,60 @@ class RunWriter:
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         self._metrics_log.write(step, scalars)
+        if any(key.startswith("validation/") for key in scalars):
+            self._validation_logged_at = step
         loggers.log_scalars(self._logger, scalars, step)
         self._weights.look(step, scalars)
 
-    def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult:
-        """Evaluate the policy, and note the result everywhere."""
-        env = self._run.env
-        assert env is not None  # else nothing is evaluated
+    def validate(self, step: int, *, when_due: bool = False) -> dict[str, float]:
+        """``validation/*`` of the agent as it is; nothing where nothing is held out, or at a log point without it."""
+        if self._validation is None or (when_due and not self._validation.due(step)):
+            return {}
+        return self._validation.at(step)
+
+    def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult | None:
+        """Measure the policy on held-out steps and in its environment, as far as there are; note it everywhere."""
         with clock("evaluation"):
-            try:
-                self._result = agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
-            except agents.DataError:  # of the environment: the updates until here are worth a checkpoint
-                self._saver.save()
-                raise
-            self._evaluated_at = step
+            validation, result = self.validate(step), self._roll_out(step)
         with clock("logging"):
-            scalars = metrics.evaluation(self._result)
-            self._evaluations_log.write(step, scalars)
-            loggers.log_evaluation(self._logger, scalars, self._result, step)
+            scalars = {} if result is None else metrics.evaluation(result)
+            self._evaluations_log.write(step, {**scalars, **validation})
+            if result is not None:
+                loggers.log_evaluation(self._logger, scalars, result, step)
+            if validation and self._validation_logged_at != step:  # else with the losses of this step
+                loggers.log_scalars(self._logger, validation, step)
             self._plots.draw(at_most_every=60.0)
-            if self._config.eval_videos:
-                self._film(env, self._result, step)
+            if result is not None and self._config.eval_videos:
+                self._film(result, step)
+        return result
+
+    def _roll_out(self, step: int) -> agents.EvalResult | None:
+        if (env := self._run.env) is None:
+            return None
+        try:
+            self._result = agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
+        except agents.DataError:  # of the environment: the updates until here are worth a checkpoint
+            self._saver.save()
+            raise
+        self._evaluated_at = step
         return self._result
 
     def catch_up(self, clock: Stopwatch) -> None:
         """Of a run that is resumed, the evaluation at its checkpoint, if it is due and the environment has failed."""
-        step, env = self._agent.num_updates, self._run.env
+        step = self._agent.num_updates
         due = step > 0 and (step % self._config.eval_every == 0 or step == self._config.gradient_steps)
         rows = read_csv(self._folder.evaluations_file)
-        if env is not None and due and str(step) not in [row["step"] for row in rows]:
-            self._saver.save(self.evaluate(step, clock).returns.mean().item())
+        if self._run.is_evaluated and due and str(step) not in [row["step"] for row in rows]:
+            result = self.evaluate(step, clock)
+            if result is not None:
+                self._saver.save(result.returns.mean().item())
 
-    def _film(self, env: agents.EvaluationEnv, result: agents.EvalResult, step: int) -> None:
+    def _film(self, result: agents.EvalResult, step: int) -> None:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""
         from recipes.runs import videos  # draws by matplotlib
 
+        env = self._run.env
+        assert env is not None  # which gave the result
         keep = self._config.keep_videos
         try:
             scale = self._run.reward_scale
@@ -183,7 +207,7 @@ class RunWriter:
         terminal.show(terminal.table(rows))
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"
-            artifacts.log(self._logger, self._folder, self._run.dataset, name)
+            artifacts.log(self._logger, self._folder, self._run.dataset.whole or self._run.dataset, name)
         hint = loggers.sync_hint(self._logger)
         loggers.close(self._logger)
         console.print_paths(self._folder, hint)

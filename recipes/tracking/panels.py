@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from agents.environments.protocols import PROTOCOLS
 
 NUMBER = "number"  # kind of a key; the others are W&B's own names: histogram, table-file, video-file, image-file
-PREFIXES = {"train": "Learning", "eval": "Behaviour", "data": "Data", "time": "Speed"}  # where other keys go
+PREFIXES = {
+    "train": "Learning",
+    "validation": "Validation",
+    "eval": "Behaviour",
+    "data": "Data",
+    "time": "Speed",
+}  # where other keys go
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,20 @@ LEARNING: tuple[Row, ...] = (
     ("Learning rates", "train/lr_actor train/lr_critic train/lr_value train/lr_alpha train/lr_alpha_prime"),
     ("Gradient norm before clipping", "train/grad_norm"),
 )
+VALIDATION: tuple[Row, ...] = (
+    ("Log-likelihood of held-out actions", "validation/log_prob", "nats"),
+    ("Distance to held-out actions", "validation/action_error", "share of the range"),
+    ("Accuracy on held-out actions", "validation/accuracy", "share of the steps"),
+    ("Bellman error, held out", "validation/loss_qvalue", "(scaled return)²"),
+    ("Actor's loss, held out", "validation/loss_actor"),
+    ("Value's expectile loss, held out", "validation/loss_value", "(scaled return)²"),
+    ("Cloning loss, held out", "validation/loss_bc", "nats"),
+    ("Denoising loss, held out", "validation/loss_diffusion_bc", "squared noise"),
+    ("Conservative penalty, held out", "validation/loss_cql", "scaled return"),
+    ("Agreement of the critics' gradients, held out", "validation/loss_diversity"),
+    ("Loss of the entropy's weight, held out", "validation/loss_alpha", "nats"),
+    ("Loss of the penalty's weight, held out", "validation/loss_alpha_prime", "scaled return"),
+)
 SPEED: tuple[Row, ...] = (
     ("Updates per second", "time/updates_per_second", "1/s"),
     (
@@ -76,7 +96,14 @@ SPEED: tuple[Row, ...] = (
 
 def sections() -> dict[str, tuple[Panel, ...]]:
     """All panels by section."""
-    rows = {"Scores": _scores(), "Learning": LEARNING, "Data": _data(), "Behaviour": _behaviour(), "Speed": SPEED}
+    rows = {
+        "Scores": _scores(),
+        "Learning": LEARNING,
+        "Validation": VALIDATION,
+        "Data": _data(),
+        "Behaviour": _behaviour(),
+        "Speed": SPEED,
+    }
     return {
         section: tuple(Panel(title, tuple(keys.split()), *form) for title, keys, *form in own)
         for section, own in rows.items()
@@ -121,6 +148,7 @@ def _behaviour() -> tuple[Row, ...]:
 
 WITHOUT_PANEL = {  # or keys that begin like this
     "train/step": "the x-axis of train/*",
+    "validation/step": "the x-axis of validation/*",
     "eval/step": "the x-axis of eval/*",
     "time/step": "the x-axis of time/*",
     "data/step": "data/* is logged once, before the first update",

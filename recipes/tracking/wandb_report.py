@@ -32,7 +32,8 @@ def report(project: Project) -> wr.Report:
     blocks: list[Any] = [wr.TableOfContents(), *setup(project)]
     for section in sections(project):
         blocks += scores(project, section)
-    blocks += [*behaviour(project), *learning(project), *data(project), *cost(project), *compared(project)]
+    blocks += [*behaviour(project), *learning(project), *validation(project), *data(project), *cost(project)]
+    blocks += compared(project)
     blocks += [wr.H1("What these figures do not say"), wr.UnorderedList([*LIMITS])]
     return wr.Report(
         project=project.name,
@@ -161,6 +162,21 @@ def learning(project: Project) -> list[Any]:
         panels = drawn(own, TRAIN, "Learning")
         blocks += [wr.H2(f"Learning: {algorithm}"), grid(own, panels, group_by="dataset")]
     return blocks
+
+
+def validation(project: Project) -> list[Any]:
+    """What held-out episodes say, where there are any, one algorithm at a time."""
+    text = (
+        "On episodes that no update has seen. Where a curve turns while its twin in Learning goes on, what is learned "
+        "from there on is the data and no longer the task. It says how well data are predicted, not how well is acted: "
+        "a policy of a lower Bellman error or a higher likelihood is not the better one for it."
+    )
+    blocks: list[Any] = []
+    for algorithm in project.algorithms:
+        own = project.where(algorithm_name=algorithm)
+        if panels := drawn(own, TRAIN, "Validation"):
+            blocks += [wr.H2(f"Validation: {algorithm}"), grid(own, panels, group_by="dataset")]
+    return [wr.H1("Validation"), wr.P(text), *blocks] if blocks else []
 
 
 def data(project: Project) -> list[Any]:

@@ -37,7 +37,9 @@ socket.getaddrinfo = no_network
 def offline(quick_train, run_recipe, as_adroit, tmp_path_factory) -> Path:
     """Folder with an offline W&B run of training and one of evaluation."""
     folder = tmp_path_factory.mktemp("offline")
-    trained = quick_train("logger=wandb", "algorithm.max_grad_norm=1.0", cwd=folder, before=as_adroit)
+    trained = quick_train(
+        "logger=wandb", "algorithm.max_grad_norm=1.0", "validation=0.25", cwd=folder, before=as_adroit
+    )
     assert trained.code == 0, trained.err
     settings = (f"checkpoint={RUN}", "num_episodes=2", "num_envs=1", "logger=wandb", "wandb.mode=offline")
     evaluated = run_recipe("evaluate", *settings, cwd=folder, before=as_adroit)
@@ -98,7 +100,7 @@ def test_every_key_of_a_run_has_a_panel_or_a_reason_and_no_panel_is_empty(projec
     without = keys - shown(view)
     assert all(panels.reason(key) for key in without)
     assert {key for key in without if not key.startswith("final/")} == {
-        *("train/step", "eval/step", "time/step", "data/step")
+        *("train/step", "validation/step", "eval/step", "time/step", "data/step")
     }
 
 
@@ -115,7 +117,7 @@ def test_the_report_shows_every_key_of_training_and_evaluations(project) -> None
 
 def test_every_documented_key_has_a_title_of_its_own() -> None:
     section = PAGE.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
-    keys = set(re.findall(r"^\| ((?:train|eval|time|data)/\w+)", section, re.MULTILINE))
+    keys = set(re.findall(r"^\| ((?:train|validation|eval|time|data)/\w+)", section, re.MULTILINE))
     titled = {key for own in panels.sections().values() for panel in own for key in panel.keys}
     assert len(keys) > 60 and keys <= titled
 
@@ -137,8 +139,11 @@ def test_the_keys_of_every_algorithm_are_shown(specs, discrete_specs, batches_fo
         agent = config.build(suited)
         statistics = agent.update(batches_for(suited, agent)(0))
         keys = metrics.training(statistics, agent.learning_rates)
-        made = panels.arrange(dict.fromkeys(keys, "number"))
-        assert {key for panel in made["Learning"] for key in panel.keys} == {*keys} and made.keys() == {"Learning"}
+        held_out = metrics.validation(dict.fromkeys([key for key in statistics.keys() if key.startswith("loss_")], 0.0))
+        made = panels.arrange(dict.fromkeys((*keys, *held_out), "number"))
+        assert {key for panel in made["Learning"] for key in panel.keys} == {*keys}
+        assert {key for panel in made["Validation"] for key in panel.keys} == {*held_out}
+        assert made.keys() == {"Learning", "Validation"}
 
 
 def test_what_is_no_number_has_a_panel_of_its_kind(project) -> None:

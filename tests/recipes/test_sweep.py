@@ -189,6 +189,7 @@ MISTAKES = {
     "sweep=nowhere.yaml": r"cannot read the sweep nowhere.yaml: No such file or directory",
     "output=/dev/null/x": r"cannot write to /dev/null/x: /dev/null is no folder .*; name another place by output=...",
     "metric=eval/retrun": r"unknown metric 'eval/retrun'; choose from eval/return, .*",
+    "metric=validation/log_prob": r"metric=validation/log_prob is measured on held-out episodes: add validation=0.1.*",
     "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); --help .*",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*did you mean test/pendulum-v0.*",
     "dataset=test/no-env-v0": r"evaluations on test/no-env-v0 name no environment; name one by eval_env=ID",
@@ -247,6 +248,21 @@ def test_a_wrong_value_anywhere_in_the_file_is_refused_before_anything_is_run(me
     parameters = {name: {"values": values} for name, values in WRONG_FILES[message].items()}
     assert re.fullmatch(message, sweep(file={**FILE, "parameters": parameters}).refusal())
     assert os.listdir(tmp_path) == ["mine.yaml"]
+
+
+def test_data_without_an_environment_are_swept_by_what_held_out_steps_say(sweep, tmp_path, read_csv) -> None:
+    finished = sweep(
+        *("dataset=test/no-env-v0", "validation=0.25", "metric=validation/action_error", "output=mine"),
+        "algorithm.actor.hidden_sizes=[8]",
+    )
+    assert finished.code == 0, finished.err
+    errors = [float(row["validation/action_error"]) for row in read_csv(tmp_path / "mine" / "trials.csv")]
+    assert len(errors) == 2 and errors == sorted(errors)  # less is better, whatever the file's own metric wants
+    assert "on the same held-out steps is optimistic" in finished.out
+    assert "no validation/nothing" in sweep(
+        *("dataset=test/no-env-v0", "validation=0.25", "metric=validation/nothing", "output=mine"),
+        "algorithm.actor.hidden_sizes=[8]",
+    ).refusal().replace("has no", "no")
 
 
 def test_a_metric_that_was_not_evaluated_is_refused_with_those_that_were(sweep, swept, tmp_path) -> None:

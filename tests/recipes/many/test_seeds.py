@@ -25,12 +25,12 @@ def alone(quick_train, tmp_path_factory) -> Path:
     """Two seeds, one after the other."""
     folder = tmp_path_factory.mktemp("alone")
     for seed in (3, 5):
-        assert quick_train(f"seed={seed}", cwd=folder).code == 0
+        assert quick_train(f"seed={seed}", "validation=0.25", cwd=folder).code == 0
     return folder / RUNS
 
 
 def test_stacked_seeds_are_what_each_is_alone(train, alone, tmp_path) -> None:
-    finished = train("seeds=[3,5]", "stack=true")
+    finished = train("seeds=[3,5]", "stack=true", "validation=0.25")
     assert finished.code == 0, finished.err
     for seed in (3, 5):
         mine, other = tmp_path / RUNS / f"seed{seed}", alone / f"seed{seed}"
@@ -94,7 +94,9 @@ def test_seeds_that_cannot_have_a_run_each_are_refused(train, tmp_path, override
 
 @pytest.mark.slow  # the processes of a comparison are the same, and fast
 def test_a_process_per_seed_leaves_what_each_leaves_alone(train, alone, tmp_path) -> None:
-    finished = train("seeds=[3,5]", "algorithm.actor_optimizer.torch_scheduler={}")  # handed on as it was typed
+    finished = train(
+        "seeds=[3,5]", "validation=0.25", "algorithm.actor_optimizer.torch_scheduler={}"
+    )  # handed on as it was typed
     assert finished.code == 0, finished.err
     assert finished.out.splitlines()[-2:] == ["seed 3: done", "seed 5: done"]
     for seed in (3, 5):

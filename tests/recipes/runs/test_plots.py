@@ -96,7 +96,8 @@ def test_the_plot_shows_the_evaluations_beside_random_policy_and_dataset(folder,
 
 def test_the_page_of_training_has_a_curve_for_each_key_of_the_update_and_one_for_the_speed(folder, monkeypatch) -> None:
     folder.metrics_file.write_text(
-        "step,train/loss_actor,train/qvalue,time/updates_per_second,time/sample_share\n5,1.0,nan,9.5,0.1\n10,0.5,2.0,9.0,0.1\n15,0.4,,9.0,0.1\n"
+        "step,train/loss_actor,train/qvalue,time/updates_per_second,time/sample_share,validation/loss_actor,"
+        "validation/accuracy\n5,1.0,nan,9.5,0.1,,\n10,0.5,2.0,9.0,0.1,2.0,0.3\n15,0.4,,9.0,0.1,2.1,0.2\n"
     )
     drawing, figures = images.plt.subplots, []
     monkeypatch.setattr(images.plt, "subplots", lambda *args, **kw: figures.append(drawing(*args, **kw)) or figures[-1])
@@ -104,7 +105,9 @@ def test_the_page_of_training_has_a_curve_for_each_key_of_the_update_and_one_for
     assert drawn(folder.training_plot_file) and not folder.plot_file.exists()
     ((figure, _),) = figures
     curves = {axes.get_title(): [*axes.lines[0].get_ydata()] for axes in figure.axes if axes.get_visible()}
-    assert [*curves] == ["train/loss_actor", "train/qvalue", "time/updates_per_second"]
+    assert [*curves] == ["train/loss_actor", "train/qvalue", "validation/accuracy", "time/updates_per_second"]
+    assert [*figure.axes[0].lines[1].get_xdata()] == [10, 15] and [*figure.axes[0].lines[1].get_ydata()] == [2.0, 2.1]
+    assert curves["validation/accuracy"] == [0.3, 0.2]
     assert curves["train/loss_actor"] == [1.0, 0.5, 0.4] and curves["time/updates_per_second"] == [9.5, 9.0, 9.0]
 
 

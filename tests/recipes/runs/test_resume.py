@@ -26,6 +26,7 @@ SETTINGS = (
     "log_every=5",
     "algorithm.actor.dropout=0.5",
     "algorithm.actor_optimizer.lr=0.03",
+    "validation=0.25",
 )
 RUN = "runs/iql/test/pendulum-v0/seed0"
 

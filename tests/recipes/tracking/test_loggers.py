@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import agents
 from agents import metrics
+from agents.evaluation.held_out import HeldOut
 from agents.files import flatten
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
@@ -84,7 +85,7 @@ def log(quick_train, as_adroit, read_wandb, read_csv, tmp_path_factory) -> Calla
 
 @pytest.fixture(scope="module")
 def logged(log) -> Logged:
-    return log("algorithm.max_grad_norm=1.0", *CHOSEN)
+    return log("algorithm.max_grad_norm=1.0", "validation=0.25", *CHOSEN)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,9 @@ def test_nothing_of_the_machine_is_uploaded(logged, environment) -> None:
 
 
 def test_wandb_holds_what_the_csv_files_hold(logged) -> None:
-    for prefix, rows in (("train", logged.metrics), ("time", logged.metrics), ("eval", logged.evaluations)):
+    every = {"train": logged.metrics, "time": logged.metrics}
+    every |= {"eval": logged.evaluations, "validation": logged.evaluations}  # whose log points come too often here
+    for prefix, rows in every.items():
         for row in rows:
             ours = {key: float(value) for key, value in row.items() if key.startswith(f"{prefix}/")}
             step = int(row["step"])
@@ -169,7 +172,7 @@ def test_wandb_holds_what_the_csv_files_hold(logged) -> None:
 
 def test_wandb_holds_nothing_else_but_histograms_table_data_and_steps(logged) -> None:
     csv_keys = {*logged.metrics[0], *logged.evaluations[0]} - {"step"}
-    steps = {"train/step", "time/step", "eval/step", "data/step"}
+    steps = {f"{prefix}/step" for prefix in ("train", "time", "validation", "eval", "data")}
     of_data = {*metrics.data(agents.load_dataset("test/pendulum-v0")), "data/returns"}
     assert logged.keys - csv_keys == {"eval/returns", "eval/episodes"} | steps | of_data
     assert csv_keys < logged.keys
@@ -178,7 +181,7 @@ def test_wandb_holds_nothing_else_but_histograms_table_data_and_steps(logged) ->
 def test_what_the_data_hold_is_logged_once_before_all_else(logged) -> None:
     data = [item for item in logged.history if "data/step" in item]
     assert data == logged.history[: len(data)] and {item["data/step"] for item in data} == {0}
-    ours = metrics.data(agents.load_dataset("test/pendulum-v0"))
+    ours = metrics.data(agents.load_dataset("test/pendulum-v0").split(0.25)[0])
     assert {key: value for item in data for key, value in item.items() if key in ours} == ours
 
 
@@ -193,10 +196,13 @@ def test_the_page_explains_every_key_and_no_other(logged, specs, discrete_specs,
     ):
         suited = discrete_specs if config.actions == "discrete" else specs
         agent = config.build(suited)
-        statistics = agent.update(batches_for(suited, agent)(0))
+        statistics = agent.update(batch := batches_for(suited, agent)(0))
         of_any |= metrics.training(statistics, agent.learning_rates).keys()
+        of_any |= metrics.validation(HeldOut(agent, suited, batch).measure()).keys()
     section = PAGE.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
-    explained = re.findall(r"^\| `?((?:train|eval|time|data)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE)
+    explained = re.findall(
+        r"^\| `?((?:train|validation|eval|time|data)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE
+    )
     names = [name for name, _, _ in explained]
     steps = {key for key in logged.keys if key.endswith("/step")}
     assert len(names) == len(set(names))
@@ -216,7 +222,7 @@ def test_the_x_axis_of_every_key_is_its_own_step(logged) -> None:
 def test_the_summary_holds_the_last_evaluation_as_final(logged) -> None:
     updates = {key: value for record in logged.of_type("summary") for key, value in record["update"].items()}
     final = {key: value for key, value in updates.items() if key.startswith("final/")}
-    last = {key: float(value) for key, value in logged.evaluations[-1].items() if key != "step"}
+    last = {key: float(value) for key, value in logged.evaluations[-1].items() if key.startswith("eval/")}
     assert final == {key.replace("eval/", "final/"): value for key, value in last.items()}
 
 
