@@ -25,7 +25,7 @@ class DiscreteIQLConfig(TDConfig):
 
     actions = "discrete"
 
-    expectile: float = 0.7  # tau in (0, 1): at 0.5 the mean of Q over actions, near 1 its maximum
+    expectile: float = 0.7  # tau in (0, 1): at 0.5 the mean of Q, near 1 its maximum
     temperature: float = 3.0  # beta, an inverse temperature >= 0: 0 is behaviour cloning
     advantage_clip: float | None = 100.0  # largest weight exp(beta A), > 0; None: no clip
     scale_advantage: bool = False  # in the weights, A over a running mean of its size; not in the paper
