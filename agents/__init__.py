@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from agents.errors import ConfigError as ConfigError
     from agents.errors import DataError as DataError
     from agents.errors import NonFiniteLossError as NonFiniteLossError
+    from agents.errors import PolicyError as PolicyError
     from agents.errors import WriteError as WriteError
     from agents.evaluation.rollouts import EvalResult as EvalResult
     from agents.evaluation.rollouts import evaluate as evaluate

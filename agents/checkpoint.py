@@ -51,6 +51,11 @@ class Checkpoint:
     def extra(self) -> dict[str, Any]:
         return self.metadata["extra"]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the algorithm."""
+        return self.metadata["algorithm"]["fields"]
+
     def build_agent(self, config: Any = None, *, device: torch.device | str = "cpu") -> Agent:
         """The agent as it was saved.
 

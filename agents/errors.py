@@ -26,6 +26,10 @@ class CheckpointError(AgentsError):
     """A checkpoint file is missing, truncated, foreign or of another run."""
 
 
+class PolicyError(AgentsError, ValueError):
+    """An exported policy is missing, damaged or of another version, or was given what it does not take."""
+
+
 class WriteError(AgentsError):
     """A file could not be written; what was there before is untouched."""
 

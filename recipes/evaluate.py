@@ -1,10 +1,11 @@
-"""Evaluate a checkpoint: scores per episode, a plot, and a video if asked for.
+"""Evaluate a checkpoint or an exported policy: scores per episode, a plot, and a video if asked for.
 
 For example:
 
     offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v1/seed0 num_episodes=100 video=true
     offline-agents evaluate checkpoint=runs/iql/demo/pen/mixed-v1/seed0/checkpoints/best.safetensors
     offline-agents evaluate checkpoint=wandb:my-team/offline-agents/iql-demo-pen-mixed-v1-seed0-90f1cc4b:best
+    offline-agents evaluate policy=runs/iql/demo/pen/mixed-v1/seed0/policy.onnx
 """
 
 from __future__ import annotations
@@ -32,24 +33,28 @@ from recipes.reporting import terminal
 from recipes.reporting.tables import to_csv
 from recipes.runs import artifacts, console, figures, videos
 from recipes.runs.folder import RunFolder
+from recipes.runs.policy_file import PolicyFile
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
 from recipes.settings.composition import build
 from recipes.settings.overrides import pasted
-from recipes.settings.schema import EvaluateConfig, require_place
+from recipes.settings.schema import EvaluateConfig, ExportConfig, require_place
 from recipes.tracking import loggers
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 
 
 def evaluate(cfg: DictConfig) -> None:
-    config = build(cfg, "evaluate")
-    checkpoint = read_checkpoint(config.checkpoint)
+    config: EvaluateConfig = build(cfg, "evaluate")
+    checkpoint = PolicyFile.read(config.policy) if config.policy else read_checkpoint(str(config.checkpoint))
     output = Path(config.output or default_output(checkpoint.path))
     require_place("output", output)
 
-    agent = checkpoint.build_agent()
-    policy = agent.policy
+    if isinstance(checkpoint, PolicyFile):
+        agent, policy = None, checkpoint.policy
+    else:
+        agent = checkpoint.build_agent()
+        policy = agent.policy
     with evaluation_env(config, checkpoint) as env:
         if config.video or config.eval_videos:
             check_rendering(env)
@@ -64,7 +69,7 @@ def evaluate(cfg: DictConfig) -> None:
         try:
             if config.video:
                 films["video"] = agents.record_video(policy, env, output / "episode.mp4", seed=config.seed)
-            if config.eval_videos:
+            if agent and config.eval_videos:
                 scale = checkpoint.extra.get("reward_scale", 1.0)
                 films |= videos.make(
                     output,
@@ -118,7 +123,7 @@ def default_output(checkpoint: Path) -> Path:
     return Path("evaluation", checkpoint.stem)
 
 
-def evaluation_env(config: EvaluateConfig, checkpoint: Checkpoint) -> agents.EvaluationEnv:
+def evaluation_env(config: EvaluateConfig | ExportConfig, checkpoint: Checkpoint | PolicyFile) -> agents.EvaluationEnv:
     """The environment that the settings name, else the one of training."""
     stored, reference = checkpoint.extra["eval_env"], checkpoint.extra["reference"]
     owner = f"the policy in {checkpoint.path}"
@@ -153,7 +158,11 @@ def episodes_csv(result: agents.EvalResult, seed: int) -> str:
 
 
 def log(
-    config: EvaluateConfig, checkpoint: Checkpoint, output: Path, result: agents.EvalResult, films: Mapping[str, Path]
+    config: EvaluateConfig,
+    checkpoint: Checkpoint | PolicyFile,
+    output: Path,
+    result: agents.EvalResult,
+    films: Mapping[str, Path],
 ) -> None:
     def log_results(logger: Logger | None) -> None:
         loggers.log_evaluation(logger, metrics.evaluation(result), result, checkpoint.num_updates)
@@ -166,7 +175,7 @@ def log(
         log_results,
         name=f"{algorithm}/{dataset}",
         job_type="eval",
-        algorithm=checkpoint.metadata["algorithm"]["fields"],
+        algorithm=checkpoint.settings,
         algorithm_name=algorithm,
         dataset=dataset,
         dataset_fingerprint=checkpoint.extra["dataset_fingerprint"],

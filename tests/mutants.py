@@ -512,7 +512,7 @@ NETWORKS = [
     *of(
         "agents/networks/search.py",
         "tests/agents/networks/test_search.py tests/agents/algorithms/test_iql_options.py",
-        ("qvalues.argmax(-1, keepdim=True)", "qvalues.argmin(-1, keepdim=True)"),
+        ("merits.argmax(-1, keepdim=True)", "merits.argmin(-1, keepdim=True)"),
         ("self.temperature * qvalues + self.gumbel", "qvalues + self.gumbel"),
         ("self.temperature * qvalues + self.gumbel", "self.temperature * qvalues - self.gumbel"),
         ("% len(self.noise)", "% 1"),
@@ -530,7 +530,7 @@ NETWORKS = [
         "agents/networks/policies.py",
         "tests/agents/networks/test_configs.py tests/agents/algorithms/test_discrete_cql.py",
         ("scores.mean(1)", "scores.amin(1)"),
-        ("scores.argmax(-1)", "scores.argmin(-1)"),
+        ("self._scores(observation).argmax(-1)", "self._scores(observation).argmin(-1)"),
         ("copy.deepcopy(network, shared)", "copy.deepcopy(network)"),
         ("copy.deepcopy(network, shared)", "network"),
     ),

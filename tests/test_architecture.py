@@ -21,11 +21,11 @@ ROOMS = {
         "faces", "errors", "files", "seal", "cores", "environments", "data", "networks", "objectives", "training",
         "algorithms",
         "adam", "agent",  # where version 0.1 had two modules of training, for scripts that import them from there
-        "evaluation", "metrics", "checkpoint",
+        "evaluation", "metrics", "checkpoint", "deployment",
     ),
     "recipes": ("settings", "reporting", "tracking", "runs", "many", "dataset_card"),
 }  # fmt: skip
-SCRIPTS = ("train", "evaluate", "compare", "sweep", "inspect_dataset", "import_data", "dashboard")
+SCRIPTS = ("train", "evaluate", "compare", "sweep", "inspect_dataset", "import_data", "dashboard", "export")
 FRAMEWORKS = ("hydra", "omegaconf", "wandb", "recipes")  # of which the library knows nothing
 LONGEST = 400  # lines of a file that a reader can hold in the head
 FILES = sorted(path.relative_to(REPOSITORY).as_posix() for top in ROOMS for path in (REPOSITORY / top).rglob("*.py"))

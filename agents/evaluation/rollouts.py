@@ -19,7 +19,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -36,8 +36,19 @@ from agents.errors import DataError, require
 from agents.evaluation.numpy_forward import as_numpy
 
 Act = Callable[[NDArray[Any], np.random.Generator], Any]  # observation [O], the episode's own generator -> action [A]
-Policy = TensorDictModuleBase | Act
 Begin = Callable[[], Step]  # at the start of an episode
+
+
+@runtime_checkable
+class Episodic(Protocol):
+    """A policy of another kind that remembers the episode."""
+
+    def begin(self) -> Step:
+        """How it acts in an episode that begins; the workers call it at the same time."""
+        ...
+
+
+Policy = TensorDictModuleBase | Act | Episodic
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ def evaluate(
 
     Args:
         policy: ``observation [1, O] float32 -> action [1, A]``, evaluated as a copy on the CPU in eval mode, without
-            exploration noise, in NumPy where ``as_numpy`` can. Or a callable ``Act``, which the workers share.
+            exploration noise, in NumPy where ``as_numpy`` can. Or a callable ``Act``, which the workers share. Or an
+            ``Episodic``.
         seed: episode ``i`` is reset with ``seed + i``; callables draw from ``default_rng((seed, i))``.
         record: keep the episodes in ``EvalResult.episodes``.
 
@@ -134,11 +146,18 @@ def rollout(gym_env: gym.Env, begin: Begin, seed: int, index: int, on_state: Cal
 
 def prepare(policy: Policy, gym_env: gym.Env) -> Begin:
     if not isinstance(policy, TensorDictModuleBase):
+        if isinstance(policy, Episodic):
+            return policy.begin
         return lambda: lambda observation, reward, rng: policy(observation, rng)
+    return begin_of(policy, gym_env.observation_space.shape or ())
+
+
+def begin_of(policy: TensorDictModuleBase, shape: tuple[int, ...]) -> Begin:
+    """A policy as it is evaluated, on observations of this shape."""
     policy = copy.deepcopy(policy).to("cpu").eval()  # the caller's stays in its mode, on its device
     if type(policy) is TensorDictModule and policy.in_keys == ["observation"] and policy.out_keys == ["action"]:
         network: Any = policy.module  # called directly: a TensorDict per step would cost twice as much as the network
-        forward = as_numpy(network, gym_env.observation_space.shape or ())
+        forward = as_numpy(network, shape)
         if forward is not None:
             return lambda: lambda observation, reward, rng: forward(np.asarray(observation, dtype=np.float32))
         return lambda: lambda observation, reward, rng: network(_batch_of_one(observation)).numpy()

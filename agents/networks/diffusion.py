@@ -93,7 +93,7 @@ class DiffusionActor(BoundedNetwork):
 
     def draw(self, observation: Tensor, noise: Tensor) -> Tensor:
         """Actions out of standard normal ``noise [K, T, A]``, inside the bounds, ``[B, K, A]``."""
-        size = (len(observation), len(noise))
+        size = (observation.shape[0], len(noise))  # len() of a tensor would fix the batch in an export
         observation = observation[:, None].expand(*size, -1)
         first, *others = noise.unbind(1)  # [K, A] each
         noisy = first.expand(*size, -1)  # [B, K, A]

@@ -6,9 +6,11 @@ Shapes: ``B`` batch, ``O`` observation, ``A`` action, ``N`` critics.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from tensordict import TensorDict
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
@@ -75,10 +77,25 @@ class GreedyPolicy(nn.Module):
         self.network = network
 
     def forward(self, observation: Tensor) -> Tensor:
+        return self._scores(observation).argmax(-1)
+
+    def margin(self, observation: Tensor) -> Tensor:
+        """By how much the choice is better than the next one, as a share of the scores' size, ``[B]``."""
+        return relative_margin(self._scores(observation), 1).flatten(1).amin(-1)
+
+    def _scores(self, observation: Tensor) -> Tensor:
         scores = self.network(observation)
         if isinstance(self.network, ActionValueEnsemble):
             scores = scores.mean(1)  # [B, N, A] -> [B, A], [B, N, K, M] -> [B, K, M]
-        return scores.argmax(-1)
+        return scores
+
+
+def relative_margin(scores: Tensor, number: int) -> Tensor:
+    """How far the best ``number`` of scores are from the others, as a share of their size, ``[..., A] -> [..., 1]``."""
+    if number >= scores.shape[-1]:
+        return torch.full_like(scores[..., :1], math.inf)
+    last, following = scores.topk(number + 1, -1).values[..., -2:].split(1, -1)
+    return (last - following) / torch.maximum(last.abs(), following.abs()).clamp(min=1.0)
 
 
 def greedy_policy(scores: TensorDictModule) -> TensorDictModule:

@@ -7,6 +7,7 @@ random numbers.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torchrl.data import TensorSpec
 
 from agents.networks.actors import NormalActor, TanhNormalActor
 from agents.networks.bounds import register_limits
-from agents.networks.policies import sharing_tensors
+from agents.networks.policies import relative_margin, sharing_tensors
 
 ELITE_SHARE = 0.1  # of the candidates, at least two, to which the cross-entropy method fits its next Gaussian
 NUM_SETS = 64  # of random numbers, that the steps of an episode use in turns
@@ -83,16 +84,28 @@ class SearchingPolicy(nn.Module):
         """The action at an observation ``[B, O]``, and the memory: steps of the episode so far, ``[B, 1]`` int64."""
         if memory is None:
             memory = torch.zeros(len(observation), 1, dtype=torch.int64, device=observation.device)
+        candidates, merits = [*self._rounds(observation, memory)][-1]
+        return _take(candidates, merits.argmax(-1, keepdim=True)).squeeze(-2), memory + 1
+
+    def margin(self, observation: Tensor, memory: Tensor) -> Tensor:
+        """By how much its choices, of elites too, were better than the next ones, as a share of their size, ``[B]``."""
+        *refined, (_, merits) = self._rounds(observation, memory)
+        margins = [relative_margin(qvalues, self.num_elites) for _, qvalues in refined]
+        return torch.cat([*margins, relative_margin(merits, 1)], -1).amin(-1)
+
+    def _rounds(self, observation: Tensor, memory: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The candidates ``[B, K, A]`` of each round and what counts of them, ``[B, K]``: Q, or at last its softmax."""
         turn = memory.squeeze(-1) % len(self.noise)  # [B]
         first, *others = self.noise[turn].unbind(1)  # [B, K, A] each
         candidates = self._clip(self.actor.draw(observation, first))  # [B, K, A]
         qvalues = self._qvalues(observation, candidates)  # [B, K]
         for noise in others:
+            yield candidates, qvalues
             candidates = self._refine(candidates, qvalues, noise)  # [B, E + K, A]
             qvalues = self._qvalues(observation, candidates)
         if self.temperature is not None:
             qvalues = self.temperature * qvalues + self.gumbel[turn, : qvalues.shape[-1]]
-        return _take(candidates, qvalues.argmax(-1, keepdim=True)).squeeze(-2), memory + 1
+        yield candidates, qvalues
 
     def _refine(self, candidates: Tensor, qvalues: Tensor, noise: Tensor) -> Tensor:
         elites = _take(candidates, qvalues.topk(self.num_elites, -1).indices)  # [B, E, A]

@@ -21,7 +21,7 @@ from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed
 from agents.errors import ConfigError, one_line, require
 from recipes.settings.mistakes import explain, known_keys, problem
 from recipes.settings.overrides import KEPT, forced, literal
-from recipes.settings.schema import CONF, RECIPES, TrainConfig, preset_files
+from recipes.settings.schema import CONF, INSTEAD, RECIPES, TrainConfig, preset_files
 from recipes.settings.sizes import require_room
 
 
@@ -105,6 +105,10 @@ def build(cfg: DictConfig, recipe: str) -> Any:
     The run's settings are checked first: the algorithm's may be derived from them.
     """
     try:
+        cfg = cfg.copy()
+        for name, other in INSTEAD.items():
+            if OmegaConf.is_missing(cfg, name) and cfg.get(other) is not None:
+                cfg[name] = None
         RECIPES[recipe](**{str(name): cfg[name] for name in cfg if name != "algorithm"})
         config = OmegaConf.to_object(cfg)
         if recipe == "train":

@@ -14,7 +14,17 @@ from recipes.settings.schema import RECIPES, TrainConfig
 # settings of train.py that these two do not hand on: they have one of their own, or choose the value
 OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
 KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}
-PATHS = ("run_dir", "resume", "checkpoint", "output", "runs", "sweep", "source", "reward")  # the last is an expression
+PATHS = (
+    "run_dir",
+    "resume",
+    "checkpoint",
+    "policy",
+    "output",
+    "runs",
+    "sweep",
+    "source",
+    "reward",
+)  # the last is an expression
 # what Hydra reads as the text that it is; it takes 1e3 for a number
 SAFE = re.compile(r"(?!(?:true|false|null|nan|inf)$)(?:\.{1,2}/)?[a-z_/][\w./:+-]*", re.ASCII | re.IGNORECASE)
 ARGUMENTS = ("torch_optimizer", "torch_scheduler")

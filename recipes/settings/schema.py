@@ -6,6 +6,7 @@ file, each of which names the setting.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from omegaconf import MISSING
 from agents.algorithms.registry import ALGORITHMS
 from agents.data.importers.settings import ENDINGS, ColumnsConfig, MeaningConfig
 from agents.data.settings import RewardsConfig
+from agents.deployment.formats import FORMATS
 from agents.errors import ConfigError, require, require_choice, require_memory
 from agents.training.settings import MATMUL_PRECISIONS, MODES
 
@@ -123,7 +125,8 @@ class TrainConfig:
 class EvaluateConfig:
     """Settings of ``recipes/evaluate.py``."""
 
-    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
+    checkpoint: str | None = MISSING  # run's folder (its last one), .safetensors, or wandb:entity/project/name:alias
+    policy: str | None = None  # in the place of a checkpoint, a file that offline-agents export wrote
     num_episodes: int = 100  # >= 1
     num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well
@@ -137,11 +140,39 @@ class EvaluateConfig:
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="evaluation"))
 
     def __post_init__(self) -> None:
-        require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
+        for name in ("checkpoint", "policy"):
+            require(getattr(self, name) != "", name, "name a run's folder or a file", getattr(self, name))
+        if self.policy is not None:
+            require(self.checkpoint in (None, MISSING), "checkpoint", "be left out beside policy", self.checkpoint)
+            values = "be false with policy, whose file has neither Q nor V"
+            require(not self.eval_videos, "eval_videos", values, self.eval_videos)
         require_counts(self, "num_episodes", "num_envs", "max_episode_steps")
         require_memory(8 * self.num_episodes, "num_episodes", self.num_episodes)
         require_seed("seed", self.seed)
         require_choice("logger", self.logger, ("wandb", "none"))
+
+
+@dataclass
+class ExportConfig:
+    """Settings of ``recipes/export.py``."""
+
+    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
+    format: str = "onnx"  # onnx; or torch's own: pt2, a graph, or aoti, machine code
+    output: str | None = None  # the file; None: policy.onnx or policy.pt2 in the run's folder
+    guard: bool = False  # have the file say, beside the action, how far an observation lies outside the data
+    rate: float | None = None  # steps a second to be in the contract, > 0; None: the environment's, if it knows
+    num_observations: int = 10_000  # of the dataset, on which the file is compared with the policy, >= 1
+    num_episodes: int | None = 20  # that both are evaluated on, >= 1; None: none
+    num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
+    eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training, if there was any
+    max_episode_steps: int | None = None  # of its episodes, >= 1; None: its own limit, else that of training
+    trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
+
+    def __post_init__(self) -> None:
+        require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
+        require_choice("format", self.format, FORMATS)
+        require_counts(self, "num_observations", "num_episodes", "num_envs", "max_episode_steps")
+        require(self.rate is None or 0.0 < self.rate < math.inf, "rate", "be positive", self.rate)
 
 
 @dataclass
@@ -267,9 +298,11 @@ class DashboardConfig:
     output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
 
 
+INSTEAD = {"checkpoint": "policy"}  # a setting that has to be given, and the one that may be given in its place
 RECIPES: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "export": ExportConfig,
     "compare": CompareConfig,
     "sweep": SweepConfig,
     "inspect_dataset": InspectConfig,

@@ -119,6 +119,8 @@ MISTAKES_IN_EVALUATING = {
     "checkpont=x": r"unknown setting 'checkpont' \(did you mean checkpoint\?\); --help .*",
     "runs/r0": r"'runs/r0' has no = \(did you mean checkpoint=runs/r0\?\); .*",
     "": r"checkpoint: a value has to be given; --help .*",
+    "policy=nowhere checkpoint=nowhere": r"checkpoint must be left out beside policy, got 'nowhere'",
+    "policy=nowhere eval_videos=true": r"eval_videos must be false with policy, .*, got True",
     "checkpoint=nowhere num_episodes=0": r"num_episodes must be at least 1, got 0",
     "checkpoint=nowhere num_envs=0": r"num_envs must be at least 1, got 0",
     "checkpoint=nowhere seed=-1": r"seed must be at least 0 and below 2\^63, got -1",
@@ -250,7 +252,7 @@ def test_help_lists_every_setting_with_its_default_and_a_comment(recipe) -> None
     assert f"    offline-agents {recipe.partition('_')[0]} " in page
     keys = leaves(schema.RECIPES[recipe]()) | (leaves(agents.IQLConfig(), "algorithm.") if recipe == "train" else set())
     assert shown_in(page).keys() == keys
-    if recipe != "import_data":  # which logs nothing
+    if recipe not in ("import_data", "export"):  # which log nothing
         assert shown_in(page)["project" if recipe == "dashboard" else "wandb.project"] == "offline-agents"
     alone = re.findall(r"^  [\w.]+(?:=\S*)?$", page, re.MULTILINE)  # explained above, and the last of such
     assert alone in ([], ["  algorithm.value.init=orthogonal"])

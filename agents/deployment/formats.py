@@ -1,0 +1,56 @@
+"""The formats of a policy in a file, and what reads any of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.deployment.contract import Contract
+from agents.deployment.policy import DeployedPolicy
+from agents.errors import PolicyError
+
+FORMATS = {"onnx": "onnx_format", "pt2": "pt2_format", "aoti": "aoti_format"}  # modules of this package
+
+
+def module_of(name: str) -> Any:
+    """The module of a format: ``ENDING``, ``write`` and ``open_file``."""
+    return importlib.import_module(f"agents.deployment.{FORMATS[name]}")
+
+
+def load(path: str | Path, *, names: Sequence[str] | None = None, threads: int = 1) -> DeployedPolicy:
+    """The policy in a file, at the start of an episode.
+
+    Args:
+        names: of the numbers of your observations, in your order; refused where the policy has others.
+        threads: of one call, >= 1.
+
+    Raises:
+        PolicyError: the file is missing, truncated, of another version or no policy.
+        ConfigError: the package that runs it is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PolicyError(f"no policy at {path}; offline-agents export makes one of a checkpoint")
+    contract, run = module_of(_format_of(path)).open_file(path, threads)
+    return DeployedPolicy(contract, run, names=names)
+
+
+def read_contract(path: str | Path) -> Contract:
+    """The contract in a file."""
+    return load(path).contract
+
+
+def _format_of(path: Path) -> str:
+    if path.suffix == ".onnx":
+        return "onnx"
+    if path.suffix != ".pt2":
+        raise PolicyError(f"{path} ends neither in .onnx nor in .pt2, as policies in files do")
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "aoti" if any("/aotinductor/" in name for name in archive.namelist()) else "pt2"
+    except (OSError, zipfile.BadZipFile) as error:
+        raise PolicyError(f"{path} is damaged, truncated or no policy: {error}") from error

@@ -1,0 +1,178 @@
+"""A policy in a file acts as the one that was trained, in batches of any size and through whole episodes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensordict.nn import TensorDictModule
+
+import agents
+from agents.algorithms.bc import BCConfig
+from agents.algorithms.diffusion_bc import DiffusionBCConfig
+from agents.algorithms.discrete_bc import DiscreteBCConfig
+from agents.algorithms.dt import DTConfig
+from agents.algorithms.iql import ExtractionConfig, IQLConfig
+from agents.deployment.acting import FilePolicy, parts_of, specs_of
+from agents.deployment.contract import Contract
+from agents.deployment.describing import describe
+from agents.deployment.exporting import contract_file, export_policy
+from agents.deployment.formats import load
+from agents.deployment.graph import PolicyGraph
+from agents.deployment.memory import core_of
+from agents.deployment.parity import Steps, compare
+from agents.deployment.policy import DeployedPolicy
+from agents.deployment.pt2_format import as_function
+from agents.environments.environment import EvaluationEnv
+from agents.errors import PolicyError
+from tests.worlds import WORLDS, environment_id
+
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+SEARCH = {
+    "iql argmax": IQLConfig(extraction=ExtractionConfig(kind="argmax")),
+    "iql softmax": IQLConfig(extraction=ExtractionConfig(kind="softmax", cem_iterations=2)),
+}
+NOISY = {"diffusion_bc with noise": DiffusionBCConfig()}
+NOISY["diffusion_bc with noise"].actor.noise_scale = 1.0
+CONFIGS = {name: config() for name, config in agents.ALGORITHMS.items()} | SEARCH | NOISY
+SCALED = BCConfig(normalize_observations=True)
+
+
+def exported(made: Any, path: Path, **options: Any) -> tuple[Any, Any]:
+    """The policy of a checkpoint, and the same from a file."""
+    checkpoint, dataset = made
+    export_policy(checkpoint, dataset, path, **options)
+    return checkpoint.build_agent().policy.eval(), load(path)
+
+
+def in_torch(checkpoint: Any, dataset: Any) -> DeployedPolicy:
+    """The graph of a policy, before it is written to any file."""
+    core = core_of(checkpoint.build_agent().policy.eval().requires_grad_(False))
+    contract = describe(checkpoint, dataset, core)
+    return DeployedPolicy(contract, as_function(PolicyGraph(core, checkpoint.specs()).eval(), contract))
+
+
+def test_a_file_acts_as_the_policy_does_and_says_what_it_takes(checkpoint_of, tmp_path) -> None:
+    checkpoint, dataset = made = checkpoint_of(SCALED, "goal-box")
+    policy, file = exported(made, tmp_path / "policy.onnx", guard=True, rate=25.0, score={"step": 20.0, "return": 1.5})
+    parity = compare(policy, file, dataset)
+    assert parity.holds and parity.number == len(dataset) and 0.0 < parity.max_difference < 1e-5
+
+    contract = file.contract
+    assert contract == Contract.from_json(contract_file(tmp_path / "policy.onnx").read_text(), "it")
+    assert [part.key for part in contract.observations] == ["achieved_goal", "desired_goal", "observation"]
+    observations = dataset.rows[:, :8].numpy()
+    low = np.concatenate([part.low for part in contract.observations])
+    np.testing.assert_array_equal(low, observations.min(0))
+    scale = np.concatenate([part.std for part in contract.observations])
+    np.testing.assert_allclose(scale, dataset.specs.observation_std + 1e-3, rtol=1e-6)
+    assert (contract.rate, contract.score, contract.step) == (25.0, {"step": 20.0, "return": 1.5}, 0)
+    assert contract.dataset["fingerprint"] == dataset.fingerprint
+    assert (contract.action.low, contract.action.high) == ((-1.0, 0.0), (2.0, 0.5))
+
+    shown = {"achieved_goal": low[:3], "desired_goal": low[3:6], "observation": low[6:]}
+    file(shown)
+    assert not file.outside.any()
+    wide = contract.observations[2].high[1] - low[7]
+    file({**shown, "observation": [low[6], low[7] - 2 * wide]})
+    assert file.outside.argmax() == 7 and contract.outside_names[7] == "observation.1"
+    assert file.outside[7] == pytest.approx(2.0, rel=1e-4)
+
+
+def test_a_policy_that_remembers_does_so_in_a_file(checkpoint_of) -> None:
+    checkpoint, dataset = checkpoint_of(DTConfig(), "goal-box")
+    policy, file = checkpoint.build_agent().policy.eval(), in_torch(checkpoint, dataset)
+    parity = compare(policy, file, dataset)
+    assert parity.holds and parity.max_difference < 1e-6
+    observation = parts_of(file.contract, Steps(dataset).first(1))
+    one = {name: value[0] for name, value in observation.items()}
+    first = file(one)
+    with pytest.raises(PolicyError, match="needs the reward of the step before"):
+        file(one)
+    second = file(one, 1.0)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(file.another()(one), first)
+    with pytest.raises(PolicyError, match=r"3 observations, where 1 episodes are remembered: call reset\(\)"):
+        file.batch({name: np.repeat(value, 3, 0) for name, value in observation.items()}, [1.0] * 3)
+    file.reset()
+    np.testing.assert_array_equal(file(one), first)
+    assert file.contract.memory[1].reset == pytest.approx(dataset.specs.max_return)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "world"),
+    [
+        (name, world)
+        for name, config in CONFIGS.items()
+        for world, (_, actions) in WORLDS.items()
+        if (config.actions == "continuous") == (type(actions).__name__ == "Box")
+    ],
+)
+def test_every_policy_is_the_same_in_a_file_on_every_kind_of_data(name, world, checkpoint_of, tmp_path) -> None:
+    checkpoint, dataset = made = checkpoint_of(CONFIGS[name], world)
+    policy, file = exported(made, tmp_path / "policy.onnx", guard=True)
+    parity = compare(policy, file, dataset)
+    assert parity.holds and parity.equal == 1.0, parity
+    assert ("fixed" in file.contract.random_numbers) == (name in SEARCH | NOISY)
+    env = EvaluationEnv(environment_id(world), spaces=dataset.specs.spaces, owner="the data")
+    with env:
+        ours, theirs = agents.evaluate(policy, env, 5), agents.evaluate(FilePolicy(file), env, 5)
+    np.testing.assert_array_equal(ours.returns, theirs.returns)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "world"), [("dt", "goal-box"), ("discrete_bc", "goal-multidiscrete")])
+def test_a_graph_of_torch_is_the_same_too(name, world, checkpoint_of, tmp_path) -> None:
+    checkpoint, dataset = made = checkpoint_of(CONFIGS[name], world)
+    policy, file = exported(made, tmp_path / "policy.pt2", format="pt2")
+    assert compare(policy, file, dataset).holds
+    (tmp_path / "cut.pt2").write_bytes((tmp_path / "policy.pt2").read_bytes()[:-1000])
+    with pytest.raises(PolicyError, match="cut.pt2 is damaged, truncated or no policy"):
+        load(tmp_path / "cut.pt2")
+
+
+def test_an_environment_for_a_file_has_its_observations_and_actions(checkpoint_of) -> None:
+    for world, (_, actions) in WORLDS.items():
+        discrete = type(actions).__name__ != "Box"
+        checkpoint, dataset = checkpoint_of(DiscreteBCConfig() if discrete else BCConfig(), world)
+        contract = describe(checkpoint, dataset, core_of(checkpoint.build_agent().policy))
+        specs = specs_of(Contract.from_json(contract.to_json(), "it"))
+        assert specs.numbers == dataset.specs.numbers
+        if not discrete:
+            assert specs.action == dataset.specs.action
+
+
+def test_a_memory_that_is_not_known_is_refused() -> None:
+    policy = TensorDictModule(torch.nn.GRUCell(3, 2), in_keys=["observation", "hidden"], out_keys=["action"])
+    with pytest.raises(PolicyError, match=r"reads \['observation', 'hidden'\] and writes \['action'\] has no format"):
+        core_of(policy)
+
+
+@pytest.mark.parametrize(("wrong", "holds"), [(0.0, True), (1e-4, False)])
+def test_a_file_that_acts_otherwise_is_noticed(wrong, holds, checkpoint_of) -> None:
+    checkpoint, dataset = checkpoint_of(SCALED, "goal-box")
+    file = in_torch(checkpoint, dataset)
+
+    def run(arrays: Any) -> Any:
+        return {"action": file.run(arrays)["action"] + np.float32(wrong)}
+
+    other = DeployedPolicy(file.contract, run)
+    assert compare(checkpoint.build_agent().policy.eval(), other, dataset).holds == holds
+
+
+def test_the_contract_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(PolicyError, match="it is damaged: its contract is no JSON"):
+        Contract.from_json("{", "it")
+    with pytest.raises(PolicyError, match="it is no policy of this project"):
+        Contract.from_json(json.dumps({"format": "other"}), "it")
+    with pytest.raises(PolicyError, match="it is of version 2, this reads version 1: export the policy again"):
+        Contract.from_json(json.dumps({"format": "offline-agents policy", "version": 2}), "it")
+    with pytest.raises(PolicyError, match="it is damaged: in its contract, 'observations'"):
+        Contract.from_json(json.dumps({"format": "offline-agents policy", "version": 1}), "it")

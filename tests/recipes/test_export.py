@@ -1,0 +1,73 @@
+"""A run's policy as a file: it is proven, it is scored like the checkpoint, and what cannot be is refused in a line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.deployment.formats import load
+
+RUN = "runs/iql/test/pendulum-v0/seed0"
+# a parity that does not hold
+WRONG = """
+import dataclasses
+from recipes import export
+compare = export.compare
+export.compare = lambda *arguments: dataclasses.replace(compare(*arguments), max_difference=0.25, holds=False)
+"""
+
+
+@pytest.fixture
+def folder(usual: Path, tmp_path: Path) -> Path:
+    shutil.copytree(usual, tmp_path / RUN)
+    return tmp_path
+
+
+@pytest.fixture
+def export(run_recipe: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    def export(*overrides: str, **options: Any) -> Any:
+        return run_recipe("export", f"checkpoint={RUN}", "num_envs=1", *overrides, cwd=folder, **options)
+
+    return export
+
+
+@pytest.mark.slow
+def test_a_policy_is_exported_proven_and_scored_like_the_checkpoint(export, run_recipe, folder) -> None:
+    finished = export("num_episodes=3", "guard=true", "num_observations=20")
+    assert finished.code == 0, finished.err
+    assert re.search(r"^parity:   20 observations: largest difference \S+, mean \S+$", finished.out, re.MULTILINE)
+    assert {"torch, as evaluated", "onnxruntime"} <= {line.split("  ")[0] for line in finished.out.splitlines()}
+    contract = load(folder / RUN / "policy.onnx").contract
+    assert json.loads((folder / RUN / "policy.json").read_text())["algorithm"] == contract.algorithm == "iql"
+    assert contract.guard and contract.rate == 20.0  # of Pendulum, whose steps take 0.05 s
+    assert contract.score is not None and contract.score["step"] == contract.step == 20
+
+    scores = []
+    for number, subject in enumerate((f"checkpoint={RUN}", f"policy={RUN}/policy.onnx")):
+        finished = run_recipe("evaluate", subject, "num_episodes=3", "num_envs=1", f"output=out{number}", cwd=folder)
+        assert finished.code == 0, finished.err
+        assert "iql at step 20" in finished.out
+        scores.append(np.genfromtxt(folder / f"out{number}/episodes.csv", delimiter=",", names=True)["return"])
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_file_that_acts_otherwise_is_not_written(export, folder) -> None:
+    finished = export("num_episodes=null", before=WRONG)
+    assert re.match(r"the file does not act as the policy does: .* largest difference 0.25, .*", finished.refusal())
+    assert not (folder / RUN / "policy.onnx").exists()
+
+
+def test_what_cannot_be_exported_is_refused_in_one_line(export) -> None:
+    assert export("output=policy.bin").refusal() == ("output must end in .onnx with format=onnx, got 'policy.bin'")
+    assert export("format=tflite").refusal() == "unknown format 'tflite'; choose from onnx, pt2, aoti"
+    assert export("rate=-1").refusal() == "rate must be positive, got -1.0"
+    finished = export("dataset=elsewhere")
+    assert finished.refusal().startswith("unknown setting 'dataset'")
