@@ -21,7 +21,7 @@ from recipes.reporting.tables import to_csv
 from recipes.reporting.terminal import inert
 
 WIDTH = 100  # characters of the text
-COLUMNS = 10  # of a log that are shown
+COLUMNS = 20  # of a log whose first values are shown
 
 
 def to_terminal(inspection: Inspection, facts: Sequence[Fact], findings: Sequence[Finding]) -> Group:
@@ -46,12 +46,15 @@ def meaning(understood: Mapping[str, str], first_rows: Sequence[Sequence[str]]) 
     width = max(map(len, understood))
     lines: list[RenderableType] = [_beside(f"{name:{width}}  ", text) for name, text in understood.items()]
     if first_rows:
-        table = Table(box=None, pad_edge=False, show_header=True)
-        for name in first_rows[0][:COLUMNS]:
-            table.add_column(inert(name), justify="right", overflow="ellipsis", no_wrap=True)
-        for row in first_rows[1:]:
-            table.add_row(*map(inert, row[:COLUMNS]))
-        lines += ["", f"first steps{', the first columns' if len(first_rows[0]) > COLUMNS else ''}", table]
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        columns = [*zip(*first_rows)]  # a line each: there may be many, with long names
+        left_out = range(COLUMNS // 2, len(columns) - COLUMNS // 2)
+        for index, (name, *values) in enumerate(columns):
+            if index not in left_out:
+                table.add_row(inert(name), *map(inert, values))
+            elif index == left_out[0]:
+                table.add_row(f"... {len(left_out)} more")
+        lines += ["", "first steps", table]
     return Group(*lines)
 
 

@@ -14,6 +14,7 @@ from agents.data.dataset_statistics import DatasetStatistics
 from agents.environments.protocols import PROTOCOLS
 from agents.evaluation.rollouts import EvalResult
 from recipes.runs.folder import RunFolder
+from recipes.settings.overrides import pasted
 
 SHOWN = ("log_prob", "action_error", "accuracy", "loss_qvalue")  # of what held-out steps say, on one line
 
@@ -42,6 +43,21 @@ def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset 
     scores = (f"{protocol.name} score" for protocol in PROTOCOLS)
     keys = (result.success_key for result in evaluations.values() if result is not None)
     return [["policy", "episodes", "return", *scores, next(filter(None, keys), "success")], *rows]
+
+
+def print_data(dataset: OfflineDataset) -> None:
+    """What there is to say at the end of a run that evaluated nothing: what the one who acted before earned."""
+    returns = dataset.statistics.horizon_returns
+    print(f"mean of the dataset: return {spread(returns)} in {len(returns):,} episodes; the policy was not evaluated")
+
+
+def print_next(folder: RunFolder) -> None:
+    """What a policy is good for that nobody has evaluated."""
+    load = f"agents.load_policy({str(folder.checkpoints.last)!r})"
+    evaluate = f"offline-agents evaluate {pasted('checkpoint', folder.path)} eval_env=ID"
+    width = max(len(load), len(evaluate))
+    print(f"\nnext:\n  {load:{width}}  in Python, observations in and actions out")
+    print(f"  {evaluate:{width}}  where there is a simulator of the task")
 
 
 def print_paths(folder: RunFolder, sync_hint: str | None) -> None:

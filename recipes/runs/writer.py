@@ -202,12 +202,17 @@ class RunWriter:
         if (env := self._run.env) is not None:
             self._result = self._result or agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
             loggers.log_summary(self._logger, metrics.evaluation(self._result))
-        policies = {self._algorithm: self._result, "random policy": self._random}
-        rows = console.table(policies, self._run.dataset if self._returns_compare else None)
-        terminal.show(terminal.table(rows))
+        if env is None:
+            console.print_data(self._run.dataset)
+        else:
+            policies = {self._algorithm: self._result, "random policy": self._random}
+            rows = console.table(policies, self._run.dataset if self._returns_compare else None)
+            terminal.show(terminal.table(rows))
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"
             artifacts.log(self._logger, self._folder, self._run.dataset.whole or self._run.dataset, name)
         hint = loggers.sync_hint(self._logger)
         loggers.close(self._logger)
         console.print_paths(self._folder, hint)
+        if env is None:
+            console.print_next(self._folder)

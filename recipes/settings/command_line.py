@@ -7,6 +7,7 @@ import errno
 import gc
 import itertools
 import math
+import os
 import shlex
 import signal
 import sys
@@ -163,6 +164,9 @@ def _refusals(recipe: str, *, last: bool = False) -> Iterator[None]:
             yield
     except (OmegaConfBaseException, AgentsError) as error:
         refuse(explain(error, recipe))
+    except BrokenPipeError:  # nobody reads the rest of what is printed, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more as it exits
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in NO_PLACE_TO_WRITE:
             raise

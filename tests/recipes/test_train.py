@@ -512,7 +512,9 @@ def test_without_an_environment_a_run_warns_once_and_trains_without_evaluation(t
     folder = tmp_path / "runs/iql/test/no-env-v0/seed0"
     assert (folder / "evaluations.csv").read_text() == ""
     assert checkpoint.load(folder / "checkpoints" / "last.safetensors").num_updates == 20
-    assert "random policy" not in finished.out and "mean of the dataset" in finished.out
+    assert "random policy" not in finished.out and "mean of the dataset: return" in finished.out
+    assert "the policy was not evaluated" in finished.out and "next:" in finished.out
+    assert f"agents.load_policy('{folder.relative_to(tmp_path)}/checkpoints/last.safetensors')" in finished.out
 
 
 def test_a_named_environment_makes_it_evaluate(train, tmp_path, read_log) -> None:

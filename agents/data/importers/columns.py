@@ -22,7 +22,7 @@ from agents.errors import ConfigError, DataError
 VECTORS = ("action", "next_observation", "observation")  # patterns leave out what those before have chosen
 FLAGS = ("terminated", "truncated", "done", "success")
 INFOS, PICTURES = "infos", "pictures"  # in the names of parts, before those of columns that are kept
-SEEN = 12  # names of columns in a message
+SEEN = 16  # names of columns in a message
 FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
 
 
@@ -174,8 +174,12 @@ def _require(log: Log, setting: str, column: str) -> None:
 
 
 def _listing(log: Log) -> str:
-    names = [*log.columns]
-    return f"there are {', '.join(names[:SEEN])}" + (f" and {len(names) - SEEN} more" if len(names) > SEEN else "")
+    return f"there are {listing([*log.columns])}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:SEEN]) + (f" and {len(names) - SEEN} more" if len(names) > SEEN else "")
 
 
 def _as_it_is(array: Array) -> Array:
@@ -197,7 +201,7 @@ def _numbers(rows: Rows, column: str) -> Array:
 
 def _no_number(rows: Rows, column: str, array: Array) -> str:
     index = next((index for index, value in enumerate(array) if not isinstance(value, (int, float))), 0)
-    way_out = "leave the column out, or write numbers into it"
+    way_out = "leave the column out, or write numbers: for names of kinds, a column of 0 and 1 for each kind"
     return f"{rows.place(index)}: the column {column!r} holds {str(array[index])[:40]!r}, no number; {way_out}"
 
 

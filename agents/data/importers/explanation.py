@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.data.importers.columns import listing
 from agents.data.importers.meaning import DROPPED, GIVEN, REPEATED
 from agents.data.importers.understanding import MARGIN, Understanding
 
@@ -20,7 +21,7 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
     yield "source", f"{log.source}, {log.kind}"
     for use, array in (("observation", log.observation), ("action", log.action)):
         assert array is not None
-        names = ", ".join(log.names[use])
+        names = listing(log.names[use])
         yield f"{use}s", f"{names or f'of shape {[*array.shape[1:]]}'} ({array.dtype})"
     if log.pictures:
         shapes = ", ".join(
@@ -38,10 +39,11 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
     yield "ends", _ends(log)
     yield "last observation", _last_observations(log)
     if log.infos:
-        yield "kept with the steps", f"{', '.join(log.infos)}; not learned from"
+        yield "kept with the steps", f"{listing([*log.infos])}; not learned from"
     if log.pace is not None:
         low, high = log.pace
-        uneven = ": irregular, which no algorithm knows of" if high > UNEVEN * low else ""
+        cut = "" if log.config.gap is not None else " (gap=N begins an episode behind a longer time)"
+        uneven = f": irregular, which no algorithm knows of{cut}" if high > UNEVEN * low else ""
         yield "time between steps", (f"{low:g} to {high:g}" if high > low else f"{low:g}") + uneven
 
 

@@ -45,15 +45,16 @@ class Cuts:
     def rule(self) -> str:
         """For a person."""
         single = self.selection.single
-        if "episode" in single:
-            return f"the column {single['episode']!r}"
-        rules = [f"the flags {', '.join(repr(single[flag]) for flag in self.flags)}"] if self.flags else []
+        rules = [f"the column {single['episode']!r}"] if "episode" in single else []
+        rules += [f"the flags {', '.join(repr(single[flag]) for flag in self.flags)}"] if self.flags else []
         rules += [] if self.gap is None else [f"gaps of more than {self.gap:g} in {single['time']!r}"]
         return " and ".join(rules) or "the files, each one episode"
 
     @property
     def flags(self) -> list[str]:
-        return [use for use in ENDS if use in self.selection.single]
+        """Those that end episodes: with a column that names these, they say how one ended."""
+        single = self.selection.single
+        return [] if "episode" in single else [use for use in ENDS if use in single]
 
     def episodes(self, blocks: Iterator[Block]) -> Iterator[Recording]:
         """The episodes, one in memory at a time.
@@ -70,7 +71,8 @@ class Cuts:
                 continue
             if not len(block.parts["action"]):
                 continue
-            begins, num_rows = self._begins(block, before), len(block.parts["action"])
+            named, num_rows = self._named(block, before), len(block.parts["action"])
+            begins = named | self._begins(block, before)
             starts: list[int] = np.flatnonzero(begins).tolist()
             for start, stop in zip([0, *starts], [*starts, num_rows]):
                 if start == stop:  # the first row begins an episode
@@ -78,12 +80,21 @@ class Cuts:
                 if begins[start] and held:
                     yield _join(held)
                     held = []
-                if begins[start] and "episode" in block.parts:
+                if named[start]:
                     _require_new(block, start, seen)
                 held.append(block.cut(start, stop))
             before = block.cut(num_rows - 1, num_rows)
         if held:
             yield _join(held)
+
+    def _named(self, block: Block, before: Block | None) -> NDArray[np.bool_]:
+        """Which rows are the first with the name of an episode, ``[n]``."""
+        if "episode" not in block.parts:
+            return np.zeros(len(block.parts["action"]), bool)
+        values = _with_row_before(block, before, "episode")
+        named = values[1:] != values[:-1]
+        named[0] |= before is None
+        return named
 
     def _begins(self, block: Block, before: Block | None) -> NDArray[np.bool_]:
         """Which rows begin an episode, ``[n]``."""
@@ -91,21 +102,20 @@ class Cuts:
         if before is None:
             begins[0] = True
 
-        def with_row_before(use: str) -> Array:
-            values = block.parts[use]
-            return np.concatenate([values[:1] if before is None else before.parts[use], values])
-
-        if "episode" in block.parts:
-            values = with_row_before("episode")
-            return begins | (values[1:] != values[:-1])
         for flag in self.flags:
             begins[0] |= before is not None and before.parts[flag][0]
             begins[1:] |= block.parts[flag][:-1]
         if self.gap is not None:
-            begins |= seconds(np.diff(with_row_before("time"))) > self.gap
-        if not self.flags and self.gap is None:
+            begins |= seconds(np.diff(_with_row_before(block, before, "time"))) > self.gap
+        if not self.flags and self.gap is None and "episode" not in block.parts:
             begins[0] |= before is not None and before.rows.file != block.rows.file
         return begins
+
+
+def _with_row_before(block: Block, before: Block | None, use: str) -> Array:
+    """A part ``[n + 1]`` of the rows and the one above them; above the first row is that row itself."""
+    values = block.parts[use]
+    return np.concatenate([values[:1] if before is None else before.parts[use], values])
 
 
 def seconds(differences: Array) -> Array:

@@ -443,3 +443,11 @@ def test_the_arguments_of_a_class_of_torchs_may_have_any_names() -> None:
     assert config.actor_optimizer.torch_optimizer == {}
     with pytest.raises(agents.ConfigError, match="torch_optimizer must have a name"):
         composition.build(composition.in_force(composition.compose("train", [f"{setting}={{momentum: 0.9}}"])), "train")
+
+
+def test_a_reader_that_goes_away_is_no_failure_of_the_program(monkeypatch, capfd) -> None:
+    redirections = []
+    monkeypatch.setattr(command_line.os, "dup2", lambda *files: redirections.append(files))
+    with pytest.raises(SystemExit) as ended, command_line._refusals("inspect_dataset"):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    assert ended.value.code == 141 and len(redirections) == 1 and not capfd.readouterr().err

@@ -34,12 +34,20 @@ def change(row: int, column: str, value: object) -> list[list[object]]:
         ({"terminated": "over", "truncated": "limit"}, "the flags 'over', 'limit'"),
         ({"time": "t", "gap": 2}, "gaps of more than 2 in 't'"),
         ({"done": "over"}, "the flags 'over'"),
+        ({"episode": "run", "time": "t", "gap": 6}, "the column 'run' and gaps of more than 6 in 't'"),
     ],
 )
 def test_episodes_are_cut_where_the_settings_say(take, table, episodes, cut, rule) -> None:
     imported = take(table(HEADER, ROWS), **USES, **cut, last_observation="repeat")
     assert [episode.rewards.tolist() for episode in episodes()] == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     assert imported.meaning["episodes"] == f"2 of 3 steps, 6 in all, by {rule}"
+
+
+def test_a_gap_cuts_the_episode_that_a_column_names(take, table, episodes) -> None:
+    one = [[*row[:4], "b", *row[5:]] for row in ROWS]
+    imported = take(table(HEADER, one), **USES, episode="run", time="t", gap=2, last_observation="repeat")
+    assert [len(episode) for episode in episodes()] == [3, 3]
+    assert imported.meaning["episodes"].endswith("by the column 'run' and gaps of more than 2 in 't'")
 
 
 def test_without_any_rule_each_file_is_an_episode(take, table, episodes) -> None:
@@ -183,7 +191,10 @@ def test_patterns_choose_columns_and_leave_out(take, table) -> None:
 def test_irregular_times_are_said(take, table) -> None:
     rows = [[time, 0.5, 0.1] for time in (0, 1, 2, 5)]
     imported = take(table("t,s,a", rows), observation=["s"], action=["a"], time="t")
-    assert imported.meaning["time between steps"] == "1 to 3: irregular, which no algorithm knows of"
+    irregular = "1 to 3: irregular, which no algorithm knows of"
+    assert imported.meaning["time between steps"] == f"{irregular} (gap=N begins an episode behind a longer time)"
+    cut = take(table("t,s,a", rows), observation=["s"], action=["a"], time="t", gap=4, dry_run=True)
+    assert cut.meaning["time between steps"] == irregular
 
 
 CUT = {"episode": "run"}
