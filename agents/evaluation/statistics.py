@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Interval:
     """A statistic and its confidence interval; the bounds are NaN where no task has a second run to resample."""
 
     value: Any
@@ -77,7 +77,7 @@ def performance_profile(runs: Runs, thresholds: ArrayLike) -> Array:
 
 def estimate(
     statistic: Callable[..., Array], *runs: Runs, num_resamples: int = 2_000, confidence: float = 0.95, seed: int = 0
-) -> Estimate:
+) -> Interval:
     """A statistic of one or more algorithms' runs with its stratified bootstrap interval.
 
     Seeds are drawn with replacement within each task and for each algorithm on its own, since tasks are not a sample
@@ -92,7 +92,7 @@ def estimate(
     arrays = [_arrays(each) for each in runs]
     value = statistic(*arrays)
     if all(task.shape[-1] == 1 for tasks in arrays for task in tasks):
-        return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+        return Interval(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
     rng = np.random.default_rng(seed)
 
     def resample(task: Array) -> Array:  # [S] -> [R, S]
@@ -101,7 +101,7 @@ def estimate(
     resamples = statistic(*([resample(task) for task in tasks] for tasks in arrays))  # [R, ...]
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(resamples, [tail, 100.0 - tail], axis=0)
-    return Estimate(value, low, high)
+    return Interval(value, low, high)
 
 
 def _arrays(runs: Runs) -> list[Array]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from agents.objectives.dt import DTLoss as DTLoss
     from agents.objectives.edac import EDACLoss as EDACLoss
     from agents.objectives.edac import gradient_similarity as gradient_similarity
+    from agents.objectives.fqe import DiscreteFQELoss as DiscreteFQELoss
+    from agents.objectives.fqe import FQELoss as FQELoss
     from agents.objectives.iql import IQLLoss as IQLLoss
     from agents.objectives.iql import expectile_loss as expectile_loss
     from agents.objectives.rebrac import ReBRACLoss as ReBRACLoss

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from agents.evaluation import statistics
-from agents.evaluation.statistics import Estimate
+from agents.evaluation.statistics import Interval
 from agents.files import write_atomically
 from recipes.reporting import styles
 from recipes.reporting.images import INK, plt, to_image
@@ -215,7 +215,7 @@ def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
     return np.array([known.index(str(value)) for value in values]), known
 
 
-def _interval(axes: Axes, place: int, estimate: Estimate, color: str) -> None:
+def _interval(axes: Axes, place: int, estimate: Interval, color: str) -> None:
     if not math.isnan(estimate.low):
         (bar,) = axes.barh(place, estimate.high - estimate.low, left=estimate.low, height=0.6, color=color, alpha=0.6)
         bar.sticky_edges.x.clear()  # else the axis ends where the bar does

@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.environments.protocols import PROTOCOLS
 from agents.evaluation import statistics
-from agents.evaluation.statistics import Estimate
+from agents.evaluation.statistics import Interval
 from recipes.reporting.published_scores import published
 
 Rows = Sequence[Mapping[str, float]]
@@ -109,7 +109,7 @@ class Section:
     cells: Mapping[tuple[str, str], Cell]  # by dataset and algorithm
     data: Mapping[str, float]  # mean over the recorded episodes, by dataset, where it is known
     # statistics over all of the section's datasets, by algorithm and name of the statistic
-    aggregates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    aggregates: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     notes: Sequence[str] = ()  # for the reader, a line each
 
     @property
@@ -193,7 +193,7 @@ def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], n
     return notes
 
 
-def _aggregates(section: Section, num_resamples: int) -> dict[str, dict[str, Estimate]]:
+def _aggregates(section: Section, num_resamples: int) -> dict[str, dict[str, Interval]]:
     estimate = functools.partial(statistics.estimate, num_resamples=num_resamples)
     runs = {name: section.runs(name) for name in section.algorithms if section.on_all(name)}
     aggregates = {}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agents.errors import printable
-from agents.evaluation.statistics import Estimate
+from agents.evaluation.statistics import Interval
 from recipes.reporting.published_scores import SOURCES
 from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
 
@@ -108,7 +108,7 @@ def spread(cell: Cell) -> str:
     return number(cell.mean) if math.isnan(cell.error) else f"{number(cell.mean)} ± {number(cell.error)}"
 
 
-def _interval(estimate: Estimate, name: str) -> str:
+def _interval(estimate: Interval, name: str) -> str:
     digits = 2 if name.startswith("P(") else 1
     bounds = "" if math.isnan(estimate.low) else f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
     return f"{estimate.value:.{digits}f}{bounds}"

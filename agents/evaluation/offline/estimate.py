@@ -1,0 +1,135 @@
+"""An estimate of a policy's value, its interval, and what says when the number means nothing.
+
+Shapes: ``R`` resamples of the data's episodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE = 0.9  # share of intervals that are to hold the value
+FEW = 100  # resamples, below which their percentiles say less than their standard deviation
+
+# where a number means nothing, and where it is to be taken with care
+EFFECTIVE_EPISODES = (5.0, 30.0)
+OUTSIDE_SUPPORT = (0.5, 0.2)  # 0.05 is what the data's own actions have
+BELLMAN_GROWTH = (3.0, 1.5)  # of the Bellman error from seen to unseen episodes
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What comes with every estimate; None: not known for this policy and these data."""
+
+    effective_sample_size: float | None = None  # episodes: of how many the weighted ones are worth
+    outside_support: float | None = None  # share of the policy's actions that are unlike any of the data
+    bellman_error: float | None = None  # on episodes that the critics have not seen, over the spread of the returns
+    bellman_error_seen: float | None = None  # the same on those that they learned from
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimate:
+    """Expected discounted return of a policy from the states that the data's episodes begin in.
+
+    The interval is of 90 %, over episodes of the data: it knows how few they are, not how unlike the policy they are.
+    """
+
+    estimator: str  # as fqe
+    policy: str
+    dataset: str
+    gamma: float  # discount in [0, 1]
+    value: float
+    low: float
+    high: float
+    draws: NDArray[np.float64]  # [R], the value by resamples, the same ones for all policies
+    data_return: float  # mean discounted return of the data's own episodes
+    data_range: tuple[float, float]  # smallest and largest discounted return of an episode of the data
+    trust: Trust = field(default_factory=Trust)
+    behavior: str | None = None  # where propensities are from: logged or cloned; None: they are not used
+    own_value: float | None = None  # of the policy that made the data, by the same method; the data know the truth
+
+    @property
+    def refutations(self) -> list[str]:
+        """Reasons why the number means nothing."""
+        return [reason for reason, is_grave in self._reasons() if is_grave]
+
+    @property
+    def doubts(self) -> list[str]:
+        """Reasons to take it with care."""
+        return [reason for reason, is_grave in self._reasons() if not is_grave]
+
+    @property
+    def verdict(self) -> str:
+        """The same in one sentence."""
+        if self.refutations:
+            return f"means nothing: {'; '.join(self.refutations)}"
+        if self.doubts:
+            return f"with care: {'; '.join(self.doubts)}"
+        return f"nothing that is measured speaks against it{self._against_data()}"
+
+    def _against_data(self) -> str:
+        if self.low > self.data_return:
+            return ", and it is above the data's own return"
+        if self.high < self.data_return:
+            return ", and it is below the data's own return"
+        return ", and it cannot be told from the data's own return"
+
+    def _reasons(self) -> Iterator[tuple[str, bool]]:
+        if not math.isfinite(self.value):
+            yield "it is not finite", True
+        trust, (lowest, highest) = self.trust, self.data_range
+        weighs = self.behavior is not None
+        if weighs and (episodes := trust.effective_sample_size) is not None and episodes < EFFECTIVE_EPISODES[1]:
+            text = f"the weights leave {episodes:.1f} effective episodes"
+            yield text, episodes < EFFECTIVE_EPISODES[0]
+        if (share := trust.outside_support) is not None and share > OUTSIDE_SUPPORT[1]:
+            yield f"{share:.0%} of the policy's actions are unlike any in the data", share > OUTSIDE_SUPPORT[0]
+        if trust.bellman_error is not None and trust.bellman_error_seen is not None:
+            growth = trust.bellman_error / max(trust.bellman_error_seen, 1e-9)
+            text = f"the Bellman error on unseen episodes is {growth:.1f} times that on the others"
+            if growth > BELLMAN_GROWTH[1]:
+                yield text, growth > BELLMAN_GROWTH[0]
+        spread = max(highest - lowest, 1e-9)
+        if self.value > highest or self.value < lowest:
+            beyond = max(self.value - highest, lowest - self.value)
+            side = "above the best" if self.value > highest else "below the worst"
+            yield f"it is {side} episode of the data", beyond > spread
+        if self.high - self.low > spread:
+            yield "its interval is wider than the range of the data's returns", True
+        if self.own_value is not None and abs(self.own_value - self.data_return) > 0.2 * spread:
+            text = f"the same method values the data's own policy at {self.own_value:.4g}, not {self.data_return:.4g}"
+            yield text, abs(self.own_value - self.data_return) > 0.5 * spread
+
+
+def interval(value: float, draws: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Between percentiles of the resamples; of few, ``value`` plus and minus a multiple of their standard deviation."""
+    draws = np.asarray(draws, dtype=np.float64)
+    if len(draws) >= FEW:
+        tail = 50.0 * (1.0 - confidence)
+        low, high = np.percentile(draws, [tail, 100.0 - tail])
+        return float(low), float(high)
+    margin = student_t(0.5 + confidence / 2, len(draws) - 1) * float(draws.std(ddof=1))
+    return value - margin, value + margin
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """By how much the first policy is better: narrower than two intervals, as both saw the same resamples."""
+    draws, value = first.draws - second.draws, first.value - second.value
+    low, high = interval(value, draws)
+    return replace(first, policy=f"{first.policy} - {second.policy}", value=value, low=low, high=high, draws=draws)
+
+
+def student_t(probability: float, degrees: int) -> float:
+    """Quantile of Student's t from 2 degrees of freedom on, to 2 % (Abramowitz, Stegun 1964, 26.7.5)."""
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / degrees ** (order + 1) for order, term in enumerate(terms))

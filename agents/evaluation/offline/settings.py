@@ -1,0 +1,33 @@
+"""Settings of the estimators: small, so that settings and help need no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from agents.errors import require, require_choice
+from agents.networks.configs import MLPConfig
+from agents.training.settings import MODES, check_update
+
+
+@dataclass
+class FQEConfig:
+    """Fitted Q evaluation: the networks are the same whatever algorithm trained a policy, so that estimates compare."""
+
+    num_members: int = 5  # fits of each policy, each on episodes drawn with replacement, >= 3
+    gradient_steps: int = 8_000  # >= 1
+    batch_size: int = 256  # transitions per update, the same for all fits, >= 1
+    target_tau: float = 0.05  # Polyak step of the target networks, in (0, 1]
+    qvalue: MLPConfig = field(
+        default_factory=lambda: MLPConfig(hidden_sizes=[128, 128], layer_norm=True, init="default")
+    )
+    lr: float = 1e-3  # of Adam at the first update, > 0; by half a cosine to 0 at the last
+    compile: str = "auto"  # of updates: off, trace, inductor, or auto: the last, unless another is clearly faster
+
+    def __post_init__(self) -> None:
+        require(self.num_members >= 3, "num_members", "be at least 3", self.num_members)
+        for name in ("gradient_steps", "batch_size"):
+            require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
+        check_update(target_tau=self.target_tau)
+        require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
+        require_choice("compile", self.compile, MODES)
