@@ -29,7 +29,7 @@ from agents.data.rewards import LearnerRewards, learner_rewards
 from agents.data.settings import RewardsConfig
 from agents.data.source import Bounds, Source, open_source
 from agents.data.specs import Specs
-from agents.data.split import choose_held_out, describe_part
+from agents.data.split import split
 from agents.data.storage import PackedStorage, first_rows, rows_of_steps
 from agents.environments.environment import EvaluationEnv
 from agents.environments.protocols import Reference
@@ -77,27 +77,7 @@ class OfflineDataset:
             ConfigError: a share out of range.
             DataError: the dataset has a single episode.
         """
-        starts = first_rows(torch.from_numpy(self.statistics.lengths)) if self.starts is None else self.starts
-        held_out = choose_held_out(self.id, self.fingerprint, starts, share, seed)
-        space: Any = None if self.specs.discrete else self.specs.action.space
-        bounds = None if space is None else (space.low.cpu().numpy(), space.high.cpu().numpy())
-        sides = (~held_out, held_out)
-        training, _ = parts = [
-            describe_part(self.rows, self.layout, self.statistics, chosen, starts, bounds) for chosen in sides
-        ]
-        specs = dataclasses.replace(
-            self.specs,
-            observation_mean=training.observation_mean,
-            observation_std=training.observation_std,
-            max_return=training.statistics.returns.max().item(),
-        )
-        first, second = (
-            dataclasses.replace(
-                self, specs=specs, statistics=part.statistics, starts=starts[chosen], whole=self.whole or self
-            )
-            for part, chosen in zip(parts, map(torch.from_numpy, sides))
-        )
-        return first, second
+        return split(self, share, seed)
 
     def infos(self, name: str) -> NDArray[Any]:
         """What the data keep beside each of the steps under a name, ``[N, ...]``, such as ``"action_probability"``.

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from agents.algorithms.registry import as_formerly, check_actions
 from agents.checkpoint import load
 from agents.data.source import Source, open_source
+from agents.data.split import check_split
 from agents.data.store import is_here
 from agents.errors import AgentsError, CheckpointError, ConfigError
 from recipes.many.pool import Job
@@ -164,6 +165,8 @@ def open_data(runs: Iterable[tuple[TrainConfig, str]]) -> dict[str, Source]:
                 config.dataset, include=parts.include, exclude=parts.exclude, progress=True
             )
         check_actions(config.algorithm, sources[config.dataset], algorithm)
+        if config.validation:
+            check_split(config.dataset, sources[config.dataset].num_episodes, config.validation)
     return sources
 
 

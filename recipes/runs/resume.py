@@ -23,7 +23,7 @@ from recipes.settings.schema import TrainConfig
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
 FREE_ON_RESUME = (
     "resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every", "eval_videos",
-    "keep_videos", "trust_env",
+    "keep_videos", "trust_env", "divergence_alarm",
 )  # fmt: skip
 
 # of config.yaml, which every version wrote

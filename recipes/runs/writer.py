@@ -16,6 +16,7 @@ from agents.errors import ConfigError, one_line
 from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots
 from recipes.runs.cost import cost
+from recipes.runs.divergence import DivergenceAlarm
 from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog, read_csv, tell_of_lost_rows
 from recipes.runs.process import Stopwatch
@@ -47,6 +48,7 @@ class RunWriter:
         self._run, self._agent, self._folder, self._config = run, run.agent, run.folder, run.config
         self._algorithm, self._random = run.folder.info["algorithm"], random
         self._saver, self._weights = Saver(run), WeightCheck(run.agent.loss_module)
+        self._divergence = DivergenceAlarm(run.config, run.dataset, run.reward_scale)
         self._result: agents.EvalResult | None = None  # of the last evaluation
         self._evaluated_at = 0
         self._validation = None
@@ -109,7 +111,8 @@ class RunWriter:
     def row(self, losses: TensorDictBase) -> dict[str, float]:
         """The losses of an update as numbers."""
         self._agent.check_finite(losses)
-        return metrics.training(losses, self._agent.learning_rates, reward_scale=self._run.reward_scale)
+        row = metrics.training(losses, self._agent.learning_rates, reward_scale=self._run.reward_scale)
+        return {**row, **self._divergence.position(row)}
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         self._metrics_log.write(step, scalars)
@@ -117,6 +120,7 @@ class RunWriter:
             self._validation_logged_at = step
         loggers.log_scalars(self._logger, scalars, step)
         self._weights.look(step, scalars)
+        self._divergence.look(step, scalars)
 
     def validate(self, step: int, *, when_due: bool = False) -> dict[str, float]:
         """``validation/*`` of the agent as it is; nothing where nothing is held out, or at a log point without it."""

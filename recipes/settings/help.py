@@ -43,7 +43,7 @@ def help_text(recipe: str, algorithm: str = "iql") -> str:
     if training:
         config = OmegaConf.get_type(cfg, "algorithm")
         assert config is not None  # a dataclass is its schema
-        lines += ["", f"Settings of algorithm={algorithm}:"]
+        lines += [f"Settings of algorithm={algorithm}:"]
         lines += _layout(_settings(config(), cfg.algorithm, "algorithm."))
         lines += ["Values of algorithm=, each with settings of its own: offline-agents train algorithm=bc --help"]
         lines += _filled(", ".join(sorted(presets())))

@@ -78,6 +78,7 @@ class TrainConfig:
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
     num_eval_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
+    divergence_alarm: bool = True  # a line, once, where Q is beyond what the rewards allow or critics learn by heart
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
     checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
     # The machine

@@ -51,6 +51,7 @@ LEARNING: tuple[Row, ...] = (
     ("What the critics are trained to give", "train/target_value train/next_state_value", "discounted return"),
     ("Disagreement of the critics", "train/qvalue_std", "discounted return"),
     ("State value", "train/state_value", "discounted return"),
+    ("Q between what the rewards allow at least and at most", "train/qvalue_position", "0 to 1; beyond, it diverges"),
     ("Advantage", "train/advantage", "discounted return"),
     ("Weight of a transition", "train/weight"),
     ("Share of clipped weights", "train/clip_fraction", "share of the batch"),

@@ -71,5 +71,5 @@ def test_steps_are_spread_over_all_that_could_be_drawn() -> None:
             return TensorDict({"observation": torch.arange(11)}, [11])
 
     sampling = Sampling(("observation",), best_episodes=0.5)
-    steps = {number: held_out_steps(Data(), sampling, number)["observation"].tolist() for number in (3, 6, 50)}  # type: ignore[arg-type]
+    steps = {number: held_out_steps(Data(), sampling, number)["observation"].tolist() for number in (3, 6, 50)}
     assert steps == {3: [0, 5, 10], 6: [0, 2, 4, 6, 8, 10], 50: [*range(11)]}

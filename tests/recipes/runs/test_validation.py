@@ -13,7 +13,8 @@ from minari.data_collector.episode_buffer import EpisodeBuffer
 
 import agents
 from agents import checkpoint
-from recipes.runs.validation import EVERY, Validation, split_again
+from agents.training.sampling import Sampling
+from recipes.runs.validation import EVERY, Validation, draw, split_again
 
 DATASET = "test/pendulum-v0"
 RUN = f"runs/iql/{DATASET}/seed0"
@@ -55,7 +56,7 @@ def test_a_run_learns_from_the_other_episodes_as_if_they_were_all(train, tmp_pat
     assert split_again(second, whole) == (whole, None)
     damaged = SimpleNamespace(extra={"validation": {"share": "x"}}, path="mine")
     with pytest.raises(agents.CheckpointError, match="mine does not say which episodes were held out"):
-        split_again(damaged, whole)  # type: ignore[arg-type]
+        split_again(damaged, whole)
 
 
 def test_without_an_environment_the_held_out_steps_are_the_evaluation(train, tmp_path, read_csv) -> None:
@@ -67,10 +68,26 @@ def test_without_an_environment_the_held_out_steps_are_the_evaluation(train, tmp
     assert float(rows[0]["validation/log_prob"]) == -float(rows[0]["validation/loss_bc"])
 
 
+def test_held_out_rewards_are_those_that_are_learned_from() -> None:
+    training, held_out = agents.load_dataset(DATASET).split(0.25)
+    config = SimpleNamespace(
+        algorithm=agents.BCConfig(), n_step=3, batch_size=2, rewards=agents.RewardsConfig("return_range", shift=1.0)
+    )
+    rewards = training.learner_rewards(config.rewards)
+    batch, plain = (draw(config, held_out, Sampling(), each) for each in (rewards, None))
+    assert len(batch) == len(held_out) == 50 and "steps_to_next_obs" not in batch.keys()  # which BC has no use for
+    expected = rewards.scale * plain["next", "reward"].double() + 1.0
+    torch.testing.assert_close(batch["next", "reward"].double(), expected)
+    config.algorithm = agents.IQLConfig(gamma=0.5)
+    sums = draw(config, held_out, Sampling(), rewards)
+    torch.testing.assert_close(sums["next", "reward"][0].double(), expected[0] + 0.5 * expected[1] + 0.25 * expected[2])
+    assert draw(config, None, Sampling(), rewards) is None
+
+
 def test_held_out_steps_are_looked_at_once_in_so_many_updates() -> None:
     def due(log_every: int, last: int) -> list[int]:
         looks = SimpleNamespace(_every=EVERY["cpu"], _log_every=log_every)
-        return [step for step in range(log_every, last + 1, log_every) if Validation.due(looks, step)]  # type: ignore[arg-type]
+        return [step for step in range(log_every, last + 1, log_every) if Validation.due(looks, step)]
 
     assert due(500, 2000) == [500, 1000, 1500, 2000]
     assert due(200, 2000) == [600, 1000, 1600, 2000]
