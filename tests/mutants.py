@@ -652,7 +652,7 @@ DATA = [
         ("config.rewards.shift / reward_scale", "config.rewards.shift"),
         ("abs(position - 0.5)", "position"),
         ("if text and self._before:", "if text:"),
-        ("or train_now >= train_then", ""),
+        ("or now >= then", ""),
         ('-row["train/loss_actor"] / scale', '-row["train/loss_actor"]'),
     ),
     *of(

@@ -19,7 +19,7 @@ VALUES = (  # means over a batch that an update reports, in units of return
 SLACK = 0.05  # of the range: what an approximation may be wrong by
 SETTLED = 2_000  # updates before which values are those of the initialisation
 GROWTH = 2.0  # of the Bellman error on held-out steps, over its smallest
-RECENT = 3  # looks whose median counts: a single batch proves nothing
+RECENT = 3  # looks that have to agree: a single batch proves nothing
 SILENCE = "divergence_alarm=false silences this"
 
 
@@ -85,14 +85,14 @@ class DivergenceAlarm:
         best = held_out.index(min(held_out)) if held_out else 0
         if len(held_out) < best + 1 + RECENT:
             return None
-        now, then = self._errors[-RECENT:], self._errors[max(0, best - 1) : best + 2]
-        (train_now, now_held_out), (train_then, _) = (
-            [statistics.median(errors) for errors in zip(*part)] for part in (now, then)
+        now, then = (
+            statistics.median(error for error, _ in part)
+            for part in (self._errors[-RECENT:], self._errors[max(0, best - 1) : best + 2])
         )
-        if now_held_out < GROWTH * held_out[best] or train_now >= train_then:
+        if min(held_out[-RECENT:]) < GROWTH * held_out[best] or now >= then:
             return None
         return (
-            f"the Bellman error on held-out steps is {now_held_out:.3g}, after {held_out[best]:.3g}, while that of "
+            f"the Bellman error on held-out steps is {held_out[-1]:.3g}, after {held_out[best]:.3g}, while that of "
             "training falls: the critics learn these data by heart. Take fewer gradient_steps, or dropout "
             "(algorithm.qvalue.dropout=0.1)"
         )

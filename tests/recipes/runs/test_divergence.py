@@ -26,7 +26,7 @@ def alarm(
 
 
 def position(of: DivergenceAlarm, **values: float) -> float:
-    return of.position({f"train/{name}": value for name, value in values.items()})[KEY]
+    return round(of.position({f"train/{name}": value for name, value in values.items()})[KEY], 6)
 
 
 def look(of: DivergenceAlarm, *rows: Row, first: int = SETTLED) -> None:
@@ -36,25 +36,21 @@ def look(of: DivergenceAlarm, *rows: Row, first: int = SETTLED) -> None:
 
 
 def test_the_position_is_between_what_rewards_pay_for_ever() -> None:
-    assert position(alarm(), qvalue=-10.0) == 0.0 and position(alarm(), qvalue=20.0) == 1.0
-    assert position(alarm(), qvalue=5.0) == pytest.approx(0.5) and position(alarm(), pred_value=50.0) == pytest.approx(
-        2.0
-    )
+    assert [position(alarm(), qvalue=value) for value in (-10.0, 5.0, 20.0)] == [0.0, 0.5, 1.0]
+    assert position(alarm(), pred_value=50.0) == 2.0
     assert position(alarm(1.0, 2.0), qvalue=0.0) == 0.0  # an episode that is over earns nothing
     assert position(alarm(-2.0, -1.0), qvalue=0.0) == 1.0
     assert position(alarm(algorithm=agents.TD3BCConfig(gamma=1.0)), qvalue=14.0) == 1.0  # seven steps
-    assert position(alarm(), qvalue=5.0, target_value=35.0, next_state_value=-10.0) == pytest.approx(
-        1.5
-    )  # furthest out
+    assert position(alarm(), qvalue=5.0, target_value=35.0, next_state_value=-10.0) == 1.5  # the one furthest out
 
 
 def test_scale_and_shift_are_those_of_the_logged_values() -> None:
-    assert position(alarm(0.0, 1.0, scale=4.0, shift=-2.0), qvalue=-5.0) == 0.0  # -2 a step, over the scale
-    assert position(alarm(0.0, 1.0, scale=4.0, shift=-2.0), qvalue=5.0) == 1.0
+    of = alarm(0.0, 1.0, scale=4.0, shift=-2.0)  # a step costs up to 2, over the scale
+    assert [position(of, qvalue=value) for value in (-5.0, 5.0)] == [0.0, 1.0]
 
 
 def test_an_entropy_that_is_paid_for_is_earned() -> None:
-    assert position(alarm(), loss_actor=-120.0, alpha=1.0, entropy=10.0) == 1.0  # SAC's loss is minus its soft value
+    assert position(alarm(), loss_actor=-120.0, alpha=1.0, entropy=10.0) == 1.0  # SAC's is minus its soft value
     assert position(alarm(), qvalue=-110.0, alpha=1.0, entropy=-10.0) == 0.0
     assert position(alarm(scale=2.0), loss_actor=-40.0, alpha=0.0, entropy=10.0) == 1.0
 
