@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -50,6 +50,7 @@ class Selection:
     expression: Expression | None = None  # of the reward
     kept: Sequence[str] = ()  # as they are, with the steps
     pictures: Sequence[str] = ()
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the numbers of a column
 
     @property
     def uses(self) -> dict[str, str]:
@@ -81,10 +82,11 @@ class Selection:
         columns = self.vectors[use]
         parts = {name: _numbers(block.rows, name) for name in columns}
         if len(columns) == 1 and parts[columns[0]].ndim > 1:
-            return []
+            return [*self.labels.get(columns[0], ())]
         names = []
         for name, part in parts.items():
-            names += [name] if part.ndim == 1 else [f"{name}.{index}" for index in range(part.shape[1])]
+            places = [name] if part.ndim == 1 else [f"{name}.{index}" for index in range(part.shape[1])]
+            names += self.labels.get(name, places)
         return names
 
     def _vector(self, rows: Rows, columns: Sequence[str]) -> Array:
@@ -132,7 +134,7 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
     taken = {*single.values(), *pictures, *chain(*vectors.values())}
     kept = _match(log, "keep", merged["keep"], taken)
     _check(meaning, single)
-    return Selection(vectors, single, expression, kept, pictures if meaning.pictures == "keep" else [])
+    return Selection(vectors, single, expression, kept, pictures if meaning.pictures == "keep" else [], log.labels)
 
 
 def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:

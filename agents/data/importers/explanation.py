@@ -9,16 +9,20 @@ import numpy as np
 
 from agents.data.importers.columns import listing
 from agents.data.importers.meaning import DROPPED, GIVEN, REPEATED
+from agents.data.importers.rows import Log
 from agents.data.importers.understanding import MARGIN, Understanding
 
 AT_ENDS = 0.1  # share of the actions at their smallest or largest value: these look like limits
-UNEVEN = 1.5  # ratio of the longest step of time to the shortest
+EVEN, UNEVEN = 1.001, 1.5  # ratio of the longest step of time to the shortest
 SHOWN = 4  # dimensions whose bounds are shown
 
 
 def explain(log: Understanding) -> Iterator[tuple[str, str]]:
     """Each subject with what is understood of it."""
-    yield "source", f"{log.source}, {log.kind}"
+    yield "source", f"{log.source}, {log.headers.title}"
+    yield from log.headers.facts.items()
+    if log.headers.subsets:
+        yield "subset", _subset(log.headers)
     for use, array in (("observation", log.observation), ("action", log.action)):
         assert array is not None
         names = listing(log.names[use])
@@ -44,7 +48,7 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
         low, high = log.pace
         cut = "" if log.config.gap is not None else " (gap=N begins an episode behind a longer time)"
         uneven = f": irregular, which no algorithm knows of{cut}" if high > UNEVEN * low else ""
-        yield "time between steps", (f"{low:g} to {high:g}" if high > low else f"{low:g}") + uneven
+        yield "time between steps", (f"{low:g} to {high:g}" if high > EVEN * low else f"{high:.4g}") + uneven
 
 
 def first_steps(log: Understanding) -> Iterator[list[str]]:
@@ -116,7 +120,16 @@ def _last_observations(log: Understanding) -> str:
         REPEATED: repeated,
     }
     counts = log.last_observations
-    return "; ".join(f"in {counts[how]:,} {text}" for how, text in texts.items() if counts[how])
+    text = "; ".join(f"in {counts[how]:,} {text}" for how, text in texts.items() if counts[how])
+    lost = f". In {log.num_rewards_lost:,} of these it is the only reward: end=terminated, if the task is over there"
+    return text + (lost if log.num_rewards_lost else "")
+
+
+def _subset(headers: Log) -> str:
+    counts = ", ".join(f"{name} {count:,}" for name, count in headers.subsets.items())
+    if headers.subset is not None:
+        return f"{headers.subset!r} alone, as set; there are {counts} episodes"
+    return f"all episodes; subset=NAME takes some alone: {counts}"
 
 
 def _short(value: Any) -> str:

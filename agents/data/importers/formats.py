@@ -6,16 +6,19 @@ import glob
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from agents.data.importers.csv_tables import CsvTables
 from agents.data.importers.hdf5_arrays import Hdf5Arrays
+from agents.data.importers.lerobot import LeRobot, is_lerobot
 from agents.data.importers.npz_arrays import NpzArrays
 from agents.data.importers.parquet_tables import ParquetTables
+from agents.data.importers.robomimic import Robomimic, is_robomimic
 from agents.data.importers.rows import Log
-from agents.data.importers.settings import ENDINGS
-from agents.errors import DataError
+from agents.data.importers.settings import ENDINGS, MeaningConfig
+from agents.errors import ConfigError, DataError
 
 
 def find_files(source: str) -> list[Path]:
@@ -25,6 +28,9 @@ def find_files(source: str) -> list[Path]:
         DataError: there are none, or they are of several formats.
     """
     path = Path(source).expanduser()
+    if path.is_dir() and is_lerobot(path):
+        description = path / "meta" / "info.json"
+        return [description, *(each for each in sorted(path.rglob("*")) if each.is_file() and each != description)]
     if path.is_dir():
         paths = [each for each in path.rglob("*") if not each.name.startswith((".", "_"))]
     elif path.is_file():
@@ -42,20 +48,36 @@ def find_files(source: str) -> list[Path]:
     return files
 
 
-def open_log(files: list[Path], *, rows: str) -> Log:
-    """The files as a log, by their format; ``rows`` says what a row of Parquet is."""
+def open_log(files: list[Path], config: MeaningConfig) -> Log:
+    """The files as a log, by their format.
+
+    Raises:
+        ConfigError: there is no such subset.
+        DataError: a file is damaged.
+    """
     openers: dict[str, Callable[[list[Path]], Log]] = {
         "CSV": CsvTables.open,
-        "Parquet": partial(ParquetTables.open, rows=rows),
-        "Arrow": partial(ParquetTables.open, rows=rows),
+        "Parquet": partial(ParquetTables.open, rows=config.rows),
+        "Arrow": partial(ParquetTables.open, rows=config.rows),
         "NPZ": NpzArrays.open,
-        "HDF5": Hdf5Arrays.open,
+        "HDF5": _open_hdf5,
+        "LeRobot": LeRobot.open,
     }
-    return openers[str(format_of(files[0]))](files)
+    log = openers[str(format_of(files[0]))](files)
+    if config.subset is not None and config.subset not in log.subsets:
+        known = f"choose from {', '.join(log.subsets)}" if log.subsets else "it names none"
+        raise ConfigError(f"subset={config.subset}: {log.name} has no such episodes; {known}")
+    return replace(log, subset=config.subset)
+
+
+def _open_hdf5(files: list[Path]) -> Log:
+    return (Robomimic if is_robomimic(files[0]) else Hdf5Arrays).open(files)
 
 
 def format_of(path: Path) -> str | None:
     """The name of a file's format; None: it is of none that is known."""
+    if path.parts[-2:] == ("meta", "info.json"):
+        return "LeRobot"
     return next((name for name, endings in ENDINGS.items() if path.name.lower().endswith(endings)), None)
 
 

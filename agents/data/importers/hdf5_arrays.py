@@ -38,7 +38,7 @@ class Hdf5Arrays(Log):
                 length = len(arrays["actions"]) * len(files) if "actions" in arrays else None
                 kind = "HDF5 of d3rlpy, version 1" if "episode_terminals" in arrays else "HDF5, a row per step"
         except (OSError, KeyError, RuntimeError) as error:
-            raise _damaged(files[0], error) from error
+            raise damaged(files[0], error) from error
         return cls(files, kind, types, length, preset)
 
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
@@ -49,7 +49,7 @@ class Hdf5Arrays(Log):
                 with h5py.File(path) as file:
                     yield from self._episodes(file, path, uses) if self.preset is D3RLPY else _steps(file, path, uses)
             except (OSError, KeyError, RuntimeError) as error:
-                raise _damaged(path, error) from error
+                raise damaged(path, error) from error
 
     def _episodes(self, file: Any, path: Path, uses: Mapping[str, str]) -> Iterator[Rows]:
         for index in range(int(file["num_episodes"][()])):
@@ -86,7 +86,8 @@ def _of_episode(file: Any, name: str, index: int) -> Any:
     return file[f"{name}_{index}"]
 
 
-def _damaged(file: Path, error: Exception) -> DataError:
+def damaged(file: Path, error: Exception) -> DataError:
+    """The error for a person."""
     return DataError(
         f"{file} cannot be read as HDF5 ({one_line(error)[:200]}); it is truncated, damaged or no such file"
     )

@@ -55,7 +55,7 @@ def import_dataset(
         overwrite: take the place of a dataset of this id.
         progress: a bar on a terminal, for what takes longer than two seconds.
         meaning: fields of ``MeaningConfig``: ``reward``, ``gap``, ``end``, ``last_observation``, ``action_kind``,
-            ``action_bounds``, ``missing``, ``pictures``, ``rows``.
+            ``action_bounds``, ``missing``, ``pictures``, ``rows``, ``subset``.
 
     Raises:
         ConfigError: the settings do not fit the log.
@@ -67,7 +67,7 @@ def import_dataset(
         if isinstance(source, (str, Path)):
             files = find_files(str(source))
             sums = digest(files, f"{columns}{config}")
-            log: Log = open_log(files, rows=config.rows)
+            log = open_log(files, config)
         else:
             log, source, sums = PythonEpisodes.open(source, Path(folder)), "a program", None
         if not dry_run and not overwrite and is_here(dataset):
@@ -100,9 +100,8 @@ class Reading:
             if (first := next(blocks, None)) is None:
                 raise DataError(f"{source} has no rows")
             names = {use: self.selection.names(use, first) for use in ("observation", "action")}
-            kind = f"{self.log.kind}, {len(self.log.files)} files" if len(self.log.files) > 1 else self.log.kind
             rule = "what it is made of" if first.rows.whole else cuts.rule
-            understanding = Understanding(self.selection, self.config, rule, source, kind, names)
+            understanding = Understanding(self.selection, self.config, rule, source, self.log, names)
             for recording in cuts.episodes(itertools.chain([first], blocks)):
                 understanding.add(meaning.episode(recording))
         if not understanding.num_episodes:

@@ -36,6 +36,7 @@ class Episode:
     place: Callable[[int], str]  # where a person finds a step
     infos: Mapping[str, Array] = field(default_factory=dict)  # [T, ...] each: what is kept beside them
     pictures: Mapping[str, Array] = field(default_factory=dict)  # by column [T + 1], [T] where the last is repeated
+    only_reward_lost: bool = False  # the step that is dropped has earned all that its episode has
 
     @property
     def num_steps(self) -> int:
@@ -89,6 +90,7 @@ class Meaning:
             recording.place,
             infos,
             self._pictures(recording, num_steps + (last != REPEATED)),
+            last == DROPPED and not rewards.any() and bool(recording.parts.get("reward", rewards)[num_steps:].any()),
         )
 
     def _observations(self, recording: Recording) -> tuple[Array, str]:

@@ -63,6 +63,42 @@ class ParquetTables(Log):
                 ) from error
 
 
+def read_table(file: Path, names: list[str] | None = None) -> Any:
+    """Columns of a file that fits into memory, None for all; a DataError where it is damaged or lacks one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file, pre_buffer=False) as table:
+            if absent := [name for name in names or () if name not in table.schema_arrow.names]:
+                raise DataError(f"{file} has no column {absent[0]!r}; it has {', '.join(table.schema_arrow.names)}")
+            return table.read(names)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{file} cannot be read ({one_line(error)[:200]}); it is missing, truncated or damaged"
+        ) from error
+
+
+def read_rows(file: Path, name: str, rows: slice) -> Iterator[Any]:
+    """Values of a column of a file, a batch in memory at a time; a DataError where it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file, pre_buffer=False) as table:
+            start = 0
+            for group in range(table.num_row_groups):
+                stop = start + table.metadata.row_group(group).num_rows
+                if start < rows.stop and stop > rows.start:
+                    for batch in table.iter_batches(64, row_groups=[group], columns=[name]):
+                        within = slice(max(rows.start - start, 0), max(rows.stop - start, 0))
+                        yield from batch.column(0).to_pylist()[within]
+                        start += batch.num_rows
+                start = stop
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file} cannot be read ({one_line(error)[:200]}); it is truncated or damaged") from error
+
+
 def _episodes(batch: Any, uses: Mapping[str, str], file: str, first: int) -> Iterator[Rows]:
     """Each row of a batch as an episode; a flag that is no list is about its last step."""
     for index in range(batch.num_rows):

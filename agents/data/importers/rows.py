@@ -43,11 +43,21 @@ class Log(ABC):
     columns: Mapping[str, str]  # what there is, with its type
     num_rows: int | None  # about, for the progress bar; None: nobody knows
     preset: ColumnsConfig = field(default_factory=ColumnsConfig)  # what the format itself says of them
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the numbers of a column, where they have any
+    facts: Mapping[str, str] = field(default_factory=dict)  # what else the format says of what, for a person
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # the same, for the dataset's
+    subsets: Mapping[str, int] = field(default_factory=dict)  # of its episodes, by their names; how many are in each
+    subset: str | None = None  # the one that is read; None: all
 
     @property
     def name(self) -> str:
         """For a person, of what its columns are."""
         return self.files[0].name
+
+    @property
+    def title(self) -> str:
+        """Its format, for a person."""
+        return f"{self.kind}, {len(self.files)} files" if len(self.files) > 1 else self.kind
 
     @abstractmethod
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:

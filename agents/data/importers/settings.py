@@ -56,6 +56,7 @@ class MeaningConfig:
     missing: str = "refuse"  # values: refuse, drop-episode, or forward-fill from the row before
     pictures: str = "keep"  # in the dataset, from which training leaves them out; or drop
     rows: str = "auto"  # a row is one of steps, or one of episodes with lists in it; auto: by the lists
+    subset: str | None = None  # import these episodes alone: a split or filter key, by its name in the log
 
     def __post_init__(self) -> None:
         require(self.gap is None or 0.0 < self.gap < math.inf, "gap", "be positive", self.gap)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agents.data.importers.columns import Selection
 from agents.data.importers.meaning import Episode, require_whole
 from agents.data.importers.pictures import part_names, space_of
-from agents.data.importers.rows import Array
+from agents.data.importers.rows import Array, Log
 from agents.data.importers.settings import MeaningConfig
 from agents.data.source import bound_pair
 from agents.errors import ConfigError, DataError
@@ -56,7 +56,7 @@ class Understanding:
     config: MeaningConfig
     rule: str  # what cuts rows into episodes
     source: str
-    kind: str
+    headers: Log  # what the format says by itself
     names: Mapping[str, list[str]]  # of the dimensions of observation and action, [O] and [A]; []: they have none
     num_episodes: int = 0
     num_steps: int = 0
@@ -65,6 +65,7 @@ class Understanding:
     lengths: tuple[int, int] = (0, 0)
     num_terminated: int = 0
     num_successes: int = 0
+    num_rewards_lost: int = 0  # of episodes that earn nothing but in the step that is dropped
     last_observations: Counter[str] = field(default_factory=Counter)
     pace: tuple[float, float] | None = None
     first: list[tuple[Array, Array, Any]] = field(default_factory=list)  # rows: observation, action, reward
@@ -102,6 +103,7 @@ class Understanding:
         self.num_terminated += episode.terminated
         self.num_successes += episode.success is not None and bool(episode.success.any())
         self.last_observations[episode.last_observation] += 1
+        self.num_rewards_lost += episode.only_reward_lost
         if episode.pace is not None:
             low, high = self.pace or episode.pace
             self.pace = min(low, episode.pace[0]), max(high, episode.pace[1])

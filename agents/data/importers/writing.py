@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from minari.dataset.minari_storage import MinariStorage, is_image_space
 from agents.data.importers.explanation import explain
 from agents.data.importers.meaning import Episode
 from agents.data.importers.minari_hdf5 import Parts, Pictures, append_episodes
-from agents.data.importers.pictures import stored
+from agents.data.importers.pictures import Picture, stored
 from agents.data.importers.rows import Array
 from agents.data.importers.understanding import Understanding
 from agents.data.store import minari_root
@@ -85,9 +84,10 @@ def write(dataset_id: str, episodes: Iterable[Episode], understanding: Understan
 
 def _metadata(dataset_id: str, understanding: Understanding, digest: str | None) -> dict[str, Any]:
     return {
+        **understanding.headers.metadata,
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
-        "description": f"imported by offline-agents from {understanding.source} ({understanding.kind})",
+        "description": f"imported by offline-agents from {understanding.source} ({understanding.headers.title})",
         "observation_names": understanding.names["observation"],
         "action_names": understanding.names["action"],
         RECORD: {"source": understanding.source, "digest": digest, "meaning": dict(explain(understanding))},
@@ -115,10 +115,19 @@ def _pictures(episode: Episode, understanding: Understanding) -> dict[str, Array
     parts: dict[str, Array | Pictures] = {}
     for column, name in understanding.picture_names.items():
         pictures, space = episode.pictures[column], understanding.pictures[column]
-        again = [pictures[-1]] * (episode.num_steps + 1 - len(pictures))  # behind a termination
-        contents = stored(chain(pictures, again), space, episode.place)
+        contents = stored(_with_last(pictures, episode.num_steps + 1), space, episode.place)
         parts[name] = Pictures(episode.num_steps + 1, contents) if is_image_space(space) else np.stack([*contents])
     return parts
+
+
+def _with_last(pictures: Iterable[Picture], count: int) -> Iterator[Picture]:
+    """The pictures, and the last once more where it is missing: behind a termination."""
+    picture: Picture | None = None
+    for picture in pictures:
+        yield picture
+        count -= 1
+    if picture is not None and count > 0:
+        yield picture
 
 
 def _require_room(folder: Path, understanding: Understanding) -> None:
