@@ -1,10 +1,11 @@
-"""Make a dataset of a log: CSV, Parquet, Arrow, NPZ or HDF5 in, an id that every other command takes out.
+"""Make a dataset of a log: CSV, Parquet, Arrow, NPZ, HDF5 or LeRobot in, an id that every other command takes out.
 
 For example:
 
     offline-agents import source=log.csv dataset=robot/arm-v0 columns.observation='[s*]' columns.action='[m0,m1]' \\
         columns.reward=reward columns.episode=episode_id dry_run=true
     offline-agents import source=halfcheetah.hdf5 dataset=mine/halfcheetah-v0
+    offline-agents import source=my_lerobot_folder dataset=robot/pick-v0 dry_run=true
 """
 
 from __future__ import annotations

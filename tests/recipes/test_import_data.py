@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,29 @@ def test_without_rewards_cloning_alone_is_proposed(take) -> None:
 def test_what_does_not_fit_is_a_line(take, tmp_path, change, says) -> None:
     assert says in take("import_data", *SETTINGS, change).refusal()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["log.csv"]
+
+
+ROBOTS = Path(__file__).parents[1] / "agents" / "data" / "importers" / "robots"
+
+
+@pytest.mark.slow
+def test_a_robot_s_folder_needs_an_id_alone_and_trains_beside_its_pictures(take, tmp_path) -> None:
+    shutil.copytree(ROBOTS / "lerobot_v2.1", tmp_path / "arm")
+    imported = take("import_data", "source=arm", "dataset=robot/pick-v0", "columns.picture=[*.wrist]")
+    assert imported.code == 0, imported.err
+    for text in ("LeRobot v2.1", "10 steps a second", "so100_follower", "state.gripper.pos", "wrist (6 x 8 x 3)"):
+        assert text in imported.out
+    quick = [setting for setting in QUICK if not setting.startswith("dataset")]
+    trained = take("train", *quick, "dataset=robot/pick-v0", "algorithm=bc", "algorithm.actor.hidden_sizes=[8]")
+    assert trained.code == 0, trained.err
+    assert "left out of training: wrist (a picture) of its observations" in trained.err
+
+
+def test_a_robot_s_log_that_cannot_be_read_is_a_line(take, tmp_path) -> None:
+    description = Path(shutil.copytree(ROBOTS / "lerobot_v3.0", tmp_path / "arm"), "meta", "info.json")
+    description.write_text(description.read_text().replace('"v3.0"', '"v4.0"'))
+    says = "arm is a LeRobot dataset of version v4.0; read are v2.0, v2.1, v3.0: convert it by LeRobot's own scripts"
+    assert take("import_data", "source=arm", "dataset=robot/pick-v0").refusal() == says
 
 
 @pytest.mark.parametrize("path", ["log.csv", "./log.csv", "logs/a.parquet", "~/a.npz"])

@@ -41,7 +41,7 @@ def find_files(source: str) -> list[Path]:
     if not files:
         there = "no such file or folder" if not paths else "no log in a known format is there"
         endings = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
-        raise DataError(f"source={source}: {there}; known are files that end in {endings}")
+        raise DataError(f"source={source}: {there}; known are files that end in {endings}, and folders of LeRobot")
     if len(kinds := sorted({str(format_of(each)) for each in files})) > 1:
         way_out = f"choose by a pattern, as in source='{path / ('*' + files[0].suffix)}'"
         raise DataError(f"source={source}: files of several formats are there, {' and '.join(kinds)}; {way_out}")

@@ -89,8 +89,8 @@ class LeRobot(Log):
         videos = [name for name in cameras if self.info.features[name].dtype == "video"]
         if videos:
             require_decoder()
-        first, last = self.info.splits[self.subset] if self.subset else (0, len(self.info.episodes))
-        episodes = [episode for episode in self.info.episodes if first <= episode.index < last]
+        first, last = self.info.splits[self.subset] if self.subset else (0, math.inf)
+        episodes = [each for each in self.info.episodes if first <= each.index < last and each.length]
         _require_files(episodes, videos)
         numbers = {"timestamp", "task_index", *uses} - {TASK, *cameras}
         tables = _Tables(self.info, [name for name in self.info.features if name in numbers])
@@ -129,7 +129,7 @@ class _Tables:
     def columns(self, episode: EpisodeFiles, place: str) -> dict[str, Any]:
         """Of an episode, ``[R, ...]`` each; a DataError where the description says something else of them."""
         if episode.table != self._path:
-            self._table = read_table(episode.table, [*self._names, "episode_index"])
+            self._table = read_table(episode.table, [*dict.fromkeys([*self._names, "episode_index"])])
             self._episodes, self._path = to_numpy(self._table["episode_index"].combine_chunks()), episode.table
         rows = np.flatnonzero(self._episodes == episode.index)
         if not np.array_equal(rows, episode.first + np.arange(episode.length)):

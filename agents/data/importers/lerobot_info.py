@@ -87,6 +87,8 @@ def read_info(folder: Path) -> Info:
         splits = {str(name): _range(text) for name, text in (entries.get("splits") or {}).items()}
         fps, total = float(entries["fps"]), (int(entries["total_episodes"]), int(entries["total_frames"]))
         robot = entries.get("robot_type")
+        if not fps > 0:
+            raise ValueError(f"fps is {fps:g}")
     tasks = _tasks(folder, version)
     cameras = [name for name, feature in features.items() if feature.dtype == "video"]
     episodes = sorted(_EPISODES[version[:2]](folder, entries, cameras), key=lambda episode: episode.index)

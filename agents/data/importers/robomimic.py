@@ -21,7 +21,14 @@ from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError
 
 AT_ONCE = 64  # pictures in memory
-BROKEN = (OSError, KeyError, RuntimeError, ValueError, AttributeError)  # of h5py, where a file is not what it seems
+BROKEN = (
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)  # of h5py
 DONES = (
     "1 where the goal is reached, at the end of a demonstration, or at both; nothing says which, so it ends nothing. "
     "columns.terminated=dones is for files whose only 1 is where the task was over"

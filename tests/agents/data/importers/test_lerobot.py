@@ -149,6 +149,7 @@ def test_names_of_motors_come_in_several_ways(names, labels) -> None:
         ({"codebase_version": "v1.6"}, "arm is a LeRobot dataset of version v1.6"),
         ({"total_episodes": 7}, "info.json says 7 episodes with 15 frames, and meta/episodes lists 3 with 15"),
         ({"fps": None}, "info.json is not as LeRobot writes it"),
+        ({"fps": 0}, r"info.json is not as LeRobot writes it \(fps is 0\)"),
         ({"fps": 30}, "its steps are 0.1 s apart, and meta/info.json says 30 a second"),
         (
             {"data_path": "../{episode_chunk}{chunk_index}.parquet"},
