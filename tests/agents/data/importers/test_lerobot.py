@@ -174,6 +174,20 @@ def test_a_width_that_contradicts_the_description_is_a_line(folder, take) -> Non
         take("arm", pictures="drop")
 
 
+@pytest.mark.parametrize(("wider", "says"), [(5, "4 numbers in a row, where"), (2, "4 numbers, and 3 in the row")])
+def test_episodes_of_different_width_are_a_line(folder, take, wider, says) -> None:
+    """Of the last episode, all rows or two."""
+
+    def widen(rows: pa.Table) -> pa.Table:
+        actions = rows["action"].to_pylist()
+        longer = [*actions[:-wider], *([*action, 0.0] for action in actions[-wider:])]
+        return rows.set_column(rows.column_names.index("action"), "action", pa.array(longer, pa.list_(pa.float32())))
+
+    rewrite(tables(folder)[-1], widen)
+    with pytest.raises(DataError, match=f"episode 2 of arm: 'action' has {says}"):
+        take("arm", pictures="drop")
+
+
 def test_without_actions_nothing_is_learned(folder, take) -> None:
     edit(folder / "meta" / "info.json", lambda info: info["features"].pop("action"))
     with pytest.raises(DataError, match="arm has no actions to learn from; its features are observation.state"):

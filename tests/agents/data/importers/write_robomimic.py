@@ -25,7 +25,7 @@ from robomimic.scripts import dataset_states_to_obs, split_train_val  # noqa: E4
 from robomimic.utils import env_utils, obs_utils  # noqa: E402
 from robomimic.utils.dataset import SequenceDataset  # noqa: E402
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "robots"
 GOAL = 0.6
 LENGTHS = (7, 5, 9, 4)
 

@@ -26,7 +26,7 @@ library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from lerobot.datasets.lerobot_dataset import CODEBASE_VERSION, LeRobotDataset  # noqa: E402
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "robots"
 MOTORS = ["shoulder_pan.pos", "elbow_flex.pos", "gripper.pos"]
 LENGTHS, TASKS = (6, 4, 5), ("pick the cube", "open the drawer", "pick the cube")
 PIXELS = ["height", "width", "channels"]
