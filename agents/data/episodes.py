@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from agents.data.source import Source
 from agents.data.store import refuse_if_open_elsewhere
+from agents.environments.parts import Part
 from agents.environments.recording import SUCCESS_KEYS
-from agents.environments.spaces import Part
 from agents.errors import one_line
 
 KINDS = "fiub"  # of numbers, in NumPy's letters

@@ -22,9 +22,10 @@ from agents.data import demos
 from agents.data.layout import Layout
 from agents.data.store import download, is_here, minari_root, refuse_if_open_elsewhere, remedy
 from agents.environments.adapter import Spaces
+from agents.environments.parts import WHOLE, Actions, Observations
 from agents.environments.protocols import scorings
 from agents.environments.scoring import Reference, Scoring
-from agents.environments.spaces import WHOLE, Actions, Observations, actions_of, observations_of
+from agents.environments.spaces import actions_of, bounds_of, observations_of
 from agents.environments.spec import read_spec
 from agents.errors import AgentsError, ConfigError, DataError, one_line, require_choice
 
@@ -219,7 +220,7 @@ def _with_names(metadata: dict[str, Any], observations: Observations, actions: A
 def _bounds(space: Any, actions: Actions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if actions.categories:
         return np.zeros(actions.size, np.float32), np.array(actions.categories, np.float32) - 1
-    return space.low.astype(np.float32).reshape(-1), space.high.astype(np.float32).reshape(-1)
+    return bounds_of(space)
 
 
 def _read_reference(dataset_id: str, metadata: dict[str, Any]) -> Reference | None:

@@ -15,8 +15,8 @@ from torchrl.data import Bounded, Categorical, MultiCategorical, TensorSpec
 
 from agents.environments.adapter import Bounds, Spaces
 from agents.environments.environment import EvaluationEnv
+from agents.environments.parts import Actions, Observations, Part
 from agents.environments.scoring import Reference
-from agents.environments.spaces import Actions, Observations, Part
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.environments.spaces import Actions, Observations, Part, at, describe, leaves, read_actions
+from agents.environments.parts import Actions, Observations, Part
+from agents.environments.spaces import at, bounds_of, describe, leaves, read_actions
 
 Bounds = tuple[NDArray[Any], NDArray[Any]]  # the lowest and the highest action, [A] each
 
@@ -71,7 +72,7 @@ class Adapted(gym.Wrapper):
         elif actions.categories:
             self.action_space = spaces.MultiDiscrete([*actions.categories])
         elif isinstance(space, spaces.Box):
-            theirs = [np.asarray(bound, np.float32).reshape(-1) for bound in (space.low, space.high)]
+            theirs = bounds_of(space)
             low, high = (np.where(np.isfinite(bound), bound, ours) for bound, ours in zip(theirs, bounds or theirs))
             self.action_space = spaces.Box(low, high, dtype=np.float32)
 

@@ -1,17 +1,12 @@
-"""Spaces of observations and actions as numbers: which parts they have, and what of them is learned from.
+"""Spaces of observations and actions: which parts they have, what of them is learned from, and within which bounds.
 
-An observation of any kind becomes one vector. A part that is a category (Discrete, MultiDiscrete) is kept as its index
-and becomes a one-hot; numbers and bits stay what they are. Actions become a vector, an index, or several indices that
-all count from 0.
-
-Legend: ``T`` rows, ``S`` numbers that are kept of an observation, ``O`` observation, ``A`` action.
+Legend: ``A`` action.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -19,161 +14,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from agents.environments.parts import Actions, Observations, Part, Path, path_name
 from agents.errors import ConfigError, DataError
-
-Path = tuple[str | int, ...]
-WHOLE = "observation"  # name of a space that has no parts
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a space that has no parts itself."""
-
-    path: Path  # keys of Dicts and places in Tuples that lead there; (): the space is this one part
-    shape: tuple[int, ...]  # of a value
-    categories: tuple[int, ...] = ()  # of each number; (): they are numbers, no indices
-    starts: tuple[int, ...] = ()  # the first index of each
-    labels: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of its numbers, where the data have any
-
-    @property
-    def name(self) -> str:
-        return ".".join(map(str, self.path)) or WHOLE
-
-    @property
-    def width(self) -> int:
-        """Numbers that are kept of it."""
-        return math.prod(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Dimensions that it has in an observation."""
-        return sum(self.categories) if self.categories else self.width
-
-    def column_names(self) -> list[str]:
-        """Of the numbers that are kept."""
-        return [*self.labels] or [".".join((self.name, *map(str, place))) for place in np.ndindex(self.shape)]
-
-    def names(self) -> list[str]:
-        """Of the dimensions in an observation: ``goal.0`` of numbers, ``state=3`` of categories."""
-        if not self.categories:
-            return self.column_names()
-        ranges = (range(start, start + count) for start, count in zip(self.starts, self.categories))
-        return [f"{name}={value}" for name, values in zip(self.column_names(), ranges) for value in values]
-
-    def columns(self, values: Any) -> NDArray[Any]:
-        """Values ``[T, *shape]``, or one ``[*shape]``, as the numbers that are kept, ``[T, S]`` or ``[S]``."""
-        array = np.asarray(values)
-        array = array.reshape(*array.shape[: array.ndim - len(self.shape)], self.width)
-        return array - np.array(self.starts) if any(self.starts) else array
-
-    def read(self, value: Any) -> Any:
-        """This part of a value of the whole space."""
-        for key in self.path:
-            value = value[key]
-        return value
-
-
-@dataclass(frozen=True)
-class Observations:
-    """The parts of an observation space that are learned from, in gymnasium's order."""
-
-    parts: tuple[Part, ...]
-
-    @property
-    def size(self) -> int:
-        """O, the dimensions of an observation."""
-        return sum(part.size for part in self.parts)
-
-    @property
-    def num_columns(self) -> int:
-        """S, the numbers that are kept of it."""
-        return sum(part.width for part in self.parts)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the dimensions of an observation, ``[O]``."""
-        return tuple(name for part in self.parts for name in part.names())
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Of the numbers that are kept, ``[S]``."""
-        return tuple(name for part in self.parts for name in part.column_names())
-
-    @property
-    def categories(self) -> tuple[int | None, ...]:
-        """Of the numbers that are kept, ``[S]``: how many categories one has, None where it is a number."""
-        return tuple(count for part in self.parts for count in part.categories or (None,) * part.width)
-
-    @property
-    def plain(self) -> bool:
-        """Whether an environment's observation is the vector already."""
-        first = self.parts[0]
-        return not (first.path or first.categories) and len(first.shape) == 1
-
-    @property
-    def named(self) -> bool:
-        """Whether its dimensions have names, and not places alone."""
-        return not self.plain or bool(self.parts[0].labels)
-
-    def columns(self, values: Sequence[Any]) -> NDArray[Any]:
-        """The parts' values, each ``[T, *shape]`` or one ``[*shape]``, as the numbers that are kept."""
-        columns = [part.columns(value) for part, value in zip(self.parts, values)]
-        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=-1)
-
-    def vector(self, observation: Any) -> NDArray[np.float64]:
-        """An environment's observation as the vector, ``[O]``; a ValueError for a category that its space has not."""
-        columns = self.columns([part.read(observation) for part in self.parts])
-        return columns.astype(np.float64) if not any(self.categories) else self.one_hot(columns)
-
-    def one_hot(self, columns: NDArray[Any]) -> NDArray[np.float64]:
-        """Numbers that are kept, ``[S]``, as the vector ``[O]``."""
-        pieces = []
-        for column, (value, count) in enumerate(zip(columns, self.categories)):
-            pieces.append(np.array([value], np.float64) if count is None else (np.arange(count) == value) * 1.0)
-            if count is not None and not pieces[-1].any():
-                raise ValueError(f"{self.column_names[column]!r} is category {value:g} of {count}, counted from 0")
-        return np.concatenate(pieces)
-
-
-@dataclass(frozen=True)
-class Actions:
-    """An action space: a Box, or one or more categories."""
-
-    shape: tuple[int, ...]  # of an action in the environment
-    categories: tuple[int, ...] = ()  # of each index, from 0 on; (): a Box
-    starts: tuple[int, ...] = ()  # what the environment counts each from
-    integer: bool = False  # the environment takes whole numbers: those of a Box are rounded
-    labels: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of its numbers, where the data have any
-
-    @property
-    def single(self) -> bool:
-        """Whether an action is one index, ``[T]``, and not a vector ``[T, A]``."""
-        return self.shape == () and bool(self.categories)
-
-    @property
-    def size(self) -> int:
-        """A: numbers of an action."""
-        return math.prod(self.shape)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the environment takes what a policy gives."""
-        return not any(self.starts) and not self.integer and (self.single or len(self.shape) == 1)
-
-    def columns(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Recorded actions ``[T, *shape]`` as numbers ``[T, A]``, indices from 0."""
-        columns = actions.reshape(len(actions), self.size)
-        return columns - np.array(self.starts) if any(self.starts) else columns
-
-    def for_environment(self, action: NDArray[Any]) -> Any:
-        """A policy's action as the environment takes it."""
-        if self.categories:
-            value = np.asarray(action, np.int64).reshape(self.shape) + np.array(self.starts, np.int64).reshape(
-                self.shape
-            )
-            return value if self.shape else int(value)
-        value = np.asarray(action).reshape(self.shape)
-        return np.rint(value).astype(np.int64) if self.integer else value
 
 
 def observations_of(
@@ -190,30 +32,30 @@ def observations_of(
         DataError: a picture that is asked for, or nothing that can be learned from.
     """
     found = list(leaves(space))
-    names = [_name(path) for _, path in found]
+    names = [path_name(path) for _, path in found]
     for setting, chosen in (("include", include), ("exclude", exclude)):
-        if unknown := [name for name in chosen if not any(_within(known, name) for known in names)]:
+        if unknown := [name for name in chosen if not any(_within(path, name) for _, path in found)]:
             raise ConfigError(
                 f"observations.{setting}: the data have no part {unknown[0]!r}; there are {', '.join(names)}"
             )
     kept = [
         (part, path)
-        for (part, path), name in zip(found, names)
-        if (not include or any(_within(name, other) for other in include))
-        and not any(_within(name, other) for other in exclude)
+        for part, path in found
+        if (not include or any(_within(path, name) for name in include))
+        and not any(_within(path, name) for name in exclude)
     ]
     if not kept:
         raise ConfigError(f"observations.include and exclude leave nothing to learn from; there are {', '.join(names)}")
     pictures = [path for part, path in kept if part is not None and _is_picture(part, at(space, path))]
     parts = tuple(part for part, path in kept if part is not None and path not in pictures)
-    if wanted := [path for path in pictures if not parts or _name(path) in include]:
+    if wanted := [path for path in pictures if not parts or path_name(path) in include]:
         way_out = "take it out of observations.include" if parts else "use data of vectors"
-        picture = f"{_name(wanted[0])!r} is a picture, {describe(at(space, wanted[0]))}"
+        picture = f"{path_name(wanted[0])!r} is a picture, {describe(at(space, wanted[0]))}"
         raise DataError(f"{picture}, and those are not learned from: {way_out}")
     if not parts:
         raise DataError(f"observations are in {describe(space)}, which is not learned from; numbers and categories are")
-    left_out = [f"{_name(path)} (a picture)" for path in pictures]
-    return Observations(parts), left_out + [f"{_name(path)} (no number)" for part, path in kept if part is None]
+    left_out = [f"{path_name(path)} (a picture)" for path in pictures]
+    return Observations(parts), left_out + [f"{path_name(path)} (no number)" for part, path in kept if part is None]
 
 
 def actions_of(space: gym.Space) -> Actions:
@@ -241,6 +83,22 @@ def leaves(space: gym.Space, path: Path = ()) -> Iterator[tuple[Part | None, Pat
         yield Part(path, tuple(space.shape)), path
     else:
         yield None, path
+
+
+def bounds_of(space: spaces.Box) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The smallest and the largest value of each number of a Box, ``[A]``; infinite where it has none.
+
+    Of whole numbers gymnasium writes the ends of their type in the place of infinite bounds: those of 32 bits and more
+    bound nothing, of fewer they do.
+    """
+    low, high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))
+    if np.issubdtype(space.low.dtype, np.integer) and space.low.dtype.itemsize >= 4:
+        dtype: Any = space.low.dtype
+        ends = np.iinfo(dtype)
+        if ends.min < 0:
+            low[space.low.reshape(-1) == ends.min] = -np.inf
+        high[space.high.reshape(-1) == ends.max] = np.inf
+    return low, high
 
 
 def at(space: Any, path: Path) -> gym.Space:
@@ -282,9 +140,6 @@ def _is_picture(part: Part, space: gym.Space) -> bool:
     return len(part.shape) >= 3 or (len(part.shape) == 2 and space.dtype in (np.uint8, np.uint16))  # 16 bits: depths
 
 
-def _name(path: Path) -> str:
-    return ".".join(map(str, path)) or WHOLE
-
-
-def _within(name: str, of: str) -> bool:
-    return name == of or name.startswith(f"{of}.")
+def _within(path: Path, name: str) -> bool:
+    """Whether a part, or something that holds it, has this name; a key may have periods itself."""
+    return any(path_name(path[:depth]) == name for depth in range(min(1, len(path)), len(path) + 1))

@@ -25,6 +25,11 @@ from recipes.settings.schema import CONF, INSTEAD, RECIPES, TrainConfig, preset_
 from recipes.settings.sizes import require_room
 
 
+# Hydra copies its sources for each composition and, of what it takes from them, once more: the first copy, of every
+# algorithm's schema, is a third of a composition's time.
+cast(Any, ConfigStore).__deepcopy__ = lambda store, memo: store
+
+
 def register(recipe: str = "train") -> None:
     """Make the dataclasses the schema of the YAML files, so that Hydra knows every key and its type.
 

@@ -11,9 +11,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from minari.serialization import deserialize_space, serialize_space
 
 from agents.environments.adapter import Spaces
-from agents.environments.spaces import actions_of, observations_of
+from agents.environments.spaces import actions_of, bounds_of, observations_of
 from agents.errors import ConfigError, DataError
 
 NESTED = spaces.Dict(
@@ -89,6 +90,16 @@ def test_categories_are_kept_as_indices_from_zero() -> None:
     assert observations.columns([np.array([7, 9])]).tolist() == [[0], [2]]
 
 
+def test_a_key_with_a_period_is_no_part_of_another() -> None:
+    number = ACTION_SPACES["scalar"]
+    space = spaces.Dict({"a": spaces.Dict({"c": number, "d": number}), "a.b": number, "e": number})
+    for exclude, names in (["a"], ("a.b", "e")), (["a.b"], ("a.c", "a.d", "e")), (["a.c", "e"], ("a.d", "a.b")):
+        assert observations_of(space, exclude=exclude)[0].names == names
+        assert observations_of(space, include=exclude)[0].names == tuple(
+            name for name in ("a.c", "a.d", "a.b", "e") if name not in names
+        )
+
+
 @pytest.mark.parametrize(
     ("include", "exclude", "parts"),
     [
@@ -145,6 +156,34 @@ def test_a_category_that_its_space_has_not_is_no_observation() -> None:
 def test_whole_numbers_are_rounded_to() -> None:
     numbers = spaces_of(spaces.Discrete(2), ACTION_SPACES["whole numbers"])
     assert numbers.actions.for_environment(np.float32([1.4, 8.6])).tolist() == [1, 9]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        (np.int64, [-np.inf, -3.0], [np.inf, np.inf]),
+        (np.int32, [-np.inf, -3.0], [np.inf, np.inf]),
+        (np.int8, [-128.0, -3.0], [127.0, 127.0]),  # so few are a range of values, and not the lack of one
+        (np.uint8, [0.0, 3.0], [255.0, 255.0]),
+        (np.uint32, [0.0, 3.0], [np.inf, np.inf]),
+        (np.float32, [-np.inf, -3.0], [np.inf, np.inf]),
+    ],
+)
+def test_the_ends_of_a_type_are_no_bounds(dtype, low, high) -> None:
+    limits = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
+    least, most = (limits.min, limits.max) if limits else (-np.inf, np.inf)
+    space = spaces.Box(np.array([least, low[1]], dtype), np.full(2, most, dtype), dtype=dtype)
+    for each in (space, deserialize_space(serialize_space(space))):
+        assert [bound.tolist() for bound in bounds_of(each)] == [low, high]
+
+
+def test_an_environment_of_whole_numbers_without_bounds_gets_those_given() -> None:
+    space = spaces.Box(-np.inf, np.inf, (1,), np.int64)
+    world = World(spaces.Discrete(2), space)
+    env = spaces_of(spaces.Discrete(2), space).adapt(world, bounds=(np.float32([-3.0]), np.float32([3.0])))
+    assert isinstance(env.action_space, spaces.Box) and env.action_space.high.tolist() == [3.0]
+    env.step(np.float32([2.6]))
+    assert world.actions[-1].tolist() == [3]
 
 
 def test_bounds_of_one_s_own_do_not_overflow_a_byte() -> None:
