@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.data.importers.columns import listing
-from agents.data.importers.meaning import DROPPED, GIVEN, REPEATED
+from agents.data.importers.meaning import BARE, DROPPED, GIVEN, REPEATED
 from agents.data.importers.rows import Log
 from agents.data.importers.understanding import MARGIN, Understanding
 
@@ -116,12 +116,15 @@ def _last_observations(log: Understanding) -> str:
         repeated += ", behind a termination, where it counts for nothing"
     texts = {
         GIVEN: "given",
+        BARE: "that of the last step, whose action and reward mean nothing in this format (last_observation=repeat "
+        "keeps them)",
         DROPPED: "that of the last row, whose action and reward are left out (last_observation=repeat keeps them)",
         REPEATED: repeated,
     }
     counts = log.last_observations
     text = "; ".join(f"in {counts[how]:,} {text}" for how, text in texts.items() if counts[how])
-    lost = f". In {log.num_rewards_lost:,} of these it is the only reward: end=terminated, if the task is over there"
+    way_out = "last_observation=repeat keeps it" if counts[BARE] else "end=terminated, if the task is over there"
+    lost = f". In {log.num_rewards_lost:,} of these it is the only reward: {way_out}"
     return text + (lost if log.num_rewards_lost else "")
 
 

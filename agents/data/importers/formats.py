@@ -15,6 +15,8 @@ from agents.data.importers.hdf5_arrays import Hdf5Arrays
 from agents.data.importers.lerobot import LeRobot, is_lerobot
 from agents.data.importers.npz_arrays import NpzArrays
 from agents.data.importers.parquet_tables import ParquetTables
+from agents.data.importers.rlds import Rlds
+from agents.data.importers.rlds_features import SHARD
 from agents.data.importers.robomimic import Robomimic, is_robomimic
 from agents.data.importers.rows import Log
 from agents.data.importers.settings import ENDINGS, MeaningConfig
@@ -62,6 +64,7 @@ def open_log(files: list[Path], config: MeaningConfig) -> Log:
         "NPZ": NpzArrays.open,
         "HDF5": _open_hdf5,
         "LeRobot": LeRobot.open,
+        "TFRecord": Rlds.open,
     }
     log = openers[str(format_of(files[0]))](files)
     if config.subset is not None and config.subset not in log.subsets:
@@ -78,7 +81,8 @@ def format_of(path: Path) -> str | None:
     """The name of a file's format; None: it is of none that is known."""
     if path.parts[-2:] == ("meta", "info.json"):
         return "LeRobot"
-    return next((name for name, endings in ENDINGS.items() if path.name.lower().endswith(endings)), None)
+    name = SHARD.sub("", path.name.lower())
+    return next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), None)
 
 
 def digest(files: list[Path], settings: str) -> str:

@@ -18,7 +18,7 @@ from agents.data.importers.splitting import ENDS, Recording, seconds
 from agents.data.infos import ACTION_PROBABILITY
 from agents.errors import ConfigError, DataError
 
-GIVEN, DROPPED, REPEATED = "given", "dropped", "repeated"
+GIVEN, BARE, DROPPED, REPEATED = "given", "bare", "dropped", "repeated"
 FILL = "missing=drop-episode leaves such episodes out, missing=forward-fill takes the value before"
 
 
@@ -31,7 +31,7 @@ class Episode:
     rewards: Array  # [T]
     terminated: bool  # behind the last step; else it is truncated there
     success: NDArray[np.bool_] | None  # [T]
-    last_observation: str  # whether it is given, dropped with its step, or repeated
+    last_observation: str  # whether it is given, of a step that is dropped or has nothing else, or repeated
     pace: tuple[float, float] | None  # smallest and largest difference of its times
     place: Callable[[int], str]  # where a person finds a step
     infos: Mapping[str, Array] = field(default_factory=dict)  # [T, ...] each: what is kept beside them
@@ -60,7 +60,7 @@ class Meaning:
         parts = dict(recording.parts)
         num_rows = len(parts["action"])
         observations, last = self._observations(recording)
-        if last == GIVEN and len(observations) == num_rows:  # its row says nothing else
+        if last in (GIVEN, BARE) and len(observations) == num_rows:  # its row says nothing else
             num_rows -= 1
             parts = _shorten(parts, num_rows)
         filled = self._fill(recording, {"observation": observations, "action": parts["action"]})
@@ -68,7 +68,7 @@ class Meaning:
             return None
         observations, actions = filled["observation"], filled["action"]
         terminated = self._terminated(recording, parts, num_rows)
-        if last != GIVEN:
+        if last not in (GIVEN, BARE):
             drop = self.config.last_observation == "drop" and not terminated
             last = DROPPED if drop else REPEATED
             if not drop:
@@ -90,7 +90,9 @@ class Meaning:
             recording.place,
             infos,
             self._pictures(recording, num_steps + (last != REPEATED)),
-            last == DROPPED and not rewards.any() and bool(recording.parts.get("reward", rewards)[num_steps:].any()),
+            last in (DROPPED, BARE)
+            and not rewards.any()
+            and bool(recording.parts.get("reward", rewards)[num_steps:].any()),
         )
 
     def _observations(self, recording: Recording) -> tuple[Array, str]:
@@ -108,6 +110,8 @@ class Meaning:
             return np.concatenate([observations, parts["next_observation"][-1:]]), GIVEN
         if num_rows > 1 and parts["action"].dtype.kind == "f" and np.isnan(parts["action"][-1]).all():
             return observations, GIVEN
+        if num_rows > 1 and recording.blocks[-1].rows.ends_bare and self.config.last_observation == "drop":
+            return observations, BARE
         return observations, ""
 
     def _pictures(self, recording: Recording, count: int) -> dict[str, Array]:

@@ -28,6 +28,7 @@ class Rows:
     first: int = 0  # number of the first row in its file
     unit: str = "row"  # line: as an editor counts them
     whole: bool = False  # an episode, all of it
+    ends_bare: bool = False  # the last row is there for its observation alone: its action and reward mean nothing
 
     def place(self, index: int) -> str:
         """Where a person finds a row."""

@@ -16,6 +16,7 @@ ENDINGS = {  # of the files in each format
     "Arrow": (".arrow", ".feather"),
     "NPZ": (".npz",),
     "HDF5": (".hdf5", ".h5"),
+    "TFRecord": (".tfrecord",),
 }
 
 
