@@ -63,8 +63,11 @@ def open_dataset(config: TrainConfig, device: torch.device, storage: str | None 
 def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
     """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment."""
     if config.eval_env is None and dataset.env_spec is None:
-        text = f"warning: {dataset.id} names no environment, so nothing is evaluated; name one by eval_env=ID"
-        print(text, file=sys.stderr)
+        what, other = "nothing is evaluated", ", or hold out episodes by validation=0.1"
+        if config.validation:
+            what, other = "no returns are measured", ""
+        text = f"{dataset.id} names no environment, so {what}; name one by eval_env=ID{other}"
+        print(f"warning: {text}", file=sys.stderr)
         return None
     num_envs = config.num_eval_envs or default_num_envs()
     limit, trust = config.max_episode_steps, config.trust_env
