@@ -135,11 +135,13 @@ def _rewards(inspection: Inspection) -> Findings:
     elif share > SPARSE:
         choosable = len(np.unique(inspection.horizon_returns)) > 1
         cloning = "discrete_bc_top" if inspection.actions.discrete else "bc_top"
+        distant = "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long"
+        few = "these few are all that tells actions apart: believe in no policy without its interval"
+        one_step = bool((inspection.lengths == 1).all())
         yield warning(
             f"Sparse rewards: all but {len(rewards) - counts.max():,} of {len(rewards):,} steps give {common:g}.",
             "the commonest reward",
-            "the value of a reward k steps away is gamma^k of it: raise algorithm.gamma where episodes are long"
-            + (f"; {cloning} needs no values" if choosable else ""),
+            (few if one_step else distant) + (f"; {cloning} needs no values" if choosable else ""),
         )
 
 
@@ -179,6 +181,12 @@ def _episodes(inspection: Inspection) -> Findings:
             "lengths, and max_episode_steps of the environment in the dataset's metadata",
             "compare evaluations with the latter; the verdict above does",
         )
+    if (inspection.lengths == 1).all():
+        yield note(
+            "Every episode is one step, as in a bandit: Q is the reward to be expected, and algorithm.gamma counts for "
+            "nothing.",
+            "lengths",
+        )
     stops = int((~inspection.terminated & ~inspection.truncated).sum())
     flags = "the flags at the last step of each episode"
     if inspection.early_terminations:
@@ -208,7 +216,7 @@ def _environment(inspection: Inspection) -> Findings:
         yield warning(
             "The dataset names no environment: a policy is trained and not evaluated.",
             "the dataset's metadata",
-            "name one by eval_env=ID",
+            "name one by eval_env=ID; where there is none, validation=0.1 measures on episodes that are held out",
         )
     elif spec.id not in gym.registry:
         yield warning(

@@ -91,7 +91,7 @@ def _good(quality: Quality, discrete: bool) -> Finding:
     basis = (
         f"a good episode returns at least {number(quality.threshold)}: {100 * quality.good_above:g} % of the way from "
         f"{number(quality.low)} ({quality.low_is}) to {number(quality.best)} (the best episode); a return also depends "
-        "on the initial state, which no policy chooses"
+        "on the initial state and on chance, which no policy chooses"
     )
     if share < FEW_GOOD or count < 5:
         return warning(

@@ -52,12 +52,15 @@ def print_data(dataset: OfflineDataset) -> None:
 
 
 def print_next(folder: RunFolder) -> None:
-    """What a policy is good for that nobody has evaluated."""
-    load = f"agents.load_policy({str(folder.checkpoints.last)!r})"
-    evaluate = f"offline-agents evaluate {pasted('checkpoint', folder.path)} eval_env=ID"
-    width = max(len(load), len(evaluate))
-    print(f"\nnext:\n  {load:{width}}  in Python, observations in and actions out")
-    print(f"  {evaluate:{width}}  where there is a simulator of the task")
+    """What to do with a policy that nobody has evaluated."""
+    checkpoint = pasted("checkpoint", folder.path)
+    ways = {
+        f"offline-agents evaluate {checkpoint} eval_env=ID": "where there is a simulator of the task",
+        f"offline-agents export {checkpoint}": "one file that acts elsewhere",
+        f"agents.load_policy({str(folder.checkpoints.last)!r})": "in Python: observations in, actions out",
+    }
+    width = max(map(len, ways))
+    print("\nnext:", *(f"{way:{width}}  {purpose}" for way, purpose in ways.items()), sep="\n  ")
 
 
 def print_paths(folder: RunFolder, sync_hint: str | None) -> None:

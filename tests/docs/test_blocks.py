@@ -6,10 +6,13 @@ what something prints. A comment before a block says what else becomes of it:
     <!-- not run: needs an account -->              or the network, or whatever a test has not
     <!-- run by: tests/recipes/test_something.py -->
     <!-- file: huber_bc.py -->                      written into the folder, for the blocks that follow
+
+One on its own, ``<!-- needs: highway-env -->``, names a package without which the page's blocks are skipped.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -27,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *(page for page in sorted(ROOT.glob("docs/**/*.md")) if "_build" not in page.parts)]
 EXECUTED, PRINTED = ("sh", "python"), ("text",)
+NEEDS = re.compile(r"<!-- needs: (\S+) -->")
 MARK = re.compile(r"<!-- (not run|run by|file): (.+?) -->")
 
 # what a block says of these is replaced, and what it does not say is added
@@ -37,7 +41,11 @@ SHORT = {
     "sweep": {**TRAINING, "compile": "off", "num_trials": 2},
     "evaluate": {"num_episodes": 1},
 }
-SHORT_PYTHON = {r"num_episodes=\d+": "num_episodes=2"}
+SHORT_PYTHON = {
+    r"num_episodes=\d+": "num_episodes=2",
+    r"(?m)^(NUM_\w+) = [\d_]+": r"\1 = 12",
+    r"range\(50\)": "range(2)",
+}
 COMMAND = re.compile(r"offline-agents (?P<recipe>\w+)|python \w+\.py")
 
 INTERPRETER = """
@@ -98,6 +106,13 @@ def _shorten(command: str) -> str:
     return command
 
 
+def shortened_python(code: str) -> str:
+    """A block of Python whose loops take a second each."""
+    for long, short in SHORT_PYTHON.items():
+        code = re.sub(long, short, code)
+    return code
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables of a user who has neither account nor data, with the project on the path."""
@@ -114,6 +129,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_in_their_order(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    for package in NEEDS.findall(page.read_text()):
+        if next(importlib.metadata.distributions(name=package), None) is None:
+            pytest.skip(f"{page.name} needs {package}")
     with subprocess.Popen(
         [sys.executable, "-c", INTERPRETER],
         cwd=tmp_path,
@@ -125,7 +143,7 @@ def test_the_blocks_of_a_page_run_in_their_order(page: Path, environment: dict[s
     ) as interpreter:
         for block in read_blocks(page):
             if block.mark == "file":
-                (tmp_path / str(block.remark)).write_text(block.text)
+                (tmp_path / str(block.remark)).write_text(shortened_python(block.text))
             elif block.mark is None and block.language == "sh":
                 script = ["bash", "-euxo", "pipefail", "-c", shortened(block.text)]
                 done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -136,10 +154,7 @@ def test_the_blocks_of_a_page_run_in_their_order(page: Path, environment: dict[s
 
 def run_python(interpreter: subprocess.Popen[str], block: Block) -> None:
     assert interpreter.stdin is not None and interpreter.stdout is not None
-    code = block.text
-    for long, short in SHORT_PYTHON.items():
-        code = re.sub(long, short, code)
-    print(json.dumps(code), file=interpreter.stdin, flush=True)
+    print(json.dumps(shortened_python(block.text)), file=interpreter.stdin, flush=True)
     printed = []
     while (line := interpreter.stdout.readline()) != "<done>\n":
         printed.append(line)

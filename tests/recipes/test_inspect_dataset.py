@@ -171,6 +171,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "no environment": ({"env_spec": None}, "The dataset names no environment"),
     "unknown": ({"env_spec": EnvSpec("Gone-v9", entry_point="gone:Gone")}, "Gone-v9 is not registered here"),
     "elsewhere": ({"recorded_elsewhere": True}, "The data were recorded in another task than evaluations are made in"),
+    "bandit": ({"lengths": np.ones(100, int)}, "Every episode is one step, as in a bandit"),
     "pieces": ({"lengths": np.full(100, 99), "terminated": np.zeros(100, bool)}, "Most episodes were cut off before"),
     "plus": ({"remarks": (remark(0.101),)}, "those of gymnasium-robotics 1.2.1 to 1.4.2"),
     "minus": ({"remarks": (remark(-0.099),)}, "The rewards are D4RL's"),
@@ -195,6 +196,13 @@ def test_the_scale_that_is_advised_is_neither_too_large_nor_too_small(plain) -> 
 def test_where_no_action_matters_there_are_no_weights(plain) -> None:
     assert expected_weights(changed(plain, advantages=np.zeros(1000))) is None
     assert expected_weights(changed(plain, advantages=np.zeros(0))) is None
+
+
+def test_of_one_step_no_discount_is_advised(plain) -> None:
+    sparse = changed(plain, **REASONS["sparse"][0])
+    for data, advised in ((sparse, True), (changed(sparse, lengths=np.ones(100, int)), False)):
+        advice = " ".join(finding.advice or "" for finding in findings_of(data))
+        assert ("raise algorithm.gamma" in advice) == advised and ("these few are all" in advice) != advised
 
 
 def test_of_data_without_an_environment_nothing_on_evaluations_is_advised(plain) -> None:

@@ -78,7 +78,9 @@ class Meaning:
         rewards = self._rewards(recording, parts, num_steps)
         if rewards is None:
             return None
-        infos, success = _infos(recording, parts, num_steps), parts.get("success")
+        densities = self.config.action_kind == "continuous" or bool((actions % 1).any())
+        infos = _infos(recording, parts, num_steps, most=np.inf if densities else 1)
+        success = parts.get("success")
         return Episode(
             observations,
             actions[:num_steps],
@@ -181,16 +183,17 @@ class Meaning:
         return rewards
 
 
-def _infos(recording: Recording, parts: Mapping[str, Array], num_steps: int) -> dict[str, Array]:
-    """Of the steps, what is kept as it is, and the probabilities of their actions."""
+def _infos(recording: Recording, parts: Mapping[str, Array], num_steps: int, *, most: float) -> dict[str, Array]:
+    """Of the steps, what is kept as it is, and the probabilities of their actions, of amounts the densities."""
     infos = {use.removeprefix(f"{INFOS}/"): part for use, part in parts.items() if use.startswith(f"{INFOS}/")}
     if ACTION_PROBABILITY in parts:
         infos[ACTION_PROBABILITY] = probabilities = parts[ACTION_PROBABILITY]
-        if len(outside := np.flatnonzero(~((probabilities > 0) & (probabilities <= 1)))):
+        if len(outside := np.flatnonzero(~((probabilities > 0) & (probabilities <= most)))):
             row = int(outside[0])
             raise DataError(
                 f"{recording.place(row)}: the probability of the action is {probabilities[row]:g}; what was done had "
-                f"one above 0 and at most 1: correct the column, or leave out columns.{ACTION_PROBABILITY}"
+                f"one above 0{'' if most > 1 else ' and at most 1'}: correct the column, or leave out "
+                f"columns.{ACTION_PROBABILITY}"
             )
     if short := next((name for name, part in infos.items() if len(part) != num_steps), None):
         raise DataError(f"{recording.place(0)}: {len(infos[short])} values of {short!r} for {num_steps} actions")

@@ -34,7 +34,7 @@ class ColumnsConfig:
     truncated: str | None = None  # flag: behind this step a time limit cut the episode off
     done: str | None = None  # flag: the episode ends behind this step, nobody knows by which of the two
     success: str | None = None  # flag: the goal is reached at this step
-    action_probability: str | None = None  # in (0, 1], of the row's action under the policy that chose it
+    action_probability: str | None = None  # of the row's action, in (0, 1], when it was chosen; or its density
     keep: list[str] = field(default_factory=list)  # more columns that stay with the steps, and are not learned from
     picture: list[str] = field(default_factory=list)  # names or patterns; kept in the dataset, not trained on
 

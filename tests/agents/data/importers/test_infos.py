@@ -58,6 +58,12 @@ def test_what_was_done_had_a_probability(take, table, value) -> None:
         take(table(HEADER, rows), **USES, action_probability="p")
 
 
+def test_amounts_have_densities() -> None:
+    steps = {"observation": np.zeros((3, 2)), "action": np.array([0.5, 0.25]), "action_probability": np.array([0.5, 9])}
+    agents.import_dataset([steps], "a1/b1-v0", progress=False)
+    assert read_infos("a1/b1-v0", "action_probability")[0].tolist() == [0.5, 9.0]
+
+
 def test_what_is_not_there_is_named(take, table) -> None:
     log = table(HEADER, ROWS)
     with pytest.raises(ConfigError, match=r"columns.keep: log.csv has no column 'prise' \(did you mean price\?\)"):
