@@ -868,6 +868,33 @@ IMPORTERS = [
         ('"observation_names": understanding.names["observation"],', ""),
     ),
     *of(
+        "agents/data/importers/lerobot.py",
+        "tests/agents/data/importers/test_lerobot.py",
+        ("(start + times.astype(np.float64))", "times.astype(np.float64)"),
+        ("first <= each.index < last and each.length", "first <= each.index"),
+        ("if not np.array_equal(rows, episode.first + np.arange(episode.length)):", "if False:"),
+        ("if abs(pace * self._info.fps - 1) > UNLIKE:", "if False:"),
+        ('f"{short}.{name}" if counts[name] > 1 else name', "name"),
+    ),
+    *of(
+        "agents/data/importers/lerobot_info.py",
+        "tests/agents/data/importers/test_lerobot.py",
+        ('path.is_absolute() or ".." in path.parts', "path.is_absolute()"),
+        ('first = int(row["dataset_from_index"]) - begins[key]', "first = 0"),
+    ),
+    *of(
+        "agents/data/importers/videos.py",
+        "tests/agents/data/importers/test_lerobot.py",
+        ("return before if time - before.time <= after.time - time else after", "return after"),
+        ("abs(closest.time - time) > tolerance", "False"),
+    ),
+    *of(
+        "agents/data/importers/robomimic.py",
+        "tests/agents/data/importers/test_robomimic.py",
+        ("following[column][-1:] if is_given", "following[column][:1] if is_given"),
+        ("for name in _demos(file, self.subset):", "for name in _demos(file):"),
+    ),
+    *of(
         "agents/data/importers/npz_arrays.py",
         "tests/agents/data/importers/test_formats.py",
         ('int(length) + (name == "obs")', "int(length)"),

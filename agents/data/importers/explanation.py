@@ -32,7 +32,8 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
             f"{log.picture_names[column]} ({' x '.join(map(str, space.shape))})"
             for column, space in log.pictures.items()
         )
-        yield "pictures", f"{shapes}: kept, and left out of training (pictures=drop leaves them out of the dataset too)"
+        size = f"up to {log.num_picture_bytes / 1e9:.1g} GB (pictures=drop leaves them out of the dataset too)"
+        yield "pictures", f"{shapes}: kept, and left out of training; {size}"
     yield "kind of actions", _discrete(log) if log.discrete else _continuous(log)
     yield "rewards", _rewards(log)
     shortest, longest = log.lengths

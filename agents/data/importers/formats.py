@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agents.data.importers.csv_tables import CsvTables
 from agents.data.importers.hdf5_arrays import Hdf5Arrays
-from agents.data.importers.lerobot import LeRobot, is_lerobot
+from agents.data.importers.lerobot import LeRobot, is_lerobot, lerobot_files
 from agents.data.importers.npz_arrays import NpzArrays
 from agents.data.importers.parquet_tables import ParquetTables
 from agents.data.importers.rlds import Rlds
@@ -31,8 +31,7 @@ def find_files(source: str) -> list[Path]:
     """
     path = Path(source).expanduser()
     if path.is_dir() and is_lerobot(path):
-        description = path / "meta" / "info.json"
-        return [description, *(each for each in sorted(path.rglob("*")) if each.is_file() and each != description)]
+        return lerobot_files(path)
     if path.is_dir():
         paths = [each for each in path.rglob("*") if not each.name.startswith((".", "_"))]
     elif path.is_file():
@@ -44,6 +43,8 @@ def find_files(source: str) -> list[Path]:
         there = "no such file or folder" if not paths else "no log in a known format is there"
         endings = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
         raise DataError(f"source={source}: {there}; known are files that end in {endings}, and folders of LeRobot")
+    if described := [each for each in files if format_of(each) == "LeRobot"]:
+        raise DataError(f"source={source}: LeRobot datasets lie in it; name one, as source={described[0].parents[1]}")
     if len(kinds := sorted({str(format_of(each)) for each in files})) > 1:
         way_out = f"choose by a pattern, as in source='{path / ('*' + files[0].suffix)}'"
         raise DataError(f"source={source}: files of several formats are there, {' and '.join(kinds)}; {way_out}")

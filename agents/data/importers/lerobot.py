@@ -43,6 +43,13 @@ def is_lerobot(folder: Path) -> bool:
     return False
 
 
+def lerobot_files(folder: Path) -> list[Path]:
+    """The description, and all that belongs to it."""
+    description = folder / "meta" / "info.json"
+    files = [each for name in ("meta", "data", "videos") for each in sorted((folder / name).rglob("*"))]
+    return [description, *(each for each in files if each.is_file() and each != description)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LeRobot(Log):
     """A LeRobot dataset; ``task`` is a column of its own, where there are several."""

@@ -144,7 +144,8 @@ def _environment(text: Any) -> tuple[dict[str, str], dict[str, Any]]:
         name, rate = str(settings["env_name"]), settings["env_kwargs"].get("control_freq")
     except (TypeError, ValueError, KeyError, AttributeError):
         return {}, {}
-    facts, metadata = {"environment": f"{name}; env_args stay in the metadata, and make none"}, {"env_args": text}
+    facts = {"environment": f"{name}; its env_args stay in the metadata, and nothing is made of them"}
+    metadata: dict[str, Any] = {"env_args": text}
     if isinstance(rate, (int, float)):
         facts["rate"] = f"{rate:g} steps a second"
         metadata["steps_per_second"] = rate

@@ -57,10 +57,11 @@ def _closest(time: float, before: Any, after: Any) -> Any:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     import av  # pyright: ignore
+    from av.error import FFmpegError  # pyright: ignore
 
     try:
         with av.open(str(path)) as container:
             yield container
-    except (av.FFmpegError, OSError, ValueError, TypeError, RuntimeError) as error:
+    except (FFmpegError, OSError, ValueError, TypeError, RuntimeError) as error:
         problem = f"({one_line(error)[:200]}): it is truncated, damaged, or in a codec that PyAV has no decoder for"
         raise DataError(f"the video {path} cannot be read {problem}; {WAY_OUT}") from error

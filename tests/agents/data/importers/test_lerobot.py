@@ -156,6 +156,7 @@ def test_names_of_motors_come_in_several_ways(names, labels) -> None:
             "is not as LeRobot writes it .*no 'chunk_index'|no 'ep",
         ),
         ({"data_path": "/etc/passwd"}, "leads out of the folder"),
+        ({"data_path": "data/../../x.parquet"}, "leads out of the folder"),
         ({"data_path": "{episode_index.__class__}"}, "is missing"),
         ({"features": {}}, "info.json is not as LeRobot writes it .*no 'timestamp'"),
     ],
@@ -207,6 +208,13 @@ def test_what_is_missing_or_cut_off_is_a_line(folder, take, store) -> None:
     with pytest.raises(DataError, match="arm is laid out as LeRobot's, and has no meta/info.json"):
         take("arm", pictures="drop")
     assert not [*store.glob("robot*")]
+
+
+def test_a_folder_of_datasets_is_told_from_one(folder, take) -> None:
+    Path("robots").mkdir()
+    folder.rename("robots/arm")
+    with pytest.raises(DataError, match="source=robots: LeRobot datasets lie in it; name one, as source=robots/arm"):
+        take("robots")
 
 
 def test_rows_that_are_not_where_the_description_has_them_are_a_line(folder, take) -> None:
