@@ -42,6 +42,7 @@ def test_the_position_is_between_what_rewards_pay_for_ever() -> None:
     assert position(alarm(-2.0, -1.0), qvalue=0.0) == 1.0
     assert position(alarm(algorithm=agents.TD3BCConfig(gamma=1.0)), qvalue=14.0) == 1.0  # seven steps
     assert position(alarm(), qvalue=5.0, target_value=35.0, next_state_value=-10.0) == 1.5  # the one furthest out
+    assert position(alarm(), qvalue=5.0, target_value=-25.0) == -0.5
 
 
 def test_scale_and_shift_are_those_of_the_logged_values() -> None:
