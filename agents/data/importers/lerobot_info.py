@@ -16,8 +16,9 @@ from agents.data.importers.parquet_tables import read_table
 from agents.errors import DataError, one_line
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)  # of entries that are missing, or something else
+BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)  # of unfit entries
 ALWAYS = ("timestamp", "episode_index", "task_index")  # columns of every dataset
+LONGEST = 255  # letters of a file's name
 AGAIN = "copy the whole folder again"
 
 
@@ -206,4 +207,6 @@ def _inside(folder: Path, template: str, values: Mapping[str, Any]) -> Path:
     path = Path(re.sub(r"\{(\w+)(?::0?(\d)d)?\}", fill, template))
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{template!r} leads out of the folder")
+    if max(map(len, path.parts), default=0) > LONGEST:
+        raise ValueError(f"{template!r} makes a name of more than {LONGEST} letters")
     return folder / path

@@ -10,7 +10,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from agents.data.importers.rows import Array
@@ -29,6 +28,8 @@ class Pictures:
 
 def append_episodes(path: Path, episodes: Iterable[Parts]) -> tuple[int, int]:
     """Write the episodes, each when it is made, behind those of the file; the numbers of episodes and steps."""
+    import h5py
+
     num_episodes = num_steps = 0
     episodes = iter(episodes)
     for first in episodes:
@@ -43,6 +44,8 @@ def append_episodes(path: Path, episodes: Iterable[Parts]) -> tuple[int, int]:
 
 
 def _write(group: Any, parts: Parts) -> None:
+    import h5py
+
     for name, part in parts.items():
         if isinstance(part, Mapping):
             _write(group.create_group(name), part)

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from agents.data.importers.frames import Frames
@@ -21,14 +20,7 @@ from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError
 
 AT_ONCE = 64  # pictures in memory
-BROKEN = (
-    OSError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)  # of h5py
+BROKEN = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)  # of h5py
 DONES = (
     "1 where the goal is reached, at the end of a demonstration, or at both; nothing says which, so it ends nothing. "
     "columns.terminated=dones is for files whose only 1 is where the task was over"
@@ -37,6 +29,8 @@ DONES = (
 
 def is_robomimic(path: Path) -> bool:
     """Whether a file has demonstrations; False of one that cannot be opened."""
+    import h5py
+
     try:
         with h5py.File(path) as file:
             return bool(_demos(file))
@@ -54,7 +48,7 @@ class Robomimic(Log):
         with _opened(files[0]) as file:
             name = _demos(file)[0]
             demo: Any = file["data"][name]
-            arrays = {key: item for key, item in demo.items() if isinstance(item, h5py.Dataset) and item.shape}
+            arrays = {key: item for key, item in demo.items() if getattr(item, "shape", ())}
             if "actions" not in arrays:
                 has = f"it has {', '.join(demo) or 'nothing'}"
                 raise DataError(f"{files[0]}: {name} has no actions, without which nothing can be learned; {has}")
@@ -121,6 +115,8 @@ def _pictures(path: Path, demo: str, name: str, *, is_given: bool) -> Iterator[A
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    import h5py
+
     try:
         with h5py.File(path) as file:
             yield file
@@ -131,7 +127,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _demos(file: Any, subset: str | None = None) -> list[str]:
     """Names of demonstrations in the order of their numbers, as robomimic has them; [] in another file."""
     if subset is None:
-        names = [*file["data"]] if isinstance(file.get("data"), h5py.Group) else []
+        names = [*getattr(file.get("data"), "keys", tuple)()]
     else:
         names = [name.decode() for name in np.asarray(file["mask"][subset])]
     return sorted((name for name in names if re.fullmatch(r"demo_\d+", name)), key=lambda name: int(name[5:]))

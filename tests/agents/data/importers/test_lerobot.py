@@ -167,6 +167,23 @@ def test_a_description_that_cannot_be_followed_is_a_line(folder, take, change, s
         take("arm", pictures="drop")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("info.json", {"chunks_size": 0}, "division"),
+        ("episodes.jsonl", {"episode_index": 10**300}, "makes a name of more than 255 letters"),
+        ("episodes.jsonl", {"length": None}, "NoneType"),
+        ("tasks.jsonl", {"task_index": 7}, "no 0"),
+    ],
+)
+def test_entries_that_lead_nowhere_are_a_line(take, name, change, says) -> None:
+    path = Path(shutil.copytree(FOLDER / "lerobot_v2.1", "arm"), "meta", name)
+    entries, _, others = path.read_text().partition("\n" if name.endswith("l") else "\0")
+    path.write_text(f"{json.dumps({**json.loads(entries), **change})}\n{others}")
+    with pytest.raises(DataError, match=f"is not as LeRobot writes it .*{says}"):
+        take("arm", pictures="drop")
+
+
 def test_a_width_that_contradicts_the_description_is_a_line(folder, take) -> None:
     edit(folder / "meta" / "info.json", lambda info: info["features"]["action"].update(shape=[4]))
     with pytest.raises(
