@@ -213,10 +213,11 @@ class _Scan:
     def _counts_by_name(self) -> dict[str, int]:
         """As the environment counts, and of several parts with the part in front, as ``1=0``."""
         actions = self.source.actions
+        words = iter(actions.words)
         return {
-            str(start + index)
+            next(words, str(start + index))
             if actions.single
-            else f"{actions.labels[part] if actions.labels else part}={start + index}": int(count)
+            else f"{actions.labels[part] if actions.labels else part}={next(words, start + index)}": int(count)
             for part, (start, counts) in enumerate(zip(actions.starts, self.counts))
             for index, count in enumerate(counts)
         }

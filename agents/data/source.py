@@ -214,7 +214,20 @@ def _with_names(metadata: dict[str, Any], observations: Observations, actions: A
         replace(part, labels=labels("observation_names", part.width)) if part.path in ((), (WHOLE,)) else part
         for part in observations.parts
     ]
-    return Spaces(Observations(tuple(parts)), replace(actions, labels=labels("action_names", actions.size)))
+    categories = metadata.get("observation_categories")
+    if isinstance(categories, dict):
+        parts = [replace(part, words=_words([categories.get(part.name)], part.categories)) for part in parts]
+    named = replace(actions, labels=labels("action_names", actions.size))
+    words = _words(metadata.get("action_categories"), actions.categories)
+    return Spaces(Observations(tuple(parts)), replace(named, words=words))
+
+
+def _words(names: Any, counts: Sequence[int]) -> tuple[str, ...]:
+    """Of the categories of each index, one behind the other, if they are as many as there are categories."""
+    lists = names if isinstance(names, list) and all(isinstance(each, list) for each in names) else []
+    words = [word for each in lists for word in each]
+    fit = [len(each) for each in lists] == [*counts] and all(isinstance(word, str) for word in words)
+    return tuple(words) if fit else ()
 
 
 def _bounds(space: Any, actions: Actions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -115,8 +115,9 @@ def _check_numbers(read: Spaces) -> None:
             numbers.starts
         ):
             raise ValueError(f"{numbers} is no space")
-        if not all(isinstance(label, str) for label in numbers.labels) or len(numbers.labels) not in (
-            0,
-            math.prod(numbers.shape),
+        for names, count in (
+            (numbers.labels, math.prod(numbers.shape)),
+            (numbers.words, sum(numbers.categories)),
         ):
-            raise ValueError(f"{numbers.labels} are no names of {numbers}")
+            if not all(isinstance(name, str) for name in names) or len(names) not in (0, count):
+                raise ValueError(f"{names} are no names of {numbers}")

@@ -34,6 +34,7 @@ class Part:
     categories: tuple[int, ...] = ()  # of each number; (): they are numbers, no indices
     starts: tuple[int, ...] = ()  # the first index of each
     labels: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of its numbers, where the data have any
+    words: tuple[str, ...] = field(default=(), compare=False, repr=False)  # the same of its categories
 
     @property
     def name(self) -> str:
@@ -58,7 +59,8 @@ class Part:
         if not self.categories:
             return self.column_names()
         ranges = (range(start, start + count) for start, count in zip(self.starts, self.categories))
-        return [f"{name}={value}" for name, values in zip(self.column_names(), ranges) for value in values]
+        pairs = [(name, value) for name, values in zip(self.column_names(), ranges) for value in values]
+        return [f"{name}={word}" for (name, _), word in zip(pairs, self.words or [value for _, value in pairs])]
 
     def columns(self, values: Any) -> NDArray[Any]:
         """Values ``[T, *shape]``, or one ``[*shape]``, as the numbers that are kept, ``[T, S]`` or ``[S]``."""
@@ -144,6 +146,7 @@ class Actions:
     starts: tuple[int, ...] = ()  # what the environment counts each from
     integer: bool = False  # the environment takes whole numbers: those of a Box are rounded
     labels: tuple[str, ...] = field(default=(), compare=False, repr=False)  # of its numbers, where the data have any
+    words: tuple[str, ...] = field(default=(), compare=False, repr=False)  # the same of its categories
 
     @property
     def single(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.data.importers.categories import no_words_yet, read_words
 from agents.data.importers.expressions import Expression, parse
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import ColumnsConfig, MeaningConfig
@@ -51,6 +52,7 @@ class Selection:
     kept: Sequence[str] = ()  # as they are, with the steps
     pictures: Sequence[str] = ()
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the numbers of a column
+    words: Mapping[str, dict[str, int]] = field(default_factory=dict)  # of each category, in the order they come
 
     @property
     def uses(self) -> dict[str, str]:
@@ -59,7 +61,8 @@ class Selection:
         uses = {column: "any" for column in self.kept} | {column: "picture" for column in self.pictures}
         uses |= {column: kinds.get(use, "flag") for use, column in self.single.items()}
         uses |= {column: "number" for column in (self.expression.columns.values() if self.expression else ())}
-        return uses | {column: "number" for columns in self.vectors.values() for column in columns}
+        uses |= {column: "number" for columns in self.vectors.values() for column in columns}
+        return uses | {column: "label" for column in self.words}
 
     def blocks(self, pieces: Iterator[Rows]) -> Iterator[Block]:
         """Pieces of the log by use.
@@ -80,7 +83,7 @@ class Selection:
     def names(self, use: str, block: Block) -> list[str]:
         """Of the dimensions of a vector; none where it is one column that is a vector itself."""
         columns = self.vectors[use]
-        parts = {name: _numbers(block.rows, name) for name in columns}
+        parts = {name: self._column(block.rows, name) for name in columns}
         if len(columns) == 1 and parts[columns[0]].ndim > 1:
             return [*self.labels.get(columns[0], ())]
         names = []
@@ -89,9 +92,13 @@ class Selection:
             names += self.labels.get(name, places)
         return names
 
+    def _column(self, rows: Rows, name: str) -> Array:
+        """Numbers; of a category, those of its words."""
+        return read_words(rows, name, self.words[name]) if name in self.words else _numbers(rows, name)
+
     def _vector(self, rows: Rows, columns: Sequence[str]) -> Array:
         """Columns side by side, ``[n, O]``; one that is a vector or a picture as it is."""
-        parts = [_numbers(rows, column) for column in columns]
+        parts = [self._column(rows, column) for column in columns]
         if len(parts) == 1 and parts[0].ndim > 1:
             return parts[0]
         if unlike := next((name for name, part in zip(columns, parts) if len(part) != len(parts[0])), None):
@@ -134,7 +141,9 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
     taken = {*single.values(), *pictures, *chain(*vectors.values())}
     kept = _match(log, "keep", merged["keep"], taken)
     _check(meaning, single)
-    return Selection(vectors, single, expression, kept, pictures if meaning.pictures == "keep" else [], log.labels)
+    words = no_words_yet(_match(log, "category", merged["category"], set()), vectors, meaning)
+    pictures = pictures if meaning.pictures == "keep" else []
+    return Selection(vectors, single, expression, kept, pictures, log.labels, words)
 
 
 def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
@@ -164,8 +173,9 @@ def _match(log: Log, use: str, patterns: Sequence[str], others: set[str]) -> lis
 def _check(meaning: MeaningConfig, single: Mapping[str, str]) -> None:
     if meaning.reward == "last" and "success" not in single:
         raise ConfigError("reward=last is 1 at the end of episodes with a success: name its flag by columns.success")
-    if meaning.gap is not None and "time" not in single:
-        raise ConfigError("gap is one in time: name its column by columns.time")
+    for setting in ("gap", "time_step"):
+        if getattr(meaning, setting) is not None and "time" not in single:
+            raise ConfigError(f"{setting} is one in time: name its column by columns.time")
 
 
 def _require(log: Log, setting: str, column: str) -> None:
@@ -203,7 +213,7 @@ def _numbers(rows: Rows, column: str) -> Array:
 
 def _no_number(rows: Rows, column: str, array: Array) -> str:
     index = next((index for index, value in enumerate(array) if not isinstance(value, (int, float))), 0)
-    way_out = "leave the column out, or write numbers: for names of kinds, a column of 0 and 1 for each kind"
+    way_out = "write numbers, leave the column out, or name it in columns.category too, if its words are choices"
     return f"{rows.place(index)}: the column {column!r} holds {str(array[index])[:40]!r}, no number; {way_out}"
 
 

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agents.data.importers.arrow import to_numpy
+from agents.data.importers.csv_dialect import Dialect, is_number, open_text, read_dialect, read_header
 from agents.data.importers.rows import Log, Rows
+from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError, one_line
 
 BLOCK = 4 << 20  # bytes read at a time
-SEPARATORS = "\t;,"
-MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA",
-           "NULL", "NaN", "n/a", "nan", "null"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class CsvTables(Log):
     """CSV files with the same columns, one below the other."""
 
+    dialect: Dialect = Dialect(",", ".")
+
     @classmethod
-    def open(cls, files: list[Path]) -> CsvTables:
+    def open(cls, files: list[Path], config: MeaningConfig) -> CsvTables:
         """The files as their headers describe them; a DataError where there are none."""
-        types = _types(files[0])
-        return cls(files, "CSV", {name: str(kind) for name, kind in types.items()}, _count(files))
+        dialect, reason = read_dialect(files[0], config)
+        types = _types(files[0], dialect)
+        facts = {"numbers": f"with a decimal comma, {reason}"} if dialect.decimal == "," else {}
+        if dialect.encoding == "cp1252":
+            facts["text"] = "in Windows-1252, since it is not in UTF-8"
+        columns = {name: str(kind) for name, kind in types.items()}
+        return cls(files, "CSV", columns, _count(files), facts=facts, dialect=dialect)
 
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
         import pyarrow as pa
         from pyarrow.csv import ConvertOptions
 
         for file in self.files:
-            types = _types(file)
+            types = _types(file, self.dialect)
             if absent := [name for name in uses if name not in types]:
                 raise DataError(f"{file} has no column {absent[0]!r}, which {self.files[0]} has")
             wanted = {name: _read_as(types[name], use) for name, use in uses.items()}
@@ -45,35 +48,43 @@ class CsvTables(Log):
                 raise DataError(f"{file}: the times in {texts[0]!r} are {dates}; write them so")
             first = 2  # below the header
             try:
-                options = ConvertOptions(column_types=wanted, include_columns=[*wanted])
-                with _open(file, options) as reader:
+                options = ConvertOptions(
+                    column_types=wanted, include_columns=[*wanted], decimal_point=self.dialect.decimal
+                )
+                with _open(file, self.dialect, options) as reader:
                     for batch in reader:
                         columns = {name: to_numpy(batch.column(name)) for name in wanted}
                         yield Rows(columns, str(file), first, "line")
                         first += batch.num_rows
             except (pa.ArrowException, OSError) as error:
                 numbers = [name for name, kind in wanted.items() if kind == pa.float64()]
-                raise DataError(_explain(file, numbers, error)) from error
+                raise DataError(_explain(file, self.dialect, numbers, error)) from error
 
 
-def _open(file: Path, options: Any = None) -> Any:
+def _open(file: Path, dialect: Dialect, options: Any = None) -> Any:
     from pyarrow.csv import ParseOptions, ReadOptions, open_csv
 
-    separator = _separator(file)
-    return open_csv(
-        str(file), ReadOptions(block_size=BLOCK), ParseOptions(delimiter=separator, newlines_in_values=False), options
-    )
+    parsing = ParseOptions(delimiter=dialect.separator, newlines_in_values=False)
+    reading = ReadOptions(block_size=BLOCK, encoding=dialect.encoding)
+    if (names := read_header(file, dialect)) != (stripped := [name.strip() for name in names]):
+        reading.column_names, reading.skip_rows = stripped, 1
+    return open_csv(str(file), reading, parsing, options)
 
 
-def _types(file: Path) -> dict[str, Any]:
+def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
     """The columns with the types that pyarrow guesses from the first block."""
     import pyarrow as pa
+    from pyarrow.csv import ConvertOptions
 
     try:
-        with _open(file) as reader:
+        with _open(file, dialect, ConvertOptions(decimal_point=dialect.decimal)) as reader:
             schema = reader.schema
     except (pa.ArrowException, OSError) as error:
-        raise DataError(_explain(file, [], error)) from error
+        raise DataError(_explain(file, dialect, [], error)) from error
+    if len(names := schema.names) > 1 and all(is_number(name, dialect) for name in names):
+        raise DataError(
+            f"{file} begins with numbers: write the names of its columns above them, in a line of their own"
+        )
     if twice := [name for name in schema.names if schema.names.count(name) > 1]:
         raise DataError(f"{file} has two columns {twice[0]!r}: rename one of them")
     return dict(zip(schema.names, schema.types))
@@ -83,25 +94,13 @@ def _read_as(guess: Any, use: str) -> Any:
     """The type to ask pyarrow for: later blocks may hold what the first does not."""
     import pyarrow as pa
 
-    if use == "label":
+    if use == "label" or (use == "flag" and guess == pa.string()):
         return pa.string()
     if use == "any" and not pa.types.is_null(guess):
         return guess if pa.types.is_temporal(guess) or guess == pa.string() else pa.float64()
     if (use != "time" and pa.types.is_boolean(guess)) or (use == "time" and pa.types.is_temporal(guess)):
         return guess
     return pa.float64()
-
-
-def _separator(file: Path) -> str:
-    """The one that the header has most."""
-    with _text(file) as lines:
-        header = lines.readline()
-    return max(reversed(SEPARATORS), key=header.count)
-
-
-def _text(file: Path) -> Any:
-    opener = partial(gzip.open, mode="rt") if file.suffix == ".gz" else open
-    return opener(file, encoding="utf-8-sig", errors="replace", newline="")  # pyright: ignore
 
 
 def _count(files: list[Path]) -> int | None:
@@ -113,18 +112,20 @@ def _count(files: list[Path]) -> int | None:
     return round(sum(file.stat().st_size for file in files) * start.count(b"\n") / max(len(start), 1))
 
 
-def _explain(file: Path, numbers: list[str], error: Exception) -> str:
+def _explain(file: Path, dialect: Dialect, numbers: list[str], error: Exception) -> str:
     """The error for a person: where the first value is that is no number, where that is the reason."""
     broken: tuple[int, str, str] | None = None
     try:
-        with _text(file) as lines:
-            table = csv.DictReader(lines, delimiter=_separator(file))
+        with open_text(file, dialect.encoding) as lines:
+            names = [name.strip() for name in read_header(file, dialect)]
+            next(lines, "")
+            table = csv.DictReader(lines, names, delimiter=dialect.separator)
             broken = next(
                 (
-                    (table.line_num, name, value)
+                    (table.line_num + 1, name, value)
                     for row in table
                     for name in numbers
-                    if not _is_number(value := str(row.get(name) or ""))
+                    if not is_number(value := str(row.get(name) or ""), dialect)
                 ),
                 None,
             )
@@ -132,15 +133,8 @@ def _explain(file: Path, numbers: list[str], error: Exception) -> str:
         pass  # the first error says it
     if broken is not None and "conversion error" in str(error):
         line, name, value = broken
-        way_out = "write numbers into the column, leave that line empty there, or leave the column out"
+        way_out = (
+            "write numbers, leave it empty or the column out, or name that in columns.category, if words are choices"
+        )
         return f"line {line} of {file}: the column {name!r} holds {value[:40]!r}, no number; {way_out}"
     return f"{file} cannot be read as CSV ({one_line(error)[:200]}); mend that line, or write the file again"
-
-
-def _is_number(text: str) -> bool:
-    if text.strip() in MISSING:
-        return True
-    try:
-        return math.isfinite(float(text)) or True
-    except ValueError:
-        return False

@@ -9,11 +9,12 @@ import numpy as np
 
 from agents.data.importers.columns import listing
 from agents.data.importers.meaning import BARE, DROPPED, GIVEN, REPEATED
-from agents.data.importers.rows import Log
+from agents.data.importers.rows import Array, Log
 from agents.data.importers.understanding import MARGIN, Understanding
 
 AT_ENDS = 0.1  # share of the actions at their smallest or largest value: these look like limits
 EVEN, UNEVEN = 1.001, 1.5  # ratio of the longest step of time to the shortest
+MOST_LIMITS = 8  # dimensions whose limits are proposed
 SHOWN = 4  # dimensions whose bounds are shown
 
 
@@ -29,11 +30,13 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
         yield f"{use}s", f"{names or f'of shape {[*array.shape[1:]]}'} ({array.dtype})"
     if log.pictures:
         shapes = ", ".join(
-            f"{log.picture_names[column]} ({' x '.join(map(str, space.shape))})"
-            for column, space in log.pictures.items()
+            f"{log.part_names[column]} ({' x '.join(map(str, space.shape))})" for column, space in log.pictures.items()
         )
         size = f"up to {log.num_picture_bytes / 1e9:.1g} GB (pictures=drop leaves them out of the dataset too)"
         yield "pictures", f"{shapes}: kept, and left out of training; {size}"
+    if choices := log.choices("observation"):
+        words = (f"{log.names['observation'][index]} ({listing(each)})" for index, each in choices.items())
+        yield "categories", f"{', '.join(words)}: a one-hot of each"
     yield "kind of actions", _discrete(log) if log.discrete else _continuous(log)
     yield "rewards", _rewards(log)
     shortest, longest = log.lengths
@@ -47,8 +50,12 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
         yield "kept with the steps", f"{listing([*log.infos])}; not learned from"
     if log.pace is not None:
         low, high = log.pace
-        cut = "" if log.config.gap is not None else " (gap=N begins an episode behind a longer time)"
-        uneven = f": irregular, which no algorithm knows of{cut}" if high > UNEVEN * low else ""
+        cut = "" if log.config.gap is not None else "; gap=N begins an episode behind a longer time"
+        uneven = (
+            f": irregular, which no algorithm knows of (time_step=N resamples it{cut})" if high > UNEVEN * low else ""
+        )
+        if log.config.time_step is not None:
+            uneven = f", resampled to {log.config.time_step:g}: the last values before, and sums of rewards"
         yield "time between steps", (f"{low:g} to {high:g}" if high > EVEN * low else f"{high:.4g}") + uneven
 
 
@@ -57,11 +64,17 @@ def first_steps(log: Understanding) -> Iterator[list[str]]:
     names = [log.names[use] for use in ("observation", "action")]
     yield [*(names[0] or ["observation"]), *(names[1] or ["action"]), "reward"]
     for *vectors, reward in log.first:
-        cells = [cell for vector, named in zip(vectors, names) for cell in (np.ravel(vector) if named else [vector])]
+        cells = [
+            cell
+            for vector, named in zip(vectors, names)
+            for cell in (map(log.shown, named, np.ravel(vector)) if named else [vector])
+        ]
         yield [_short(cell) for cell in (*cells, reward)]
 
 
 def _discrete(log: Understanding) -> str:
+    if choices := log.choices("action"):
+        return f"discrete, since columns.category names them: {'; '.join(listing(words) for words in choices.values())}"
     why = "as set" if log.config.action_kind == "discrete" else "all are few whole numbers"
     as_in_data = "" if log.bounds_are_given else " as in the data (action_bounds=[first,last] for more)"
     return f"discrete, since {why}; {_bounds(log)}{as_in_data}. Else: action_kind=continuous"
@@ -82,7 +95,19 @@ def _continuous(log: Understanding) -> str:
         return text
     low, high = f"{extent.low[worst]:g}", f"{extent.high[worst]:g}"
     share = f"{100 * at_ends[worst]:.0f} % of {log.action_name(worst)} are {low} or {high}"
-    return f"{text}. {share}: if these are limits, action_bounds=[{low},{high}]"
+    return f"{text}. {share}: if these are limits, action_bounds={_as_limits(log, at_ends >= AT_ENDS)}"
+
+
+def _as_limits(log: Understanding, limits: Array) -> str:
+    """A setting by which the ends of some actions are their limits, and those of the others stay."""
+    assert log.extent is not None
+    pairs = zip((log.extent.low, log.extent.high), log.bounds)
+    each = [[f"{value:.6g}" for value in np.where(limits, end, bound)] for end, bound in pairs]
+    if len(limits) == 1:
+        return f"[{each[0][0]},{each[1][0]}]"
+    if len(limits) > MOST_LIMITS:
+        return "[[...],[...]] with the low and the high of each"
+    return f"[[{','.join(each[0])}],[{','.join(each[1])}]]"
 
 
 def _bounds(log: Understanding) -> str:
@@ -137,5 +162,7 @@ def _subset(headers: Log) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     numbers = np.ravel(value) + 0.0  # which makes one zero of both
     return f"{numbers[0]:g}" if len(numbers) == 1 else f"[{numbers[0]:g}, ...]"

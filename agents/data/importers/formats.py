@@ -59,7 +59,7 @@ def open_log(files: list[Path], config: MeaningConfig) -> Log:
         DataError: a file is damaged.
     """
     openers: dict[str, Callable[[list[Path]], Log]] = {
-        "CSV": CsvTables.open,
+        "CSV": partial(CsvTables.open, config=config),
         "Parquet": partial(ParquetTables.open, rows=config.rows),
         "Arrow": partial(ParquetTables.open, rows=config.rows),
         "NPZ": NpzArrays.open,

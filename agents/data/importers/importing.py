@@ -19,6 +19,7 @@ from agents.data.importers.formats import digest, find_files, open_log
 from agents.data.importers.meaning import Episode, Meaning
 from agents.data.importers.rows import Log
 from agents.data.importers.settings import ColumnsConfig, MeaningConfig
+from agents.data.importers.sorting import in_order
 from agents.data.importers.splitting import Cuts
 from agents.data.importers.understanding import Understanding
 from agents.data.store import is_here
@@ -55,7 +56,8 @@ def import_dataset(
         overwrite: take the place of a dataset of this id.
         progress: a bar on a terminal, for what takes longer than two seconds.
         meaning: fields of ``MeaningConfig``: ``reward``, ``gap``, ``end``, ``last_observation``, ``action_kind``,
-            ``action_bounds``, ``missing``, ``pictures``, ``rows``, ``subset``.
+            ``action_bounds``, ``missing``, ``pictures``, ``rows``, ``subset``, ``sort``, ``time_step``,
+            ``separator``, ``decimal``.
 
     Raises:
         ConfigError: the settings do not fit the log.
@@ -123,6 +125,10 @@ class Reading:
         return tqdm(total=total, desc=doing, unit=" rows", unit_scale=True, delay=2, disable=disable)
 
     def _blocks(self, bar: tqdm | None = None) -> Iterator[Block]:
+        blocks = self._read(bar)
+        return in_order(blocks, self.selection) if self.config.sort else blocks
+
+    def _read(self, bar: tqdm | None) -> Iterator[Block]:
         for block in self.selection.blocks(self.log.read(self.selection.uses)):
             yield block
             if bar is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.data.importers.columns import FLAGS, INFOS, PICTURES, Selection
+from agents.data.importers.resampling import resample
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
 from agents.data.importers.splitting import ENDS, Recording, seconds
@@ -57,6 +58,8 @@ class Meaning:
             DataError: what is missing or contradicts.
         """
         pace = _pace(recording)
+        if self.config.time_step is not None:
+            recording = resample(recording, self.config.time_step)
         parts = dict(recording.parts)
         num_rows = len(parts["action"])
         observations, last = self._observations(recording)
@@ -232,8 +235,8 @@ def _pace(recording: Recording) -> tuple[float, float] | None:
     steps = seconds(np.diff(times))
     if len(broken := np.flatnonzero(~(steps > 0))):
         where = recording.place(int(broken[0]) + 1)
-        problem = "has the time of the row before" if steps[broken[0]] == 0 else "is earlier than the row before"
-        raise DataError(
-            f"{where} {problem}, in the same episode; sort the rows by time, and leave out what is there twice"
-        )
+        twice = steps[broken[0]] == 0
+        problem = "has the time of the row before" if twice else "is earlier than the row before"
+        way_out = "leave out what is there twice" if twice else "sort the rows by time, or set sort=true"
+        raise DataError(f"{where} {problem}, in the same episode; {way_out}")
     return (float(steps.min()), float(steps.max())) if len(steps) else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.data.importers.columns import listing
 from agents.data.importers.rlds_features import Feature, expected_records, num_values, read_features
 from agents.data.importers.rows import Array, Log, Rows, flags_at_the_end
 from agents.data.importers.settings import ColumnsConfig
@@ -41,7 +42,8 @@ class Rlds(Log):
         preset = _preset(read)
         facts: dict[str, str] = {}
         if beside := [name for name, feature in read.items() if not feature.of_step]:
-            facts["not kept"] = f"{', '.join(beside)} (columns.keep=['{beside[0].split('/')[0]}*'] keeps them)"
+            keep = f"columns.keep=['{beside[0].split('/')[0]}*'] keeps them with each step"
+            facts["of episodes"] = f"{listing(beside)} ({keep})"
         if unread := [f"{name} ({feature.kind})" for name, feature in features.items() if name not in read]:
             facts["not read"] = ", ".join(unread)
         if absent:

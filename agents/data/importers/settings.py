@@ -36,6 +36,7 @@ class ColumnsConfig:
     success: str | None = None  # flag: the goal is reached at this step
     action_probability: str | None = None  # of the row's action, in (0, 1], when it was chosen; or its density
     keep: list[str] = field(default_factory=list)  # more columns that stay with the steps, and are not learned from
+    category: list[str] = field(default_factory=list)  # observations and actions that are names, or numbers for such
     picture: list[str] = field(default_factory=list)  # names or patterns; kept in the dataset, not trained on
 
     def __post_init__(self) -> None:
@@ -57,10 +58,19 @@ class MeaningConfig:
     missing: str = "refuse"  # values: refuse, drop-episode, or forward-fill from the row before
     pictures: str = "keep"  # in the dataset, from which training leaves them out; or drop
     rows: str = "auto"  # a row is one of steps, or one of episodes with lists in it; auto: by the lists
+    sort: bool = False  # rows by columns.episode and columns.time, in memory; else both have to be in order
+    time_step: float | None = None  # resample each episode to even steps of columns.time; seconds of dates, > 0
+    separator: str | None = None  # of the columns of CSV, a character; None: tab, ; , or |, by the header
+    decimal: str = "auto"  # of numbers in CSV: point, comma, or auto: comma where the first numbers have one
     subset: str | None = None  # import these episodes alone: a split or filter key, by its name in the log
 
     def __post_init__(self) -> None:
         require(self.gap is None or 0.0 < self.gap < math.inf, "gap", "be positive", self.gap)
+        positive = self.time_step is None or 0.0 < self.time_step < math.inf
+        require(positive, "time_step", "be positive", self.time_step)
+        one = self.separator is None or (len(self.separator) == 1 and self.separator not in '"\r\n')
+        require(one, "separator", "be one character, as ';'", self.separator)
+        require_choice("decimal", self.decimal, ("auto", "point", "comma"))
         require_choice("end", self.end, ("truncated", "terminated"))
         require_choice("last_observation", self.last_observation, ("drop", "repeat"))
         require_choice("action_kind", self.action_kind, KINDS)

@@ -129,8 +129,8 @@ def _require_new(block: Block, row: int, seen: set[object]) -> None:
         raise DataError(f"{block.rows.place(row)} is of no episode: write its name into each of its rows")
     if value in seen:
         raise DataError(
-            f"{block.rows.place(row)}: episode {value!r} comes back after another one; sort the rows by episode, and "
-            "within each by time"
+            f"{block.rows.place(row)}: episode {value!r} comes back after another one; sort the rows by episode and "
+            "time, or set sort=true"
         )
     seen.add(value)
 

@@ -159,6 +159,8 @@ class Understanding:
     def discrete(self) -> bool:
         """Whether actions are choices."""
         assert self.extent is not None
+        if self.choices("action"):
+            return True
         few = bool((self.extent.high - self.extent.low < MOST_CATEGORIES).all())
         return self.config.action_kind == "discrete" or (self.config.action_kind == "auto" and self.whole and few)
 
@@ -169,31 +171,60 @@ class Understanding:
         low, high = self.extent.low.astype(np.float64), self.extent.high.astype(np.float64)
         if (given := self._given_bounds(len(low))) is not None:
             return given
+        if choices := self.choices("action"):
+            return np.zeros(len(low)), np.array([len(words) - 1.0 for words in choices.values()])
         if self.discrete:
             return low, high
         margin = MARGIN * np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
         return low - margin, high + margin
 
     @property
-    def picture_names(self) -> dict[str, str]:
-        """Of the parts of an observation that are pictures, by column."""
-        return part_names([*self.pictures])
+    def part_names(self) -> dict[str, str]:
+        """Of the parts of an observation that are pictures or categories, by column."""
+        return part_names(
+            [*self.pictures, *(self.names["observation"][index] for index in self.choices("observation"))]
+        )
+
+    def choices(self, use: str) -> dict[int, list[str]]:
+        """The words of each dimension of observations or actions that is a category, in their order."""
+        words = self.selection.words
+        return {index: sorted(words[name]) for index, name in enumerate(self.names[use]) if name in words}
 
     def observation_space(self) -> spaces.Space:
-        """One of parts where there are pictures."""
-        if not self.pictures:
+        """One of parts where there are pictures or categories."""
+        if not self.part_names:
             return self._vector_space()
-        parts: dict[str, spaces.Space] = {"observation": self._vector_space()}
-        parts |= {name: self.pictures[column] for column, name in self.picture_names.items()}
+        parts: dict[str, spaces.Space] = {}
+        if self.numbers or not self.choices("observation"):
+            parts["observation"] = self._vector_space()
+        parts |= {self.part_names[column]: space for column, space in self.pictures.items()}
+        for index, words in self.choices("observation").items():
+            parts[self.part_names[self.names["observation"][index]]] = spaces.Discrete(len(words))
         return spaces.Dict(parts)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The dimensions of a vector of observations that are no categories."""
+        return [index for index in range(len(self.names["observation"])) if index not in self.choices("observation")]
 
     def _vector_space(self) -> spaces.Box:
         assert self.observation is not None
         dtype, shape = self.observation.dtype, self.observation.shape[1:]
+        if self.choices("observation"):
+            shape = (len(self.numbers),)
         if dtype.kind == "f":
             return spaces.Box(-np.inf, np.inf, shape, dtype.type)
         limits = np.iinfo(dtype)
         return spaces.Box(limits.min, limits.max, shape, dtype.type)
+
+    def places(self, use: str, index: int, codes: Array) -> NDArray[np.int64]:
+        """The words of a category, by the order in which they came, as places in their own order."""
+        places = {word: place for place, word in enumerate(self.choices(use)[index])}
+        return np.array([places[word] for word in self.selection.words[self.names[use][index]]])[codes.astype(np.int64)]
+
+    def shown(self, name: str, value: Any) -> Any:
+        """A value for a person: of a category its word."""
+        return [*self.selection.words[name]][int(value)] if name in self.selection.words else value
 
     def action_space(self) -> spaces.Space:
         assert self.action is not None
@@ -217,4 +248,9 @@ class Understanding:
         if not self.discrete:
             return actions.astype(self._action_dtype, copy=False)
         assert self.extent is not None
+        if self.choices("action"):
+            columns = actions.reshape(len(actions), -1)
+            actions = np.stack(
+                [self.places("action", index, columns[:, index]) for index in range(columns.shape[1])], 1
+            )
         return actions.astype(np.int64).reshape((len(actions), -1) if self.extent.low.size > 1 else len(actions))

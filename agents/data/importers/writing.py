@@ -83,13 +83,16 @@ def write(dataset_id: str, episodes: Iterable[Episode], understanding: Understan
 
 
 def _metadata(dataset_id: str, understanding: Understanding, digest: str | None) -> dict[str, Any]:
+    names, choices = understanding.names["observation"], understanding.choices("observation")
     return {
         **understanding.headers.metadata,
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
         "description": f"imported by offline-agents from {understanding.source} ({understanding.headers.title})",
-        "observation_names": understanding.names["observation"],
+        "observation_names": [name for index, name in enumerate(names) if index not in choices],
+        "observation_categories": {understanding.part_names[names[index]]: words for index, words in choices.items()},
         "action_names": understanding.names["action"],
+        "action_categories": [*understanding.choices("action").values()],
         RECORD: {"source": understanding.source, "digest": digest, "meaning": dict(explain(understanding))},
     }
 
@@ -97,11 +100,10 @@ def _metadata(dataset_id: str, understanding: Understanding, digest: str | None)
 def _parts(episode: Episode, understanding: Understanding) -> Parts:
     """An episode as Minari's file has it."""
     last = np.arange(episode.num_steps) == episode.num_steps - 1
-    assert understanding.observation is not None
-    vectors = episode.observations.astype(understanding.observation.dtype, copy=False)
+    vectors = _vectors(episode, understanding)
     success = {} if episode.success is None else {"success": episode.success}
     return {
-        "observations": {"observation": vectors} | _pictures(episode, understanding) if episode.pictures else vectors,
+        "observations": _observations(episode, understanding) if understanding.part_names else vectors,
         "actions": understanding.stored_actions(episode.actions),
         "rewards": episode.rewards,
         "terminations": last & episode.terminated,
@@ -110,12 +112,25 @@ def _parts(episode: Episode, understanding: Understanding) -> Parts:
     }
 
 
-def _pictures(episode: Episode, understanding: Understanding) -> dict[str, Array | Pictures]:
-    """One for each observation."""
+def _vectors(episode: Episode, understanding: Understanding) -> Array:
+    assert understanding.observation is not None
+    return episode.observations.astype(understanding.observation.dtype, copy=False)
+
+
+def _observations(episode: Episode, understanding: Understanding) -> dict[str, Array | Pictures]:
+    """Numbers, categories and pictures."""
     parts: dict[str, Array | Pictures] = {}
-    for column, name in understanding.picture_names.items():
-        pictures, space = episode.pictures[column], understanding.pictures[column]
-        contents = stored(_with_last(pictures, episode.num_steps + 1), space, episode.place)
+    vectors, choices = _vectors(episode, understanding), understanding.choices("observation")
+    if not choices:
+        parts["observation"] = vectors
+    elif understanding.numbers:
+        parts["observation"] = vectors[:, understanding.numbers]
+    for index in choices:
+        name = understanding.part_names[understanding.names["observation"][index]]
+        parts[name] = understanding.places("observation", index, vectors[:, index])
+    for column, space in understanding.pictures.items():
+        contents = stored(_with_last(episode.pictures[column], episode.num_steps + 1), space, episode.place)
+        name = understanding.part_names[column]
         parts[name] = Pictures(episode.num_steps + 1, contents) if is_image_space(space) else np.stack([*contents])
     return parts
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections import namedtuple
+from pathlib import Path
 
 import minari
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 import agents
-from agents.data.importers import writing
+from agents.data.importers import ColumnsConfig, writing
 from agents.data.importers.meaning import Episode
 from agents.data.importers.minari_hdf5 import Parts
 from agents.data.importers.understanding import Understanding
@@ -135,6 +142,46 @@ def test_what_a_killed_import_left_is_removed_by_the_next(take, log, store, dead
     (store / f".importing.x.{dead_pid}.tmp" / "dataset").mkdir(parents=True)
     take(log, **USES)
     assert [path.name for path in store.iterdir()] == ["robot"]
+
+
+KILLED = """
+import os, signal
+from agents.data.importers import ColumnsConfig, import_dataset, writing
+append = writing.append_episodes
+
+def killed(path, episodes):
+    append(path, [next(iter(episodes))])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+writing.append_episodes = killed
+columns = ColumnsConfig(observation=["level"], action=["valve"], episode="run")
+import_dataset("log.csv", "robot/arm-v0", columns=columns, overwrite=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [False, True])
+def test_a_kill_while_writing_leaves_the_store_as_it_was(take, log, store, episodes, before) -> None:
+    if before:
+        take(log, **USES)
+    code = "import sys; sys.path.insert(0, sys.argv[1])" + KILLED
+    killed = subprocess.run([sys.executable, "-c", code, str(Path(agents.__file__).parents[1])])
+    assert killed.returncode == -signal.SIGKILL
+    assert len([*store.glob(".importing.*")]) == 1
+    assert [*minari.list_local_datasets()] == (["robot/arm-v0"] if before else [])
+    assert not before or len(episodes()) == 4
+    take(log, **USES, overwrite=True)
+    assert [path.name for path in store.iterdir()] == ["robot"] and len(episodes()) == 4
+
+
+def test_a_bar_over_rows_has_rate_and_time_left(log, monkeypatch) -> None:
+    shown = io.StringIO()
+    at_once = {"disable": False, "delay": 0, "mininterval": 0, "file": shown}
+    monkeypatch.setattr("agents.data.importers.importing.tqdm", lambda **settings: tqdm(**settings | at_once))
+    columns = ColumnsConfig(observation=["level"], action=["valve"], episode="run")
+    agents.import_dataset(log, "robot/arm-v0", columns=columns)
+    assert re.search(r"reading log.csv: .*40.0/41.0 .00:00<00:00.*rows/s", shown.getvalue())
+    assert re.search(r"writing robot/arm-v0: 100%.*36.0/36.0 .*rows/s", shown.getvalue())
 
 
 @pytest.mark.parametrize("dataset", ["robot", "robot/arm", "a/b-v0", "demo/arm-v0", "../arm-v0"])

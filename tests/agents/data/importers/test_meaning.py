@@ -169,6 +169,16 @@ def test_actions_that_are_often_at_their_ends_are_hinted_at(take, table) -> None
     assert hint in imported.meaning["kind of actions"]
 
 
+def test_limits_that_are_hinted_at_fit_all_actions(take, table) -> None:
+    throttle = [-1, 1, 0.3, 0.5, 1, -1, 0.1, 0.2] * 5
+    log = table("s,throttle,wheel", [[index // 4, action, index] for index, action in enumerate(throttle)])
+    uses = {"observation": ["s"], "action": ["throttle", "wheel"], "episode": "s", "end": "terminated"}
+    hint = "50 % of 'throttle' are -1 or 1: if these are limits, action_bounds=[[-1,-1.95],[1,40.95]]"
+    assert hint in take(log, **uses).meaning["kind of actions"]
+    given = take(log, **uses, action_bounds=[[-1, -1.95], [1, 40.95]], dry_run=True)
+    assert "bounds -1 to 1, -1.95 to 40.95 (as set)" in given.meaning["kind of actions"]
+
+
 def test_missing_values_are_left_out_or_filled(take, table, episodes) -> None:
     rows = change(1, "s", None)
     imported = take(table(HEADER, rows), **USES, episode="run", missing="drop-episode")
@@ -192,9 +202,11 @@ def test_irregular_times_are_said(take, table) -> None:
     rows = [[time, 0.5, 0.1] for time in (0, 1, 2, 5)]
     imported = take(table("t,s,a", rows), observation=["s"], action=["a"], time="t")
     irregular = "1 to 3: irregular, which no algorithm knows of"
-    assert imported.meaning["time between steps"] == f"{irregular} (gap=N begins an episode behind a longer time)"
+    assert imported.meaning["time between steps"] == (
+        f"{irregular} (time_step=N resamples it; gap=N begins an episode behind a longer time)"
+    )
     cut = take(table("t,s,a", rows), observation=["s"], action=["a"], time="t", gap=4, dry_run=True)
-    assert cut.meaning["time between steps"] == irregular
+    assert cut.meaning["time between steps"] == f"{irregular} (time_step=N resamples it)"
 
 
 CUT = {"episode": "run"}
@@ -209,7 +221,7 @@ MISTAKES = {
     "no_action_there": (change(1, "a", None), CUT, r"line 3 of log.csv: action 'a' is missing"),
     "no_reward": (change(1, "r", None), CUT, "line 3 of log.csv: the reward is missing; .*no reward is made up"),
     "none_before": (change(3, "s", None), {**CUT, "missing": "forward-fill"}, "there is none before it in its episode"),
-    "interleaved": (change(1, "run", "a"), CUT, "line 4 of log.csv: episode 'b' comes back after another one; sort"),
+    "interleaved": (change(1, "run", "a"), CUT, "line 4 of log.csv: episode 'b' comes back after another.*sort=true"),
     "no_episode": (change(3, "run", None), CUT, "line 5 of log.csv is of no episode: write its name"),
     "twice": (change(4, "t", 9), {**CUT, "time": "t"}, "line 6 of log.csv has the time of the row before"),
     "backwards": (change(4, "t", 8), {**CUT, "time": "t"}, "line 6 of log.csv is earlier than the row before"),

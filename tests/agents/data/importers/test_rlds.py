@@ -107,7 +107,7 @@ def test_the_last_step_is_there_for_its_observation(take, episodes) -> None:
         assert there.infos["language_instruction"][0].decode() == "öffne die Tür"
         np.testing.assert_array_equal(there.infos["force"], value(index, "force")[:-1])
     assert imported.meaning["last observation"].startswith("in 3 that of the last step, whose action and reward mean")
-    assert imported.meaning["not kept"].startswith("episode_metadata/file_path, episode_metadata/success")
+    assert imported.meaning["of episodes"].startswith("episode_metadata/file_path, episode_metadata/success")
 
 
 def test_a_reward_that_is_lost_with_the_last_step_is_said(take, copy) -> None:

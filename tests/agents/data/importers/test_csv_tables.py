@@ -1,0 +1,82 @@
+"""CSV as spreadsheets of several countries write it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from agents.errors import ConfigError, DataError
+
+USES = {"observation": ["s"], "action": ["a"], "last_observation": "repeat"}
+
+
+def values(episodes) -> list[list[float]]:
+    (episode,) = episodes()
+    return [episode.observations.ravel().tolist()[:-1], episode.actions.ravel().tolist()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s;a\n1,5;-0,25\n2,5;1e-1\n",
+        "s\ta\n1,5\t-0,25\n2,5\t0,1\n",
+        's,a\n"1,5","-0,25"\n"2,5","0,1"\n',
+        "s;a\n1;-0,25\n2,5;0,1\n",
+    ],
+)
+def test_a_decimal_comma_is_guessed_and_said(take, episodes, text) -> None:
+    Path("log.csv").write_text(text)
+    imported = take("log.csv", **USES)
+    assert values(episodes)[1] == [-0.25, 0.1] and values(episodes)[0][1] == 2.5
+    assert imported.meaning["numbers"].startswith("with a decimal comma, since ")
+
+
+@pytest.mark.parametrize("separator", [";", "|", "\t", ","])
+def test_the_separator_is_that_of_the_header(take, episodes, separator) -> None:
+    Path("log.csv").write_text("s,a\n1.5,-0.25\n2.5,0.1\n".replace(",", separator))
+    take("log.csv", **USES)
+    assert values(episodes) == [[1.5, 2.5], [-0.25, 0.1]]
+
+
+def test_another_separator_and_decimal_are_set_by_a_word(take, episodes) -> None:
+    Path("log.csv").write_text("s a\n1,5 2\n2,5 3\n")
+    take("log.csv", **USES, separator=" ", decimal="comma", action_kind="continuous")
+    assert values(episodes) == [[1.5, 2.5], [2.0, 3.0]]
+    with pytest.raises(DataError, match="line 2 of log.csv: the column 's' holds '1,5', no number"):
+        take("log.csv", **USES, separator=" ", decimal="point", dry_run=True)
+    with pytest.raises(ConfigError, match="separator must be one character, as ';', got '::'"):
+        take("log.csv", **USES, separator="::")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_names_may_be_of_any_language(take, episodes, encoding) -> None:
+    text = "température; Öffnung \n1,5;0,5\n2,5;0,1\n"
+    for name, content in (("log.csv", text.encode(encoding)), ("log.csv.gz", gzip.compress(text.encode(encoding)))):
+        Path(name).write_bytes(content)
+        imported = take(name, observation=["temp*"], action=["Öffnung"], last_observation="repeat", overwrite=True)
+        assert values(episodes) == [[1.5, 2.5], [0.5, 0.1]]
+        assert imported.meaning["observations"] == "température (float64)"
+        assert ("text" in imported.meaning) is (encoding == "cp1252")
+
+
+def test_a_table_without_names_is_told_of_them(take) -> None:
+    Path("log.csv").write_text("0.5,1,1\n0.7,2,1\n")
+    with pytest.raises(DataError, match="log.csv begins with numbers: write the names of its columns above them"):
+        take("log.csv", observation=["1"], action=["0.5"])
+
+
+def test_flags_are_words_too(take, episodes) -> None:
+    Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,No\n3,0.5,yes\n")
+    take("log.csv", observation=["s"], action=["a"], terminated="over")
+    assert episodes()[0].terminations.tolist() == [False, False, True]
+    Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,maybe\n")
+    with pytest.raises(DataError, match="line 3 of log.csv: 'maybe' in 'over' is neither true nor false"):
+        take("log.csv", observation=["s"], action=["a"], terminated="over", overwrite=True)
+
+
+def test_what_is_no_number_with_a_comma_is_named(take) -> None:
+    Path("log.csv").write_text("s;a\n1,5;2,5\n1.500,5;1,0\n")
+    with pytest.raises(DataError, match="line 3 of log.csv: the column 's' holds '1.500,5', no number"):
+        take("log.csv", **USES, decimal="comma")
