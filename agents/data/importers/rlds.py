@@ -71,7 +71,7 @@ class Rlds(Log):
                 )
 
     def _episode(self, content: bytes, uses: Mapping[str, str], place: str) -> Rows:
-        values, _ = example(content)
+        values = example(content)
         ends = {name: self._column(name, values) for name in (FIRST, LAST) if name in self.features}
         columns = ends | {name: self._column(name, values) for name in uses}
         of_steps = {name: len(column) for name, column in columns.items() if self.features[name].of_step}

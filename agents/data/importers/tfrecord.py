@@ -29,10 +29,7 @@ MESSAGES = {
     "Feature": [("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")],
     "FeatureEntry": [("key", "string"), ("value", "Feature")],
     "Features": [("feature", "repeated FeatureEntry")],
-    "FeatureList": [("feature", "repeated Feature")],
-    "FeatureListEntry": [("key", "string"), ("value", "FeatureList")],
-    "FeatureLists": [("feature_list", "repeated FeatureListEntry")],
-    "SequenceExample": [("context", "Features"), ("feature_lists", "FeatureLists")],  # an Example has the first of them
+    "Example": [("features", "Features")],
 }
 Values = Array | list[bytes]  # of a feature: numbers, or texts, pictures and whatever else is bytes
 
@@ -64,19 +61,15 @@ def records(path: Path) -> Iterator[bytes]:
             ) from error
 
 
-def example(content: bytes) -> tuple[dict[str, Values], dict[str, list[Values]]]:
-    """The features of an ``Example``, and the steps' of a ``SequenceExample``; a ValueError where it is none."""
+def example(content: bytes) -> dict[str, Values]:
+    """The features of an ``Example`` by their names; a ValueError where it is none."""
     from google.protobuf.message import DecodeError
 
     try:
         message = _message().FromString(content)
     except DecodeError as error:
         raise ValueError("it holds no tf.train.Example") from error
-    lists = message.feature_lists.feature_list
-    return (
-        {entry.key: _values(entry.value) for entry in message.context.feature},
-        {entry.key: [_values(step) for step in entry.value.feature] for entry in lists},
-    )
+    return {entry.key: _values(entry.value) for entry in message.features.feature}
 
 
 def _values(feature: Any) -> Values:
@@ -104,7 +97,7 @@ def _message() -> Any:
                 added.type = _scalar_types()[name_of_type]
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.SequenceExample"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
 def _scalar_types() -> Mapping[str, Any]:
