@@ -1,4 +1,4 @@
-"""Imports at scale: time and peak memory of CSV, Parquet, NPZ and HDF5 with 1,000,000 rows of 40 columns.
+"""Imports at scale: time and peak memory of CSV, Parquet, NPZ, HDF5 and RLDS with 1,000,000 rows of 40 columns.
 
     python benchmarks/importing.py                 one format after the other, each in a process of its own
     python benchmarks/importing.py rows=100000
@@ -76,6 +76,30 @@ def write_arrays(folder: Path, rows: int) -> None:
             file.create_dataset(name, data=array)
 
 
+def write_rlds(folder: Path, rows: int) -> None:
+    from agents.data.importers.tfrecord import HEADER, SUM, masked_sum, message_class
+
+    (folder / "rlds").mkdir()
+    shapes = {"observation": [str(COLUMNS - 5)], "action": ["3"], "reward": []}
+    steps = {
+        name: {"pythonClassName": "Tensor", "tensor": {"shape": {"dimensions": shape}, "dtype": "float32"}}
+        for name, shape in shapes.items()
+    }
+    features = {"steps": {"pythonClassName": "Dataset", "sequence": {"feature": {"featuresDict": {"features": steps}}}}}
+    (folder / "rlds" / "features.json").write_text(json.dumps({"featuresDict": {"features": features}}))
+    with (folder / "rlds" / "log.tfrecord").open("wb") as file:
+        for piece in pieces(rows):
+            columns = np.stack([*piece.values()][:-1], axis=1)
+            for start in range(0, len(columns), LENGTH):
+                episode, message = columns[start : start + LENGTH], message_class()()
+                for name, values in zip(shapes, np.split(episode, [COLUMNS - 5, COLUMNS - 2], axis=1)):
+                    entry = message.features.feature.add(key=f"steps/{name}")
+                    entry.value.float_list.value.extend(values.ravel())
+                content = message.SerializeToString()
+                header = HEADER.pack(len(content), masked_sum(len(content).to_bytes(8, "little")))
+                file.write(header + content + SUM.pack(masked_sum(content)))
+
+
 def measure(source: Path, rows: int) -> dict[str, float]:
     """An import in a process of its own."""
     with tempfile.TemporaryDirectory(dir=source.parent) as store:
@@ -100,12 +124,17 @@ def main() -> None:
     rows = int(dict(argument.split("=") for argument in sys.argv[1:]).get("rows", ROWS))
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for write in (write_tables, write_arrays):  # in processes of their own: a child's peak begins at its parent's
+        for write in (
+            write_tables,
+            write_arrays,
+            write_rlds,
+        ):  # in processes of their own: a child's peak begins at its parent's
             writer = multiprocessing.get_context("spawn").Process(target=write, args=(Path(folder), rows))
             writer.start()
             writer.join()
-        for ending in ("csv", "parquet", "npz", "hdf5"):
-            figures[ending] = measure(Path(folder) / f"log.{ending}", rows)
+        for ending in ("csv", "parquet", "npz", "hdf5", "tfrecord"):
+            parent = Path(folder) / ("rlds" if ending == "tfrecord" else "")
+            figures[ending] = measure(parent / f"log.{ending}", rows)
             print(ending, *(f"{name}={value:,}" for name, value in figures[ending].items()), sep="  ", flush=True)
     if rows == ROWS:
         machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}

@@ -1,4 +1,4 @@
-"""Make a dataset of a log: CSV, Parquet, Arrow, NPZ, HDF5 or LeRobot in, an id that every other command takes out.
+"""Make a dataset of a log: CSV, Parquet, NPZ, HDF5, LeRobot or RLDS in, an id that every other command takes out.
 
 For example:
 

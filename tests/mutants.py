@@ -896,7 +896,7 @@ IMPORTERS = [
     *of(
         "agents/data/importers/tfrecord.py",
         "tests/agents/data/importers/test_rlds.py",
-        ("if _mask(crc32c(header[:8])) != sum_of_length:", "if False:"),
+        ("if masked_sum(header[:8]) != sum_of_length:", "if False:"),
         ("value >> 15 | value << 17", "value >> 15"),
     ),
     *of(

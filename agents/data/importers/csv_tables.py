@@ -56,7 +56,7 @@ class CsvTables(Log):
                         columns = {name: to_numpy(batch.column(name)) for name in wanted}
                         yield Rows(columns, str(file), first, "line")
                         first += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeError) as error:
                 numbers = [name for name, kind in wanted.items() if kind == pa.float64()]
                 raise DataError(_explain(file, self.dialect, numbers, error)) from error
 
@@ -79,7 +79,7 @@ def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
     try:
         with _open(file, dialect, ConvertOptions(decimal_point=dialect.decimal)) as reader:
             schema = reader.schema
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(_explain(file, dialect, [], error)) from error
     if len(names := schema.names) > 1 and all(is_number(name, dialect) for name in names):
         raise DataError(

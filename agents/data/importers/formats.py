@@ -20,7 +20,7 @@ from agents.data.importers.rlds_features import SHARD
 from agents.data.importers.robomimic import Robomimic, is_robomimic
 from agents.data.importers.rows import Log
 from agents.data.importers.settings import ENDINGS, MeaningConfig
-from agents.errors import ConfigError, DataError
+from agents.errors import ConfigError, DataError, one_line
 
 
 def find_files(source: str) -> list[Path]:
@@ -33,7 +33,12 @@ def find_files(source: str) -> list[Path]:
     if path.is_dir() and is_lerobot(path):
         return lerobot_files(path)
     if path.is_dir():
-        paths = [each for each in path.rglob("*") if not each.name.startswith((".", "_"))]
+        try:
+            paths = [each for each in path.rglob("*") if not each.name.startswith((".", "_"))]
+        except OSError as error:  # somebody changes it
+            raise DataError(
+                f"source={source}: cannot be listed ({one_line(error)}); name its files by a pattern"
+            ) from error
     elif path.is_file():
         paths = [path]
     else:

@@ -47,10 +47,10 @@ def records(path: Path) -> Iterator[bytes]:
         try:
             while header := file.read(HEADER.size):
                 length, sum_of_length = HEADER.unpack(header)
-                if _mask(crc32c(header[:8])) != sum_of_length:
+                if masked_sum(header[:8]) != sum_of_length:
                     raise ValueError("the sum of its length differs")
                 content = file.read(length)
-                if _mask(crc32c(content)) != SUM.unpack(file.read(SUM.size))[0]:
+                if masked_sum(content) != SUM.unpack(file.read(SUM.size))[0]:
                     raise ValueError("the sum of its content differs")
                 yield content
                 index += 1
@@ -66,7 +66,7 @@ def example(content: bytes) -> dict[str, Values]:
     from google.protobuf.message import DecodeError
 
     try:
-        message = _message().FromString(content)
+        message = message_class().FromString(content)
     except DecodeError as error:
         raise ValueError("it holds no tf.train.Example") from error
     return {entry.key: _values(entry.value) for entry in message.features.feature}
@@ -81,8 +81,8 @@ def _values(feature: Any) -> Values:
 
 
 @functools.cache
-def _message() -> Any:
-    """The class of the message, in a pool of its own: TensorFlow, where it is loaded too, has one of that name."""
+def message_class() -> Any:
+    """The class of an ``Example``, in a pool of its own: TensorFlow, where it is loaded too, has one of that name."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
@@ -111,5 +111,7 @@ def _scalar_types() -> Mapping[str, Any]:
     }
 
 
-def _mask(value: int) -> int:
+def masked_sum(content: bytes) -> int:
+    """The sum of some bytes as files have it."""
+    value = crc32c(content)
     return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF

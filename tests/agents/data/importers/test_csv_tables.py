@@ -61,6 +61,12 @@ def test_names_may_be_of_any_language(take, episodes, encoding) -> None:
         assert ("text" in imported.meaning) is (encoding == "cp1252")
 
 
+def test_what_is_no_text_is_a_line(take) -> None:
+    Path("log.csv").write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(DataError, match="log.csv cannot be read as CSV"):
+        take("log.csv", observation=["s"], action=["a"])
+
+
 def test_a_table_without_names_is_told_of_them(take) -> None:
     Path("log.csv").write_text("0.5,1,1\n0.7,2,1\n")
     with pytest.raises(DataError, match="log.csv begins with numbers: write the names of its columns above them"):

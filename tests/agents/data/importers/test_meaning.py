@@ -227,7 +227,7 @@ MISTAKES = {
     "backwards": (change(4, "t", 8), {**CUT, "time": "t"}, "line 6 of log.csv is earlier than the row before"),
     "no_time": (change(4, "t", None), {**CUT, "time": "t"}, "line 6 of log.csv has no time; write one"),
     "over_early": (change(0, "over", 1), {**CUT, "terminated": "over"}, "line 2 of log.csv is flagged as terminated"),
-    "no_flag": (change(0, "over", "x"), {**CUT, "terminated": "over"}, "line 2 of log.csv: the column 'over' holds"),
+    "no_flag": (change(0, "over", "x"), {**CUT, "terminated": "over"}, "line 2 of log.csv: 'x' in 'over' is neither"),
     "bounds": (ROWS, {"action_bounds": [0, 0.25]}, r"line 4 of log.csv: action 'a' is 0.3, outside action_bounds"),
     "bounds_3": (ROWS, {"action_bounds": [[0, 0], [1, 1]]}, r"action_bounds must be data or \[low,high\], each"),
     "low_high": (ROWS, {"action_bounds": [1, 0]}, "must have no low above its high"),

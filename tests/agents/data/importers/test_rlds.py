@@ -192,7 +192,7 @@ def test_a_part_of_the_files_is_said(take, copy) -> None:
 
 def framed(content: bytes) -> bytes:
     header = struct.pack("<Q", len(content))
-    sums = [struct.pack("<I", tfrecord._mask(crc32c(each))) for each in (header, content)]
+    sums = [struct.pack("<I", tfrecord.masked_sum(each)) for each in (header, content)]
     return header + sums[0] + content + sums[1]
 
 
