@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agents.data.contents import Inspection
 from agents.data.demos import dataset_ids
-from agents.data.inspection import Inspection, inspect_dataset
+from agents.data.inspection import inspect_dataset
 from agents.environments.adroit import ADROIT_TASKS
 from agents.files import write_atomically
 from recipes.dataset_card.finding import number, percent

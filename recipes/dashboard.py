@@ -27,7 +27,8 @@ from agents.errors import ConfigError, one_line, optional_package
 from agents.files import write_atomically
 from recipes.settings.composition import build
 from recipes.settings.schema import require_place
-from recipes.tracking import loggers, wandb_project
+from recipes.tracking import wandb_project
+from recipes.tracking.wandb_client import PATIENCE, query, wandb_client
 
 LOG_IN = "wandb login, wandb sync the runs, and call this again: it saves both to the project"
 
@@ -41,7 +42,7 @@ def dashboard(cfg: DictConfig) -> None:
     if client is None:
         project = wandb_project.from_files(Path(config.runs), config.project)
     else:
-        project = loggers.query(lambda: wandb_project.from_server(client, config.entity, config.project))
+        project = query(lambda: wandb_project.from_server(client, config.entity, config.project))
 
     views, report = wandb_workspace.workspaces(project), wandb_report.report(project)
     print(outline(views, report))
@@ -50,16 +51,16 @@ def dashboard(cfg: DictConfig) -> None:
         write_atomically(file, json.dumps(specification(views, report), indent=1).encode())
         print(f"no W&B account here: the specification is in {file}; {LOG_IN}")
     else:
-        for url in loggers.query(lambda: save(views, report, Path(config.output))):
+        for url in query(lambda: save(views, report, Path(config.output))):
             print(f"saved: {url}")
 
 
 def account() -> Any | None:
     """``wandb.Api``; None where there is no API key."""
-    client = loggers.wandb_client()
+    client = wandb_client()
     if not client.login(prompt=False, verify=False):
         return None
-    return loggers.query(lambda: client.Api(timeout=loggers.PATIENCE))
+    return query(lambda: client.Api(timeout=PATIENCE))
 
 
 def outline(views: Sequence[Any], report: Any) -> str:

@@ -19,9 +19,10 @@ from dataclasses import fields
 
 from omegaconf import DictConfig
 
+from agents.data.contents import Inspection
 from agents.data.importers.importing import import_dataset
 from agents.data.importers.settings import MeaningConfig
-from agents.data.inspection import Inspection, inspect_dataset
+from agents.data.inspection import inspect_dataset
 from recipes.dataset_card import facts, rendering
 from recipes.dataset_card.verdict import verdict
 from recipes.reporting import terminal

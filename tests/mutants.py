@@ -538,7 +538,7 @@ NETWORKS = [
 
 DATA = [
     *of(
-        "agents/data/conversion.py",
+        "agents/data/rows.py",
         "tests/agents/data/test_conversion.py tests/agents/data/test_dataset.py tests/agents/data/test_parts.py",
         ("episode.observations[start : piece.stop + 1]", "episode.observations[start + 1 : piece.stop + 2]"),
         ("= episode.terminations[piece]", "= (episode.terminations | episode.truncations)[piece]"),
@@ -552,6 +552,10 @@ DATA = [
         ("self.action.count * self.layout.action", "self.action.count"),
         ("at step {start + step}, outside", "at step {step}, outside"),
         ("int(np.count_nonzero(episode.terminations))", "int(episode.terminations[-1])"),
+    ),
+    *of(
+        "agents/data/conversion.py",
+        "tests/agents/data/test_conversion.py tests/agents/data/test_dataset.py tests/agents/data/test_parts.py",
         ("4 * _num_rows(statistics)", "2 * _num_rows(statistics)"),
         ("{status.st_size} {status.st_mtime_ns}", "{status.st_size}"),
         ("if whole and same else None", "if same else None"),

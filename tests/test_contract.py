@@ -36,7 +36,7 @@ Path = tuple[str, ...]
 # what makes an update quick, and three of them enough to see a difference
 SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
 CONFIGS = {**agents.ALGORITHMS, **PRESETS}
-LONG_TO_TRACE = ("awac", "cql", "edac", "rebrac", "td3_bc")  # as stacks; seconds each, beside six others
+LONG_TO_TRACE = ("awac", "bc_top", "cql", "dt", "edac", "rebrac", "sac", "td3_bc")  # as stacks, beside six others
 DISCRETE = [name for name, config in agents.ALGORITHMS.items() if config.actions == "discrete"]
 # the worlds that each algorithm can learn in; the other tests are on vectors, with a Box or one Discrete action
 SUITED = [
@@ -326,7 +326,7 @@ def compiler_problem() -> str | None:
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in ("cql", "td3_bc")))
+        pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in ("bc_top", "cql", "td3_bc")))
         for name in CONFIGS
         for mode in ("trace", "inductor")
     ],

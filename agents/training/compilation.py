@@ -134,6 +134,8 @@ class LossAndGradients:
             if mode != "trace":
                 functions["inductor"] = self._checked(trace.compile(batch), batch)
         except Exception as error:  # of whatever kind: a slower way is there
+            if _is_interrupt(error):
+                raise KeyboardInterrupt from error
             missing = "inductor" if "trace" in functions else "trace"
             reason = next(iter(str(error).strip().splitlines()), "")
             return functions, f"no {missing} of this loss ({type(error).__name__}: {reason}{place(error)})"
@@ -185,6 +187,13 @@ def place(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent != ours]
     own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
     return "".join(f", at {frame.filename}:{frame.lineno}" for frame in (own or frames)[-1:])
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is what a library has made of a Ctrl-C."""
+    return error is not None and (
+        isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__ or error.__context__)
+    )
 
 
 def _scalar(statistic: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from minari.dataset.minari_storage import MinariStorage
 from numpy.typing import ArrayLike
 
-from agents.data.inspection import Columns, Inspection
+from agents.data.contents import Columns, Inspection
 from agents.environments.protocols import MINARI, PROTOCOLS
 from agents.environments.recording import SUCCESS_KEYS
 from recipes.dataset_card.finding import counted, indices, number, percent

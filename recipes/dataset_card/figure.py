@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from agents.data.inspection import Inspection
+from agents.data.contents import Inspection
 from recipes.dataset_card.finding import counted
 from recipes.dataset_card.verdict import Quality
 from recipes.reporting.images import plt, to_image, whole_numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ class Finding:
     advice: str | None = None
 
 
+Findings = Iterator[Finding]
 note = functools.partial(Finding, "note")
 warning = functools.partial(Finding, "warning")
 

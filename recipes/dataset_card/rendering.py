@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agents.data.inspection import Inspection
+from agents.data.contents import Inspection
 from agents.environments.protocols import PROTOCOLS
 from recipes.dataset_card.facts import Fact
 from recipes.dataset_card.finding import Finding

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.data.inspection import Array, Inspection
+from agents.data.contents import Array, Inspection
 from agents.environments.scoring import Reference
 from recipes.dataset_card.finding import Finding, counted, note, number, percent, warning
 from recipes.dataset_card.obstacles import obstacles

@@ -8,7 +8,7 @@ import numpy as np
 
 from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.iql import IQLConfig
-from agents.data.inspection import Inspection
+from agents.data.contents import Inspection
 
 
 @dataclass(frozen=True)

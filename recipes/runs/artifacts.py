@@ -21,7 +21,7 @@ from agents.checkpoint import load
 from agents.data.dataset import OfflineDataset
 from agents.errors import CheckpointError
 from recipes.runs.folder import RunFolder
-from recipes.tracking.loggers import PATIENCE, query, wandb_client
+from recipes.tracking.wandb_client import PATIENCE, query, wandb_client
 from recipes.tracking.wandb_logger import PatientLogger
 
 PREFIX = "wandb:"  # of a checkpoint that is to be fetched

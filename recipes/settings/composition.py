@@ -24,7 +24,6 @@ from recipes.settings.overrides import KEPT, forced, literal
 from recipes.settings.schema import CONF, INSTEAD, RECIPES, TrainConfig, preset_files
 from recipes.settings.sizes import require_room
 
-
 # Hydra copies its sources for each composition and, of what it takes from them, once more: the first copy, of every
 # algorithm's schema, is a third of a composition's time.
 cast(Any, ConfigStore).__deepcopy__ = lambda store, memo: store

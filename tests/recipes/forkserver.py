@@ -51,6 +51,7 @@ def main() -> None:
     register_robotics()
     command_line.register()
     gc.freeze()  # a collection in a child would go through, and so copy, all that was imported
+    gc.set_threshold(20_000, 20, 20)
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

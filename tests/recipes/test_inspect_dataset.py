@@ -19,7 +19,8 @@ from gymnasium.envs.registration import EnvSpec
 from matplotlib.image import imread
 
 import agents
-from agents.data.inspection import NotFinite, inspect_dataset
+from agents.data.contents import NotFinite
+from agents.data.inspection import inspect_dataset
 from agents.environments.protocols import PROTOCOLS
 from agents.environments.reward_sign import remark
 from agents.environments.scoring import Reference, ScoreProtocol, Scoring

@@ -277,6 +277,7 @@ def test_several_seeds_train_one_after_the_other_in_folders_of_their_own(train, 
     assert read_log(folders[0] / "metrics.csv") != read_log(folders[1] / "metrics.csv")
 
 
+@pytest.mark.slow
 def test_the_script_runs_as_it_is_typed(tmp_path, environment, usual, read_log) -> None:
     repository = Path(agents.__file__).parents[1]
     settings = ["resume=run", "logger=none"]

@@ -46,17 +46,18 @@ def config(request: pytest.FixtureRequest) -> agents.IQLConfig:
     return iql(**OPTIONS[request.param])
 
 
-of_each_loss = pytest.mark.parametrize(
-    "config", ["scale_advantage", "value_warm_up", "adaptive", "ddpg_bc"], indirect=True
-)
+LOSSES = ["scale_advantage", "value_warm_up", "adaptive", "ddpg_bc"]
 
 
-@of_each_loss
+@pytest.mark.parametrize("config", LOSSES, indirect=True)
 def test_a_traced_update_equals_the_eager_one(config, specs, batches) -> None:
     check_compiled(config, specs, batches, "trace")
 
 
-@of_each_loss
+# seconds each to trace: the one whose losses change a buffer at every update stands for all
+@pytest.mark.parametrize(
+    "config", [pytest.param(name, marks=[pytest.mark.slow] * (name != "adaptive")) for name in LOSSES], indirect=True
+)
 def test_stacked_agents_are_what_each_is_alone(config, specs, batches, tmp_path) -> None:
     check_stacked(config, specs, batches, tmp_path, "trace")
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from agents import metrics
-from agents.data import conversion, episodes, store
+from agents.data import conversion, episodes, rows, store
 from agents.data.dataset import OfflineDataset, load_dataset
 from agents.environments import protocols
 from agents.environments.adroit import adroit_task, d4rl_return, success_held
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.usefixtures("root")
 
 
 def test_episodes_longer_than_a_piece_and_than_an_arrow_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "PIECE", 1000)
+    monkeypatch.setattr(rows, "PIECE", 1000)
     episodes = [episode(40_000, seed=1, truncated=True), episode(7, seed=2, terminated=True)]
     create(*episodes, data_format="parquet")
     dataset = load()
@@ -92,7 +92,7 @@ def test_a_last_observation_that_is_not_finite() -> None:
 
 
 def test_actions_outside_the_bounds_are_refused_or_clipped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "PIECE", 2)
+    monkeypatch.setattr(rows, "PIECE", 2)
     path = create(*ENDS)
     actions = ENDS[2]["actions"].copy()
     actions[3] = 1.001, 4.5
@@ -278,7 +278,7 @@ def test_adroit_statistics_follow_both_protocols() -> None:
 def test_converted_once_then_opened_without_reading_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     create(*ENDS)
     first = load()
-    monkeypatch.setattr(conversion, "read_episodes", lambda source: pytest.fail("read again"))
+    monkeypatch.setattr(rows, "read_episodes", lambda source: pytest.fail("read again"))
     again = load()
     assert torch.equal(first.rows, again.rows)
     assert first.fingerprint == again.fingerprint
@@ -354,16 +354,16 @@ def test_a_bit_that_changed_in_the_cache_is_noticed_and_said(root: Path) -> None
 CHILD = """
 import os, pathlib, signal, sys
 import numpy
-from agents.data import conversion
+from agents.data import rows
 from agents.data.dataset import load_dataset
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
-def die_in_the_middle(source, index, *args, pack=conversion._pack, **kwargs):
+def die_in_the_middle(source, index, *args, pack=rows._pack, **kwargs):
     return pack(source, index, *args, **kwargs) if index < 3 else die()
 
-hooks = (conversion, "_pack", die_in_the_middle), (numpy, "savez", die), (pathlib.Path, "rename", die)
+hooks = (rows, "_pack", die_in_the_middle), (numpy, "savez", die), (pathlib.Path, "rename", die)
 for owner, name, hook in hooks:
     child = os.fork()
     if not child:
@@ -398,7 +398,7 @@ def test_an_interrupted_conversion_cleans_up(root: Path, monkeypatch: pytest.Mon
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion, "_pack", interrupt)
+    monkeypatch.setattr(rows, "_pack", interrupt)
     with pytest.raises(KeyboardInterrupt):
         load()
     assert caches(root) == []

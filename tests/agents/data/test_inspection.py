@@ -10,7 +10,8 @@ import pytest
 
 import agents
 from agents.data import inspection
-from agents.data.inspection import NotFinite, inspect_dataset
+from agents.data.contents import NotFinite
+from agents.data.inspection import inspect_dataset
 from tests.agents.handmade import ACTION_SPACE, DATASET, ENDS, adroit_env_spec, create, edit_metadata, episode, load
 
 

@@ -210,6 +210,18 @@ def test_a_compiler_that_is_missing_costs_a_line_and_nothing_else(batch, monkeyp
         function.compile(batch, "inductor")
 
 
+def test_a_ctrl_c_that_torch_has_made_an_error_of_is_one(batch, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except BaseException as error:
+            raise RuntimeError("the compiler failed") from error
+
+    monkeypatch.setattr(Trace, "compile", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        function_of(lambda loss, output: output).compile(batch)
+
+
 def test_wrong_results_of_a_compiler_are_noticed(batch, monkeypatch) -> None:
     monkeypatch.setattr(
         Trace, "compile", lambda self, batch: lambda batch: ({"loss_score": torch.zeros(())}, [None] * 2)
