@@ -5,6 +5,7 @@ Version 2 has a file for each episode, version 3 several episodes in each, of th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,11 +72,9 @@ def read_info(folder: Path) -> Info:
         DataError: it is missing, of another version, damaged, or contradicts itself.
     """
     path = folder / "meta" / "info.json"
-    try:
+    with _entries_of(path):
         entries = json.loads(path.read_text())
         version = str(entries["codebase_version"])
-    except (OSError, *BROKEN) as error:
-        raise DataError(f"{path} is no description of LeRobot's ({one_line(error)}); {AGAIN}") from error
     if version not in VERSIONS:
         raise DataError(
             f"{folder} is a LeRobot dataset of version {version}; read are {', '.join(VERSIONS)}: convert it by "
@@ -100,18 +99,14 @@ def read_info(folder: Path) -> Info:
     return Info(folder, version, fps, robot and str(robot), features, splits, tasks, episodes)
 
 
-class _entries_of:
-    """Entries of a file, of which a DataError names what is wrong with them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (OSError, *BROKEN)):
-            text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
-            raise DataError(f"{self.path} is not as LeRobot writes it ({text}); {AGAIN}") from error
+@contextlib.contextmanager
+def _entries_of(path: Path) -> Iterator[None]:
+    """Around what reads entries of a file: a DataError says which is missing, or something else."""
+    try:
+        yield
+    except (OSError, *BROKEN) as error:
+        text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
+        raise DataError(f"{path} is not as LeRobot writes it ({text}); {AGAIN}") from error
 
 
 def _feature(entry: Mapping[str, Any]) -> Feature:

@@ -117,6 +117,8 @@ def test_a_split_is_a_subset(folder, take, episodes, theirs) -> None:
     assert imported.meaning["subset"] == "'test' alone, as set; there are train 2, test 1 episodes"
     (episode,) = episodes()
     assert episode.actions.tobytes() == theirs[2]["action"].tobytes()
+    take("arm", "robot/train-v0", pictures="drop", subset="train", end="terminated")
+    assert [len(episode.rewards) for episode in episodes("robot/train-v0")] == [*LENGTHS[:2]]
 
 
 def test_one_task_is_no_observation(folder, take) -> None:
@@ -221,7 +223,11 @@ def test_what_is_missing_or_cut_off_is_a_line(folder, take, store) -> None:
     table.unlink()
     with pytest.raises(DataError, match=f"{table} is missing; copy the whole folder again"):
         take("arm", pictures="drop")
-    (folder / "meta" / "info.json").unlink()
+    description = folder / "meta" / "info.json"
+    description.write_text(description.read_text()[:-30])
+    with pytest.raises(DataError, match="info.json is not as LeRobot writes it"):
+        take("arm", pictures="drop")
+    description.unlink()
     with pytest.raises(DataError, match="arm is laid out as LeRobot's, and has no meta/info.json"):
         take("arm", pictures="drop")
     assert not [*store.glob("robot*")]
@@ -266,3 +272,13 @@ def test_a_broken_video_is_a_line(folder, take, store) -> None:
     with pytest.raises(DataError, match=f"{video} is missing; copy the whole folder again, or set pictures=drop"):
         take("arm", dry_run=True)
     assert not [*store.glob("robot*")] and not [*store.glob(".importing*")]
+
+
+def test_a_video_of_another_episode_is_a_line(take) -> None:
+    """It has four pictures, where five are needed."""
+    pytest.importorskip("av")
+    folder = Path(shutil.copytree(FOLDER / "lerobot_v2.1", "arm"))
+    _, other, video = sorted(folder.rglob("*.mp4"))
+    shutil.copy(other, video)
+    with pytest.raises(DataError, match=f"{video} has no picture at 0.400 s: it is truncated, or of another episode"):
+        take("arm")
