@@ -33,14 +33,14 @@ from recipes.many.pool import Outcomes, run_jobs
 from recipes.reporting import figures, html_report, results, tables, terminal
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import minutes, read_csv
-from recipes.settings import schema
+from recipes.settings import checks
 from recipes.settings.composition import build
 from recipes.settings.schema import CompareConfig
 
 
 def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     config: CompareConfig = build(cfg, "compare")
-    schema.require_place("output", config.output)
+    checks.require_place("output", config.output)
     runs = plan(config, overrides)
     missing = [run for run in runs if not is_finished(run)]
     progress = f"{len(runs)} runs, of which {len(runs) - len(missing)} are finished already"

@@ -25,8 +25,8 @@ from omegaconf import DictConfig
 
 from agents.errors import ConfigError, one_line, optional_package
 from agents.files import write_atomically
+from recipes.settings.checks import require_place
 from recipes.settings.composition import build
-from recipes.settings.schema import require_place
 from recipes.tracking import wandb_project
 from recipes.tracking.wandb_client import PATIENCE, query, wandb_client
 

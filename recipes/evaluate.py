@@ -36,9 +36,10 @@ from recipes.runs.folder import RunFolder
 from recipes.runs.policy_file import PolicyFile
 from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
+from recipes.settings.checks import require_place
 from recipes.settings.composition import build
 from recipes.settings.overrides import pasted
-from recipes.settings.schema import EvaluateConfig, ExportConfig, require_place
+from recipes.settings.schema import EvaluateConfig, ExportConfig
 from recipes.tracking import loggers
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B

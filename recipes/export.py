@@ -39,8 +39,9 @@ from recipes.runs import console
 from recipes.runs.datasets import dataset_of
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
+from recipes.settings.checks import require_place
 from recipes.settings.composition import build
-from recipes.settings.schema import ExportConfig, require_place
+from recipes.settings.schema import ExportConfig
 
 RUNNERS = {"onnx": "onnxruntime", "pt2": "torch.export's graph", "aoti": "AOTInductor"}
 

@@ -25,7 +25,7 @@ from agents.files import write_atomically
 from recipes.dataset_card import facts, figure, rendering
 from recipes.dataset_card.verdict import assess, verdict
 from recipes.reporting import terminal
-from recipes.settings import schema
+from recipes.settings import checks
 from recipes.settings.composition import build
 from recipes.settings.schema import InspectConfig
 from recipes.tracking import loggers
@@ -34,7 +34,7 @@ from recipes.tracking import loggers
 def inspect(cfg: DictConfig) -> None:
     config: InspectConfig = build(cfg, "inspect_dataset")
     output = Path(config.output) if config.output else Path("runs", "inspection", config.dataset)
-    schema.require_place("output", output)
+    checks.require_place("output", output)
     inspection = inspect_dataset(
         config.dataset, include=config.observations.include, exclude=config.observations.exclude
     )

@@ -35,7 +35,7 @@ from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
 from recipes.reporting import figures, html_report, tables, terminal
 from recipes.reporting.results import Cell, measures
-from recipes.settings import schema
+from recipes.settings import checks
 from recipes.settings.composition import build
 from recipes.settings.overrides import KEPT
 from recipes.settings.schema import SweepConfig
@@ -48,10 +48,10 @@ def sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
     sweep = read_checked(config, overrides)
     dataset = {**sweep.fixed, **by_name(overrides)}.get("dataset", "")
     if dataset:
-        schema.require_dataset_id("dataset", str(dataset))  # before it names a folder
+        checks.require_dataset_id("dataset", str(dataset))  # before it names a folder
     output = Path(config.output or Path(config.runs, "sweeps", sweep.name, str(dataset)))
     config = replace(config, output=str(output))
-    schema.require_place("output", output)
+    checks.require_place("output", output)
     for point in extremes(sweep):
         plan_trial(0, point, sweep, config, overrides)  # raises where a setting is wrong, before anything is run
     search = make_search(sweep, num_trials=config.num_trials, batch=config.batch, seed=config.search_seed)

@@ -25,7 +25,18 @@ ROOMS = {
     ),
     "recipes": ("settings", "reporting", "tracking", "runs", "many", "dataset_card"),
 }  # fmt: skip
-SCRIPTS = ("train", "evaluate", "compare", "sweep", "inspect_dataset", "import_data", "dashboard", "export")
+SCRIPTS = (
+    "train",
+    "evaluate",
+    "compare",
+    "sweep",
+    "inspect_dataset",
+    "import_data",
+    "dashboard",
+    "estimate",
+    "select_policy",
+    "export",
+)
 FRAMEWORKS = ("hydra", "omegaconf", "wandb", "recipes")  # of which the library knows nothing
 LONGEST = 400  # lines of a file that a reader can hold in the head
 FILES = sorted(path.relative_to(REPOSITORY).as_posix() for top in ROOMS for path in (REPOSITORY / top).rglob("*.py"))

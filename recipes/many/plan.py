@@ -26,7 +26,7 @@ from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 from recipes.runs.resume import FREE_ON_RESUME, read_settings
 from recipes.runs.training import open_dataset
-from recipes.settings import schema
+from recipes.settings import checks
 from recipes.settings.composition import build, compose
 from recipes.settings.overrides import quoted
 from recipes.settings.schema import CompareConfig, ManyRunsConfig, TrainConfig
@@ -145,7 +145,7 @@ def is_finished(run: Run) -> bool:
 def prepare(missing: Sequence[Run], config: ManyRunsConfig) -> dict[str, Source]:
     """Refuse folders and, where the runs are made here, data that do not fit, before any of the runs begins."""
     for folder in {run.folder.path.parent: None for run in missing}:
-        schema.require_place("runs", folder)
+        checks.require_place("runs", folder)
     return open_data((run.config, run.algorithm) for run in missing) if config.executor == "local" else {}
 
 

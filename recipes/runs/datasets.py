@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -23,13 +24,7 @@ def dataset_of(checkpoint: Checkpoint, run: RunFolder) -> agents.OfflineDataset:
         DataError: it is not here.
         ConfigError: what is here has other rows.
     """
-    if run.holds_run:
-        config = cast(TrainConfig, OmegaConf.to_object(read_settings(run)))
-        dataset = open_dataset(config, torch.device("cpu"))
-    else:
-        parts = checkpoint.specs().numbers.observations.parts
-        include = [part.name for part in parts if part.path]
-        dataset = agents.load_dataset(checkpoint.extra["dataset"], include=include)
+    dataset = read_as_trained(checkpoint, run, checkpoint.extra["dataset"])
     here, there = dataset.fingerprint, checkpoint.extra["dataset_fingerprint"]
     if here != there:
         problem = f"the data of {dataset.id} here are not those that {checkpoint.path} was trained on"
@@ -37,3 +32,16 @@ def dataset_of(checkpoint: Checkpoint, run: RunFolder) -> agents.OfflineDataset:
             f"{problem} ({here[:12]} here, {there[:12]} there); name the run's folder, which says how they were read"
         )
     return dataset
+
+
+def read_as_trained(checkpoint: Checkpoint, run: RunFolder, dataset_id: str) -> agents.OfflineDataset:
+    """Any dataset, read as the one that a policy was trained on: the same parts of observations, the same bounds.
+
+    Raises:
+        DataError: it is not here.
+    """
+    if run.holds_run:
+        config = cast(TrainConfig, OmegaConf.to_object(read_settings(run)))
+        return open_dataset(replace(config, dataset=dataset_id), torch.device("cpu"))
+    parts = checkpoint.specs().numbers.observations.parts
+    return agents.load_dataset(dataset_id, include=[part.name for part in parts if part.path])

@@ -22,9 +22,10 @@ from recipes.runs.folder import RunFolder
 from recipes.runs.resume import resume
 from recipes.runs.validation import note_split
 from recipes.runs.versions import versions
+from recipes.settings.checks import require_place
 from recipes.settings.composition import algorithm_choice, build
 from recipes.settings.overrides import pasted
-from recipes.settings.schema import TrainConfig, require_place
+from recipes.settings.schema import TrainConfig
 
 LOCK = ".lock"
 AT_WORK = "another process is at work in {}; wait for it, or stop it first"

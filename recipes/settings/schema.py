@@ -1,15 +1,12 @@
 """The recipes' settings: every key is a field here or in an algorithm's own config; YAML holds what differs.
 
-A config raises a ConfigError if a field is outside the range given in its comment; so do the checks at the end of this
-file, each of which names the setting.
+A config raises a ConfigError if a field is outside the range given in its comment; so do the checks in
+``checks``, each of which names the setting.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,20 @@ from typing import Any
 from omegaconf import MISSING
 
 from agents.algorithms.registry import ALGORITHMS
-from agents.data.importers.settings import ENDINGS, ColumnsConfig, MeaningConfig
+from agents.data.importers.settings import ColumnsConfig, MeaningConfig
 from agents.data.settings import RewardsConfig
 from agents.deployment.formats import FORMATS
-from agents.errors import ConfigError, require, require_choice, require_memory
+from agents.errors import require, require_choice, require_memory
+from agents.evaluation.offline.settings import ESTIMATORS, FQEConfig
 from agents.training.settings import MATMUL_PRECISIONS, MODES
+from recipes.settings.checks import (
+    require_action_bounds,
+    require_counts,
+    require_dataset_id,
+    require_different,
+    require_seed,
+    require_seeds,
+)
 
 CONF = Path(__file__).resolve().parents[1] / "conf"  # presets: what differs from the dataclasses
 METHODS = ("grid", "random", "tpe")
@@ -273,6 +279,54 @@ class InspectConfig:
         require_choice("logger", self.logger, ("wandb", "none"))
 
 
+@dataclass(kw_only=True)
+class EstimationConfig:
+    """Settings of the recipes that estimate without an environment, beside what they estimate."""
+
+    gamma: float | None = None  # discount of the value, in [0, 1]; None: the one of training, of cloning 0.99
+    seed: int = 0  # of which episodes are drawn again, and of the critics, >= 0
+    fqe: FQEConfig = field(default_factory=FQEConfig)
+    device: str = "auto"  # cpu, cuda, cuda:<n>, or auto: cuda where there is one
+
+    def __post_init__(self) -> None:
+        require(self.gamma is None or 0.0 <= self.gamma <= 1.0, "gamma", "lie in [0, 1]", self.gamma)
+        require_seed("seed", self.seed)
+
+
+@dataclass
+class EstimateConfig(EstimationConfig):
+    """Settings of ``recipes/estimate.py``."""
+
+    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
+    dataset: str | None = None  # any Minari id; None: the data of training
+    estimators: list[str] = field(default_factory=list)  # of fqe, wis, is and dr; []: those that the policy allows
+    drawn: bool = False  # the distribution that the policy was trained as; else the policy as it is deployed
+    held_out: bool = False  # the episodes alone that training held out by validation=
+    output: str | None = field(default=None, kw_only=True)  # file of results; None: <run>/estimate.json
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
+        if self.dataset is not None:
+            require_dataset_id("dataset", self.dataset)
+        for name in self.estimators:
+            require_choice("estimators", name, ESTIMATORS)
+
+
+@dataclass
+class SelectConfig(EstimationConfig):
+    """Settings of ``recipes/select_policy.py``."""
+
+    runs: str = "runs"  # folder of the runs to choose among, at any depth: of a comparison, a sweep, or one's own
+    dataset: str | None = None  # any Minari id; None: the one that all of them were trained on
+    output: str | None = field(default=None, kw_only=True)  # file of results; None: <runs>/selection.json
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dataset is not None:
+            require_dataset_id("dataset", self.dataset)
+
+
 @dataclass
 class ImportConfig(MeaningConfig):
     """Settings of ``recipes/import_data.py``."""
@@ -306,6 +360,8 @@ RECIPES: dict[str, type] = {
     "export": ExportConfig,
     "compare": CompareConfig,
     "sweep": SweepConfig,
+    "estimate": EstimateConfig,
+    "select_policy": SelectConfig,
     "inspect_dataset": InspectConfig,
     "import_data": ImportConfig,
     "dashboard": DashboardConfig,
@@ -321,59 +377,3 @@ def preset_files() -> set[str]:
 def presets() -> set[str]:
     """The words that ``algorithm=`` takes."""
     return preset_files() | ALGORITHMS.keys()
-
-
-def require_counts(config: object, *names: str, prefix: str = "") -> None:
-    """Refuse counts below 1; None, where it is allowed, is none."""
-    for name in names:
-        value = getattr(config, name)
-        require(value is None or value >= 1, f"{prefix}{name}", "be at least 1", value)
-
-
-def require_different(name: str, values: Sequence[Any]) -> None:
-    """Refuse an empty list, or one that names something twice."""
-    require(len(values) > 0 and len({*values}) == len(values), name, "be different ones, at least one", values)
-
-
-def require_seeds(values: Sequence[int]) -> None:
-    """Refuse seeds that are not different ones, or not seeds."""
-    require_different("seeds", values)
-    for value in values:
-        require_seed("seeds", value)
-
-
-def require_seed(name: str, value: int, limit: int = 2**63) -> None:
-    """Refuse what a generator of random numbers does not take: torch's, unless the limit is another."""
-    whole = isinstance(value, int)  # a dictionary may have come into a list
-    require(whole and 0 <= value < limit, name, f"be at least 0 and below 2^{limit.bit_length() - 1}", value)
-
-
-def require_dataset_id(name: str, value: str) -> None:
-    """Refuse what is no dataset's name but a path: folders are called by it, and would be the user's own."""
-    is_log = value.endswith(tuple(ending for endings in ENDINGS.values() for ending in endings))
-    if not value or value[0] in "/~." or ".." in Path(value).parts or "\\" in value or is_log:
-        way_out = "give the id of a dataset, as D4RL/pen/human-v2; another store of such is MINARI_DATASETS_PATH"
-        if is_log or Path(value).expanduser().exists():
-            way_out = f"first make a dataset of it: offline-agents import source={value} dataset=robot/arm-v0"
-        raise ConfigError(f"{name}={value} names no dataset of Minari's: {way_out}")
-
-
-def require_action_bounds(value: Any) -> None:
-    """Refuse bounds of actions that are none; whether there are as many as actions, the data say."""
-    if isinstance(value, str):
-        require_choice("action_bounds", value, ("declared", "data"))
-    else:
-        numbers = isinstance(value, Sequence) and len(value) == 2
-        require(numbers, "action_bounds", "be declared, data or [low,high]", value)
-
-
-def require_place(name: str, folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that cannot be made or written, before the work whose results it is to hold."""
-    path = Path(folder).absolute()
-    there = next(filter(os.path.lexists, (path, *path.parents)), path)  # a link that leads nowhere is in the way
-    try:
-        with tempfile.TemporaryFile(dir=there):  # rights say little: root has them all, in /proc too
-            return
-    except OSError as error:
-        problem = f"cannot write to {folder}: {there} is no folder that may be written"
-        raise ConfigError(f"{problem}; name another place by {name}=...") from error

@@ -19,12 +19,34 @@ import imageio.v2  # noqa: F401
 import omegaconf._impl  # noqa: F401
 
 from agents.environments.spec import register_robotics
-from recipes import compare, dashboard, evaluate, export, import_data, inspect_dataset, sweep, train
+from recipes import (
+    compare,
+    dashboard,
+    estimate,
+    evaluate,
+    export,
+    import_data,
+    inspect_dataset,
+    select_policy,
+    sweep,
+    train,
+)
 from recipes.settings import command_line
 
 RECIPES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (train, evaluate, export, compare, sweep, inspect_dataset, import_data, dashboard)
+    for module in (
+        train,
+        evaluate,
+        export,
+        compare,
+        sweep,
+        estimate,
+        select_policy,
+        inspect_dataset,
+        import_data,
+        dashboard,
+    )  # fmt: skip
 }
 
 

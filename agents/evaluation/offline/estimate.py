@@ -51,7 +51,7 @@ class Estimate:
     data_range: tuple[float, float]  # smallest and largest discounted return of an episode of the data
     trust: Trust = field(default_factory=Trust)
     behavior: str | None = None  # where propensities are from: logged or cloned; None: they are not used
-    own_value: float | None = None  # of the policy that made the data, by the same method; the data know the truth
+    own_value: float | None = None  # of the policy that made the data, by the same method; None: the data know no truth
 
     @property
     def refutations(self) -> list[str]:

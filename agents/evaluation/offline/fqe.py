@@ -21,6 +21,7 @@ from agents.evaluation.offline.settings import FQEConfig
 from agents.evaluation.offline.transitions import Transitions
 
 ROOM = 2**30  # bytes for what the policies do in every state: with more of them, they are fitted in turns
+CUT_OFF = 0.05  # share of a value behind the logged ends, above which no log knows what its own policy is worth
 
 
 def fitted_q_evaluation(
@@ -57,10 +58,11 @@ def values_of(fit: Fit, *, seed: int = 0) -> list[Estimate]:
     """The estimate of each policy that critics have been fitted for."""
     weights = fit.counts.T.double()[:, None]  # [E, 1, K]
     *members, own = (fit.initial_values() * weights).sum(0) / weights.sum(0)  # of [P + 1, K]
+    own_value = own.mean().item() if fit.steps.cut_off_share(fit.gamma) <= CUT_OFF else None
     unseen, seen = fit.bellman_errors(seed)
     estimates = []
     for policy, draws, *errors in zip(fit.policies, members, unseen.tolist(), seen.tolist()):
         trust = Trust(bellman_error=errors[0], bellman_error_seen=errors[1])
-        known = {"trust": trust, "own_value": own.mean().item()}
+        known = {"trust": trust, "own_value": own_value}
         estimates.append(estimate_of("fqe", policy, fit.steps, fit.gamma, draws.mean(), draws, **known))
     return estimates

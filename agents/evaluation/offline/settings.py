@@ -9,6 +9,8 @@ from agents.errors import require, require_choice
 from agents.networks.configs import MLPConfig
 from agents.training.settings import MODES, check_update
 
+ESTIMATORS = ("fqe", "wis", "is", "dr")  # the first is the one to choose policies by
+
 
 @dataclass
 class FQEConfig:

@@ -73,6 +73,10 @@ class Transitions:
         discounted = gamma ** self.step.double() * self.reward
         return torch.zeros(self.num_episodes, dtype=torch.float64).index_add_(0, self.episode, discounted)
 
+    def cut_off_share(self, gamma: float) -> float:
+        """How much of a value comes behind the logged ends, if rewards are steady: 0 where all episodes terminated."""
+        return (self.cut_off * gamma ** self.lengths.double()).mean().item()
+
     def returns_to_go(self, gamma: float) -> Tensor:
         """Discounted sum of the rewards from a step to the end of its episode, ``[N]``."""
         rewards = self.by_episode(self.reward)

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import agents
 from agents.training.adam import AdamConfig
-from recipes.settings import command_line, composition, overrides, schema
+from recipes.settings import checks, command_line, composition, overrides, schema
 from recipes.settings.help import help_text
 from recipes.settings.schema import CONF
 
@@ -252,7 +252,7 @@ def test_help_lists_every_setting_with_its_default_and_a_comment(recipe) -> None
     assert f"    offline-agents {recipe.partition('_')[0]} " in page
     keys = leaves(schema.RECIPES[recipe]()) | (leaves(agents.IQLConfig(), "algorithm.") if recipe == "train" else set())
     assert shown_in(page).keys() == keys
-    if recipe not in ("import_data", "export"):  # which log nothing
+    if recipe not in ("import_data", "export", "estimate", "select_policy"):  # which log nothing
         assert shown_in(page)["project" if recipe == "dashboard" else "wandb.project"] == "offline-agents"
     alone = re.findall(r"^  [\w.]+(?:=\S*)?$", page, re.MULTILINE)  # explained above, and the last of such
     assert alone in ([], ["  algorithm.value.init=orthogonal"])
@@ -414,8 +414,8 @@ def test_a_place_that_cannot_be_written_is_refused_even_to_root(tmp_path) -> Non
     (tmp_path / "file").touch()
     for folder in ("/proc/x", tmp_path / "loop", tmp_path / "loop/x", tmp_path / "file/x"):
         with pytest.raises(agents.ConfigError, match=r"cannot write to .*; name another place by output="):
-            schema.require_place("output", folder)
-    schema.require_place("output", tmp_path / "new/folder")
+            checks.require_place("output", folder)
+    checks.require_place("output", tmp_path / "new/folder")
     assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
 
 
@@ -424,9 +424,9 @@ def test_a_folder_that_may_only_be_read_is_a_line_before_the_work_and_during_it(
         raise OSError(errno.EROFS, "Read-only file system", str(dir))
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema.tempfile, "TemporaryFile", read_only)
+        patch.setattr(checks.tempfile, "TemporaryFile", read_only)
         with pytest.raises(agents.ConfigError, match="is no folder that may be written; name another place by output="):
-            schema.require_place("output", tmp_path)
+            checks.require_place("output", tmp_path)
     monkeypatch.setattr(sys, "argv", ["offline-agents train"])
     with pytest.raises(SystemExit, match="2"):
         command_line.main("train", read_only)

@@ -12,7 +12,11 @@ import pytest
 from recipes.settings import command_line, schema
 from recipes.settings.overrides import PATHS
 
-NEEDED = {"evaluate": ("checkpoint=somewhere",), "sweep": ("sweep=iql",)}  # of a line that is right
+NEEDED = {
+    "evaluate": ("checkpoint=somewhere",),
+    "estimate": ("checkpoint=somewhere",),
+    "sweep": ("sweep=iql",),
+}  # of a line that is right
 WORDS = (
     "storage",
     "compile",

@@ -1,0 +1,170 @@
+"""Select a run's policy from logged data alone: which of many to take, by how much, or that the data cannot tell.
+
+For example:
+
+    offline-agents select runs=runs dataset=demo/pen/mixed-v1
+    offline-agents select runs=runs/sweeps/iql
+"""
+
+from __future__ import annotations
+
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("select_policy")  # help, and mistakes in settings, before all else is imported
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+import agents
+from agents.checkpoint import Checkpoint
+from agents.evaluation.offline.estimate import Estimate, difference
+from agents.evaluation.offline.fqe import fitted_q_evaluation
+from agents.evaluation.offline.policy import Policy, policy_of
+from agents.evaluation.offline.support import outside_support
+from agents.evaluation.offline.transitions import Transitions, read_transitions
+from agents.files import write_atomically
+from agents.training.precision import choose_matmul_precision
+from recipes.estimate import discount
+from recipes.evaluate import read_checkpoint
+from recipes.reporting import estimates, terminal
+from recipes.runs.datasets import read_as_trained
+from recipes.runs.folder import RunFolder
+from recipes.runs.process import resolve_device
+from recipes.settings.checks import require_place
+from recipes.settings.composition import build
+from recipes.settings.schema import SelectConfig
+
+MOST_EPISODES = 1_000_000  # beyond which it is not said how many would tell two policies apart
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that could be taken."""
+
+    folder: RunFolder
+    checkpoint: Checkpoint
+    policy: Policy
+
+
+def select(cfg: DictConfig) -> None:
+    config: SelectConfig = build(cfg, "select_policy")
+    output = Path(config.output or Path(config.runs, "selection.json"))
+    checkpoints = read_runs(config)
+    require_place("output", output.parent)
+    candidates = as_candidates(checkpoints, Path(config.runs))
+    first, device = candidates[0], resolve_device(config.device)
+    dataset = read_as_trained(first.checkpoint, first.folder, config.dataset or first.checkpoint.extra["dataset"])
+    gammas = {discount(config.gamma, candidate.checkpoint) for candidate in candidates}
+    gamma = gammas.pop() if len(gammas) == 1 else 0.99
+    choose_matmul_precision("auto", device)
+    steps = read_transitions(dataset)
+    ranked = rank([candidate.policy for candidate in candidates], steps, config, gamma, str(device))
+    gaps = [None, *(difference(ranked[0], other) for other in ranked[1:])]
+    print(estimates.heading(f"{len(ranked)} policies", dataset, steps, gamma))
+    terminal.show(terminal.table(estimates.ranking(ranked, gaps)))
+    lines = advice(ranked, gaps, steps)
+    print("\n".join(["", *lines]))
+    values = {
+        "dataset": dataset.id,
+        "dataset_fingerprint": dataset.fingerprint,
+        "advice": lines,
+        "policies": [estimates.of_estimate(estimate) for estimate in ranked],
+    }
+    write_atomically(output, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
+    print(f"\nresults: {output}")
+
+
+def read_runs(config: SelectConfig) -> list[tuple[RunFolder, Checkpoint]]:
+    """The runs in a folder with their last checkpoints, of those on one dataset."""
+    root = Path(config.runs)
+    folders = [RunFolder(path.parent) for path in sorted(root.rglob("run.json"))] if root.is_dir() else []
+    found = [(folder, read_checkpoint(str(folder.path))) for folder in folders if folder.has_checkpoint]
+    on = {str(checkpoint.extra["dataset"]) for _, checkpoint in found}
+    if config.dataset in on or len(on) == 1:
+        wanted = config.dataset if config.dataset in on else next(iter(on))
+        return [(folder, checkpoint) for folder, checkpoint in found if checkpoint.extra["dataset"] == wanted]
+    if not found:
+        raise agents.ConfigError(
+            f"no run with a checkpoint in {root}: name the folder of a comparison's or sweep's runs"
+        )
+    raise agents.ConfigError(
+        f"the runs in {root} are on {', '.join(sorted(on))}: choose among those on one, by dataset=ID"
+    )
+
+
+def as_candidates(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path) -> list[Candidate]:
+    """The policies of runs; a line for each that no estimator can value."""
+    candidates = []
+    for folder, checkpoint in runs:
+        name = str(folder.path.relative_to(root)) if folder.path != root else folder.path.name
+        try:
+            policy = policy_of(checkpoint.build_agent().policy, checkpoint.specs(), name=name)
+        except agents.ConfigError as error:
+            print(f"warning: left out: {error}", file=sys.stderr)
+            continue
+        candidates.append(Candidate(folder, checkpoint, policy))
+    if len(candidates) < 2:
+        raise agents.ConfigError(f"{root} has {len(candidates)} policy to choose among; estimate says how good one is")
+    return candidates
+
+
+def rank(
+    policies: Sequence[Policy], steps: Transitions, config: SelectConfig, gamma: float, device: str
+) -> list[Estimate]:
+    """The estimates, the best first, those that mean nothing last."""
+    options = {"gamma": gamma, "seed": config.seed, "device": device, "progress": True}
+    values = fitted_q_evaluation(policies, steps, config.fqe, **options)
+    known = [
+        replace(value, trust=replace(value.trust, outside_support=outside_support(policy, steps, seed=config.seed)))
+        for policy, value in zip(policies, values)
+    ]
+    return sorted(known, key=lambda estimate: (bool(estimate.refutations), -estimate.value))
+
+
+def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: Transitions) -> list[str]:
+    """Which to take and by how much, or that the data cannot tell, and what would."""
+    best, second = ranked[0], gaps[1]
+    assert second is not None
+    if best.refutations:
+        return [f"take none: the estimate of {best.policy} {best.verdict}; try it in the environment, or log more data"]
+    rivals = [
+        estimate
+        for estimate, gap in zip(ranked[1:], gaps[1:])
+        if gap is not None and gap.low <= 0.0 and not estimate.refutations
+    ]
+    lines = [f"{best.policy} is {best.verdict}"] if best.doubts else []
+    if best.high < best.data_return:
+        lines.append(
+            f"all are estimated below the data's own return, {best.data_return:.4g}: what made the data is better"
+        )
+    if not rivals:
+        margin = f"{second.value:.4g} ({second.low:.4g} to {second.high:.4g}) above {ranked[1].policy}"
+        return [f"take {best.policy}: {margin}", *lines]
+    names = ", ".join(estimate.policy for estimate in rivals[:5]) + (" and others" if len(rivals) > 5 else "")
+    lines.insert(0, f"the data cannot tell {best.policy}, the first, from {names}")
+    if (number := episodes_to_tell(second, steps.num_episodes)) is not None:
+        lines.append(f"about {number:,} episodes like these would, if the gap to the second is as it is estimated")
+    lines.append(f"so would a trial of these {len(rivals) + 1} in the environment")
+    return lines
+
+
+def episodes_to_tell(gap: Estimate, num_episodes: int) -> int | None:
+    """How many of them would make an interval that leaves out 0: it narrows with the root of their number."""
+    if gap.value <= 0.0:
+        return None
+    number = num_episodes * ((gap.value - gap.low) / gap.value) ** 2
+    return round(number) if num_episodes < number < MOST_EPISODES else None
+
+
+def main() -> None:
+    command_line.main("select_policy", select)
+
+
+if __name__ == "__main__":
+    main()

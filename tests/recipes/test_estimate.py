@@ -1,0 +1,156 @@
+"""Estimates from data without an environment: what the commands print, write and refuse."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.evaluation.offline.estimate import Estimate, Trust
+from recipes import select_policy
+from tests.agents.evaluation.offline.tabular import world
+
+WITHOUT = "test/no-env-v0"
+FAST = ("fqe.gradient_steps=3", "fqe.num_members=3", "fqe.compile=off", "fqe.qvalue.hidden_sizes=[8]", "device=cpu")
+PAIR = ("iql", "bc")
+
+
+@pytest.fixture(scope="module")
+def runs(quick_train, tmp_path_factory) -> Path:
+    """Two runs on data without an environment, one of which held out a quarter of the episodes."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, further in zip(PAIR, (("validation=0.5",), ())):
+        done = quick_train(f"dataset={WITHOUT}", f"run_dir={name}", *further, algorithm=name, cwd=folder)
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def here(runs, tmp_path) -> Path:
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
+
+
+@pytest.fixture
+def estimate(run_recipe, here):
+    return lambda *arguments: run_recipe("estimate", *arguments, *FAST, cwd=here)
+
+
+@pytest.fixture
+def select(run_recipe, here):
+    return functools.partial(run_recipe, "select_policy", cwd=here)
+
+
+def test_an_estimate_is_printed_with_its_interval_and_a_verdict(estimate, here) -> None:
+    done = estimate("checkpoint=iql", f"dataset={WITHOUT}")
+    assert done.code == 0, done.err
+    assert f"iql at step 20 on {WITHOUT}: 8 episodes, 200 steps" in done.out
+    assert "discounted by 0.99" in done.out and "undiscounted" in done.out
+    assert "\nfqe (fitted Q evaluation) " in done.out and "\nfqe: " in done.out
+    assert "\nwis, is, dr: not possible: iql at step 20 has no density" in done.out
+    assert "the policy has learned from these episodes" in done.err and "held_out=true takes the others" in done.err
+    values = json.loads((here / "iql/estimate.json").read_text())
+    assert [*values["estimates"]] == ["estimate/fqe"] and {*values["not_possible"]} == {"wis", "is", "dr"}
+    estimated = values["estimates"]["estimate/fqe"]
+    assert estimated["low"] <= estimated["value"] <= estimated["high"] and estimated["gamma"] == 0.99
+    assert estimated["bellman_error"] > 0 and 0 <= estimated["outside_support"] <= 1
+    assert "score" not in done.out + json.dumps(values)
+
+
+@pytest.mark.slow
+def test_the_same_command_gives_the_same_numbers(estimate, here) -> None:
+    files = [here / name for name in ("one.json", "two.json")]
+    for file in files:
+        assert estimate("checkpoint=bc", "drawn=true", f"output={file.name}").code == 0
+    one, two = (json.loads(file.read_text()) for file in files)
+    assert one == two and {*one["estimates"]} | {*one["not_possible"]} >= {"estimate/fqe"}
+
+
+def test_what_training_held_out_can_be_asked_alone(estimate) -> None:
+    done = estimate("checkpoint=iql", "held_out=true")
+    assert "4 episodes, 100 steps" in done.out and "note:" not in done.err
+    assert "was trained on all episodes" in estimate("checkpoint=bc", "held_out=true").refusal()
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("checkpoint=iql", "estimators=[is]"), "has no density: .* drawn=true"),
+        (("checkpoint=iql", "estimators=[magic]"), "unknown estimators 'magic'; choose from fqe, wis, is, dr"),
+        (("checkpoint=iql", "dataset=test/cartpole-v0"), "takes observations of 3 numbers, the data have 4"),
+        (("checkpoint=nowhere",), "no checkpoint at nowhere"),
+        (("checkpoint=iql", "dataset=test/nowhere-v0"), "'test/nowhere-v0' is not in "),
+        (("checkpoint=iql", "gamma=1.5"), "gamma must lie in .0, 1., got 1.5"),
+        (("checkpoint=iql", "output=iql/config.yaml/x.json"), "cannot write to iql/config.yaml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_one_line(estimate, typed, message) -> None:
+    assert re.search(message, estimate(*typed).refusal())
+
+
+def test_the_best_of_many_is_named_or_that_the_data_cannot_tell(select, here) -> None:
+    done = select("runs=.", *FAST)
+    assert done.code == 0, done.err
+    assert f"2 policies on {WITHOUT}: 8 episodes" in done.out
+    values = json.loads((here / "selection.json").read_text())
+    assert {estimate["policy"] for estimate in values["policies"]} == {"iql", "bc"}
+    first = values["advice"][0]
+    assert first in done.out and first.startswith(("take ", "the data cannot tell "))
+
+
+def test_runs_that_there_are_not_are_refused(select, here) -> None:
+    assert select("runs=nowhere", *FAST).refusal().startswith("no run with a checkpoint in nowhere: ")
+    assert "has 1 policy to choose among" in select("runs=iql", *FAST).refusal()
+
+
+STEPS = world().log([[0.5, 0.5]] * 3, 50)
+
+
+def estimated(policy: str, value: float, width: float = 0.1, **trust: float) -> Estimate:
+    return Estimate(
+        estimator="fqe",
+        policy=policy,
+        dataset="test/table-v0",
+        gamma=0.9,
+        value=value,
+        low=value - width,
+        high=value + width,
+        draws=value + width * np.linspace(-0.5, 0.5, 5),
+        data_return=1.0,
+        data_range=(0.0, 5.0),
+        trust=Trust(**trust),
+    )
+
+
+def advice(*estimates: Estimate, gap: float = 0.1) -> str:
+    gaps = [None, *(estimated("gap", estimates[0].value - other.value, gap) for other in estimates[1:])]
+    return "\n".join(select_policy.advice(estimates, gaps, STEPS))
+
+
+def test_advice_follows_the_gap_to_the_others() -> None:
+    assert advice(estimated("a", 3.0), estimated("b", 2.0)) == "take a: 1 (0.9 to 1.1) above b"
+    text = advice(estimated("a", 3.0), estimated("b", 2.95), estimated("c", 2.0))
+    assert text.startswith("the data cannot tell a, the first, from b\nabout 200 episodes like these would")
+    assert "trial of these 2 in the environment" in text
+    assert advice(estimated("a", 3.0, outside_support=0.9), estimated("b", 2.0)).startswith("take none: ")
+    assert "what made the data is better" in advice(estimated("a", 0.5), estimated("b", 0.1))
+
+
+def test_verdicts_name_what_speaks_against_a_number() -> None:
+    for estimate, words in (
+        (estimated("a", 2.0), "nothing that is measured speaks against it, and it is above the data's own return"),
+        (estimated("a", 0.5), "and it is below the data's own return"),
+        (estimated("a", 2.0, outside_support=0.3), "with care: 30% of the policy's actions are unlike any in the data"),
+        (estimated("a", 2.0, outside_support=0.6), "means nothing: 60%"),
+        (estimated("a", 2.0, bellman_error=0.4, bellman_error_seen=0.2), "with care: the Bellman error .* 2.0 times"),
+        (estimated("a", 6.0), "with care: it is above the best episode of the data"),
+        (estimated("a", -6.0), "means nothing: it is below the worst episode of the data"),
+        (estimated("a", 2.0, 3.0), "means nothing: its interval is wider than the range"),
+        (estimated("a", float("nan")), "means nothing: it is not finite"),
+    ):
+        assert re.search(words, estimate.verdict), estimate.verdict
