@@ -21,6 +21,7 @@ START = 4 << 20  # bytes by which the encoding is seen
 SEPARATORS = "\t;|,"
 LOOK = 200  # lines by which it is seen how numbers are written
 COMMA, POINT = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.I), re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?", re.I)
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # or a number with three decimals: nobody knows
 MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA",
            "NULL", "NaN", "n/a", "nan", "null"}  # fmt: skip
 
@@ -44,8 +45,8 @@ def read_dialect(file: Path, config: MeaningConfig) -> tuple[Dialect, str]:
     points = any(POINT.fullmatch(cell) for cell in cells)
     if config.decimal != "auto":
         return Dialect(separator, "," if config.decimal == "comma" else ".", encoding), "as set"
-    if commas and not points:
-        return Dialect(separator, ",", encoding), f"since {commas[0]} is one (decimal=point if not)"
+    if not points and (sure := next((cell for cell in commas if not THOUSANDS.fullmatch(cell)), None)):
+        return Dialect(separator, ",", encoding), f"since {sure} has one (decimal=point if not)"
     return Dialect(separator, ".", encoding), ""
 
 

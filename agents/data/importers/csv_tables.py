@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from agents.data.importers.arrow import to_numpy
-from agents.data.importers.csv_dialect import Dialect, is_number, open_text, read_dialect, read_header
+from agents.data.importers.csv_dialect import COMMA, Dialect, is_number, open_text, read_dialect, read_header
 from agents.data.importers.rows import Log, Rows
 from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError, one_line
 
 BLOCK = 4 << 20  # bytes read at a time
+DATES = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")  # beside ISO's; with slashes nobody knows the month
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class CsvTables(Log):
 
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
         import pyarrow as pa
-        from pyarrow.csv import ConvertOptions
 
         for file in self.files:
             types = _types(file, self.dialect)
@@ -44,14 +44,11 @@ class CsvTables(Log):
                 raise DataError(f"{file} has no column {absent[0]!r}, which {self.files[0]} has")
             wanted = {name: _read_as(types[name], use) for name, use in uses.items()}
             if texts := [name for name, use in uses.items() if use == "time" and types[name] == pa.string()]:
-                dates = "neither all numbers nor all dates such as 2026-01-31 12:00:00"
+                dates = "neither all numbers nor all dates such as 2026-01-31 12:00:00 or 31.1.2026 12:00"
                 raise DataError(f"{file}: the times in {texts[0]!r} are {dates}; write them so")
             first = 2  # below the header
             try:
-                options = ConvertOptions(
-                    column_types=wanted, include_columns=[*wanted], decimal_point=self.dialect.decimal
-                )
-                with _open(file, self.dialect, options) as reader:
+                with _open(file, self.dialect, column_types=wanted, include_columns=[*wanted]) as reader:
                     for batch in reader:
                         columns = {name: to_numpy(batch.column(name)) for name in wanted}
                         yield Rows(columns, str(file), first, "line")
@@ -61,9 +58,10 @@ class CsvTables(Log):
                 raise DataError(_explain(file, self.dialect, numbers, error)) from error
 
 
-def _open(file: Path, dialect: Dialect, options: Any = None) -> Any:
-    from pyarrow.csv import ParseOptions, ReadOptions, open_csv
+def _open(file: Path, dialect: Dialect, **columns: Any) -> Any:
+    from pyarrow.csv import ISO8601, ConvertOptions, ParseOptions, ReadOptions, open_csv
 
+    options = ConvertOptions(decimal_point=dialect.decimal, timestamp_parsers=[ISO8601, *DATES], **columns)
     parsing = ParseOptions(delimiter=dialect.separator, newlines_in_values=False)
     reading = ReadOptions(block_size=BLOCK, encoding=dialect.encoding)
     if (names := read_header(file, dialect)) != (stripped := [name.strip() for name in names]):
@@ -74,10 +72,9 @@ def _open(file: Path, dialect: Dialect, options: Any = None) -> Any:
 def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
     """The columns with the types that pyarrow guesses from the first block."""
     import pyarrow as pa
-    from pyarrow.csv import ConvertOptions
 
     try:
-        with _open(file, dialect, ConvertOptions(decimal_point=dialect.decimal)) as reader:
+        with _open(file, dialect) as reader:
             schema = reader.schema
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise DataError(_explain(file, dialect, [], error)) from error
@@ -136,5 +133,7 @@ def _explain(file: Path, dialect: Dialect, numbers: list[str], error: Exception)
         way_out = (
             "write numbers, leave it empty or the column out, or name that in columns.category, if words are choices"
         )
+        if COMMA.fullmatch(value.strip()):
+            way_out = "decimal=comma if that is one; else write it without"
         return f"line {line} of {file}: the column {name!r} holds {value[:40]!r}, no number; {way_out}"
     return f"{file} cannot be read as CSV ({one_line(error)[:200]}); mend that line, or write the file again"

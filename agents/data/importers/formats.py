@@ -94,7 +94,8 @@ def format_of(path: Path) -> str | None:
 def digest(files: list[Path], settings: str) -> str:
     """Of the content of the files, in their order, and of what they were taken to mean."""
     sums = hashlib.blake2b(settings.encode(), digest_size=16)
-    for file in files:
+    described = {file.parent / "features.json" for file in files if format_of(file) == "TFRecord"}
+    for file in [*files, *sorted(path for path in described if path.is_file())]:
         with file.open("rb") as content:
             sums.update(f"{file.stat().st_size}".encode())
             while piece := content.read(1 << 20):

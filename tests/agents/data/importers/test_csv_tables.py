@@ -33,6 +33,14 @@ def test_a_decimal_comma_is_guessed_and_said(take, episodes, text) -> None:
     assert imported.meaning["numbers"].startswith("with a decimal comma, since ")
 
 
+@pytest.mark.parametrize("text", ['s,a\n"1,500","-2,250"\n', "s;a\n1,500;2,250\n"])
+def test_what_may_be_thousands_is_not_guessed(take, text) -> None:
+    Path("log.csv").write_text(text)
+    with pytest.raises(DataError, match="line 2 of log.csv: the column '.' holds '.*', no number; decimal=comma if"):
+        take("log.csv", **USES)
+    assert take("log.csv", **USES, decimal="comma").first_rows[1][0] == "1.5"
+
+
 @pytest.mark.parametrize("separator", [";", "|", "\t", ","])
 def test_the_separator_is_that_of_the_header(take, episodes, separator) -> None:
     Path("log.csv").write_text("s,a\n1.5,-0.25\n2.5,0.1\n".replace(",", separator))
@@ -71,6 +79,15 @@ def test_a_table_without_names_is_told_of_them(take) -> None:
     Path("log.csv").write_text("0.5,1,1\n0.7,2,1\n")
     with pytest.raises(DataError, match="log.csv begins with numbers: write the names of its columns above them"):
         take("log.csv", observation=["1"], action=["0.5"])
+
+
+@pytest.mark.parametrize("dates", [("31.01.2026 23:59", "01.02.2026 00:00"), ("2026-01-31T23:59", "2026-02-01 00:00")])
+def test_dates_have_the_day_or_the_year_first(take, dates) -> None:
+    Path("log.csv").write_text(f"t;s;a\n{dates[0]};1,5;0,5\n{dates[1]};2,5;0,5\n")
+    assert take("log.csv", **USES, time="t").meaning["time between steps"] == "60"
+    Path("log.csv").write_text("t;s;a\n01/02/2026;1,5;0,5\n02/02/2026;2,5;0,5\n")
+    with pytest.raises(DataError, match="neither all numbers nor all dates such as 2026-01-31 12:00:00 or 31.1.2026"):
+        take("log.csv", **USES, time="t", dry_run=True)
 
 
 def test_flags_are_words_too(take, episodes) -> None:

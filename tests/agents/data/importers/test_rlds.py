@@ -185,6 +185,14 @@ def test_a_file_that_ends_between_its_episodes_is_truncated_too(take, copy) -> N
         take(copy)
 
 
+def test_another_description_of_the_same_records_is_another_log(take, copy) -> None:
+    take(copy)
+    assert take(copy).unchanged
+    rewrite(copy, force=None)
+    with pytest.raises(DataError, match="is there already; overwrite=true"):
+        take(copy)
+
+
 def test_a_part_of_the_files_is_said(take, copy) -> None:
     (copy / SHARDS[1].name).unlink()
     assert take(copy, dry_run=True).meaning["not there"] == "1 of 2 files of train, by dataset_info.json"
