@@ -180,7 +180,8 @@ def _check(meaning: MeaningConfig, single: Mapping[str, str]) -> None:
 
 def _require(log: Log, setting: str, column: str) -> None:
     if column not in log.columns:
-        close = difflib.get_close_matches(column, log.columns, n=1, cutoff=0.5)
+        alike = [name for name in log.columns if name.lower() == column.lower()]
+        close = alike or difflib.get_close_matches(column, log.columns, n=1, cutoff=0.5)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(f"{setting}: {log.name} has no column {column!r}{hint}; {_listing(log)}")
 

@@ -32,6 +32,9 @@ class PythonEpisodes(Log):
     @classmethod
     def open(cls, episodes: Iterable[Mapping[str, Any]], folder: Path) -> PythonEpisodes:
         """Take the episodes, and write them into a folder."""
+        if isinstance(episodes, Mapping) or not isinstance(episodes, Iterable):
+            wanted = "a source is a path, or a list or generator of episodes, each a dictionary of arrays"
+            raise DataError(f"{wanted}; got a {type(episodes).__name__}")
         files: list[Path] = []
         types: dict[str, str] = {}
         total = 0

@@ -179,10 +179,11 @@ class Meaning:
             row = int(np.flatnonzero(~np.isfinite(rewards))[0])
             if self.config.missing == "drop-episode" and np.isnan(rewards[row]):
                 return None
-            raise DataError(
-                f"{recording.place(row)}: the reward is {'missing' if np.isnan(rewards[row]) else rewards[row]}; "
-                "missing=drop-episode leaves such episodes out, and no reward is made up"
-            )
+            way_out = "missing=drop-episode leaves such episodes out, and no reward is made up"
+            if np.isinf(rewards[row]):
+                way_out = "rewards have to be finite: correct the column, or the expression, by clip for example"
+            value = "missing" if np.isnan(rewards[row]) else f"{rewards[row]}"
+            raise DataError(f"{recording.place(row)}: the reward is {value}; {way_out}")
         return rewards
 
 

@@ -303,3 +303,17 @@ def test_what_is_pickled_in_a_file_is_never_loaded(steps, take) -> None:
     np.savez("log.npz", **steps, extra=np.array([print], object))
     with pytest.raises(ConfigError, match="has no column 'extra'"):
         take("log.npz", observation=["extra"])
+
+
+def test_single_values_in_an_npz_are_no_columns(take) -> None:
+    np.savez("log.npz", observations=np.zeros((3, 1)), actions=np.full((3, 1), 0.5), version=np.float64(2))
+    assert take("log.npz", dry_run=True).meaning["episodes"].startswith("1 of 2 steps")
+    np.savez("log.npz", observations=np.float64(1), actions=np.zeros((3, 1)))
+    with pytest.raises(ConfigError, match="columns.observation must name"):
+        take("log.npz", dry_run=True)
+
+
+@pytest.mark.parametrize("source", [5, None, {"observation": [1, 2], "action": [0]}])
+def test_what_is_no_source_is_a_line(take, source) -> None:
+    with pytest.raises(DataError, match="a source is a path, or a list or generator of episodes"):
+        take(source)

@@ -212,6 +212,8 @@ def test_irregular_times_are_said(take, table) -> None:
 CUT = {"episode": "run"}
 MISTAKES = {
     "unknown": (ROWS, {"observation": ["sa"]}, r"columns.observation: log.csv has no column 'sa' \(did you mean s\?\)"),
+    "other_case": (ROWS, {"observation": ["S"]}, r"has no column 'S' \(did you mean s\?\)"),
+    "infinite_reward": (change(1, "r", "inf"), CUT, "line 3 of log.csv: the reward is inf; rewards have to be finite"),
     "no_action": (ROWS, {"action": []}, r"columns.action must name the columns of the actions, as \[a,b\*\]; there"),
     "two_rewards": (ROWS, {"reward": "-r", "earned": "r"}, "reward and columns.reward both say"),
     "last": (ROWS, {"reward": "last", "earned": None}, "name its flag by columns.success"),
