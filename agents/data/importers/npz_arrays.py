@@ -60,9 +60,9 @@ class NpzArrays(Log):
                 for name in sorted(member.removesuffix(".npy") for member in archive.namelist()):
                     with contextlib.suppress(DataError):  # pickled ones are not among the columns
                         member = Member(archive, name)
-                        types[name] = f"{member.dtype}{[*member.shape]}"
                         if not member.shape:  # a single value says nothing of steps
                             continue
+                        types[name] = f"{member.dtype}{[*member.shape]}"
                         length = member.shape[0] if name in ("actions", "acts") else length
         except BROKEN as error:
             raise _damaged(files[0], error) from error
