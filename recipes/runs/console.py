@@ -55,6 +55,7 @@ def print_next(folder: RunFolder) -> None:
     """What to do with a policy that nobody has evaluated."""
     checkpoint = pasted("checkpoint", folder.path)
     ways = {
+        f"offline-agents estimate {checkpoint}": "its value by the log alone, and whether that means anything",
         f"offline-agents evaluate {checkpoint} eval_env=ID": "where there is a simulator of the task",
         f"offline-agents export {checkpoint}": "one file that acts elsewhere",
         f"agents.load_policy({str(folder.checkpoints.last)!r})": "in Python: observations in, actions out",

@@ -517,6 +517,7 @@ def test_without_an_environment_a_run_warns_once_and_trains_without_evaluation(t
     assert checkpoint.load(folder / "checkpoints" / "last.safetensors").num_updates == 20
     assert "random policy" not in finished.out and "mean of the dataset: return" in finished.out
     assert "the policy was not evaluated" in finished.out and "next:" in finished.out
+    assert f"offline-agents estimate checkpoint={folder.relative_to(tmp_path)} " in finished.out
     assert f"agents.load_policy('{folder.relative_to(tmp_path)}/checkpoints/last.safetensors')" in finished.out
 
 
