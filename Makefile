@@ -9,7 +9,7 @@ usable = import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info <
 installed := .venv/.installed-$(shell pwd | cksum | cut -d ' ' -f 1)
 
 .NOTPARALLEL:
-.PHONY: help env train check docs test test-slow mutate bench clean
+.PHONY: help env train check consumers docs test test-slow mutate bench clean
 
 help:
 	@echo "make train             train IQL on the built-in pen dataset; a table and a plot at the end"
@@ -19,6 +19,7 @@ help:
 	@echo "make test              run the tests, a process per core; ARGS='-k iql' goes to pytest"
 	@echo "make test-slow         run those that it leaves out: machine code for each algorithm, the pages' commands"
 	@echo "make mutate            change the code in many places, one at a time, and see that the tests notice each"
+	@echo "make consumers         programs in Python, C++ and JavaScript that act by an exported policy, compared"
 	@echo "make bench BASE=HEAD~5  compare the speed of this commit with another's, in turns"
 	@echo "make env               only make .venv and install the project (the others do so when needed)"
 	@echo "make clean             remove .venv, so that the next command installs afresh"
@@ -46,6 +47,10 @@ test-slow: test
 
 mutate: $(installed)-test
 	OMP_NUM_THREADS=1 .venv/bin/python tests/mutate.py $(ARGS)
+
+consumers: $(installed)-test
+	@if command -v npm >/dev/null; then npm install --prefix examples/consumers --silent --no-audit --no-fund; fi
+	.venv/bin/python examples/consumers/compare.py
 
 bench: $(installed)-test
 	.venv/bin/python benchmarks/regression.py $(BASE) $(ARGS)

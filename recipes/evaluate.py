@@ -38,8 +38,9 @@ from recipes.runs.process import default_num_envs
 from recipes.runs.versions import versions
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
+from recipes.settings.deployment import ExportConfig
 from recipes.settings.overrides import pasted
-from recipes.settings.schema import EvaluateConfig, ExportConfig
+from recipes.settings.schema import EvaluateConfig
 from recipes.tracking import loggers
 
 DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B

@@ -41,7 +41,7 @@ from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
-from recipes.settings.schema import ExportConfig
+from recipes.settings.deployment import ExportConfig
 
 RUNNERS = {"onnx": "onnxruntime", "pt2": "torch.export's graph", "aoti": "AOTInductor"}
 

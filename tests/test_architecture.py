@@ -36,6 +36,7 @@ SCRIPTS = (
     "estimate",
     "select_policy",
     "export",
+    "serve",
 )
 FRAMEWORKS = ("hydra", "omegaconf", "wandb", "recipes")  # of which the library knows nothing
 LONGEST = 400  # lines of a file that a reader can hold in the head

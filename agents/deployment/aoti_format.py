@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 ENDING = ".pt2"
+INPUTS = "inputs"  # key of a short contract for C++, which has no JSON of its own
 
 
 def encode(program: ExportedProgram, contract: Contract) -> bytes:
@@ -24,9 +26,12 @@ def encode(program: ExportedProgram, contract: Contract) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policy.pt2")
-        metadata = {"aot_inductor.metadata": {CONTRACT: contract.to_json()}}
+        metadata = {CONTRACT: contract.to_json(), INPUTS: _inputs(contract)}
+        configs = {"aot_inductor.metadata": metadata}
         try:
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=metadata)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch about its own code
+                torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=configs)
         except InvalidCxxCompiler as error:
             raise ConfigError("format=aoti needs a C++ compiler: install g++ or clang, or name it by CXX=") from error
         return path.read_bytes()
@@ -43,3 +48,11 @@ def open_file(path: Path, threads: int) -> tuple[Contract, Run]:
         raise PolicyError(f"{path} is damaged, truncated or of another machine: {one_line(error)[:200]}") from error
     contract = Contract.from_json(text, str(path))
     return contract, as_function(graph, contract)
+
+
+def _inputs(contract: Contract) -> str:
+    """A line for each: name, type, the value at the first step of an episode, and the shape without the batch."""
+    resets = {each.name: each.reset for each in contract.memory}
+    return "\n".join(
+        " ".join(map(str, (name, kind, resets.get(name, 0.0), *shape))) for name, kind, shape in contract.inputs
+    )

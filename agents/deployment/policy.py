@@ -15,7 +15,8 @@ from agents.deployment.contract import ACTION, NEXT, OUTSIDE, REWARD, Contract
 from agents.deployment.observing import Arrays, arrays_of, check_names
 from agents.errors import PolicyError
 
-Run = Callable[[Arrays], Arrays]  # inputs and outputs by name, each [B, ...]
+# inputs and outputs by name, each [B, ...], row by row in memory: machine code does not ask how an array lies there
+Run = Callable[[Arrays], Arrays]
 
 
 class DeployedPolicy:
@@ -45,8 +46,11 @@ class DeployedPolicy:
         Raises:
             PolicyError: for an observation that is none of the contract's.
         """
-        rewards = None if reward is None else [reward]
-        outputs = self._step(arrays_of(self.contract, observation, batch=False), rewards)
+        return self.act(arrays_of(self.contract, observation, batch=False), reward)
+
+    def act(self, arrays: Arrays, reward: float | None = None) -> Any:
+        """The same at an observation that is checked already: the contract's inputs, of one row."""
+        outputs = self._step({**arrays}, None if reward is None else [reward])
         self.outside = outputs[OUTSIDE][0] if OUTSIDE in outputs else None
         return outputs[ACTION][0]
 
@@ -86,7 +90,7 @@ class DeployedPolicy:
                 text = "this policy asks for a return, and needs the reward of the step before: policy(observation, "
                 raise PolicyError(f"{text}reward), or reset() at the start of an episode")
             return np.zeros((number, 1), np.float32)
-        array = np.asarray(rewards, np.float32).reshape(-1, 1)
+        array = np.ascontiguousarray(rewards, np.float32).reshape(-1, 1)
         if len(array) != number or not np.isfinite(array).all():
             raise PolicyError(f"the reward must be {number} finite numbers, got {rewards!r}")
         return array

@@ -6,7 +6,6 @@ A config raises a ConfigError if a field is outside the range given in its comme
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from omegaconf import MISSING
 from agents.algorithms.registry import ALGORITHMS
 from agents.data.importers.settings import ColumnsConfig, MeaningConfig
 from agents.data.settings import RewardsConfig
-from agents.deployment.formats import FORMATS
 from agents.errors import require, require_choice, require_memory
 from agents.evaluation.offline.settings import ESTIMATORS, FQEConfig
 from agents.training.settings import MATMUL_PRECISIONS, MODES
@@ -28,6 +26,7 @@ from recipes.settings.checks import (
     require_seed,
     require_seeds,
 )
+from recipes.settings.deployment import ExportConfig, ServeConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"  # presets: what differs from the dataclasses
 METHODS = ("grid", "random", "tpe")
@@ -157,29 +156,6 @@ class EvaluateConfig:
         require_memory(8 * self.num_episodes, "num_episodes", self.num_episodes)
         require_seed("seed", self.seed)
         require_choice("logger", self.logger, ("wandb", "none"))
-
-
-@dataclass
-class ExportConfig:
-    """Settings of ``recipes/export.py``."""
-
-    checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
-    format: str = "onnx"  # onnx; or torch's own: pt2, a graph, or aoti, machine code
-    output: str | None = None  # the file; None: policy.onnx or policy.pt2 in the run's folder
-    guard: bool = False  # have the file say, beside the action, how far an observation lies outside the data
-    rate: float | None = None  # steps a second to be in the contract, > 0; None: the environment's, if it knows
-    num_observations: int = 10_000  # of the dataset, on which the file is compared with the policy, >= 1
-    num_episodes: int | None = 20  # that both are evaluated on, >= 1; None: none
-    num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
-    eval_env: str | None = None  # Gymnasium id to evaluate in; None: the one of training, if there was any
-    max_episode_steps: int | None = None  # of its episodes, >= 1; None: its own limit, else that of training
-    trust_env: bool = False  # call whatever the checkpoint names as environment, code that is not registered included
-
-    def __post_init__(self) -> None:
-        require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
-        require_choice("format", self.format, FORMATS)
-        require_counts(self, "num_observations", "num_episodes", "num_envs", "max_episode_steps")
-        require(self.rate is None or 0.0 < self.rate < math.inf, "rate", "be positive", self.rate)
 
 
 @dataclass
@@ -358,6 +334,7 @@ RECIPES: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "export": ExportConfig,
+    "serve": ServeConfig,
     "compare": CompareConfig,
     "sweep": SweepConfig,
     "estimate": EstimateConfig,

@@ -28,6 +28,7 @@ from recipes import (
     import_data,
     inspect_dataset,
     select_policy,
+    serve,
     sweep,
     train,
 )
@@ -39,6 +40,7 @@ RECIPES = {
         train,
         evaluate,
         export,
+        serve,
         compare,
         sweep,
         estimate,

@@ -54,7 +54,7 @@ def test_a_policy_is_exported_proven_and_scored_like_the_checkpoint(export, run_
         finished = run_recipe("evaluate", subject, "num_episodes=3", "num_envs=1", f"output=out{number}", cwd=folder)
         assert finished.code == 0, finished.err
         assert "iql at step 20" in finished.out
-        scores.append(np.genfromtxt(folder / f"out{number}/episodes.csv", delimiter=",", names=True)["return"])
+        scores.append(np.genfromtxt(folder / f"out{number}/episodes.csv", delimiter=",", names=True)["return_"])
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4)
 
 

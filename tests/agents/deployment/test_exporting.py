@@ -41,6 +41,9 @@ SEARCH = {
 NOISY = {"diffusion_bc with noise": DiffusionBCConfig()}
 NOISY["diffusion_bc with noise"].actor.noise_scale = 1.0
 CONFIGS = {name: config() for name, config in agents.ALGORITHMS.items()} | SEARCH | NOISY
+WORLD_OF = {"continuous": "goal-box", "discrete": "goal-multidiscrete"}
+PAIRS = [(name, WORLD_OF[config.actions]) for name, config in CONFIGS.items()]  # and of each other world a policy:
+PAIRS += [("bc", "table-whole-numbers"), ("discrete_cql", "table-discrete"), ("discrete_iql", "vector-multibinary")]
 SCALED = BCConfig(normalize_observations=True)
 
 
@@ -106,15 +109,7 @@ def test_a_policy_that_remembers_does_so_in_a_file(checkpoint_of) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "world"),
-    [
-        (name, world)
-        for name, config in CONFIGS.items()
-        for world, (_, actions) in WORLDS.items()
-        if (config.actions == "continuous") == (type(actions).__name__ == "Box")
-    ],
-)
+@pytest.mark.parametrize(("name", "world"), PAIRS)
 def test_every_policy_is_the_same_in_a_file_on_every_kind_of_data(name, world, checkpoint_of, tmp_path) -> None:
     checkpoint, dataset = made = checkpoint_of(CONFIGS[name], world)
     policy, file = exported(made, tmp_path / "policy.onnx", guard=True)

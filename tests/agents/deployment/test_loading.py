@@ -126,6 +126,20 @@ def test_a_memory_goes_on_until_it_is_reset() -> None:
     assert policy([0.0, 0.0]) == 3
 
 
+def test_arrays_of_any_layout_arrive_row_by_row() -> None:
+    contract = Contract((vector(), category()), ACTION, (Memory("memory.steps", "int64", (1,), 0),), takes_reward=True)
+
+    def run(arrays: dict[str, Any]) -> dict[str, Any]:
+        assert all(array.flags.c_contiguous for array in arrays.values())
+        assert [array.strides[0] for array in arrays.values()] == [8, 8, 4, 8]
+        return {"action": arrays["reward"], "memory.steps.next": arrays["memory.steps"]}
+
+    policy, table = DeployedPolicy(contract, run), np.arange(1.0, 31.0, dtype=np.float32).reshape(3, 10) % 5 + 1
+    shown = {"observation": table[:, 2:6:2], "gear": table[:, 7]}
+    policy.batch(shown)
+    np.testing.assert_array_equal(policy.batch(shown, table[:, 3])[:, 0], table[:, 3])
+
+
 def onnx_file(path: Path, contract: str | None) -> Path:
     """A graph that adds up a vector of two, with a contract in it."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")

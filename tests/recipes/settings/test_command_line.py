@@ -252,7 +252,7 @@ def test_help_lists_every_setting_with_its_default_and_a_comment(recipe) -> None
     assert f"    offline-agents {recipe.partition('_')[0]} " in page
     keys = leaves(schema.RECIPES[recipe]()) | (leaves(agents.IQLConfig(), "algorithm.") if recipe == "train" else set())
     assert shown_in(page).keys() == keys
-    if recipe not in ("import_data", "export", "estimate", "select_policy"):  # which log nothing
+    if recipe not in ("import_data", "export", "serve", "estimate", "select_policy"):  # which log nothing
         assert shown_in(page)["project" if recipe == "dashboard" else "wandb.project"] == "offline-agents"
     alone = re.findall(r"^  [\w.]+(?:=\S*)?$", page, re.MULTILINE)  # explained above, and the last of such
     assert alone in ([], ["  algorithm.value.init=orthogonal"])
