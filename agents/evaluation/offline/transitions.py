@@ -94,7 +94,7 @@ def read_transitions(dataset: OfflineDataset) -> Transitions:
     lengths = torch.from_numpy(dataset.statistics.lengths)
     if len(lengths) < 2:
         raise DataError(
-            f"dataset {dataset.id!r} has {len(lengths)} episode: an estimate needs two or more to say how sure"
+            f"dataset {dataset.id!r} has a single episode: an estimate needs more of them to say how sure it is"
         )
     storage: Any = dataset.replay_buffer(1, keys=DEFAULT_KEYS).storage
     steps = storage.get(torch.arange(len(dataset), device=dataset.rows.device)).cpu()
