@@ -101,6 +101,16 @@ def test_a_camera_is_chosen_by_name_and_repeated_behind_a_termination(theirs, ta
         assert np.array_equal(episode.observations["wrist"], [*wrist, wrist[-1]])
 
 
+def test_pictures_keep_to_their_steps_at_another_rate(theirs, take, episodes) -> None:
+    imported = take("arm", picture=["*.wrist"], end="terminated", time_step=0.2)
+    assert imported.meaning["time between steps"].startswith("0.1, resampled to 0.2")
+    assert minari.load_dataset(DATASET).storage.metadata["steps_per_second"] == 5
+    for episode, frames in zip(episodes(), theirs):
+        wrist = frames["observation.images.wrist"][::2]
+        assert np.array_equal(episode.observations["wrist"], [*wrist, wrist[-1]])
+        assert np.array_equal(episode.observations["observation"][:-1, :3], frames["observation.state"][::2])
+
+
 def test_success_may_be_what_ends_an_episode(folder, take, episodes) -> None:
     """Of three, the first and the last reach their goal; behind the other a step has no observation that follows."""
     imported = take("arm", pictures="drop", terminated="next.success")
