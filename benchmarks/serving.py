@@ -58,16 +58,30 @@ def _server(policy: Path) -> Iterator[None]:
     with subprocess.Popen([*RECIPES, "serve", *settings], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         print(process.stdout.readline(), end="")
-        yield
-        process.terminate()
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 async def _load(number: int, observation: np.ndarray) -> list[float]:
     """The seconds that each action took of all clients."""
     async with aiohttp.ClientSession() as http:
+        await _wait(http)
         end = time.perf_counter() + SECONDS
         clients = (_client(http, observation.astype(np.float32), end) for _ in range(number))
         return [seconds for each in await asyncio.gather(*clients) for seconds in each]
+
+
+async def _wait(http: aiohttp.ClientSession) -> None:
+    """Until the server listens, which it does a moment after it has said so."""
+    for _ in range(100):
+        try:
+            async with http.get(f"http://{HOST}:{PORT}/health"):
+                return
+        except aiohttp.ClientConnectionError:
+            await asyncio.sleep(0.1)
+    raise RuntimeError("the server does not answer")
 
 
 async def _client(http: aiohttp.ClientSession, observation: np.ndarray, end: float) -> list[float]:
