@@ -48,7 +48,10 @@ DOWNLOADS = Path("runs/wandb")  # of checkpoints from W&B
 
 def evaluate(cfg: DictConfig) -> None:
     config: EvaluateConfig = build(cfg, "evaluate")
-    checkpoint = PolicyFile.read(config.policy) if config.policy else read_checkpoint(str(config.checkpoint))
+    if config.policy:
+        checkpoint = PolicyFile.read(config.policy, trust=config.trust_policy)
+    else:
+        checkpoint = read_checkpoint(str(config.checkpoint))
     output = Path(config.output or default_output(checkpoint.path))
     require_place("output", output)
 

@@ -36,7 +36,7 @@ def serve(cfg: DictConfig) -> None:
         from aiohttp import web
 
         from agents.deployment.server import PolicyServer
-    policy = load(config.policy) if config.policy is not None else _of_checkpoint(str(config.checkpoint))
+    policy = _read(config)
     token = config.token or os.environ.get(TOKEN)
     if token is None and not _is_loopback(config.host):
         print(
@@ -54,6 +54,12 @@ def serve(cfg: DictConfig) -> None:
         raise ConfigError(f"cannot serve at {address}: {error.strerror}; name another by host= or port=") from error
 
 
+def _read(config: ServeConfig) -> DeployedPolicy:
+    if config.policy is None:
+        return _of_checkpoint(str(config.checkpoint))
+    return load(config.policy, trust=config.trust_policy)
+
+
 def _of_checkpoint(name: str) -> DeployedPolicy:
     """The policy of a checkpoint, by way of a file of torch's."""
     from agents.deployment.exporting import export_policy
@@ -66,7 +72,7 @@ def _of_checkpoint(name: str) -> DeployedPolicy:
         path = Path(folder, "policy.pt2")
         dataset = dataset_of(checkpoint, RunFolder(checkpoint.path.parent.parent))
         export_policy(checkpoint, dataset, path, format="pt2")
-        return load(path)
+        return load(path, trust=True)  # made here
 
 
 def _is_loopback(host: str) -> bool:

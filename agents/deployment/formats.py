@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.deployment.contract import Contract
 from agents.deployment.policy import DeployedPolicy
 from agents.errors import PolicyError
 
@@ -19,27 +18,32 @@ def module_of(name: str) -> Any:
     return importlib.import_module(f"agents.deployment.{FORMATS[name]}")
 
 
-def load(path: str | Path, *, names: Sequence[str] | None = None, threads: int = 1) -> DeployedPolicy:
+def load(
+    path: str | Path, *, names: Sequence[str] | None = None, threads: int = 1, trust: bool = False
+) -> DeployedPolicy:
     """The policy in a file, at the start of an episode.
 
     Args:
         names: of the numbers of your observations, in your order; refused where the policy has others.
         threads: of one call, >= 1.
+        trust: open a file of torch's, which can run any code then; an ONNX file cannot, and is opened without.
 
     Raises:
-        PolicyError: the file is missing, truncated, of another version or no policy.
+        PolicyError: the file is missing, truncated, of another version, no policy, or to be trusted first.
         ConfigError: the package that runs it is not installed.
     """
     path = Path(path)
     if not path.is_file():
         raise PolicyError(f"no policy at {path}; offline-agents export makes one of a checkpoint")
-    contract, run = module_of(_format_of(path)).open_file(path, threads)
+    kind = _format_of(path)
+    if kind != "onnx" and not trust:
+        problem = f"{path} is a file of torch's, and can run any code when it is opened"
+        raise PolicyError(
+            f"{problem}: if you trust whoever made it, say trust_policy=true, in Python load(path, trust=True); "
+            "format=onnx needs no trust"
+        )
+    contract, run = module_of(kind).open_file(path, threads)
     return DeployedPolicy(contract, run, names=names)
-
-
-def read_contract(path: str | Path) -> Contract:
-    """The contract in a file."""
-    return load(path).contract
 
 
 def _format_of(path: Path) -> str:

@@ -59,7 +59,7 @@ def open_file(path: Path, threads: int) -> tuple[Contract, Run]:
         import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # its errors are raised, and said once
     content = path.read_bytes()
     if not content.endswith(_seal(content[:-SEAL])):
         raise PolicyError(f"{path} is damaged, truncated, or changed since offline-agents export wrote it")

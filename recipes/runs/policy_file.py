@@ -21,9 +21,9 @@ class PolicyFile:
     contract: Contract
 
     @classmethod
-    def read(cls, name: str) -> PolicyFile:
-        """A file; a PolicyError where it is none."""
-        file = load(name)
+    def read(cls, name: str, *, trust: bool = False) -> PolicyFile:
+        """A file; a PolicyError where it is none, or is to be trusted first."""
+        file = load(name, trust=trust)
         return cls(Path(name), FilePolicy(file), file.contract)
 
     @property

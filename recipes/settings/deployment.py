@@ -41,6 +41,7 @@ class ServeConfig:
 
     checkpoint: str | None = MISSING  # run's folder (its last one), .safetensors, or wandb:entity/project/name:alias
     policy: str | None = None  # in the place of a checkpoint, a file that offline-agents export wrote
+    trust_policy: bool = False  # open a policy of torch's (pt2, aoti), which can run any code; onnx cannot
     host: str = "127.0.0.1"  # address to serve at: this machine alone; 0.0.0.0 for all of its addresses
     port: int = 8000  # from 1 to 65535
     token: str | None = None  # that clients have to send; None: the environment's OFFLINE_AGENTS_TOKEN, if any

@@ -133,6 +133,7 @@ class EvaluateConfig:
 
     checkpoint: str | None = MISSING  # run's folder (its last one), .safetensors, or wandb:entity/project/name:alias
     policy: str | None = None  # in the place of a checkpoint, a file that offline-agents export wrote
+    trust_policy: bool = False  # open a policy of torch's (pt2, aoti), which can run any code; onnx cannot
     num_episodes: int = 100  # >= 1
     num_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
     seed: int = 0  # of the first episode, >= 0; training evaluates on the seeds from 0 as well

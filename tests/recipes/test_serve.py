@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,18 @@ def test_what_cannot_be_served_is_refused_in_one_line(run_recipe, tmp_path) -> N
     assert refusal().startswith("checkpoint: a value has to be given; ")
     assert refusal("policy=x.onnx", "checkpoint=y") == "checkpoint must be left out beside policy, got 'y'"
     assert refusal("policy=x.onnx", "port=70000") == "port must lie between 1 and 65535, got 70000"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "serve"])
+def test_a_file_that_can_run_code_is_not_opened_unasked(command, run_recipe, tmp_path) -> None:
+    if command == "serve":
+        pytest.importorskip("aiohttp", reason="aiohttp is not installed")
+    with zipfile.ZipFile(tmp_path / "policy.pt2", "w") as archive:
+        archive.writestr("policy/data/aotinductor/model/code.so", "")
+    refusal = run_recipe(command, "policy=policy.pt2", cwd=tmp_path).refusal()
+    assert refusal.startswith("policy.pt2 is a file of torch's, and can run any code when it is opened: if you trust")
+    trusting = run_recipe(command, "policy=policy.pt2", "trust_policy=true", cwd=tmp_path).refusal()
+    assert trusting.startswith("policy.pt2 is damaged")
 
 
 @pytest.mark.slow

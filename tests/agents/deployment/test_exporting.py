@@ -51,7 +51,7 @@ def exported(made: Any, path: Path, **options: Any) -> tuple[Any, Any]:
     """The policy of a checkpoint, and the same from a file."""
     checkpoint, dataset = made
     export_policy(checkpoint, dataset, path, **options)
-    return checkpoint.build_agent().policy.eval(), load(path)
+    return checkpoint.build_agent().policy.eval(), load(path, trust=True)
 
 
 def in_torch(checkpoint: Any, dataset: Any) -> DeployedPolicy:
@@ -130,7 +130,7 @@ def test_a_graph_of_torch_is_the_same_too(name, world, checkpoint_of, tmp_path) 
     assert compare(policy, file, dataset).holds
     (tmp_path / "cut.pt2").write_bytes((tmp_path / "policy.pt2").read_bytes()[:-1000])
     with pytest.raises(PolicyError, match="cut.pt2 is damaged, truncated or no policy"):
-        load(tmp_path / "cut.pt2")
+        load(tmp_path / "cut.pt2", trust=True)
 
 
 def test_an_environment_for_a_file_has_its_observations_and_actions(checkpoint_of) -> None:

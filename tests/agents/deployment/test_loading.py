@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import agents
+from agents.deployment import aoti_format, pt2_format
 from agents.deployment.contract import Action, Contract, Memory, Observation
 from agents.deployment.formats import load
 from agents.deployment.onnx_format import METADATA, _seal
@@ -214,6 +216,19 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path) -> None:
     (tmp_path / "policy.pt2").write_text("no archive")
     with pytest.raises(PolicyError, match="policy.pt2 is damaged, truncated or no policy"):
         load(tmp_path / "policy.pt2")
+
+
+@pytest.mark.parametrize("entry", ["policy/data/aotinductor/model/code.so", "policy/models/model.json"])
+def test_a_file_that_can_run_code_is_opened_only_if_somebody_trusts_it(entry, tmp_path, monkeypatch) -> None:
+    with zipfile.ZipFile(tmp_path / "policy.pt2", "w") as archive:
+        archive.writestr(entry, "")
+    opened = []
+    for module in (aoti_format, pt2_format):
+        monkeypatch.setattr(module, "open_file", lambda *_: opened.append(1) or (PLAIN, sums))
+    with pytest.raises(PolicyError, match="policy.pt2 is a file of torch's, and can run any code .* trust_policy=true"):
+        load(tmp_path / "policy.pt2")
+    assert not opened
+    assert load(tmp_path / "policy.pt2", trust=True).contract == PLAIN and opened
 
 
 def test_without_onnxruntime_it_says_what_to_install(tmp_path, monkeypatch) -> None:
