@@ -227,7 +227,9 @@ def _single(rows: Rows, use: str, column: str) -> Array:
     if use in FLAGS:
         return _flags(rows, column, array)
     if use in ("reward", "action_probability") or (use == "time" and array.dtype.kind != "M"):
-        return _numbers(replace(rows, columns={column: array}), column)
+        numbers = _numbers(replace(rows, columns={column: array}), column)
+        # differences of times may be negative
+        return numbers.astype(np.int64) if use == "time" and numbers.dtype.kind in "iu" else numbers
     return array
 
 

@@ -96,7 +96,7 @@ class Reading:
 
     def understand(self, source: str) -> Understanding:
         """Read all of it; a DataError where it cannot be what it is taken for, or has no step."""
-        cuts, meaning = Cuts(self.selection, self.config.gap), Meaning(self.selection, self.config)
+        cuts, meaning = self._cuts, Meaning(self.selection, self.config)
         with self.bar(f"reading {source}", self.log.num_rows) as bar:
             blocks = self._blocks(bar)
             if (first := next(blocks, None)) is None:
@@ -114,7 +114,7 @@ class Reading:
 
     def episodes(self) -> Iterator[Episode]:
         """The episodes that have steps."""
-        cuts, meaning = Cuts(self.selection, self.config.gap), Meaning(self.selection, self.config)
+        cuts, meaning = self._cuts, Meaning(self.selection, self.config)
         for episode in map(meaning.episode, cuts.episodes(self._blocks())):
             if episode is not None and episode.num_steps:
                 yield episode
@@ -126,7 +126,16 @@ class Reading:
 
     def _blocks(self, bar: tqdm | None = None) -> Iterator[Block]:
         blocks = self._read(bar)
-        return in_order(blocks, self.selection) if self.config.sort else blocks
+        if not self.config.sort:
+            return blocks
+        if not self._cuts.by_files:
+            return in_order(blocks, self.selection)
+        each = itertools.groupby(blocks, key=lambda block: block.rows.file)
+        return itertools.chain.from_iterable(in_order(file, self.selection) for _, file in each)
+
+    @property
+    def _cuts(self) -> Cuts:
+        return Cuts(self.selection, self.config.gap)
 
     def _read(self, bar: tqdm | None) -> Iterator[Block]:
         for block in self.selection.blocks(self.log.read(self.selection.uses)):

@@ -6,7 +6,7 @@ Legend: ``R`` rows, ``T`` steps, ``O`` observation, ``A`` action.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from agents.data.importers.columns import FLAGS, INFOS, PICTURES, Selection
 from agents.data.importers.resampling import resample
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
-from agents.data.importers.splitting import ENDS, Recording, seconds
+from agents.data.importers.splitting import ENDS, Recording, differences, seconds
 from agents.data.infos import ACTION_PROBABILITY
 from agents.errors import ConfigError, DataError
 
@@ -59,7 +59,7 @@ class Meaning:
         """
         pace = _pace(recording)
         if self.config.time_step is not None:
-            recording = resample(recording, self.config.time_step)
+            recording = resample(self._with_known(recording), self.config.time_step)
         parts = dict(recording.parts)
         num_rows = len(parts["action"])
         observations, last = self._observations(recording)
@@ -100,6 +100,18 @@ class Meaning:
             and bool(recording.parts.get("reward", rewards)[num_steps:].any()),
         )
 
+    def _with_known(self, recording: Recording) -> Recording:
+        """The rows with what was known at each, since those between even times go; an empty last action stays."""
+        if self.config.missing != "forward-fill":
+            return recording
+        parts = dict(recording.parts)
+        for use in ("observation", "action"):
+            if parts[use].dtype.kind == "f":
+                filled = _forward_fill(parts[use].reshape(len(parts[use]), -1)).reshape(parts[use].shape)
+                bare = use == "action" and np.isnan(parts[use][-1]).all()
+                parts[use] = np.concatenate([filled[:-1], parts[use][-1:]]) if bare else filled
+        return replace(recording, parts=parts)
+
     def _observations(self, recording: Recording) -> tuple[Array, str]:
         """All that are recorded, and whether the last one is among them."""
         parts = recording.parts
@@ -112,7 +124,13 @@ class Meaning:
                 "many, or one more"
             )
         if "next_observation" in parts:
-            return np.concatenate([observations, parts["next_observation"][-1:]]), GIVEN
+            following = parts["next_observation"]
+            if recording.blocks[0].rows.whole and len(other := differences(following[:-1], observations[1:])):
+                raise DataError(
+                    f"{recording.place(int(other[0]))}: its next observation is not the observation of the step after; "
+                    "an episode's steps follow each other: cut it there, or leave out columns.next_observation"
+                )
+            return np.concatenate([observations, following[-1:]]), GIVEN
         if num_rows > 1 and parts["action"].dtype.kind == "f" and np.isnan(parts["action"][-1]).all():
             return observations, GIVEN
         if num_rows > 1 and recording.blocks[-1].rows.ends_bare and self.config.last_observation == "drop":

@@ -14,7 +14,7 @@ from agents.data.importers.columns import FLAGS
 from agents.data.importers.splitting import Recording, seconds
 from agents.errors import ConfigError, DataError
 
-SLACK = 1e-6  # of a step: times this close to an even one are that
+SLACK = 1e-6  # of a step: times this close to an even one are that; or as close as they can be written
 MOST = 10_000_000  # rows of an episode
 
 
@@ -37,14 +37,17 @@ def resample(recording: Recording, step: float) -> Recording:
     num_rows = len(recording.parts["time"])
     if unlike := next((use for use, part in recording.parts.items() if len(part) != num_rows), None):
         raise ConfigError(f"{recording.place(0)}: time_step needs a time for each row, and {unlike} has more or less")
-    times = seconds(recording.parts["time"] - recording.parts["time"][0]) / step  # [R] in steps
+    written = recording.parts["time"]
+    times = seconds(written - written[0]).astype(np.float64) / step  # [R] in steps
+    rounding = 2 * float(np.spacing(np.abs(written).max())) / step if written.dtype.kind == "f" else 0.0
+    slack = max(SLACK, rounding)  # seconds since 1970 are known to a quarter of a microsecond
     if times[-1] >= MOST:
         raise DataError(
             f"{recording.place(0)}: an episode of {times[-1]:.3g} steps of {step:g}; is the unit of time right?"
         )
-    count = int(times[-1] + SLACK) + 1
-    rows = np.searchsorted(times, np.arange(count) + SLACK, side="right") - 1  # [K] last at or before
-    until = np.minimum((times + SLACK).astype(np.int64), count - 1)  # [R] the step in which each row is
+    count = int(times[-1] + slack) + 1
+    rows = np.searchsorted(times, np.arange(count) + slack, side="right") - 1  # [K] last at or before
+    until = np.minimum((times + slack).astype(np.int64), count - 1)  # [R] the step in which each row is
     parts = {use: part[rows] for use, part in recording.parts.items()}
     for use, part in recording.parts.items():
         if use == "reward":

@@ -48,13 +48,20 @@ class Cuts:
         rules = [f"the column {single['episode']!r}"] if "episode" in single else []
         rules += [f"the flags {', '.join(repr(single[flag]) for flag in self.flags)}"] if self.flags else []
         rules += [] if self.gap is None else [f"gaps of more than {self.gap:g} in {single['time']!r}"]
-        return " and ".join(rules) or "the files, each one episode"
+        other = ["where an observation is not the next one of the row before"]
+        rules += other if "next_observation" in self.selection.vectors else []
+        return " and ".join(["the files, each one episode"] * self.by_files + rules)
 
     @property
     def flags(self) -> list[str]:
         """Those that end episodes: with a column that names these, they say how one ended."""
         single = self.selection.single
         return [] if "episode" in single else [use for use in ENDS if use in single]
+
+    @property
+    def by_files(self) -> bool:
+        """Whether nothing but the end of a file ends an episode."""
+        return not self.flags and self.gap is None and "episode" not in self.selection.single
 
     def episodes(self, blocks: Iterator[Block]) -> Iterator[Recording]:
         """The episodes, one in memory at a time.
@@ -107,8 +114,12 @@ class Cuts:
             begins[1:] |= block.parts[flag][:-1]
         if self.gap is not None:
             begins |= seconds(np.diff(_with_row_before(block, before, "time"))) > self.gap
-        if not self.flags and self.gap is None and "episode" not in block.parts:
+        if self.by_files:
             begins[0] |= before is not None and before.rows.file != block.rows.file
+        if "next_observation" in block.parts:
+            observations = _with_row_before(block, before, "observation")
+            following = _with_row_before(block, before, "next_observation")
+            begins[differences(following[:-1], observations[1:])] = True
         return begins
 
 
@@ -116,6 +127,15 @@ def _with_row_before(block: Block, before: Block | None, use: str) -> Array:
     """A part ``[n + 1]`` of the rows and the one above them; above the first row is that row itself."""
     values = block.parts[use]
     return np.concatenate([values[:1] if before is None else before.parts[use], values])
+
+
+def differences(some: Array, others: Array) -> NDArray[np.int64]:
+    """Rows in which they differ by more than rounding; what is missing may be anything."""
+    if some.shape[1:] != others.shape[1:]:
+        shapes = f"{[*some.shape[1:]]}, and observations of {[*others.shape[1:]]}"
+        raise DataError(f"next observations are of shape {shapes}: name the same for both")
+    alike = np.isclose(some, others) | np.isnan(some) | np.isnan(others)
+    return np.flatnonzero(~alike.reshape(len(some), -1).all(1))
 
 
 def seconds(differences: Array) -> Array:

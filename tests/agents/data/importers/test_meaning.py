@@ -7,7 +7,7 @@ import minari
 import numpy as np
 import pytest
 
-from agents.errors import AgentsError, ConfigError
+from agents.errors import AgentsError, ConfigError, DataError
 
 HEADER = "t,s,a,r,run,over,limit,won"
 ROWS = [  # two episodes of three rows: the first one is over by success, the second one is cut off
@@ -106,6 +106,25 @@ def test_next_observations_of_the_rows_give_the_last(take, table, episodes) -> N
     rows = [[index, index + 1, 0.5] for index in range(4)]
     take(table("s,s2,a", rows), observation=["s"], next_observation=["s2"], action=["a"])
     assert episodes()[0].observations.ravel().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_where_an_observation_is_not_the_next_one_an_episode_ends(take, table, episodes) -> None:
+    """As in tables of transitions whose time limits nobody wrote down; of what is missing nothing is known."""
+    rows = [[0, 1, 0.5], [1, 9, 0.5], [5, None, 0.5], [6, 7, 0.5]]
+    imported = take(table("s,s2,a", rows), observation=["s"], next_observation=["s2"], action=["a"])
+    assert [episode.observations.ravel().tolist() for episode in episodes()] == [[0, 1, 9], [5, 6, 7]]
+    assert "where an observation is not the next one of the row before" in imported.meaning["episodes"]
+    episode = {"observation": np.array([[0.0], [5.0]]), "action": np.array([[0.5], [0.5]])}
+    with pytest.raises(DataError, match="step 0 of episode 0: its next observation is not the observation of the step"):
+        take([episode | {"next_observation": np.array([[1.0], [6.0]])}], "robot/arm-v1")
+    with pytest.raises(DataError, match=r"next observations are of shape \[2\], and observations of \[1\]"):
+        take(table("s,s2,a", rows), "robot/arm-v1", observation=["s"], next_observation=["s2", "s"], action=["a"])
+
+
+def test_times_that_cannot_be_negative_go_back_all_the_same(take) -> None:
+    rows = {"observation": np.zeros((3, 1)), "action": np.full((3, 1), 0.5), "time": np.array([0, 2, 1], np.uint32)}
+    with pytest.raises(DataError, match="step 2 of episode 0 is earlier than the row before"):
+        take([rows])
 
 
 def test_rewards_may_be_none_an_expression_or_a_success(take, table, episodes) -> None:

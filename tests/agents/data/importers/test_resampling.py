@@ -66,6 +66,25 @@ def test_a_missing_value_is_named_by_its_row(take, table) -> None:
         take(table(HEADER, rows), **USES, time_step=1.0)
 
 
+@pytest.mark.parametrize("start", [0.0, 1.7e9])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounded_times_are_even_ones(take, episodes, start, dtype) -> None:
+    """Seconds since 1970 are known to a quarter of a microsecond only."""
+    times = (start * (dtype == np.float64) + 0.01 * np.arange(200)).astype(dtype)
+    rows = {"observation": np.arange(200.0)[:, None], "action": np.full((200, 1), 0.5), "time": times}
+    take([rows], time_step=0.01)
+    assert episodes()[0].observations.ravel().tolist() == [*range(200)]
+
+
+def test_what_was_known_between_even_times_fills_what_is_missing_at_them(take, table, episodes) -> None:
+    rows = [[0, 1, 0.1], [0.5, 2, 0.2], [1, None, None], [2, 4, None]]
+    take(table("t,s,a", rows), observation=["s"], action=["a"], time="t", time_step=1.0, missing="forward-fill")
+    assert episodes()[0].observations.ravel().tolist() == [1, 2, 4] and episodes()[0].actions.ravel().tolist() == [
+        0.1,
+        0.2,
+    ]
+
+
 def test_mistakes_are_a_line(take, table) -> None:
     log = table(HEADER, ROWS)
     with pytest.raises(DataError, match="an episode of 4.1e\\+09 steps of 1e-09; is the unit of time right"):

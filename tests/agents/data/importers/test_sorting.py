@@ -46,6 +46,16 @@ def test_without_episodes_all_rows_are_sorted_by_time(take, table, episodes) -> 
     assert episodes()[0].observations.ravel().tolist() == [20, 21, 22, 23, 24]
 
 
+def test_files_that_are_episodes_stay_so(take, table, episodes) -> None:
+    for run in (0, 1):
+        table(HEADER, ROWS[5 * run : 5 * run + 5][::-1], f"log{run}.csv")
+    take("log*.csv", **USES, time="t", sort=True)
+    assert [each.observations.ravel().tolist() for each in episodes()] == [
+        [20, 21, 22, 23, 24],
+        [100, 101, 102, 103, 104],
+    ]
+
+
 def test_a_mistake_is_named_by_its_place_in_the_file(take, table) -> None:
     rows = [[*row] for row in shuffled()]
     rows[6][1] = None
