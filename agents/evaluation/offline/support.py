@@ -4,7 +4,8 @@ A pair of observation and action is as far from the data as the nearest pair of 
 actions are scaled to a standard deviation of 1, and count for as much as each other; a discrete action has to be the
 same. The pairs of the data are measured in this way first: what is farther than 95 % of them is outside the support.
 
-Shapes: ``N`` steps, ``B`` those that are asked about, ``D`` numbers of a pair.
+Shapes: ``N`` steps, ``B`` those that are asked about, ``D`` numbers of a pair, of discrete actions those of an
+observation, ``K`` their parts.
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ def outside_support(policy: Policy, steps: Transitions, *, seed: int = 0) -> flo
     asked = torch.randperm(len(steps), generator=generator)[:NUM_ASKED]
     known = torch.randperm(len(steps), generator=generator)[:NUM_KNOWN]
     observation = _standardised(steps.observation, steps.observation) / steps.observation.shape[-1] ** 0.5
-    pairs = _pairs(observation, steps.action, steps)
-    theirs = _pairs(observation[asked], policy.actions(steps.observation[asked], seed=seed), steps)
-    limit = _distances(pairs[asked], pairs, steps, asked, known).quantile(WITHIN)
-    return (_distances(theirs, pairs, steps, asked, known) > limit + 1e-6).float().mean().item()
+    chosen = policy.actions(steps.observation[asked], seed=seed)
+    own = _distances(observation[asked], steps.action[asked], observation, steps, asked, known)
+    theirs = _distances(observation[asked], chosen, observation, steps, asked, known)
+    comparable = own[own.isfinite()]  # a discrete action that is in no other episode is far from all
+    limit = comparable.quantile(WITHIN) if len(comparable) else 0.0
+    return (theirs > limit + 1e-6).float().mean().item()
 
 
 def _pairs(observation: Tensor, action: Tensor, steps: Transitions) -> Tensor:
-    """``[B, D]``; of discrete actions the last columns are so far apart that only the same one can be near."""
+    """``[B, D]``."""
     if steps.specs.discrete:
-        return torch.cat([observation, 1e3 * action.reshape(len(action), -1).float()], 1)
+        return observation
     return torch.cat([observation, _standardised(action, steps.action) / action.shape[-1] ** 0.5], 1)
 
 
@@ -43,11 +46,22 @@ def _standardised(values: Tensor, of: Tensor) -> Tensor:
     return (values - of.mean(0)) / (of.std(0) + 1e-3)
 
 
-def _distances(pairs: Tensor, data: Tensor, steps: Transitions, asked: Tensor, known: Tensor) -> Tensor:
-    """From each pair ``[B, D]`` to the nearest of the known ones of another episode, ``[B]``."""
-    episode = steps.episode
+def _distances(
+    observation: Tensor, action: Tensor, data: Tensor, steps: Transitions, asked: Tensor, known: Tensor
+) -> Tensor:
+    """From each pair to the nearest of the known ones of another episode, ``[B]``; infinite where there is none.
+
+    Args:
+        data: observations of all steps, scaled as ``observation``.
+    """
+    pairs, among, episode = _pairs(observation, action, steps), _pairs(data, steps.action, steps)[known], steps.episode
+    taken = steps.action[known].reshape(1, len(known), -1)  # [1, N, K]
     nearest = []
-    for part, own in zip(pairs.split(64), episode[asked].split(64)):
-        distance = torch.cdist(part, data[known])
-        nearest.append(distance.masked_fill(own[:, None] == episode[known], torch.inf).amin(1))
+    for part, chosen, own in zip(pairs.split(64), action.split(64), episode[asked].split(64)):
+        cannot_count = own[:, None] == episode[known]
+        if steps.specs.discrete:
+            cannot_count |= (chosen.reshape(len(chosen), 1, -1) != taken).any(-1)
+        distance, index = torch.cdist(part, among).masked_fill(cannot_count, torch.inf).min(1)
+        exact = (part - among[index]).norm(dim=1)  # cdist multiplies matrices, which is wrong by 0.01 next to 0
+        nearest.append(torch.where(distance.isfinite(), exact, torch.inf))
     return torch.cat(nearest)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+from torchrl.data import Categorical, Unbounded
 
 import agents
 from agents.errors import ConfigError
-from agents.evaluation.offline import Policy, outside_support, policy_of
+from agents.evaluation.offline import Policy, Transitions, outside_support, policy_of
 from agents.evaluation.offline.policy import one_hot
 from agents.networks.configs import ActorConfig
 from tests.agents.evaluation.offline.tabular import world
@@ -84,3 +85,21 @@ def test_support_is_that_of_the_data() -> None:
     half = Policy("half", steps.specs, lambda observation: (observation[:, 0] == 0).long())
     share = (steps.observation[:, 0] == 0).float().mean().item()
     assert outside_support(half, steps) == pytest.approx(share)
+
+
+def test_support_of_a_discrete_action_is_where_that_action_was_taken() -> None:
+    """Actions 0 and 1 of 25 far apart in the first observation, each in episodes of one step."""
+    generator = torch.Generator().manual_seed(0)
+    action = torch.arange(400) % 2 + 23
+    observation = torch.randn(400, 2, generator=generator) + 20.0 * (action == 24)[:, None]
+    specs = agents.Specs(Unbounded((2,)), Categorical(25), torch.zeros(2), torch.ones(2))
+    rest = (torch.zeros(400).double(), torch.ones(400).bool(), observation, torch.ones(400).long())
+    steps = Transitions("test/far-v0", specs, observation, action, *rest)
+
+    def share(choice: Tensor) -> float:
+        return outside_support(Policy("p", specs, lambda _: choice), steps)
+
+    asked = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    assert share(action[asked]) == pytest.approx(0.05)  # what the data do
+    assert share(47 - action[asked]) == 1.0  # 23 where they do 24
+    assert share(torch.zeros(400).long()) == 1.0  # what they never do
