@@ -158,12 +158,10 @@ def _rows(
 ) -> tuple[TensorDict, TensorDict]:
     """The steps and the states that episodes begin in, with what each policy does, as the loss reads them."""
     first, specs = steps.observation[steps.first], steps.specs
-    after = [_choices(policy, steps.next_observation, seed) for policy in policies]
-    before = [_choices(policy, first, seed) for policy in policies]
+    after = [_choices(policy, steps.next_observation, specs, seed) for policy in policies]
+    before = [_choices(policy, first, specs, seed) for policy in policies]
     own = logged_choices(steps)
-    following = torch.arange(1, len(steps) + 1).clamp_max(
-        len(steps) - 1
-    )  # at ends, where there is none, without weight
+    following = torch.arange(1, len(steps) + 1).clamp_max(len(steps) - 1)  # at ends there is none: it has no weight
     key = "action_probability" if specs.discrete else "action"
     rows = TensorDict(
         {
@@ -182,11 +180,11 @@ def _rows(
     return rows, TensorDict(begins, [len(first)])
 
 
-def _choices(policy: Policy, observation: Tensor, seed: int) -> Tensor:
-    """What a policy does, in the form that the loss reads: an action, scaled, or the probabilities of all."""
-    if policy.specs.discrete:
+def _choices(policy: Policy, observation: Tensor, specs: Specs, seed: int) -> Tensor:
+    """What a policy does, in the form that the loss reads: an action, scaled as the data's, or the probabilities."""
+    if specs.discrete:
         return policy.probabilities(observation)
-    return _in_bounds(policy.actions(observation, seed=seed), policy.specs)
+    return _in_bounds(policy.actions(observation, seed=seed), specs)
 
 
 def logged_choices(steps: Transitions) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from agents.evaluation.offline.behavior import Behavior
 from agents.evaluation.offline.estimate import Estimate, Trust
 from agents.evaluation.offline.fqe import Fit
-from agents.evaluation.offline.importance import effective_sample_size, episode_weights
+from agents.evaluation.offline.importance import effective_sample_size, episode_log_weights
 from agents.evaluation.offline.resampling import estimate_of, resample_means
 
 
@@ -30,10 +30,10 @@ def doubly_robust_evaluation(fit: Fit, behavior: Behavior, *, index: int = 0, se
         DataError: no episode of the data is one that the policy could have made.
     """
     policy, steps = fit.policies[index], fit.steps
-    weights = episode_weights(policy, steps, behavior)  # [E, T]
-    values = episode_values(fit, weights, index)
+    log_weights = episode_log_weights(policy, steps, behavior)  # [E, T]
+    values = episode_values(fit, log_weights.exp(), index)
     errors = [error[index].item() for error in fit.bellman_errors(seed)]
-    trust = Trust(effective_sample_size(weights), None, *errors)
+    trust = Trust(effective_sample_size(log_weights), None, *errors)
     draws = resample_means(values, seed=seed)
     return estimate_of("dr", policy, steps, fit.gamma, values.mean(), draws, trust=trust, behavior=behavior.source)
 

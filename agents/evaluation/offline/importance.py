@@ -34,9 +34,9 @@ def importance_sampling(
         ConfigError: the policy has no density, or is of other observations or actions.
         DataError: no episode of the data is one that the policy could have made.
     """
-    weights = episode_weights(policy, steps, behavior)  # [E, T]
-    returns = (weights * discounted_rewards(steps, gamma)).sum(1)  # [E]
-    trust = Trust(effective_sample_size=effective_sample_size(weights))
+    log_weights = episode_log_weights(policy, steps, behavior)  # [E, T]
+    returns = (log_weights.exp() * discounted_rewards(steps, gamma)).sum(1)  # [E]
+    trust = Trust(effective_sample_size=effective_sample_size(log_weights))
     draws = resample_means(returns, seed=seed)
     return estimate_of("is", policy, steps, gamma, returns.mean(), draws, trust=trust, behavior=behavior.source)
 
@@ -45,37 +45,38 @@ def weighted_importance_sampling(
     policy: Policy, steps: Transitions, behavior: Behavior, *, gamma: float = 0.99, seed: int = 0
 ) -> Estimate:
     """The weighted one, ``wis``; as of :func:`importance_sampling` else."""
-    weights = episode_weights(policy, steps, behavior)  # [E, T]
+    log_weights = episode_log_weights(policy, steps, behavior)  # [E, T]
+    weights = (log_weights - log_weights.amax(0)).exp()  # those of a step have a common factor: none is too large
     earned = weights * discounted_rewards(steps, gamma)
 
     def value(counts: Tensor) -> Tensor:  # [R, E] -> [R]
         return ((counts @ earned) / (counts @ weights).clamp_min(torch.finfo(torch.float64).tiny)).sum(1)
 
     once, draws = value(torch.ones(1, steps.num_episodes).double())[0], resample(value, steps.num_episodes, seed=seed)
-    trust = Trust(effective_sample_size=effective_sample_size(weights))
+    trust = Trust(effective_sample_size=effective_sample_size(log_weights))
     return estimate_of("wis", policy, steps, gamma, once, draws, trust=trust, behavior=behavior.source)
 
 
-def episode_weights(policy: Policy, steps: Transitions, behavior: Behavior) -> Tensor:
-    """w up to each step, ``[E, T]`` float64; behind the end of an episode that of its last step.
+def episode_log_weights(policy: Policy, steps: Transitions, behavior: Behavior) -> Tensor:
+    """log w up to each step, ``[E, T]`` float64; behind the end of an episode that of its last step.
 
     Raises:
         ConfigError, DataError: see :func:`importance_sampling`.
     """
     check_fit(policy, steps.specs, steps.dataset)
     ratio = policy.log_prob(steps.observation, steps.action) - behavior.log_propensity
-    weights = steps.by_episode(ratio).cumsum(1).exp()
-    if not weights[:, -1].any():
+    log_weights = steps.by_episode(ratio).cumsum(1)
+    if log_weights[:, -1].isneginf().all():
         raise DataError(
             f"dataset {steps.dataset!r} has no episode that {policy.name} could have made: in each there is an action "
             "that it never takes, so importance sampling has nothing to weigh; value it by fitted Q evaluation"
         )
-    return weights
+    return log_weights
 
 
-def effective_sample_size(weights: Tensor) -> float:
-    """Of how many episodes the weighted ones are worth, (sum w)^2 / sum w^2 (Kish 1965), by those of ``[E, T]``."""
-    last = weights[:, -1] / weights[:, -1].max()
+def effective_sample_size(log_weights: Tensor) -> float:
+    """Of how many episodes the weighted ones are worth, (sum w)^2 / sum w^2 (Kish 1965), by log w ``[E, T]``."""
+    last = (log_weights[:, -1] - log_weights[:, -1].max()).exp()
     return (last.sum().square() / last.square().sum()).item()
 
 

@@ -83,6 +83,14 @@ def test_only_a_termination_ends_the_sum(terminated, value) -> None:
     assert estimate.value == pytest.approx(value, abs=0.02)
 
 
+def test_actions_are_seen_in_the_bounds_of_the_data_whatever_the_policy_was_made_for() -> None:
+    steps = chain(terminated=True)
+    wider = dataclasses.replace(steps.specs, action=Bounded(-10 * torch.ones(1), 10 * torch.ones(1)))
+    policies = [Policy("same", specs, lambda observation: 0.5 * observation) for specs in (steps.specs, wider)]
+    narrow, wide = fitted_q_evaluation(policies, steps, dataclasses.replace(FEW, gradient_steps=1), gamma=0.5)
+    np.testing.assert_allclose(narrow.draws, wide.draws, rtol=1e-5)
+
+
 def test_members_differ_by_the_episodes_that_they_drew(log) -> None:
     fit = fit_critics([world().policy(UNIFORM)], log, FEW, gamma=GAMMA)
     assert fit.counts.sum(1).tolist() == [1_500] * 3

@@ -22,7 +22,7 @@ from agents.evaluation.offline import (
     weighted_importance_sampling,
 )
 from agents.evaluation.offline.doubly_robust import doubly_robust_sum
-from agents.evaluation.offline.importance import effective_sample_size, episode_weights
+from agents.evaluation.offline.importance import effective_sample_size, episode_log_weights
 from agents.networks.configs import MLPConfig
 from tests.agents.evaluation.offline.tabular import GAMMA, world
 
@@ -104,10 +104,10 @@ def test_with_exact_critics_no_episode_has_an_error() -> None:
 
 
 def test_what_is_behind_an_episode_has_the_weight_of_its_last_step(log, behavior) -> None:
-    weights = episode_weights(world().policy(MORE), log, behavior)
+    weights = episode_log_weights(world().policy(MORE), log, behavior)
     shortest = int(log.lengths.argmin())
     own = weights[shortest, log.lengths[shortest] - 1 :]
-    assert (own == own[0]).all() and own[0] != 1.0
+    assert (own == own[0]).all() and own[0] != 0.0
 
 
 def test_a_clone_of_the_behaviour_knows_how_likely_actions_were(log) -> None:
@@ -120,8 +120,20 @@ def test_a_clone_of_the_behaviour_knows_how_likely_actions_were(log) -> None:
 
 
 def test_effective_sample_size_is_of_episodes() -> None:
-    assert effective_sample_size(torch.tensor([[1.0, 2.0], [5.0, 2.0]])) == pytest.approx(2.0)
-    assert effective_sample_size(torch.tensor([[1e300, 1e300], [1.0, 0.0]], dtype=torch.float64)) == pytest.approx(1.0)
+    assert effective_sample_size(torch.tensor([[1.0, 2.0], [5.0, 2.0]]).log()) == pytest.approx(2.0)
+    assert effective_sample_size(torch.tensor([[0.0, 2000.0], [0.0, 0.0]]).double()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
+def test_products_that_no_number_holds_weigh_all_the_same(log, behavior, factor) -> None:
+    """The first step of each episode as likely by a factor: a common one, which normalised weights lose."""
+    first = torch.zeros(len(log), dtype=torch.float64)
+    first[log.first] = 2.0 * np.log(factor)  # squared, float64 has neither
+    scaled = Behavior(behavior.log_propensity - first, "logged")
+    policy = world().policy(MORE)
+    one, other = (weighted_importance_sampling(policy, log, each, gamma=GAMMA) for each in (behavior, scaled))
+    assert other.value == pytest.approx(one.value) and other.high == pytest.approx(one.high)
+    assert other.trust.effective_sample_size == pytest.approx(one.trust.effective_sample_size)
 
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, 1.5, float("nan"), float("inf")])
