@@ -33,6 +33,11 @@ def to_numpy(array: Any) -> Array:
     return array.to_numpy(zero_copy_only=False)
 
 
+def to_labels(array: Any) -> Array:
+    """``[n]``, missing ones None: NumPy would make other numbers of those beside them, 1.0 of 1."""
+    return np.array(array.to_pylist(), object) if array.null_count else to_numpy(array)
+
+
 def _from_lists(array: Any) -> Array:
     import pyarrow.compute as pc
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import itertools
@@ -19,6 +20,7 @@ from agents.errors import DataError, one_line
 
 START = 4 << 20  # bytes by which the encoding is seen
 SEPARATORS = "\t;|,"
+LONGEST = 1 << 20  # characters of a line that are looked at
 LOOK = 200  # lines by which it is seen how numbers are written
 COMMA, POINT = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.I), re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?", re.I)
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # or a number with three decimals: nobody knows
@@ -39,8 +41,11 @@ def read_dialect(file: Path, config: MeaningConfig) -> tuple[Dialect, str]:
     encoding = _encoding(file)
     with open_text(file, encoding) as lines:
         header, *rows = itertools.islice(_complete(lines, file), LOOK)
+    cells: list[str] = []
     separator = config.separator or max(reversed(SEPARATORS), key=header.count)
-    cells = [cell.strip() for row in csv.reader(rows, delimiter=separator) for cell in row]
+    with contextlib.suppress(csv.Error):  # of a quote that never ends: its reader says it
+        for row in csv.reader(rows, delimiter=separator):
+            cells += map(str.strip, row)
     commas = [cell for cell in cells if COMMA.fullmatch(cell)]
     points = any(POINT.fullmatch(cell) for cell in cells)
     if config.decimal != "auto":
@@ -53,8 +58,8 @@ def read_dialect(file: Path, config: MeaningConfig) -> tuple[Dialect, str]:
 def _complete(lines: Any, file: Path) -> Iterator[str]:
     """The lines of a text, at least one; a DataError where it cannot be read."""
     try:
-        yield lines.readline()
-        yield from lines
+        yield lines.readline(LONGEST)
+        yield from iter(partial(lines.readline, LONGEST), "")
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file} cannot be read as CSV ({one_line(error)[:200]}); write it again") from error
 
@@ -85,7 +90,10 @@ def _encoding(file: Path) -> str:
 def read_header(file: Path, dialect: Dialect) -> list[str]:
     """The names of the columns, as they stand there."""
     with open_text(file, dialect.encoding) as lines:
-        return next(csv.reader(lines, delimiter=dialect.separator), [])
+        try:
+            return next(csv.reader(_complete(lines, file), delimiter=dialect.separator), [])
+        except csv.Error as error:
+            raise DataError(f"{file}: the names of its columns cannot be read ({one_line(error)})") from error
 
 
 def is_number(text: str, dialect: Dialect) -> bool:

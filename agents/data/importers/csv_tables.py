@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agents.data.importers.arrow import to_numpy
 from agents.data.importers.csv_dialect import COMMA, Dialect, is_number, open_text, read_dialect, read_header
-from agents.data.importers.rows import Log, Rows
+from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError, one_line
 
+LONGEST = 2**53  # whole number that has a floating-point number of its own
 BLOCK = 4 << 20  # bytes read at a time
 DATES = ("%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")  # beside ISO's; with slashes nobody knows the month
 
@@ -51,6 +54,7 @@ class CsvTables(Log):
                 with _open(file, self.dialect, column_types=wanted, include_columns=[*wanted]) as reader:
                     for batch in reader:
                         columns = {name: to_numpy(batch.column(name)) for name in wanted}
+                        _require_exact({name: columns[name] for name, use in uses.items() if use == "any"}, file)
                         yield Rows(columns, str(file), first, "line")
                         first += batch.num_rows
             except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -62,7 +66,7 @@ def _open(file: Path, dialect: Dialect, **columns: Any) -> Any:
     from pyarrow.csv import ISO8601, ConvertOptions, ParseOptions, ReadOptions, open_csv
 
     options = ConvertOptions(decimal_point=dialect.decimal, timestamp_parsers=[ISO8601, *DATES], **columns)
-    parsing = ParseOptions(delimiter=dialect.separator, newlines_in_values=False)
+    parsing = ParseOptions(delimiter=dialect.separator, newlines_in_values=True)
     reading = ReadOptions(block_size=BLOCK, encoding=dialect.encoding)
     if (names := read_header(file, dialect)) != (stripped := [name.strip() for name in names]):
         reading.column_names, reading.skip_rows = stripped, 1
@@ -98,6 +102,16 @@ def _read_as(guess: Any, use: str) -> Any:
     if (use != "time" and pa.types.is_boolean(guess)) or (use == "time" and pa.types.is_temporal(guess)):
         return guess
     return pa.float64()
+
+
+def _require_exact(kept: Mapping[str, Array], file: Path) -> None:
+    """A DataError where whole numbers are too long for floating point, as those of customers."""
+    for name, values in kept.items():
+        if values.dtype.kind == "f" and (np.abs(values) >= LONGEST).any():
+            raise DataError(
+                f"{file}: {name!r} holds numbers of more than 15 digits, of which the last would be lost; put a letter "
+                "before them, which makes them text, or leave the column out of columns.keep"
+            )
 
 
 def _count(files: list[Path]) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.data.importers.rows import Log, Rows, flags_at_the_end
+from agents.data.importers.rows import Log, Rows, of_each_step
 from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError
 
@@ -67,5 +67,5 @@ class PythonEpisodes(Log):
             length = min((len(column) for column in columns.values() if column.ndim), default=0)
             for name, column in columns.items():
                 if column.ndim == 0:
-                    columns[name] = flags_at_the_end(length, bool(column))
+                    columns[name] = of_each_step(column, length, uses[name], name)
             yield Rows(columns, f"episode {index}", whole=True)

@@ -61,7 +61,7 @@ class Hdf5Arrays(Log):
 
 
 def _steps(file: Any, path: Path, uses: Mapping[str, str]) -> Iterator[Rows]:
-    arrays = {name: file[name] for name in uses}
+    arrays = {name: of_file(file[name], path) for name in uses}
     for rows in layouts.pieces({name: array.shape for name, array in arrays.items()}, str(path)):
         yield Rows({name: array[rows] for name, array in arrays.items()}, str(path), rows.start)
 
@@ -83,7 +83,18 @@ def _arrays(file: Any) -> dict[str, Any]:
 def _of_episode(file: Any, name: str, index: int) -> Any:
     if f"{name}_{index}" not in file:
         raise DataError(f"{file.filename}: episode {index} has its {name} in several parts, which is not read")
-    return file[f"{name}_{index}"]
+    return of_file(file[f"{name}_{index}"], Path(file.filename))
+
+
+def of_file(array: Any, path: Path) -> Any:
+    """An array of a file; a DataError where its values are in another, which the file only names."""
+    import h5py
+
+    if not isinstance(array, h5py.Dataset):
+        raise DataError(f"{path}: {array.name} is no array")
+    if array.external or array.is_virtual or array.file.filename != str(path):
+        raise DataError(f"{path}: the values of {array.name} are in another file, which is not read; copy them into it")
+    return array
 
 
 def damaged(file: Path, error: Exception) -> DataError:

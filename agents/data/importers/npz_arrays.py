@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -34,16 +34,22 @@ class Member:
         version = npy.read_magic(self._file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         self.shape, self._by_column, self.dtype = read(self._file)
+        self._all: Array | None = None  # of the rows that are to come
         if self.dtype.hasobject:
             raise DataError(f"{archive.filename}: {name!r} holds Python objects, which are not read; leave it out")
 
     def rows(self, count: int) -> Array:
         """The next rows."""
-        if self._by_column:
-            raise ValueError("an array in Fortran's order")
-        shape = (count, *self.shape[1:])
+        if not self._by_column:
+            return self._next((count, *self.shape[1:]), "C")
+        if self._all is None:  # its rows lie apart, and so all of it is in memory
+            self._all = self._next(self.shape, "F")
+        rows, self._all = np.split(self._all, [count])
+        return rows
+
+    def _next(self, shape: tuple[int, ...], order: Literal["C", "F"]) -> Array:
         content = self._file.read(self.dtype.itemsize * math.prod(shape))
-        return np.frombuffer(content, self.dtype).reshape(shape)  # a ValueError where the array is cut off
+        return np.frombuffer(content, self.dtype).reshape(shape, order=order)  # a ValueError where it is cut off
 
 
 @dataclass(frozen=True)

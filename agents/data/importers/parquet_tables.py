@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.data.importers.arrow import Ragged, depth, to_numpy
-from agents.data.importers.rows import Log, Rows, flags_at_the_end
+from agents.data.importers.arrow import Ragged, depth, to_labels, to_numpy
+from agents.data.importers.rows import Log, Rows, of_each_step
 from agents.errors import DataError, one_line
 
 BATCH = 1 << 15  # rows read at a time
@@ -53,7 +53,12 @@ class ParquetTables(Log):
                     if whole:
                         yield from _episodes(batch, uses, str(file), first)
                     else:
-                        columns = {name: _column(batch.column(name), name, str(file), first) for name in uses}
+                        columns = {
+                            name: to_labels(batch.column(name))
+                            if use == "label"
+                            else _column(batch.column(name), name, str(file), first)
+                            for name, use in uses.items()
+                        }
                         yield Rows(columns, str(file), first)
                     first += batch.num_rows
             except (pa.ArrowException, OSError, KeyError) as error:
@@ -100,7 +105,7 @@ def read_rows(file: Path, name: str, rows: slice) -> Iterator[Any]:
 
 
 def _episodes(batch: Any, uses: Mapping[str, str], file: str, first: int) -> Iterator[Rows]:
-    """Each row of a batch as an episode; a flag that is no list is about its last step."""
+    """Each row of a batch as an episode; what is no list is one value of it."""
     for index in range(batch.num_rows):
         place = f"row {first + index} of {file}"
         columns = {}
@@ -110,8 +115,8 @@ def _episodes(batch: Any, uses: Mapping[str, str], file: str, first: int) -> Ite
             columns[name] = np.asarray(values)
         length = min((len(values) for values in columns.values() if values.ndim), default=0)
         for name, values in columns.items():
-            if values.ndim == 0 and uses[name] == "flag":
-                columns[name] = flags_at_the_end(length, bool(values))
+            if values.ndim == 0:
+                columns[name] = of_each_step(values, length, uses[name], name)
         yield Rows(columns, place, whole=True)
 
 

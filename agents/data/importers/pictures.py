@@ -87,6 +87,8 @@ def _open(picture: bytes) -> Any:
         return Image.open(io.BytesIO(picture))
     except OSError as error:
         raise ValueError("cannot be read: it is damaged, or in no format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError("is larger than any that Pillow opens") from error
 
 
 def _require_size(shape: tuple[int, ...], space: spaces.Box) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from agents.data.importers.frames import Frames
-from agents.data.importers.hdf5_arrays import damaged
+from agents.data.importers.hdf5_arrays import damaged, of_file
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError
@@ -89,14 +89,14 @@ class Robomimic(Log):
             raise DataError(f"{name} of {path} has no {absent[0]!r}, which the first one has: all need the same")
         following = demo.get("next_obs", {})
         is_given = all(column in following for column in observed) and "states" not in uses
-        columns: dict[str, Any] = {column: demo[column][()] for column in uses if column in demo}
+        columns: dict[str, Any] = {column: of_file(demo[column], path)[()] for column in uses if column in demo}
         for column in observed:
             if uses[column] == "picture":
-                count = len(demo["obs"][column]) + is_given
+                count = len(of_file(demo["obs"][column], path)) + is_given
                 columns[column] = Frames(count, partial(_pictures, path, name, column, is_given=is_given))
             else:
-                rows = demo["obs"][column][()]
-                last = following[column][-1:] if is_given else rows[:0]
+                rows = of_file(demo["obs"][column], path)[()]
+                last = of_file(following[column], path)[-1:] if is_given else rows[:0]
                 if last.shape[1:] != rows.shape[1:]:
                     shapes = f"{[*rows.shape[1:]]} in obs and {[*last.shape[1:]]} in next_obs"
                     raise DataError(f"{name} of {path}: {column!r} is of shape {shapes}; write the file again")
@@ -110,7 +110,7 @@ def _pictures(path: Path, demo: str, name: str, *, is_given: bool) -> Iterator[A
         for start in range(0, len(frames), AT_ONCE):
             yield from frames[start : start + AT_ONCE]
         if is_given:
-            yield file[f"data/{demo}/next_obs/{name}"][-1]
+            yield of_file(file[f"data/{demo}/next_obs/{name}"], path)[-1]
 
 
 @contextlib.contextmanager

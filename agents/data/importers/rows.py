@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.data.importers.settings import ColumnsConfig
+from agents.errors import DataError
 
 Array = NDArray[Any]
 
@@ -64,6 +65,15 @@ class Log(ABC):
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
         """The rows, with the columns that are used: each as a ``number``, ``flag``, ``time``, ``label``,
         ``picture`` (encoded, as bytes, or ``[H, W, C]``) or ``any``thing."""
+
+
+def of_each_step(value: Array, length: int, use: str, name: str) -> Array:
+    """A value of an episode as those of its steps, ``[length]``: a flag is about the last, a text or id about each."""
+    if use == "flag":
+        return flags_at_the_end(length, bool(value))
+    if use == "number":
+        raise DataError(f"{name!r} is one value of an episode, where each step needs its own")
+    return np.repeat(np.asarray(value)[None], length, axis=0)
 
 
 def flags_at_the_end(length: int, value: bool) -> NDArray[np.bool_]:

@@ -134,7 +134,8 @@ class Understanding:
 
     def _require_inside(self, actions: Array, episode: Episode) -> None:
         if (bounds := self._given_bounds(actions.shape[1])) is not None:
-            low, high = bounds
+            dtype = actions.dtype if actions.dtype.kind == "f" else np.float64
+            low, high = (bound.astype(dtype) for bound in bounds)
             if len(outside := np.argwhere((actions < low) | (actions > high))):
                 row, column = map(int, outside[0])
                 where, value = episode.place(row), actions[row, column]

@@ -178,4 +178,9 @@ def _destination(dataset_id: str) -> Iterator[Path]:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if destination.exists():
             os.rename(destination, Path(hidden, "before"))
-        os.rename(folder, destination)
+        try:
+            os.rename(folder, destination)
+        except OSError:
+            if Path(hidden, "before").exists():
+                os.rename(Path(hidden, "before"), destination)
+            raise

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 import minari
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 import agents
@@ -127,3 +129,12 @@ def test_numbers_may_be_names(take, table) -> None:
     take(table("code,a", [[7, 0.5], [300, 0.5], [7, 0.5]]), observation=["code"], action=["a"], category=["code"])
     names = agents.load_dataset("robot/arm-v0", progress=False).specs.observation_names
     assert names == ("code=300", "code=7") and np.unique(names).size == 2
+
+
+def test_numbers_beside_missing_ones_are_the_same_words(take, episodes, monkeypatch) -> None:
+    monkeypatch.setattr("agents.data.importers.parquet_tables.BATCH", 3)
+    wards = [1, 2, None, 1, 2, 1]
+    pyarrow.parquet.write_table(pa.table({"s": np.arange(6.0), "ward": wards, "a": [0.5] * 6}), "log.parquet")
+    take("log.parquet", observation=["s", "ward"], action=["a"], category=["ward"], missing="forward-fill")
+    assert episodes()[0].observations["ward"].tolist() == [0, 1, 1, 0, 1, 0]
+    assert minari.load_dataset("robot/arm-v0").observation_space["ward"] == gym.spaces.Discrete(2)

@@ -103,3 +103,18 @@ def test_what_is_no_number_with_a_comma_is_named(take) -> None:
     Path("log.csv").write_text("s;a\n1,5;2,5\n1.500,5;1,0\n")
     with pytest.raises(DataError, match="line 3 of log.csv: the column 's' holds '1.500,5', no number"):
         take("log.csv", **USES, decimal="comma")
+
+
+def test_a_name_without_end_is_a_line(take, table) -> None:
+    with pytest.raises(DataError, match="the names of its columns cannot be read"):
+        take(table("s,a," + "x" * 200_000, [[1, 2, 3]] * 3), observation=["s"], action=["a"])
+
+
+def test_a_value_may_have_several_lines(take, table, episodes, monkeypatch) -> None:
+    """Wherever a piece of the file ends."""
+    monkeypatch.setattr("agents.data.importers.csv_tables.BLOCK", 64)
+    rows = [[index, 0.5, f'"first\nmore, of {index}"'] for index in range(40)]
+    take(table("s,a,note", rows), observation=["s"], action=["a"], keep=["note"])
+    (episode,) = episodes()
+    assert episode.observations.ravel().tolist() == [*range(40)]
+    assert episode.infos["note"][7] == b"first\nmore, of 7"

@@ -318,3 +318,20 @@ def test_single_values_in_an_npz_are_no_columns(take) -> None:
 def test_what_is_no_source_is_a_line(take, source) -> None:
     with pytest.raises(DataError, match="a source is a path, or a list or generator of episodes"):
         take(source)
+
+
+def test_arrays_by_columns_are_those_by_rows(steps, take, episodes, monkeypatch) -> None:
+    monkeypatch.setattr("agents.data.importers.layouts.PIECE", 5)
+    np.savez("log.npz", **steps | {"observations": np.asfortranarray(steps["observations"])})
+    take("log.npz")
+    assert_steps(steps, episodes())
+
+
+def test_values_in_another_file_are_not_read(steps, take) -> None:
+    """HDF5 can name any file as the place of an array."""
+    Path("secret").write_bytes(bytes(48))
+    with h5py.File("log.hdf5", "w") as file:
+        file["actions"] = steps["actions"]
+        file.create_dataset("observations", (12, 4), np.uint8, external=[("secret", 0, 48)])
+    with pytest.raises(DataError, match="the values of /observations are in another file, which is not read"):
+        take("log.hdf5")

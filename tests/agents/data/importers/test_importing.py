@@ -193,3 +193,19 @@ def test_an_id_that_minari_does_not_take_is_refused(take, log, dataset) -> None:
 def test_a_path_in_the_place_of_an_id_names_the_import() -> None:
     with pytest.raises(DataError, match="import_dataset of agents makes one of a log"):
         agents.load_dataset("/data/log.csv")
+
+
+def test_the_dataset_of_before_stays_where_another_cannot_take_its_place(take, table, episodes, monkeypatch) -> None:
+    log = table("s,a", [[index, 0.5] for index in range(4)])
+    take(log, observation=["s"], action=["a"])
+    rename = os.rename
+
+    def refuse(source: Path, destination: Path) -> None:
+        if source.name == "dataset":
+            raise OSError("no")
+        rename(source, destination)
+
+    monkeypatch.setattr("agents.data.importers.writing.os.rename", refuse)
+    with pytest.raises(DataError, match="could not write robot/arm-v0"):
+        take(log, observation=["s"], action=["a"], last_observation="repeat", overwrite=True)
+    assert len(episodes()[0].rewards) == 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 import agents
@@ -83,3 +85,24 @@ def test_infos_of_other_programs_begin_at_the_reset(data_format) -> None:
     steps = episode(3)
     create({**steps, "infos": {"p": np.array([9.0, 0.1, 0.2, 0.3])}}, dataset_id="a1/b1-v0", data_format=data_format)
     assert read_infos("a1/b1-v0", "p")[0].tolist() == [0.1, 0.2, 0.3]
+
+
+def test_a_value_of_an_episode_is_kept_with_each_step(take, episodes) -> None:
+    """From Python and from a table of lists; rewards are of steps."""
+    episode = {"observation": np.zeros((3, 1)), "action": np.full((3, 1), 0.5), "patient": 7, "ward": "icu"}
+    take([episode], keep=["patient", "ward"])
+    pyarrow.parquet.write_table(
+        pa.table({"s": [[1.0, 2.0, 3.0]], "a": [[0.1, 0.2, 0.3]], "patient": [7], "ward": ["icu"]}), "log.parquet"
+    )
+    take("log.parquet", "robot/arm-v1", observation=["s"], action=["a"], keep=["patient", "ward"])
+    for dataset in ("robot/arm-v0", "robot/arm-v1"):
+        infos = episodes(dataset)[0].infos
+        assert infos["patient"].tolist() == [7, 7] and [ward.decode() for ward in infos["ward"]] == ["icu", "icu"]
+    with pytest.raises(DataError, match="'reward' is one value of an episode, where each step needs its own"):
+        take([episode | {"reward": 3.0}], "robot/arm-v2")
+
+
+def test_numbers_that_would_lose_digits_are_refused(take, table) -> None:
+    rows = [[0, 0.5, 1234567890123456789], [1, 0.5, 1234567890123456790]]
+    with pytest.raises(DataError, match="'id' holds numbers of more than 15 digits.*put a letter before them"):
+        take(table("s,a,id", rows), observation=["s"], action=["a"], keep=["id"])

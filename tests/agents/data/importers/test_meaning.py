@@ -298,3 +298,10 @@ def test_episodes_that_do_not_fit_are_refused(take, episode, says) -> None:
 def test_a_choice_that_is_none_is_refused(take, table) -> None:
     with pytest.raises(ConfigError, match="unknown missing 'ignore'; choose from refuse, drop-episode, forward-fill"):
         take(table(HEADER, ROWS), **USES, missing="ignore")
+
+
+def test_bounds_are_those_of_the_actions_type(take, episodes) -> None:
+    """Of single precision, 0.3 is more than 0.3."""
+    actions = np.array([[0.3], [-0.3], [0.1]], np.float32)
+    take([{"observation": np.zeros((3, 1)), "action": actions}], action_bounds=[-0.3, 0.3])
+    assert np.array_equal(episodes()[0].actions, actions[:2])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from typing import Any
 
 import gymnasium as gym
 import minari
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -161,3 +165,15 @@ def test_depths_are_left_out_of_training_too(take) -> None:
     take([episode(np.zeros((4, *SHAPE), np.uint16))])
     with pytest.warns(UserWarning, match=r"picture \(a picture\)"):
         agents.load_dataset("robot/arm-v0", progress=False)
+
+
+def test_a_picture_that_would_fill_memory_is_a_line(take) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (2, 2)).save(picture, format="PNG")
+    head = picture.getvalue()
+    size = struct.pack(">II", 60_000, 60_000)
+    huge = head[:16] + size + head[24:29] + struct.pack(">I", zlib.crc32(head[12:16] + size + head[24:29])) + head[33:]
+    rows = {"s": np.arange(3.0), "a": [0.5] * 3, "p": [huge] * 3}
+    pyarrow.parquet.write_table(pa.table(rows), "log.parquet")
+    with pytest.raises(DataError, match="'p' holds no picture .is larger than any that Pillow opens"):
+        take("log.parquet", observation=["s"], action=["a"], picture=["p"])

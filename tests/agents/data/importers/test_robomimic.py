@@ -136,3 +136,13 @@ def test_a_file_that_is_cut_off_is_a_line(source, take) -> None:
     Path(source).write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="log.hdf5 cannot be read as HDF5"):
         take(source)
+
+
+@pytest.mark.parametrize("name", ["actions", "obs/object", "obs/agentview_image"])
+def test_a_link_into_another_file_is_not_followed(source, take, name) -> None:
+    shutil.copy(source, "other.hdf5")
+    with h5py.File(source, "a") as file:
+        del file[f"data/demo_1/{name}"]
+        file[f"data/demo_1/{name}"] = h5py.ExternalLink("other.hdf5", f"data/demo_1/{name}")
+    with pytest.raises(DataError, match=f"the values of /data/demo_1/{name} are in another file"):
+        take(source)
