@@ -15,6 +15,7 @@ if __name__ == "__main__":
     command_line.answer("export")  # help, and mistakes in settings, before all else is imported
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,8 +90,9 @@ def _prove(
     parity = compare(policy, file, dataset, config.num_observations)
     print(f"parity:   {parity}")
     if not parity.holds:
+        allowed = f"{TOLERANCE:g} of half an action's range is allowed"
         raise agents.PolicyError(
-            f"the file does not act as the policy does: {parity}, where {TOLERANCE:g} is allowed; nothing was written"
+            f"the file does not act as the policy does: {parity}, where {allowed}; nothing was written"
         )
     latencies = measure(policy, {RUNNERS[config.format]: file}, Steps(dataset).first(64))
     header = ["microseconds, one thread", "batch", "p50", "p99"]
@@ -126,7 +128,8 @@ def _last_score(run: RunFolder, checkpoint: Checkpoint) -> Mapping[str, Any] | N
     if not run.holds_run:
         return None
     rows = read_csv(run.evaluations_file, checkpoint.num_updates)
-    return {name: float(value) for name, value in rows[-1].items() if value} if rows else None
+    values = {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
+    return {name: value for name, value in values.items() if math.isfinite(value)} or None  # JSON has no NaN
 
 
 def main() -> None:

@@ -60,11 +60,15 @@ def numbers_of(contract: Contract, actions: NDArray[Any]) -> NDArray[Any]:
 
 def specs_of(contract: Contract) -> Specs:
     """What an environment for the policy has to fit."""
-    parts = (Part(part.path, part.shape, part.categories, part.starts, part.names) for part in contract.observations)
+    parts = (
+        Part(part.path, part.shape, part.categories, part.starts, part.names, part.words)
+        for part in contract.observations
+    )
     action = contract.action
     whole = action.type == "int64" and not action.categories
     numbers = Spaces(
-        Observations(tuple(parts)), Actions(action.shape, action.categories, action.starts, whole, action.names)
+        Observations(tuple(parts)),
+        Actions(action.shape, action.categories, action.starts, whole, action.names, action.words),
     )
     if numbers.actions.single:
         spec = Categorical(action.categories[0])

@@ -38,6 +38,7 @@ class Observation:
     categories: tuple[int, ...] = ()  # how many each number has; (): they are no categories
     starts: tuple[int, ...] = ()  # the first of each number
     seen: tuple[tuple[int, ...], ...] = ()  # those of each number that are in the data
+    words: tuple[str, ...] = ()  # of the categories of all its numbers, one after the other, where the data have any
 
     @property
     def key(self) -> str:
@@ -56,6 +57,7 @@ class Action:
     high: tuple[float, ...]
     categories: tuple[int, ...] = ()  # how many values each number has; (): it is a number
     starts: tuple[int, ...] = ()  # the first value of each
+    words: tuple[str, ...] = ()  # of the values of all its numbers, one after the other, where the data have any
 
 
 @dataclass(frozen=True)

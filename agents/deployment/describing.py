@@ -18,6 +18,7 @@ from agents.checkpoint import Checkpoint
 from agents.data.dataset import OfflineDataset
 from agents.data.specs import Specs
 from agents.deployment.contract import PREFIX, Action, Contract, Observation
+from agents.deployment.graph import ActionLayer
 from agents.deployment.memory import Core
 from agents.environments.spaces import Part
 from agents.networks.bounds import action_bounds
@@ -106,6 +107,7 @@ def _observations(specs: Specs, dataset: OfflineDataset, core: Core) -> tuple[Ob
                 categories=part.categories,
                 starts=part.starts,
                 seen=_seen_of(part, dataset, column),
+                words=part.words,
             )
         )
         column, dimension = columns.stop, dimensions.stop
@@ -123,9 +125,12 @@ def _action(specs: Specs) -> Action:
     if actions.categories:
         low = tuple(map(float, actions.starts))
         high = tuple(float(start + count - 1) for start, count in zip(actions.starts, actions.categories))
-        return Action("int64", actions.shape, tuple(names), low, high, actions.categories, actions.starts)
+        return Action(
+            "int64", actions.shape, tuple(names), low, high, actions.categories, actions.starts, actions.words
+        )
     assert isinstance(specs.action, Bounded)
-    low, high = (tuple(bound.tolist()) for bound in action_bounds(specs.action))
+    layer = ActionLayer(specs)  # which rounds
+    low, high = (tuple(layer(bound[None]).float().flatten().tolist()) for bound in action_bounds(specs.action))
     return Action("int64" if actions.integer else "float32", actions.shape, tuple(names), low, high)
 
 

@@ -25,7 +25,8 @@ from agents.deployment.policy import DeployedPolicy
 from agents.environments.recording import Step
 from agents.evaluation.rollouts import begin_of, one_deterministic_thread
 
-TOLERANCE = 1e-5  # in units of an action's half range, where that is more than 1
+TOLERANCE = 1e-5  # in units of half an action's range
+ROUNDING = 4.0 * float(np.finfo(np.float32).eps)  # of an action's size, beside it: what is far from 0 is no finer
 TIE = 1e-5  # of the values of two actions: what float32 does not tell apart after a few layers
 BATCH = 256  # observations, or episodes of a policy that remembers, that the file gets at a time
 
@@ -56,7 +57,7 @@ class Steps:
     def __init__(self, dataset: OfflineDataset) -> None:
         self.lengths = dataset.statistics.lengths  # [E]
         self._rows, self._layout = dataset.rows, dataset.layout
-        self._row_of = rows_of_steps(torch.from_numpy(self.lengths)).to(dataset.rows.device)
+        self._row_of = rows_of_steps(torch.from_numpy(self.lengths), dataset.starts).to(dataset.rows.device)
         self._one_hots = OneHots(dataset.layout.categories, dataset.rows.device)
 
     def observations(self, steps: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -92,11 +93,15 @@ def compare(
         theirs = np.concatenate([*_of_file(file, data, episodes)])  # [N, A]
     raw = np.concatenate(answers)
     ours = np.stack([_flat(specs.numbers.actions.for_environment(action)) for action in raw])
-    difference, tolerance = np.abs(ours - theirs), TOLERANCE * np.maximum(1.0, _half_range(file.contract))
+    if specs.numbers.actions.integer and specs.declared_bounds is not None:  # as environments do after rounding
+        ours = ours.clip(*(bound.cpu().numpy() for bound in specs.declared_bounds))
+    difference, tolerance = np.abs(ours - theirs), _tolerance(file.contract)
+    discrete = file.contract.action.type == "int64"
     apart = (difference > tolerance).any(-1)  # [N]
     for index in apart.nonzero()[0].tolist():
-        if _is_tie(policy, data, raw, episodes, index):
-            difference[index] = 0.0
+        tied = discrete & (np.abs(raw[index] % 1.0 - 0.5) < tolerance) & (difference[index] <= 1.0)  # by rounding
+        tied |= _is_tie(policy, data, episodes, index)
+        difference[index] = np.where(tied, 0.0, difference[index])
     ties = int(apart.sum() - (difference > tolerance).any(-1).sum())
     return Parity(
         number=len(difference),
@@ -104,7 +109,7 @@ def compare(
         mean_difference=float(difference.mean()),
         equal=float(1.0 - apart.mean()),
         ties=ties,
-        discrete=file.contract.action.type == "int64",
+        discrete=discrete,
         holds=bool((difference <= tolerance).all()),
     )
 
@@ -148,17 +153,17 @@ def _flat(action: Any) -> NDArray[np.float64]:
     return np.asarray(action, np.float64).reshape(-1)
 
 
-def _half_range(contract: Contract) -> NDArray[np.float64]:
-    return (np.array(contract.action.high) - np.array(contract.action.low)) / 2
+def _tolerance(contract: Contract) -> NDArray[np.float64]:
+    """By which each number of an action may differ, ``[A]``."""
+    low, high = np.array(contract.action.low), np.array(contract.action.high)
+    return TOLERANCE * (high - low) / 2 + ROUNDING * np.maximum(np.abs(low), np.abs(high))
 
 
-def _is_tie(
-    policy: TensorDictModuleBase, data: Steps, raw: NDArray[Any], episodes: Sequence[NDArray[np.int64]], index: int
-) -> bool:
-    """Whether the policy's action at an observation hung on less than float32 tells apart."""
+def _is_tie(policy: TensorDictModuleBase, data: Steps, episodes: Sequence[NDArray[np.int64]], index: int) -> bool:
+    """Whether the policy's choice at an observation hung on less than float32 tells apart."""
     network: Any = getattr(policy, "module", None)
-    if not hasattr(network, "margin"):  # of whole numbers, only where rounding had to choose
-        return bool(np.abs(raw[index] - np.floor(raw[index]) - 0.5).min() < TIE) and raw.dtype.kind == "f"
+    if not hasattr(network, "margin"):
+        return False
     starts = np.cumsum([0, *map(len, episodes)])
     episode = int(np.searchsorted(starts, index, side="right")) - 1
     step = index - starts[episode]

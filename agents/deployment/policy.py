@@ -41,7 +41,8 @@ class DeployedPolicy:
         """The action at one observation.
 
         Args:
-            reward: of the step before, as the environment gave it; only policies that ask for a return need it.
+            reward: of the step before, as the environment gave it; only policies that ask for a return need it, and at
+                the first step of an episode none does.
 
         Raises:
             PolicyError: for an observation that is none of the contract's.
@@ -85,12 +86,16 @@ class DeployedPolicy:
         return outputs
 
     def _rewards(self, rewards: Any, number: int) -> NDArray[np.float32]:
-        if rewards is None:
-            if self._memory is not None:
-                text = "this policy asks for a return, and needs the reward of the step before: policy(observation, "
-                raise PolicyError(f"{text}reward), or reset() at the start of an episode")
+        if self._memory is None:  # there is no step before: what is given is left of another episode
             return np.zeros((number, 1), np.float32)
-        array = np.ascontiguousarray(rewards, np.float32).reshape(-1, 1)
+        if rewards is None:
+            text = "this policy asks for a return, and needs the reward of the step before: policy(observation, "
+            raise PolicyError(f"{text}reward), or reset() at the start of an episode")
+        try:
+            with np.errstate(over="ignore"):
+                array = np.ascontiguousarray(rewards, np.float32).reshape(-1, 1)
+        except (OverflowError, TypeError, ValueError):
+            array = np.full((1, 1), np.nan, np.float32)
         if len(array) != number or not np.isfinite(array).all():
-            raise PolicyError(f"the reward must be {number} finite numbers, got {rewards!r}")
+            raise PolicyError(f"the reward must be {number} finite numbers, got {str(rewards)[:60]}")
         return array

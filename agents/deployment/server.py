@@ -80,7 +80,7 @@ class PolicyServer:
     async def _check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._token is not None and request.path != "/health":
             given = request.headers.get("Authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {self._token}".encode()):
                 return _error(401, "send the server's token as Authorization: Bearer <token>")
         try:
             return await handler(request)
@@ -111,6 +111,7 @@ class PolicyServer:
 
     def _answer_message(self, session: Session, message: bytes) -> dict[str, Any]:
         try:
+            self._take(session.allowance)
             return self._answer(session, unpack(message))
         except (PolicyError, ValueError) as error:
             self.traffic.errors += 1
@@ -122,8 +123,6 @@ class PolicyServer:
             raise PolicyError(f"a request is a map with an observation, this is a {type(request).__name__}")
         if unknown := [*map(str, request.keys() - {"observation", "reward", "reset", "session"})]:
             raise PolicyError(f"a request has observation, reward and reset, and no {unknown[0]!r}")
-        if not session.allowance.take():
-            raise PolicyError(f"more than {self._max_rate:g} requests a second: slow down")
         if request.get("reset"):
             session.policy.reset()
             session.begun = True
@@ -151,6 +150,7 @@ class PolicyServer:
 
     async def _reset(self, request: web.Request) -> web.Response:
         values = await self._json(request)
+        self._take(self._allowance_of(request.remote or ""))
         name = values.get("session")
         session = self._sessions.get(name) if isinstance(name, str) else None
         if session is None:
@@ -158,6 +158,7 @@ class PolicyServer:
             self._sessions[name] = session
             if len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)
+        self._sessions.move_to_end(name)
         session.begun = True
         session.policy.reset()
         return web.json_response({"session": name})
@@ -174,6 +175,7 @@ class PolicyServer:
         else:
             session = self._sessions[name]
             self._sessions.move_to_end(name)
+        self._take(session.allowance)
         answer = self._answer(session, values)
         return web.json_response({key: np.asarray(value).tolist() for key, value in answer.items()})
 
@@ -194,6 +196,10 @@ class PolicyServer:
 
     async def _send_metrics(self, request: web.Request) -> web.Response:
         return web.Response(text=self.traffic.text())
+
+    def _take(self, allowance: Allowance) -> None:
+        if not allowance.take():
+            raise PolicyError(f"more than {self._max_rate:g} requests a second: slow down")
 
     def _new_session(self) -> Session:
         return Session(self._policy.another(), self._max_rate)

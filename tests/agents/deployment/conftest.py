@@ -35,8 +35,9 @@ def checkpoint_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     """The checkpoint of an untrained tiny policy for a world, and the data recorded in that."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "data"))
 
-    def make(config: Any, world: str) -> tuple[Checkpoint, OfflineDataset]:
+    def make(config: Any, world: str, **options: Any) -> tuple[Checkpoint, OfflineDataset]:
         dataset = record(world)
+        dataset = agents.load_dataset(dataset.id, **options) if options else dataset
         config = small(config)
         torch.manual_seed(0)
         agent: agents.Agent = config.build(dataset.specs)

@@ -101,6 +101,10 @@ def test_a_policy_that_remembers_does_so_in_a_file(checkpoint_of) -> None:
     second = file(one, 1.0)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(file.another()(one), first)
+    np.testing.assert_array_equal(file.another()(one, 5.0), first)  # there is no step before the first
+    for reward in (10**400, "x", [1.0, 2.0], float("nan")):
+        with pytest.raises(PolicyError, match="the reward must be 1 finite numbers, got "):
+            file(one, reward)
     with pytest.raises(PolicyError, match=r"3 observations, where 1 episodes are remembered: call reset\(\)"):
         file.batch({name: np.repeat(value, 3, 0) for name, value in observation.items()}, [1.0] * 3)
     file.reset()
@@ -160,6 +164,55 @@ def test_a_file_that_acts_otherwise_is_noticed(wrong, holds, checkpoint_of) -> N
 
     other = DeployedPolicy(file.contract, run)
     assert compare(checkpoint.build_agent().policy.eval(), other, dataset).holds == holds
+
+
+class Always(torch.nn.Module):
+    """The same action at any observation."""
+
+    def __init__(self, *action: float) -> None:
+        super().__init__()
+        self.register_buffer("action", torch.tensor([action]))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.action.expand(len(observation), -1)
+
+
+@pytest.mark.parametrize(
+    ("world", "action", "given", "holds"),
+    [
+        ("goal-box", (0.5, 0.5), (0.5, 0.4), False),  # nothing is rounded, though a half is what rounding hangs on
+        ("goal-box", (0.5, 0.25), (0.5, 0.250004), False),  # of a range that is 0.5 wide
+        ("table-whole-numbers", (0.5, 1.25), (1, 1), True),
+        ("table-whole-numbers", (0.5, 1.25), (2, 1), False),
+        ("table-whole-numbers", (0.5, 1.25), (1, 2), False),  # another number than the one that hangs on rounding
+    ],
+)
+def test_only_what_float32_does_not_tell_apart_is_a_tie(world, action, given, holds, checkpoint_of) -> None:
+    checkpoint, dataset = checkpoint_of(BCConfig(), world)
+    contract = in_torch(checkpoint, dataset).contract
+    policy = TensorDictModule(Always(*action), in_keys=["observation"], out_keys=["action"])
+    file = DeployedPolicy(contract, lambda arrays: {"action": np.repeat([given], max(map(len, arrays.values())), 0)})
+    parity = compare(policy, file, dataset)
+    assert (parity.holds, parity.ties) == (holds, len(dataset) if holds else 0)
+
+
+def test_whole_numbers_stay_in_the_space_of_the_data_where_the_policy_has_other_bounds(checkpoint_of) -> None:
+    checkpoint, dataset = checkpoint_of(BCConfig(), "table-whole-numbers", action_bounds=[-2.6, 4.4])
+    file, policy = in_torch(checkpoint, dataset), checkpoint.build_agent().policy.eval()
+    assert compare(policy, file, dataset).holds
+    policy = TensorDictModule(Always(-2.6, 4.4), in_keys=["observation"], out_keys=["action"])
+    contract, graph = file.contract, PolicyGraph(core_of(policy), checkpoint.specs())
+    assert compare(policy, DeployedPolicy(contract, as_function(graph, contract)), dataset).holds
+    assert (contract.action.low, contract.action.high) == ((-2.0, -2.0), (3.0, 3.0))
+
+
+def test_held_out_episodes_are_compared_on_their_own_rows(checkpoint_of) -> None:
+    _, dataset = checkpoint_of(BCConfig(), "goal-box")
+    kept, held_out = dataset.split(0.4)
+    for part in (kept, held_out):
+        first = Steps(part).first(1)[0]
+        assert part.starts is not None
+        np.testing.assert_array_equal(first, dataset.rows[part.starts[0], : len(first)])
 
 
 def test_the_contract_refuses_what_it_does_not_know() -> None:

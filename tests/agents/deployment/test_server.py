@@ -20,6 +20,7 @@ pytest.importorskip("msgpack", reason="msgpack is not installed")
 
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
 
+from agents.deployment import server  # noqa: E402
 from agents.deployment.server import PolicyServer  # noqa: E402
 from agents.deployment.traffic import Allowance  # noqa: E402
 from agents.deployment.wire import pack, unpack  # noqa: E402
@@ -35,8 +36,8 @@ def steps(arrays: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def client_of(**options: Any) -> AsyncIterator[TestClient]:
-    server = PolicyServer(DeployedPolicy(CONTRACT, steps), **options)
-    async with TestClient(TestServer(server.application())) as client:
+    application = PolicyServer(DeployedPolicy(CONTRACT, steps), **options).application()
+    async with TestClient(TestServer(application)) as client:
         yield client
 
 
@@ -127,6 +128,10 @@ def test_who_has_no_token_is_not_served() -> None:
             assert (await client.get("/health")).status == 200
             for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Bearer sécret"}):
                 assert (await client.post("/reset", headers=headers)).status == 401
+            reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
+            writer.write(b"GET /contract HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n")  # no UTF-8
+            assert b" 401 " in await reader.readline()
+            writer.close()
             headers = {"Authorization": "Bearer secret"}
             assert (await client.post("/reset", headers=headers)).status == 200
             async with robot_of(client, headers=headers) as robot:
@@ -145,12 +150,30 @@ def test_nobody_takes_more_than_a_share_nor_sends_more_than_the_limit() -> None:
                 answers = [await greedy.ask({"reset": True}) for _ in range(3)]
                 assert answers[:2] == [{"reset": True}] * 2
                 assert answers[2] == {"error": "more than 2 requests a second: slow down"}
+                assert await greedy.ask(b"garbage") == answers[2]  # before it is read
                 assert await other.ask({"reset": True}) == {"reset": True}
                 await greedy.socket.send_bytes(bytes(3000))
                 assert (await greedy.socket.receive()).data == 1009  # too big
                 assert await other.ask({"reset": True}) == {"reset": True}
+            answers = [await client.post("/reset") for _ in range(3)]
+            assert [answer.status for answer in answers] == [200, 200, 400]
             answer = await client.post("/act", data=bytes(3000))
             assert (answer.status, await answer.json()) == (413, {"error": "a request may have 2000 bytes"})
+
+    run(test)
+
+
+def test_the_session_that_has_been_silent_the_longest_goes_first(monkeypatch) -> None:
+    monkeypatch.setattr(server, "MOST_SESSIONS", 2)
+
+    async def test() -> None:
+        async with client_of() as client:
+            first, second = [(await (await client.post("/reset")).json())["session"] for _ in range(2)]
+            await client.post("/reset", json={"session": first})
+            await client.post("/reset")
+            step = {"observation": [1.0, 1.0]}
+            statuses = [(await client.post("/act", json={**step, "session": each})).status for each in (first, second)]
+            assert statuses == [200, 409]
 
     run(test)
 
