@@ -139,10 +139,9 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
         if gap is not None and gap.low <= 0.0 and not estimate.refutations
     ]
     lines = [f"{best.policy} is {best.verdict}"] if best.doubts else []
-    if best.high < best.data_return:
-        lines.append(
-            f"all are estimated below the data's own return, {best.data_return:.4g}: what made the data is better"
-        )
+    value, name = best.of_data
+    if best.high < value:
+        lines.append(f"all are estimated below {name}, {value:.4g}: what made the data is better")
     if not rivals:
         margin = f"{second.value:.4g} ({second.low:.4g} to {second.high:.4g}) above {ranked[1].policy}"
         return [f"take {best.policy}: {margin}", *lines]

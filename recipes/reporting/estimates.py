@@ -89,6 +89,7 @@ def of_estimate(estimate: Estimate) -> dict[str, Any]:
         name: getattr(estimate, name)
         for name in ("policy", "gamma", "value", "low", "high", "data_return", "data_range", "behavior", "own_value")
     }
+    values |= {"beyond_log": estimate.beyond_log}
     words = {"refutations": estimate.refutations, "doubts": estimate.doubts, "verdict": estimate.verdict}
     return _finite({**values, "confidence": CONFIDENCE, **asdict(estimate.trust), **words})
 

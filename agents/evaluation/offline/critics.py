@@ -60,6 +60,13 @@ class Fit:
     rows: TensorDict  # [N], as the loss reads them
     initial: TensorDict  # [E], the states that episodes begin in, and what the policies do there
     counts: Tensor  # [K, E], how often each member drew each episode
+    rounds: float  # of regression, as many as target networks have followed: a value goes back a step in each
+
+    @property
+    def error_left(self) -> float:
+        """About the share of what critics begin wrong by that is left: a round leaves what is behind a step."""
+        goes_on = 1.0 - self.steps.terminated.double().mean().item()
+        return (self.gamma * goes_on) ** self.rounds
 
     @torch.no_grad()
     def qvalues(self) -> Tensor:
@@ -145,7 +152,8 @@ def fit_critics(
     for _ in range(config.gradient_steps):
         rule.update(batch())
         on_update()
-    return Fit(steps, policies, gamma, scale, loss.eval(), rows, initial, counts)
+    rounds = config.gradient_steps * config.target_tau
+    return Fit(steps, policies, gamma, scale, loss.eval(), rows, initial, counts, rounds)
 
 
 def _counts(num_episodes: int, generator: torch.Generator) -> Tensor:

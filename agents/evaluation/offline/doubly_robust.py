@@ -12,12 +12,14 @@ Shapes: ``N`` steps, ``E`` episodes, ``T`` steps of the longest.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from agents.evaluation.offline.behavior import Behavior
 from agents.evaluation.offline.estimate import Estimate, Trust
-from agents.evaluation.offline.fqe import Fit
+from agents.evaluation.offline.fqe import Fit, reaches_beyond
 from agents.evaluation.offline.importance import effective_sample_size, episode_log_weights
 from agents.evaluation.offline.resampling import estimate_of, resample_means
 
@@ -35,7 +37,10 @@ def doubly_robust_evaluation(fit: Fit, behavior: Behavior, *, index: int = 0, se
     errors = [error[index].item() for error in fit.bellman_errors(seed)]
     trust = Trust(effective_sample_size(log_weights), None, *errors)
     draws = resample_means(values, seed=seed)
-    return estimate_of("dr", policy, steps, fit.gamma, values.mean(), draws, trust=trust, behavior=behavior.source)
+    known: dict[str, Any] = {"trust": trust, "behavior": behavior.source}
+    if reaches_beyond(fit):
+        known |= {"beyond_log": True, "own_value": fit.initial_values()[:, -1].mean().item()}
+    return estimate_of("dr", policy, steps, fit.gamma, values.mean(), draws, **known)
 
 
 def episode_values(fit: Fit, weights: Tensor, index: int) -> Tensor:

@@ -19,6 +19,7 @@ FEW = 100  # resamples, below which their percentiles say less than their standa
 # where a number means nothing, and where it is to be taken with care
 EFFECTIVE_EPISODES = (20.0, 100.0)  # ICU-Sepsis, 1,000 episodes: errors of half the range at 12, a fifth at 68
 OUTSIDE_SUPPORT = (0.5, 0.2)  # 0.05 is what the data's own actions have
+ERROR_LEFT = (0.3, 0.05)
 BELLMAN_GROWTH = (3.0, 1.5)  # of the Bellman error from seen to unseen episodes
 
 
@@ -30,6 +31,7 @@ class Trust:
     outside_support: float | None = None  # share of the policy's actions that are unlike any of the data
     bellman_error: float | None = None  # on episodes that the critics have not seen, over the spread of the returns
     bellman_error_seen: float | None = None  # the same on those that they learned from
+    error_left: float | None = None  # share of what critics begin wrong by that their updates leave, by the horizon
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,10 +50,11 @@ class Estimate:
     high: float
     draws: NDArray[np.float64]  # [R], the value by resamples, the same ones for all policies
     data_return: float  # mean discounted return of the data's own episodes
-    data_range: tuple[float, float]  # smallest and largest discounted return of an episode of the data
+    data_range: tuple[float, float]  # smallest and largest of these; beyond_log: as if rewards went on at their pace
     trust: Trust = field(default_factory=Trust)
     behavior: str | None = None  # where propensities are from: logged or cloned; None: they are not used
-    own_value: float | None = None  # of the policy that made the data, by the same method; None: the data know no truth
+    own_value: float | None = None  # of the policy that made the data, by the same critics
+    beyond_log: bool = False  # much of it is earned behind ends that cut an episode off, where data_return ends
 
     @property
     def refutations(self) -> list[str]:
@@ -72,16 +75,26 @@ class Estimate:
             return f"with care: {'; '.join(self.doubts)}"
         return f"nothing that is measured speaks against it{self._against_data()}"
 
+    @property
+    def of_data(self) -> tuple[float, str]:
+        """What the policy that made the data is worth in the same sense, and what that is called."""
+        if self.beyond_log and self.own_value is not None:
+            return self.own_value, "what the same critics expect of the data's own policy"
+        return self.data_return, "the data's own return"
+
     def _against_data(self) -> str:
-        if self.low > self.data_return:
-            return ", and it is above the data's own return"
-        if self.high < self.data_return:
-            return ", and it is below the data's own return"
-        return ", and it cannot be told from the data's own return"
+        value, name = self.of_data
+        if self.low > value:
+            return f", and it is above {name}"
+        if self.high < value:
+            return f", and it is below {name}"
+        return f", and it cannot be told from {name}"
 
     def _reasons(self) -> Iterator[tuple[str, bool]]:
         if not math.isfinite(self.value):
             yield "it is not finite", True
+        if self.beyond_log and self.gamma == 1.0:
+            yield "episodes were cut off, and without a discount what is behind has no end: take gamma below 1", True
         trust, (lowest, highest) = self.trust, self.data_range
         weighs = self.behavior is not None
         if weighs and (episodes := trust.effective_sample_size) is not None and episodes < EFFECTIVE_EPISODES[1]:
@@ -94,6 +107,9 @@ class Estimate:
             text = f"the Bellman error on unseen episodes is {growth:.1f} times that on the others"
             if growth > BELLMAN_GROWTH[1]:
                 yield text, growth > BELLMAN_GROWTH[0]
+        if (share := trust.error_left) is not None and share > ERROR_LEFT[1]:
+            text = f"for such a horizon the updates are too few ({share:.0%} of the first error is left: more of fqe."
+            yield f"{text}gradient_steps)", share > ERROR_LEFT[0]
         spread = max(highest - lowest, 1e-9)
         if self.value > highest or self.value < lowest:
             beyond = max(self.value - highest, lowest - self.value)
@@ -101,7 +117,7 @@ class Estimate:
             yield f"it is {side} episode of the data", beyond > spread
         if self.high - self.low > spread:
             yield "its interval is wider than the range of the data's returns", True
-        if self.own_value is not None and abs(self.own_value - self.data_return) > 0.2 * spread:
+        if self.own_value is not None and not self.beyond_log and abs(self.own_value - self.data_return) > 0.2 * spread:
             text = f"the same method values the data's own policy at {self.own_value:.4g}, not {self.data_return:.4g}"
             yield text, abs(self.own_value - self.data_return) > 0.5 * spread
 

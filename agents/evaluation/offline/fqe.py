@@ -58,11 +58,15 @@ def values_of(fit: Fit, *, seed: int = 0) -> list[Estimate]:
     """The estimate of each policy that critics have been fitted for."""
     weights = fit.counts.T.double()[:, None]  # [E, 1, K]
     *members, own = (fit.initial_values() * weights).sum(0) / weights.sum(0)  # of [P + 1, K]
-    own_value = own.mean().item() if fit.steps.cut_off_share(fit.gamma) <= CUT_OFF else None
     unseen, seen = fit.bellman_errors(seed)
     estimates = []
     for policy, draws, *errors in zip(fit.policies, members, unseen.tolist(), seen.tolist()):
-        trust = Trust(bellman_error=errors[0], bellman_error_seen=errors[1])
-        known = {"trust": trust, "own_value": own_value}
+        trust = Trust(bellman_error=errors[0], bellman_error_seen=errors[1], error_left=fit.error_left)
+        known = {"trust": trust, "own_value": own.mean().item(), "beyond_log": reaches_beyond(fit)}
         estimates.append(estimate_of("fqe", policy, fit.steps, fit.gamma, draws.mean(), draws, **known))
     return estimates
+
+
+def reaches_beyond(fit: Fit) -> bool:
+    """Whether too much of a value is behind ends that cut episodes off to measure it by the data's own returns."""
+    return fit.steps.cut_off_share(fit.gamma) > CUT_OFF

@@ -36,10 +36,18 @@ def resample_means(values: Tensor, *, seed: int) -> Tensor:
 
 
 def estimate_of(
-    estimator: str, policy: Policy, steps: Transitions, gamma: float, value: Tensor, draws: Tensor, **others: Any
+    estimator: str,
+    policy: Policy,
+    steps: Transitions,
+    gamma: float,
+    value: Tensor,
+    draws: Tensor,
+    *,
+    beyond_log: bool = False,
+    **others: Any,
 ) -> Estimate:
     """An estimate with its interval and the data's own returns beside it."""
-    returns = steps.returns(gamma)
+    returns = steps.steady_returns(gamma) if beyond_log else steps.returns(gamma)
     low, high = interval(value.item(), draws.numpy())
     return Estimate(
         estimator=estimator,
@@ -50,7 +58,8 @@ def estimate_of(
         low=low,
         high=high,
         draws=draws.numpy(),
-        data_return=returns.mean().item(),
+        data_return=steps.returns(gamma).mean().item(),
         data_range=(returns.min().item(), returns.max().item()),
+        beyond_log=beyond_log,
         **others,
     )

@@ -77,6 +77,11 @@ class Transitions:
         """How much of a value comes behind the logged ends, if rewards are steady: 0 where all episodes terminated."""
         return (self.cut_off * gamma ** self.lengths.double()).mean().item()
 
+    def steady_returns(self, gamma: float) -> Tensor:
+        """Returns, ``[E]``, as if what was cut off went on to earn at its pace; as logged at a gamma of 1."""
+        behind = self.cut_off * gamma ** self.lengths.double() if gamma < 1.0 else 0.0
+        return self.returns(gamma) / (1.0 - behind)
+
     def returns_to_go(self, gamma: float) -> Tensor:
         """Discounted sum of the rewards from a step to the end of its episode, ``[N]``."""
         rewards = self.by_episode(self.reward)

@@ -83,6 +83,32 @@ def test_only_a_termination_ends_the_sum(terminated, value) -> None:
     assert estimate.value == pytest.approx(value, abs=0.02)
 
 
+def test_values_behind_cut_off_ends_are_not_measured_by_returns_that_end_there() -> None:
+    """Episodes of 3 steps of a process that never ends: its own policy is worth twice what they returned."""
+    endless = dataclasses.replace(world(), end=np.zeros((3, 2)))
+    steps, policies = endless.log(UNIFORM, 300, limit=3), [endless.policy(UNIFORM), endless.policy(GREEDY)]
+    own, greedy = fitted_q_evaluation(
+        policies, steps, dataclasses.replace(TABLE, num_members=4, gradient_steps=600), gamma=0.8
+    )
+    assert own.beyond_log and own.value > 1.8 * own.data_return
+    assert own.verdict.endswith("it cannot be told from what the same critics expect of the data's own policy")
+    assert greedy.verdict.endswith("it is above what the same critics expect of the data's own policy")
+    undiscounted = dataclasses.replace(own, gamma=1.0)
+    assert "take gamma below 1" in undiscounted.refutations[0]
+    assert steps.steady_returns(1.0).equal(steps.returns(1.0))
+    ended = dataclasses.replace(steps, terminated=torch.ones_like(steps.terminated))
+    assert ended.steady_returns(0.5).equal(ended.returns(0.5))
+    np.testing.assert_allclose(chain(terminated=False).steady_returns(0.5), 2.0)
+
+
+def test_too_few_updates_for_the_horizon_are_told(log) -> None:
+    policies = [world().policy(UNIFORM)]
+    (estimate,) = fitted_q_evaluation(policies, log, dataclasses.replace(FEW, gradient_steps=20), gamma=GAMMA)
+    goes_on = 1 - len(log.lengths) / len(log)  # 100 steps are enough for each to end, here
+    assert estimate.trust.error_left == pytest.approx((GAMMA * goes_on) ** 2.0)  # 20 updates of a tenth each
+    assert any("more of fqe.gradient_steps" in reason for reason in estimate.refutations)
+
+
 def test_actions_are_seen_in_the_bounds_of_the_data_whatever_the_policy_was_made_for() -> None:
     steps = chain(terminated=True)
     wider = dataclasses.replace(steps.specs, action=Bounded(-10 * torch.ones(1), 10 * torch.ones(1)))
