@@ -176,6 +176,8 @@ def _check(meaning: MeaningConfig, single: Mapping[str, str]) -> None:
     for setting in ("gap", "time_step"):
         if getattr(meaning, setting) is not None and "time" not in single:
             raise ConfigError(f"{setting} is one in time: name its column by columns.time")
+    if meaning.time_step is not None and "action_probability" in single:
+        raise ConfigError("time_step makes steps at which nobody chose: leave out columns.action_probability")
 
 
 def _require(log: Log, setting: str, column: str) -> None:

@@ -46,7 +46,8 @@ class CsvTables(Log):
             if absent := [name for name in uses if name not in types]:
                 raise DataError(f"{file} has no column {absent[0]!r}, which {self.files[0]} has")
             wanted = {name: _read_as(types[name], use) for name, use in uses.items()}
-            if texts := [name for name, use in uses.items() if use == "time" and types[name] == pa.string()]:
+            times = [name for name, use in uses.items() if use == "time"]
+            if texts := [name for name in times if types[name] == pa.string() or pa.types.is_time(types[name])]:
                 dates = "neither all numbers nor all dates such as 2026-01-31 12:00:00 or 31.1.2026 12:00"
                 raise DataError(f"{file}: the times in {texts[0]!r} are {dates}; write them so")
             first = 2  # below the header

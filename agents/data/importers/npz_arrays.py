@@ -22,6 +22,7 @@ from agents.data.importers.rows import Array, Log, Rows, flags_at_the_end
 from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError, one_line
 
+ARRAY = ".npy"  # how the names of arrays end
 IMITATION = {"obs", "acts", "terminal", "indices"}
 BROKEN = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -30,7 +31,7 @@ class Member:
     """An array in a file, read from its start to its end."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
-        self._file = archive.open(f"{name}.npy")
+        self._file = archive.open(f"{name}{ARRAY}")
         version = npy.read_magic(self._file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         self.shape, self._by_column, self.dtype = read(self._file)
@@ -63,7 +64,7 @@ class NpzArrays(Log):
         length = None
         try:
             with zipfile.ZipFile(files[0]) as archive:
-                for name in sorted(member.removesuffix(".npy") for member in archive.namelist()):
+                for name in sorted(each[: -len(ARRAY)] for each in archive.namelist() if each.endswith(ARRAY)):
                     with contextlib.suppress(DataError):  # pickled ones are not among the columns
                         member = Member(archive, name)
                         if not member.shape:  # a single value says nothing of steps

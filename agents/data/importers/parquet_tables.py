@@ -28,6 +28,8 @@ class ParquetTables(Log):
         """The files as their schema describes them; a DataError where they are damaged."""
         counts = [_schema(file) for file in files]
         schema = counts[0][0]
+        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+            raise DataError(f"{files[0]} has two columns {twice[0]!r}: rename one of them")
         numbers = [number for _, number in counts]
         total = None if None in numbers else sum(number for number in numbers if number is not None)
         kind = "Parquet" if _is_parquet(files[0]) else "Arrow"

@@ -73,10 +73,10 @@ class Cuts:
         before: Block | None = None
         seen: set[object] = set()
         for block in blocks:
+            if not len(block.parts["action"]):
+                continue
             if block.rows.whole:
                 yield Recording(dict(block.parts), [block])
-                continue
-            if not len(block.parts["action"]):
                 continue
             named, num_rows = self._named(block, before), len(block.parts["action"])
             begins = named | self._begins(block, before)

@@ -118,3 +118,9 @@ def test_a_value_may_have_several_lines(take, table, episodes, monkeypatch) -> N
     (episode,) = episodes()
     assert episode.observations.ravel().tolist() == [*range(40)]
     assert episode.infos["note"][7] == b"first\nmore, of 7"
+
+
+def test_times_of_a_day_are_no_times(take, table) -> None:
+    rows = [[0, 0.5, "12:00:00"], [1, 0.5, "12:00:10"]]
+    with pytest.raises(DataError, match="the times in 't' are neither all numbers nor all dates"):
+        take(table("s,a,t", rows), observation=["s"], action=["a"], time="t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -335,3 +336,15 @@ def test_values_in_another_file_are_not_read(steps, take) -> None:
         file.create_dataset("observations", (12, 4), np.uint8, external=[("secret", 0, 48)])
     with pytest.raises(DataError, match="the values of /observations are in another file, which is not read"):
         take("log.hdf5")
+
+
+def test_what_is_no_array_is_overlooked_and_what_is_there_twice_is_a_line(steps, take, episodes) -> None:
+    np.savez("log.npz", **steps)
+    with zipfile.ZipFile("log.npz", "a") as archive:
+        archive.writestr("readme.txt", "of June")
+    take("log.npz")
+    assert_steps(steps, episodes())
+    table = pa.Table.from_arrays([pa.array([0.5, 1.5])] * 3, names=["s", "s", "a"])
+    pyarrow.parquet.write_table(table, "log.parquet")
+    with pytest.raises(DataError, match="log.parquet has two columns 's': rename one of them"):
+        take("log.parquet", observation=["s"], action=["a"])

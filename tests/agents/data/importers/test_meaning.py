@@ -305,3 +305,9 @@ def test_bounds_are_those_of_the_actions_type(take, episodes) -> None:
     actions = np.array([[0.3], [-0.3], [0.1]], np.float32)
     take([{"observation": np.zeros((3, 1)), "action": actions}], action_bounds=[-0.3, 0.3])
     assert np.array_equal(episodes()[0].actions, actions[:2])
+
+
+def test_episodes_without_a_row_are_left_out(take, episodes) -> None:
+    lengths = (0, 3, 0)
+    take([{"observation": np.zeros((length, 1)), "action": np.full((length, 1), 0.5)} for length in lengths])
+    assert [len(episode.rewards) for episode in episodes()] == [2]

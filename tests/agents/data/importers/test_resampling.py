@@ -93,6 +93,8 @@ def test_mistakes_are_a_line(take, table) -> None:
         take(log, **USES, time_step=0)
     with pytest.raises(ConfigError, match="time_step is one in time: name its column by columns.time"):
         take(log, observation=["s"], action=["a"], time_step=1)
+    with pytest.raises(ConfigError, match="time_step makes steps at which nobody chose"):
+        take(log, observation=["s"], action=["a"], time="t", action_probability="r", time_step=1)
     steps = {"observation": np.zeros((3, 1)), "action": np.zeros((2, 1)), "time": np.arange(2)}
     with pytest.raises(ConfigError, match="time_step needs a time for each row, and observation has more or less"):
         take([steps], time_step=1)
