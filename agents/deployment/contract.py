@@ -9,7 +9,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from agents.errors import PolicyError, one_line
 
@@ -146,6 +147,10 @@ def _contract(values: Mapping[str, Any]) -> Contract:
             "reference": None if kept["reference"] is None else tuple(map(float, kept["reference"])),
         }
     )
+    for each in (contract, *contract.observations, contract.action, *contract.memory):
+        for name, kind in get_type_hints(type(each)).items():
+            if not _fits(value := getattr(each, name), kind):
+                raise ValueError(f"{name} is {str(value)[:60]!r}")
     if not contract.observations:
         raise ValueError("it observes nothing")
     for each in (*contract.observations, contract.action, *contract.memory):
@@ -156,7 +161,24 @@ def _contract(values: Mapping[str, Any]) -> Contract:
         lengths = {len(part.names), len(part.low), len(part.high), len(part.categories) or width}
         if lengths != {width} or len(part.starts) != len(part.categories):
             raise ValueError(f"{part.name!r} has not {width} numbers throughout")
+    action, width = contract.action, math.prod(contract.action.shape)
+    lengths = {len(action.names), len(action.low), len(action.high), len(action.categories) or width}
+    if lengths != {width} or len(action.starts) != len(action.categories):
+        raise ValueError(f"the action has not {width} numbers throughout")
     return contract
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the type of a field."""
+    inner = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, each) for each in inner)
+    if get_origin(kind) is tuple:
+        kinds = inner[:1] * len(value) if inner[-1] is ... and isinstance(value, tuple) else inner
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, get_origin(kind) or kind) and not (kind is int and isinstance(value, bool))
 
 
 def _tuples(value: Any) -> Any:

@@ -39,8 +39,8 @@ class PolicyFile:
     def extra(self) -> dict[str, Any]:
         return {
             "algorithm": self.contract.algorithm,
-            "dataset": self.contract.dataset["id"],
-            "dataset_fingerprint": self.contract.dataset["fingerprint"],
+            "dataset": str(self.contract.dataset.get("id", "unknown data")),
+            "dataset_fingerprint": self.contract.dataset.get("fingerprint"),
             "eval_env": self.contract.environment,
             "reference": self.contract.reference,
         }

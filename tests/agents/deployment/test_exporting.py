@@ -18,7 +18,7 @@ from agents.algorithms.discrete_bc import DiscreteBCConfig
 from agents.algorithms.dt import DTConfig
 from agents.algorithms.iql import ExtractionConfig, IQLConfig
 from agents.deployment.acting import FilePolicy, parts_of, specs_of
-from agents.deployment.contract import Contract
+from agents.deployment.contract import Contract, Memory
 from agents.deployment.describing import describe
 from agents.deployment.exporting import contract_file, export_policy
 from agents.deployment.formats import load
@@ -29,6 +29,7 @@ from agents.deployment.policy import DeployedPolicy
 from agents.deployment.pt2_format import as_function
 from agents.environments.environment import EvaluationEnv
 from agents.errors import PolicyError
+from tests.agents.deployment.test_loading import ACTION, vector
 from tests.worlds import WORLDS, environment_id
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -137,6 +138,20 @@ def test_a_graph_of_torch_is_the_same_too(name, world, checkpoint_of, tmp_path) 
         load(tmp_path / "cut.pt2", trust=True)
 
 
+@pytest.mark.parametrize(
+    ("config", "world"),
+    [
+        (DiscreteBCConfig(), "table-discrete"),
+        (DiscreteBCConfig(), "goal-multidiscrete"),
+        (SEARCH["iql softmax"], "goal-box"),
+    ],
+)
+def test_first_indices_and_turns_of_random_numbers_are_in_the_graph(config, world, checkpoint_of) -> None:
+    checkpoint, dataset = checkpoint_of(config, world)
+    parity = compare(checkpoint.build_agent().policy.eval(), in_torch(checkpoint, dataset), dataset)
+    assert parity.holds and parity.equal == 1.0, parity
+
+
 def test_an_environment_for_a_file_has_its_observations_and_actions(checkpoint_of) -> None:
     for world, (_, actions) in WORLDS.items():
         discrete = type(actions).__name__ != "Box"
@@ -224,3 +239,18 @@ def test_the_contract_refuses_what_it_does_not_know() -> None:
         Contract.from_json(json.dumps({"format": "offline-agents policy", "version": 2}), "it")
     with pytest.raises(PolicyError, match="it is damaged: in its contract, 'observations'"):
         Contract.from_json(json.dumps({"format": "offline-agents policy", "version": 1}), "it")
+
+
+@pytest.mark.parametrize("wrong", [None, "x", [], [None], [[1.0]], True])
+@pytest.mark.parametrize(
+    "place", [("step",), ("dataset",), ("observations", 0, "low", 0), ("action", "high"), ("memory", 0, "reset")]
+)
+def test_a_contract_whose_values_are_of_other_types_is_damaged(place, wrong) -> None:
+    memory = Memory("memory.steps", "int64", (1,), 0)
+    values = json.loads(Contract((vector(),), ACTION, (memory,)).to_json())
+    holder = values
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = wrong
+    with pytest.raises(PolicyError, match="it is damaged: in its contract, "):
+        Contract.from_json(json.dumps(values), "it")
