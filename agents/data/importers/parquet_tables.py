@@ -93,6 +93,8 @@ def read_rows(file: Path, name: str, rows: slice) -> Iterator[Any]:
 
     try:
         with pq.ParquetFile(file, pre_buffer=False) as table:
+            if name not in table.schema_arrow.names:
+                raise DataError(f"{file} has no column {name!r}; it has {', '.join(table.schema_arrow.names)}")
             start = 0
             for group in range(table.num_row_groups):
                 stop = start + table.metadata.row_group(group).num_rows

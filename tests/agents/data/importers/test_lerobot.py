@@ -292,3 +292,10 @@ def test_a_video_of_another_episode_is_a_line(take) -> None:
     shutil.copy(other, video)
     with pytest.raises(DataError, match=f"{video} has no picture at 0.400 s: it is truncated, or of another episode"):
         take("arm")
+
+
+def test_pictures_that_are_in_no_table_are_a_line(folder, take) -> None:
+    camera = {"dtype": "image", "shape": [4, 4, 3], "names": None}
+    edit(folder / "meta" / "info.json", lambda info: info["features"].update({"observation.images.top": camera}))
+    with pytest.raises(DataError, match="has no column 'observation.images.top'"):
+        take(folder)
