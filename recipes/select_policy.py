@@ -25,12 +25,11 @@ import agents
 from agents.checkpoint import Checkpoint
 from agents.evaluation.offline.estimate import Estimate, difference
 from agents.evaluation.offline.fqe import fitted_q_evaluation
-from agents.evaluation.offline.policy import Policy, policy_of
+from agents.evaluation.offline.policy import Policy, check_fit, policy_of
 from agents.evaluation.offline.support import outside_support
 from agents.evaluation.offline.transitions import Transitions, read_transitions
 from agents.files import write_atomically
 from agents.training.precision import choose_matmul_precision
-from recipes.estimate import discount
 from recipes.evaluate import read_checkpoint
 from recipes.reporting import estimates, terminal
 from recipes.runs.datasets import read_as_trained
@@ -47,7 +46,6 @@ MOST_EPISODES = 1_000_000  # beyond which it is not said how many would tell two
 class Candidate:
     """A run that could be taken."""
 
-    folder: RunFolder
     checkpoint: Checkpoint
     policy: Policy
 
@@ -57,13 +55,15 @@ def select(cfg: DictConfig) -> None:
     output = Path(config.output or Path(config.runs, "selection.json"))
     checkpoints = read_runs(config)
     require_place("output", output.parent)
-    candidates = as_candidates(checkpoints, Path(config.runs))
-    first, device = candidates[0], resolve_device(config.device)
-    dataset = read_as_trained(first.checkpoint, first.folder, config.dataset or first.checkpoint.extra["dataset"])
-    gammas = {discount(config.gamma, candidate.checkpoint) for candidate in candidates}
-    gamma = gammas.pop() if len(gammas) == 1 else 0.99
-    choose_matmul_precision("auto", device)
+    (folder, first), device = checkpoints[0], resolve_device(config.device)
+    dataset = read_as_trained(first, folder, config.dataset or first.extra["dataset"])
     steps = read_transitions(dataset)
+    candidates = as_candidates(checkpoints, Path(config.runs), steps)
+    gamma = common_discount(config.gamma, candidates)
+    choose_matmul_precision("auto", device)
+    if any(candidate.checkpoint.extra["dataset_fingerprint"] == dataset.fingerprint for candidate in candidates):
+        text = "the policies have learned from these episodes, which flatters those most that know them by heart"
+        print(f"note: {text}; dataset=ID asks others", file=sys.stderr)
     ranked = rank([candidate.policy for candidate in candidates], steps, config, gamma, str(device))
     gaps = [None, *(difference(ranked[0], other) for other in ranked[1:])]
     print(estimates.heading(f"{len(ranked)} policies", dataset, steps, gamma))
@@ -98,20 +98,39 @@ def read_runs(config: SelectConfig) -> list[tuple[RunFolder, Checkpoint]]:
     )
 
 
-def as_candidates(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path) -> list[Candidate]:
-    """The policies of runs; a line for each that no estimator can value."""
-    candidates = []
+def as_candidates(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path, steps: Transitions) -> list[Candidate]:
+    """The policies of runs; a line for each that no estimator can value on these steps."""
+    candidates, reasons = [], []
     for folder, checkpoint in runs:
         name = str(folder.path.relative_to(root)) if folder.path != root else folder.path.name
         try:
             policy = policy_of(checkpoint.build_agent().policy, checkpoint.specs(), name=name)
+            check_fit(policy, steps.specs, steps.dataset)
         except agents.ConfigError as error:
-            print(f"warning: left out: {error}", file=sys.stderr)
-            continue
-        candidates.append(Candidate(folder, checkpoint, policy))
+            reasons.append(str(error))
+        else:
+            candidates.append(Candidate(checkpoint, policy))
+    if reasons and not candidates:
+        raise agents.ConfigError(reasons[0])
+    for reason in reasons:
+        print(f"warning: left out: {reason}", file=sys.stderr)
     if len(candidates) < 2:
         raise agents.ConfigError(f"{root} has {len(candidates)} policy to choose among; estimate says how good one is")
     return candidates
+
+
+def common_discount(gamma: float | None, candidates: Sequence[Candidate]) -> float:
+    """The one that is typed, else that of the runs that have learned with one, else 0.99; a line if they differ."""
+    if gamma is not None:
+        return gamma
+    fields = [candidate.checkpoint.metadata["algorithm"]["fields"] for candidate in candidates]
+    gammas = sorted({float(own["gamma"]) for own in fields if "gamma" in own})
+    if len(gammas) == 1:
+        return gammas[0]
+    if gammas:
+        names = ", ".join(f"{each:g}" for each in gammas)
+        print(f"note: the runs learned with gamma={names}; all are valued with 0.99, or gamma=G", file=sys.stderr)
+    return 0.99
 
 
 def rank(
@@ -129,8 +148,7 @@ def rank(
 
 def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: Transitions) -> list[str]:
     """Which to take and by how much, or that the data cannot tell, and what would."""
-    best, second = ranked[0], gaps[1]
-    assert second is not None
+    best = ranked[0]
     if best.refutations:
         return [f"take none: the estimate of {best.policy} {best.verdict}; try it in the environment, or log more data"]
     rivals = [
@@ -142,6 +160,10 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
     value, name = best.of_data
     if best.high < value:
         lines.append(f"all are estimated below {name}, {value:.4g}: what made the data is better")
+    second = gaps[1]
+    assert second is not None
+    if ranked[1].refutations:
+        return [f"take {best.policy}: it is the only one whose estimate means something", *lines]
     if not rivals:
         margin = f"{second.value:.4g} ({second.low:.4g} to {second.high:.4g}) above {ranked[1].policy}"
         return [f"take {best.policy}: {margin}", *lines]

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +107,8 @@ def test_the_best_of_many_is_named_or_that_the_data_cannot_tell(select, here) ->
 def test_runs_that_there_are_not_are_refused(select, here) -> None:
     assert select("runs=nowhere", *FAST).refusal().startswith("no run with a checkpoint in nowhere: ")
     assert "has 1 policy to choose among" in select("runs=iql", *FAST).refusal()
+    other = select("runs=.", "dataset=test/cartpole-v0", *FAST).refusal()
+    assert "takes observations of 3 numbers, the data have 4" in other
 
 
 STEPS = world().log([[0.5, 0.5]] * 3, 50)
@@ -138,7 +141,26 @@ def test_advice_follows_the_gap_to_the_others() -> None:
     assert text.startswith("the data cannot tell a, the first, from b\nabout 200 episodes like these would")
     assert "trial of these 2 in the environment" in text
     assert advice(estimated("a", 3.0, outside_support=0.9), estimated("b", 2.0)).startswith("take none: ")
+    only = advice(estimated("a", 3.0), estimated("b", 9.0, outside_support=0.9))  # what is refuted is no measure
+    assert only == "take a: it is the only one whose estimate means something"
     assert "what made the data is better" in advice(estimated("a", 0.5), estimated("b", 0.1))
+
+
+def test_runs_are_valued_with_the_discount_of_those_that_have_one(capsys) -> None:
+    def candidates(*gammas: float | None) -> list[select_policy.Candidate]:
+        fields = [{} if gamma is None else {"gamma": gamma} for gamma in gammas]
+        checkpoints = [SimpleNamespace(metadata={"algorithm": {"fields": each}}) for each in fields]
+        return [select_policy.Candidate(checkpoint, None) for checkpoint in checkpoints]  # pyright: ignore[reportArgumentType]
+
+    for typed, gammas, expected in (
+        (None, (None, 0.9), 0.9),
+        (None, (None, None), 0.99),
+        (0.5, (None, 0.9, 0.95), 0.5),
+    ):
+        assert select_policy.common_discount(typed, candidates(*gammas)) == expected
+    assert not capsys.readouterr().err
+    assert select_policy.common_discount(None, candidates(0.9, 0.95)) == 0.99
+    assert "learned with gamma=0.9, 0.95; all are valued with 0.99" in capsys.readouterr().err
 
 
 def test_verdicts_name_what_speaks_against_a_number() -> None:
