@@ -77,7 +77,7 @@ class Selection:
                 inputs = {name: _single(rows, "reward", name) for name in self.expression.columns.values()}
                 parts["reward"] = self.expression.evaluate(inputs)
             parts |= {f"{INFOS}/{name}": _as_it_is(rows.columns[name]) for name in self.kept}
-            parts |= {f"{PICTURES}/{name}": rows.columns[name] for name in self.pictures}
+            parts |= {f"{PICTURES}/{name}": _pictures(rows, name) for name in self.pictures}
             yield Block(parts, rows)
 
     def names(self, use: str, block: Block) -> list[str]:
@@ -203,6 +203,19 @@ def _as_it_is(array: Array) -> Array:
         return array
     texts = array.astype(str) if array.dtype.kind == "M" else array
     return np.array(["" if text is None else str(text) for text in texts], object)
+
+
+def _pictures(rows: Rows, column: str) -> Any:
+    """Arrays, or files as bytes, also where their paths stand beside them; a DataError where one is neither."""
+    pictures = rows.columns[column]
+    if not isinstance(pictures, np.ndarray) or pictures.dtype.kind != "O":
+        return pictures
+    files = np.array([each.get("bytes") if isinstance(each, Mapping) else each for each in pictures], object)
+    if broken := [index for index, each in enumerate(files) if not isinstance(each, bytes)]:
+        value = f"{type(files[broken[0]]).__name__}, no file's bytes"
+        what = "is missing" if files[broken[0]] is None else f"is of type {value}"
+        raise DataError(f"{rows.place(broken[0])}: the picture {column!r} {what}; leave its row out, or pictures=drop")
+    return files
 
 
 def _numbers(rows: Rows, column: str) -> Array:

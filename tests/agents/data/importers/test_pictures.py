@@ -177,3 +177,23 @@ def test_a_picture_that_would_fill_memory_is_a_line(take) -> None:
     pyarrow.parquet.write_table(pa.table(rows), "log.parquet")
     with pytest.raises(DataError, match="'p' holds no picture .is larger than any that Pillow opens"):
         take("log.parquet", observation=["s"], action=["a"], picture=["p"])
+
+
+def test_pictures_of_a_table_are_the_bytes_of_files_with_or_without_their_paths(take, episodes) -> None:
+    """As Hugging Face's tables have them."""
+    files = []
+    for shade in range(3):
+        content = io.BytesIO()
+        Image.new("L", (2, 2), shade).save(content, format="PNG")
+        files.append(content.getvalue())
+
+    def table(pictures: list[Any]) -> str:
+        pyarrow.parquet.write_table(pa.table({"s": np.arange(3.0), "a": [0.5] * 3, "p": pictures}), "log.parquet")
+        return "log.parquet"
+
+    uses = {"observation": ["s"], "action": ["a"], "picture": ["p"]}
+    take(table([{"bytes": file, "path": "a.png"} for file in files]), **uses)
+    assert episodes()[0].observations["p"][:, 0, 0].tolist() == [0, 1, 2]
+    for pictures, says in ((files[:2] + [None], "is missing"), (["a.png"] * 3, "is of type str, no file's bytes")):
+        with pytest.raises(DataError, match=f"row . of log.parquet: the picture 'p' {says}"):
+            take(table(pictures), "robot/arm-v1", **uses)
