@@ -82,6 +82,9 @@ class PolicyServer:
             given = request.headers.get("Authorization", "")
             if not hmac.compare_digest(given.encode(errors="surrogateescape"), f"Bearer {self._token}".encode()):
                 return _error(401, "send the server's token as Authorization: Bearer <token>")
+        origin = request.headers.get("Origin")
+        if self._token is None and origin is not None and origin.rpartition("//")[2] != request.host:
+            return _error(403, "pages of other sites are not served without a token")  # a browser is on this machine
         try:
             return await handler(request)
         except PolicyError as error:

@@ -60,9 +60,11 @@ def test_a_policy_is_exported_proven_and_scored_like_the_checkpoint(export, run_
 
 @pytest.mark.slow
 def test_a_file_that_acts_otherwise_is_not_written(export, folder) -> None:
+    (folder / RUN / "policy.onnx").write_text("of before")
     finished = export("num_episodes=null", before=WRONG)
     assert re.match(r"the file does not act as the policy does: .* largest difference 0.25, .*", finished.refusal())
-    assert not (folder / RUN / "policy.onnx").exists()
+    assert (folder / RUN / "policy.onnx").read_text() == "of before"
+    assert not (folder / RUN / "policy.json").exists()
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(export) -> None:

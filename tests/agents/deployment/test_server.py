@@ -18,6 +18,7 @@ from tests.agents.deployment.test_loading import ACTION, vector
 pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 pytest.importorskip("msgpack", reason="msgpack is not installed")
 
+from aiohttp import WSServerHandshakeError  # noqa: E402
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
 
 from agents.deployment import server  # noqa: E402
@@ -136,6 +137,19 @@ def test_who_has_no_token_is_not_served() -> None:
             assert (await client.post("/reset", headers=headers)).status == 200
             async with robot_of(client, headers=headers) as robot:
                 assert await robot.ask({"reset": True}) == {"reset": True}
+
+    run(test)
+
+
+def test_a_page_of_another_site_is_not_served_in_a_browser_on_this_machine() -> None:
+    async def test() -> None:
+        async with client_of() as client:
+            page = {"Origin": "http://elsewhere.example"}
+            assert (await client.post("/reset", headers=page)).status == 403
+            with pytest.raises(WSServerHandshakeError, match="403"):
+                await client.ws_connect("/", headers=page)
+            own = {"Origin": f"http://{client.server.host}:{client.server.port}"}
+            assert (await client.post("/reset", headers=own)).status == 200
 
     run(test)
 
