@@ -96,6 +96,23 @@ def read_header(file: Path, dialect: Dialect) -> list[str]:
             raise DataError(f"{file}: the names of its columns cannot be read ({one_line(error)})") from error
 
 
+def require_closed_quotes(file: Path, dialect: Dialect) -> None:
+    """A DataError where a quote is never closed: pyarrow takes all behind it for one value, and many rows for one."""
+    line = 1
+    with contextlib.suppress(OSError, EOFError, zlib.error):  # the reader says it
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:
+            if sum(piece.count(b'"') for piece in iter(partial(content.read, 1 << 20), b"")) % 2 == 0:
+                return
+        with open_text(file, dialect.encoding) as lines:
+            rows = csv.reader(lines, delimiter=dialect.separator, strict=True)
+            try:
+                for _ in rows:
+                    line = rows.line_num + 1
+            except csv.Error as error:
+                if "end of data" in str(error) or "field limit" in str(error):
+                    raise DataError(f"line {line} of {file}: a quote is opened there and never closed") from error
+
+
 def is_number(text: str, dialect: Dialect) -> bool:
     """Whether pyarrow reads a number, or a missing one."""
     text = text.replace(".", " ").replace(",", ".") if dialect.decimal == "," else text

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from agents.data.importers.arrow import to_numpy
-from agents.data.importers.csv_dialect import COMMA, Dialect, is_number, open_text, read_dialect, read_header
+from agents.data.importers.csv_dialect import (
+    COMMA,
+    Dialect,
+    is_number,
+    open_text,
+    read_dialect,
+    read_header,
+    require_closed_quotes,
+)
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError, one_line
@@ -32,6 +40,8 @@ class CsvTables(Log):
         """The files as their headers describe them; a DataError where there are none."""
         dialect, reason = read_dialect(files[0], config)
         types = _types(files[0], dialect)
+        for file in files:
+            require_closed_quotes(file, dialect)
         facts = {"numbers": f"with a decimal comma, {reason}"} if dialect.decimal == "," else {}
         if dialect.encoding == "cp1252":
             facts["text"] = "in Windows-1252, since it is not in UTF-8"

@@ -124,3 +124,12 @@ def test_times_of_a_day_are_no_times(take, table) -> None:
     rows = [[0, 0.5, "12:00:00"], [1, 0.5, "12:00:10"]]
     with pytest.raises(DataError, match="the times in 't' are neither all numbers nor all dates"):
         take(table("s,a,t", rows), observation=["s"], action=["a"], time="t")
+
+
+def test_a_quote_that_is_never_closed_swallows_no_rows(take, table, episodes) -> None:
+    rows = [[index, 0.5, '"pipe' if index == 5 else '5" pipe'] for index in range(10)]
+    take(table("s,a,note", [row for row in rows if row[0] != 5]), observation=["s"], action=["a"])
+    assert len(episodes()[0].rewards) == 8  # signs of inches are no quotes
+    rows = [*rows[1:6], *([index, 0.5, "pipe"] for index in range(4))]
+    with pytest.raises(DataError, match="line 6 of log.csv: a quote is opened there and never closed"):
+        take(table("s,a,note", rows), "robot/arm-v1", observation=["s"], action=["a"])
