@@ -56,6 +56,7 @@ def estimate(cfg: DictConfig) -> None:
         device=device,
     )
     print(estimates.heading(name, dataset, result.steps, discount(config.gamma, checkpoint)))
+    print(f"of the policy {'as it draws its actions' if config.drawn else 'as it is deployed, which draws no action'}")
     terminal.show(terminal.table(estimates.table(result)))
     print("\n".join(estimates.remarks(result)))
     values = estimates.to_json(result, dataset, checkpoint=str(checkpoint.path), drawn=config.drawn)

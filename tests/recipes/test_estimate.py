@@ -50,6 +50,7 @@ def test_an_estimate_is_printed_with_its_interval_and_a_verdict(estimate, here) 
     done = estimate("checkpoint=iql", f"dataset={WITHOUT}")
     assert done.code == 0, done.err
     assert f"iql at step 20 on {WITHOUT}: 8 episodes, 200 steps" in done.out
+    assert "of the policy as it is deployed, which draws no action" in done.out
     assert "discounted by 0.99" in done.out and "undiscounted" in done.out
     assert "\nfqe (fitted Q evaluation) " in done.out and "\nfqe: " in done.out
     assert "\nwis, is, dr: not possible: iql at step 20 has no density" in done.out

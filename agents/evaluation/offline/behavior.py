@@ -39,8 +39,13 @@ def logged(probability: Tensor, steps: Transitions) -> Behavior:
     """From the probabilities of the actions that a log holds, ``[N]``, densities where actions are continuous.
 
     Raises:
-        DataError: one is not above 0 or, of a discrete action, above 1.
+        DataError: one is not above 0 or, of a discrete action, above 1; or steps have several.
     """
+    if probability.shape != (len(steps),):
+        raise DataError(
+            f"dataset {steps.dataset!r} has action probabilities of shape {[*probability.shape]} for {len(steps)} "
+            "steps: an action has one, of its parts the product"
+        )
     wrong = ~(probability > 0.0) | ~probability.isfinite() | ((probability > 1.0) & steps.specs.discrete)
     if wrong.any():
         step = int(wrong.nonzero()[0])

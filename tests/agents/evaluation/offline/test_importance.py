@@ -144,6 +144,11 @@ def test_probabilities_that_no_taken_action_has_are_refused(log, wrong) -> None:
         logged(probability, log)
 
 
+def test_probabilities_of_parts_are_refused(log) -> None:
+    with pytest.raises(DataError, match="an action has one, of its parts the product"):
+        logged(torch.full((len(log), 2), 0.5), log)
+
+
 def test_a_policy_that_never_did_what_the_data_did_has_no_support(log, behavior) -> None:
     only_second = dataclasses.replace(log, action=torch.zeros_like(log.action))
     always_first = np.eye(2)[[1, 1, 1]]
