@@ -39,6 +39,7 @@ from recipes.settings.checks import require_place
 from recipes.settings.composition import build
 from recipes.settings.schema import SelectConfig
 
+ALIKE = 1e-3  # of the range of the data's returns: policies that are no further apart are rounded apart
 MOST_EPISODES = 1_000_000  # beyond which it is not said how many would tell two policies apart
 
 
@@ -151,10 +152,11 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
     best = ranked[0]
     if best.refutations:
         return [f"take none: the estimate of {best.policy} {best.verdict}; try it in the environment, or log more data"]
+    least = ALIKE * (best.data_range[1] - best.data_range[0])
     rivals = [
         estimate
         for estimate, gap in zip(ranked[1:], gaps[1:])
-        if gap is not None and gap.low <= 0.0 and not estimate.refutations
+        if gap is not None and gap.low <= least and not estimate.refutations
     ]
     lines = [f"{best.policy} is {best.verdict}"] if best.doubts else []
     value, name = best.of_data
@@ -169,16 +171,15 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
         return [f"take {best.policy}: {margin}", *lines]
     names = ", ".join(estimate.policy for estimate in rivals[:5]) + (" and others" if len(rivals) > 5 else "")
     lines.insert(0, f"the data cannot tell {best.policy}, the first, from {names}")
-    if (number := episodes_to_tell(second, steps.num_episodes)) is not None:
+    number = episodes_to_tell(second, steps.num_episodes) if second.value > least else None
+    if number is not None:
         lines.append(f"about {number:,} episodes like these would, if the gap to the second is as it is estimated")
     lines.append(f"so would a trial of these {len(rivals) + 1} in the environment")
     return lines
 
 
 def episodes_to_tell(gap: Estimate, num_episodes: int) -> int | None:
-    """How many of them would make an interval that leaves out 0: it narrows with the root of their number."""
-    if gap.value <= 0.0:
-        return None
+    """Episodes that would make the interval of a gap above 0 leave out 0: it narrows with the root of their number."""
     number = num_episodes * ((gap.value - gap.low) / gap.value) ** 2
     return round(number) if num_episodes < number < MOST_EPISODES else None
 
