@@ -15,7 +15,7 @@ from agents.data.dataset import OfflineDataset, load_dataset
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,))
 GOAL = spaces.Dict({"achieved_goal": VECTOR, "desired_goal": VECTOR, "observation": spaces.Box(-9.0, 9.0, (2,))})
-TABLE = spaces.Discrete(6)
+TABLE = spaces.Discrete(6, start=2)
 FORCE = spaces.Box(np.float32([-1.0, 0.0]), np.float32([2.0, 0.5]))
 WORLDS = {  # observations and actions
     "goal-box": (GOAL, FORCE),

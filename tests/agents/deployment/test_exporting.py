@@ -148,8 +148,14 @@ def test_a_graph_of_torch_is_the_same_too(name, world, checkpoint_of, tmp_path) 
 )
 def test_first_indices_and_turns_of_random_numbers_are_in_the_graph(config, world, checkpoint_of) -> None:
     checkpoint, dataset = checkpoint_of(config, world)
-    parity = compare(checkpoint.build_agent().policy.eval(), in_torch(checkpoint, dataset), dataset)
+    file = in_torch(checkpoint, dataset)
+    parity = compare(checkpoint.build_agent().policy.eval(), file, dataset)
     assert parity.holds and parity.equal == 1.0, parity
+    if world == "table-discrete":
+        part = file.contract.observations[0]
+        (seen,) = part.seen
+        assert seen == tuple(sorted({int(index) + 2 for index in dataset.rows[:, 0]}))
+        assert (part.low, part.high, part.starts) == ((seen[0],), (seen[-1],), (2,))
 
 
 def test_an_environment_for_a_file_has_its_observations_and_actions(checkpoint_of) -> None:
