@@ -846,7 +846,7 @@ IMPORTERS = [
             'drop = self.config.last_observation == "drop" and not terminated',
             'drop = self.config.last_observation == "drop"',
         ),
-        ('parts["next_observation"][-1:]', "observations[-1:]"),
+        ("following[-1:]", "observations[-1:]"),
         ('np.isnan(parts["action"][-1]).all()', "False"),
         ("if num_steps and use in parts and parts[use][num_steps:].any():", "if False:"),
         ('return bool(num_rows and parts["terminated"][-1])', 'return bool(parts["terminated"].any() or True)'),
@@ -881,7 +881,8 @@ IMPORTERS = [
         "agents/data/importers/resampling.py",
         "tests/agents/data/importers/test_resampling.py",
         ("times = seconds(", "times = 0.999 * seconds("),
-        ("np.arange(count) + SLACK", "np.arange(count)"),
+        ("np.arange(count) + slack", "np.arange(count)"),
+        ("max(SLACK, rounding)", "SLACK"),
         ('        if use == "reward":', '        if use == "rewards":'),
         ("        elif use in FLAGS:", "        elif False:"),
     ),
@@ -927,7 +928,7 @@ IMPORTERS = [
     *of(
         "agents/data/importers/robomimic.py",
         "tests/agents/data/importers/test_robomimic.py",
-        ("following[column][-1:] if is_given", "following[column][:1] if is_given"),
+        ("path)[-1:] if is_given", "path)[:1] if is_given"),
         ("for name in _demos(file, self.subset):", "for name in _demos(file):"),
     ),
     *of(
