@@ -154,10 +154,11 @@ class PolicyServer:
     async def _reset(self, request: web.Request) -> web.Response:
         values = await self._json(request)
         self._take(self._allowance_of(request.remote or ""))
-        name = values.get("session")
-        session = self._sessions.get(name) if isinstance(name, str) else None
-        if session is None:
-            name, session = secrets.token_urlsafe(16), self._new_session()
+        name, given = secrets.token_urlsafe(16), values.get("session")
+        if isinstance(given, str) and given in self._sessions:
+            name, session = given, self._sessions[given]
+        else:
+            session = self._new_session()
             self._sessions[name] = session
             if len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)

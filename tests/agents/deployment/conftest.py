@@ -38,6 +38,7 @@ def checkpoint_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     def make(config: Any, world: str, **options: Any) -> tuple[Checkpoint, OfflineDataset]:
         dataset = record(world)
         dataset = agents.load_dataset(dataset.id, **options) if options else dataset
+        assert dataset.env_spec is not None
         config = small(config)
         torch.manual_seed(0)
         agent: agents.Agent = config.build(dataset.specs)

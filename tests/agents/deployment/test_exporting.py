@@ -103,7 +103,8 @@ def test_a_policy_that_remembers_does_so_in_a_file(checkpoint_of) -> None:
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(file.another()(one), first)
     np.testing.assert_array_equal(file.another()(one, 5.0), first)  # there is no step before the first
-    for reward in (10**400, "x", [1.0, 2.0], float("nan")):
+    wrong: list[Any] = [10**400, "x", [1.0, 2.0], float("nan")]
+    for reward in wrong:
         with pytest.raises(PolicyError, match="the reward must be 1 finite numbers, got "):
             file(one, reward)
     with pytest.raises(PolicyError, match=r"3 observations, where 1 episodes are remembered: call reset\(\)"):
@@ -189,6 +190,8 @@ def test_a_file_that_acts_otherwise_is_noticed(wrong, holds, checkpoint_of) -> N
 
 class Always(torch.nn.Module):
     """The same action at any observation."""
+
+    action: torch.Tensor
 
     def __init__(self, *action: float) -> None:
         super().__init__()
