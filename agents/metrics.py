@@ -43,7 +43,7 @@ def training(
 
 
 def validation(measures: Mapping[str, float]) -> dict[str, float]:
-    """``validation/*`` from what :meth:`agents.evaluation.held_out.HeldOut.measure` returned."""
+    """``validation/*`` from what :class:`agents.evaluation.HeldOut` measured."""
     return {f"validation/{name}": value for name, value in measures.items()}
 
 

@@ -32,16 +32,13 @@ CHUNK = 8192  # observations that a network sees at once
 class Policy:
     """A policy without memory.
 
-    Attributes:
-        act: ``[B, O] -> [B, A]``; of discrete actions ``[B]``, or ``[B, K]`` of parts. Of a policy that draws its
-            actions, the likeliest one or the mean.
-        distribution: ``[B, O]`` -> its distribution over actions; None: it always does what ``act`` says.
+    What it does: ``act [B, O] -> [B, A]``, of discrete actions ``[B]``, or ``[B, K]`` of parts.
     """
 
     name: str
     specs: Specs  # of the data that it was made for
-    act: Callable[[Tensor], Tensor]
-    distribution: Callable[[Tensor], Distribution] | None = None
+    act: Callable[[Tensor], Tensor]  # of a policy that draws its actions, the likeliest one or the mean
+    distribution: Callable[[Tensor], Distribution] | None = None  # over actions; None: it always does what act says
 
     @property
     def has_density(self) -> bool:
