@@ -127,7 +127,7 @@ def test_a_setting_has_an_effect(setting, trial, usual_trial) -> None:
 
 
 def test_every_setting_is_among_those_with_an_effect() -> None:
-    others = {"trust_env", "policy", "trust_policy"}  # test_hostile_files.py, test_export.py
+    others = {"trust_env", "policy", "trust_policy"}  # test_hostile_files.py, test_export.py, test_serve.py
     elsewhere = SETTINGS_OF_WANDB | SHOWN_FOR_TRAINING | others
     assert EFFECTS.keys() | elsewhere == {*overrides.key_names(schema.EvaluateConfig())} - {"wandb"}
 
