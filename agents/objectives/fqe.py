@@ -39,6 +39,8 @@ class EvaluationLoss(CriticLoss):
     ``target_value`` and ``bellman_error`` (root mean square over batch and critics).
     """
 
+    choice: str  # what a batch has of the policies under next, among tensor_keys
+
     def __init__(
         self,
         qvalue_network: TensorDictModule,
@@ -52,6 +54,11 @@ class EvaluationLoss(CriticLoss):
         self.reduction, self.gamma, self.bounds = reduction, gamma, bounds
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         self.out_keys = ["loss_qvalue", "qvalue", "target_value", "bellman_error"]
+
+    @property
+    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
+        networks = [self.qvalue_network]
+        return transition_keys(self.tensor_keys, networks, networks, getattr(self.tensor_keys, self.choice))
 
     def qvalues(self, params: TensorDictBase, rows: TensorDictBase) -> Tensor:
         """Q of the batch's actions by these parameters, ``[B, N]``."""
@@ -105,11 +112,7 @@ class FQELoss(EvaluationLoss):
 
     tensor_keys: _AcceptedKeys
     default_keys = _AcceptedKeys
-
-    @property
-    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
-        networks = [self.qvalue_network]
-        return transition_keys(self.tensor_keys, networks, networks, self.tensor_keys.action)
+    choice = "action"
 
     def qvalues(self, params: TensorDictBase, rows: TensorDictBase) -> Tensor:
         return self._output(params, rows, self.tensor_keys.state_action_value)
@@ -147,11 +150,7 @@ class DiscreteFQELoss(EvaluationLoss):
 
     tensor_keys: _AcceptedKeys
     default_keys = _AcceptedKeys
-
-    @property
-    def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
-        networks = [self.qvalue_network]
-        return transition_keys(self.tensor_keys, networks, networks, self.tensor_keys.action_probability)
+    choice = "action_probability"
 
     def qvalues(self, params: TensorDictBase, rows: TensorDictBase) -> Tensor:
         values = self._output(params, rows, self.tensor_keys.action_value)
