@@ -45,17 +45,18 @@ def estimate(cfg: DictConfig) -> None:
     name = f"{checkpoint.extra['algorithm']} at step {checkpoint.num_updates}"
     policy = policy_of(checkpoint.build_agent().policy, checkpoint.specs(), name=name, drawn=config.drawn)
     dataset = read_data(config, checkpoint)
+    gamma = discount(config.gamma, checkpoint)
     choose_matmul_precision("auto", device)
     result = estimate_policy(
         policy,
         dataset,
         config.estimators,
-        gamma=discount(config.gamma, checkpoint),
+        gamma=gamma,
         config=config.fqe,
         seed=config.seed,
         device=device,
     )
-    print(estimates.heading(name, dataset, result.steps, discount(config.gamma, checkpoint)))
+    print(estimates.heading(name, dataset, result.steps, gamma))
     print(f"of the policy {'as it draws its actions' if config.drawn else 'as it is deployed, which draws no action'}")
     terminal.show(terminal.table(estimates.table(result)))
     print("\n".join(estimates.remarks(result)))

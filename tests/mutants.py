@@ -690,8 +690,12 @@ DATA = [
         ("self.rows[rows.to(self.rows.device), -1] == 0", "self.rows[rows.to(self.rows.device), -1] == 1"),
         ("lengths.cumsum() - 1)  # [E], steps", "lengths.cumsum() - 2)  # [E], steps"),
         ("manual_seed(seed)", "manual_seed(0)"),
-        ("Categorical(source.actions.categories[0])", "Categorical(source.actions.categories[0] + 1)"),
         ("max_return=cache.statistics.returns.max()", "max_return=cache.statistics.returns.mean()"),
+    ),
+    *of(
+        "agents/data/specs.py",
+        "tests/agents/data/test_dataset.py tests/agents/data/test_parts.py",
+        ("Categorical(actions.categories[0])", "Categorical(actions.categories[0] + 1)"),
     ),
 ]
 

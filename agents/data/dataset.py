@@ -17,7 +17,7 @@ import torch
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from torch import Tensor
-from torchrl.data import Bounded, Categorical, MultiCategorical, TensorDictReplayBuffer, TensorSpec, Unbounded
+from torchrl.data import TensorDictReplayBuffer, Unbounded
 from torchrl.data.replay_buffers import ImmutableDatasetWriter
 
 from agents.data.bounds import wide_bounds
@@ -28,7 +28,7 @@ from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_
 from agents.data.rewards import LearnerRewards, learner_rewards
 from agents.data.settings import RewardsConfig
 from agents.data.source import Bounds, Source, open_source
-from agents.data.specs import Specs
+from agents.data.specs import Specs, action_spec
 from agents.data.split import split
 from agents.data.storage import PackedStorage, first_rows, rows_of_steps
 from agents.environments.environment import EvaluationEnv
@@ -314,15 +314,9 @@ def _check_entries(keys: tuple[Key, ...], context_length: int | None) -> None:
 
 def _specs(declared: Source, source: Source, cache: Cache) -> Specs:
     low, high = _finite_bounds(source, cache)
-    if source.actions.single:
-        action: TensorSpec = Categorical(source.actions.categories[0])
-    elif source.discrete:
-        action = MultiCategorical(torch.tensor(source.actions.categories))
-    else:
-        action = Bounded(low, high, dtype=torch.float32)
     return Specs(
         Unbounded(source.observations.size, dtype=torch.float32),
-        action,
+        action_spec(source.actions, low, high),
         observation_mean=torch.from_numpy(cache.observation_mean),
         observation_std=torch.from_numpy(cache.observation_std),
         max_return=cache.statistics.returns.max().item(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 from torch import Tensor
@@ -89,6 +90,15 @@ class Specs:
                 "eval_env=module:ID"
             )
             warnings.warn(text, stacklevel=3)
+
+
+def action_spec(actions: Actions, low: Tensor, high: Tensor) -> TensorSpec:
+    """Of actions as policies give them: one index, several, or a vector in ``low`` to ``high``, ``[A]`` each."""
+    if actions.single:
+        return Categorical(actions.categories[0])
+    if actions.categories:
+        return MultiCategorical(torch.tensor(actions.categories))
+    return Bounded(low, high, dtype=torch.float32)
 
 
 def _range(low: NDArray[np.float32], high: NDArray[np.float32]) -> str:

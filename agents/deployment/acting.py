@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchrl.data import Bounded, Categorical, MultiCategorical, Unbounded
+from torchrl.data import Unbounded
 
-from agents.data.specs import Specs
+from agents.data.specs import Specs, action_spec
 from agents.deployment.contract import Contract
 from agents.deployment.policy import DeployedPolicy
 from agents.environments.adapter import Spaces
@@ -70,11 +70,6 @@ def specs_of(contract: Contract) -> Specs:
         Observations(tuple(parts)),
         Actions(action.shape, action.categories, action.starts, whole, action.names, action.words),
     )
-    if numbers.actions.single:
-        spec = Categorical(action.categories[0])
-    elif action.categories:
-        spec = MultiCategorical(torch.tensor(action.categories))
-    else:
-        spec = Bounded(torch.tensor(action.low), torch.tensor(action.high))
+    spec = action_spec(numbers.actions, torch.tensor(action.low), torch.tensor(action.high))
     size = numbers.observations.size
     return Specs(Unbounded(size), spec, torch.zeros(size), torch.ones(size), spaces=numbers)
