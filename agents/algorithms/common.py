@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agents.errors import require
 from agents.objectives.settings import check_gamma
+from agents.training.adam import AdamConfig
+from agents.training.online import OnlineConfig
 from agents.training.settings import check_update
 
 if TYPE_CHECKING:
     import torch
     from tensordict.nn import TensorDictModule
     from torchrl.objectives import LossModule
+    from typing_extensions import Self
 
     from agents.data.specs import Specs as Specs
     from agents.training.agent import Agent as Agent
@@ -38,6 +41,7 @@ class AlgorithmConfig:
     """Settings of an algorithm, which knows no run and no registry."""
 
     actions: ClassVar[str]  # of the data that it learns from: continuous or discrete
+    online: ClassVar[OnlineConfig | None] = None  # how its source goes on where the policy acts; None: it cannot
 
     normalize_observations: bool = False  # scale observations by the dataset's mean and standard deviation
     max_grad_norm: float | None = None  # largest global gradient norm, > 0; None: no clip
@@ -52,6 +56,16 @@ class AlgorithmConfig:
     def settings(self, *names: str) -> dict[str, Any]:
         """Those of the fields of these names that this algorithm has."""
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def going_online(self, num_updates: int) -> Self:
+        """The same for an online phase of so many updates after the offline ones: no learning rate decays any more."""
+        del num_updates  # for what fades over the phase
+        constant = {
+            name: replace(value, decay_steps=None)
+            for name, value in vars(self).items()
+            if isinstance(value, AdamConfig) and value.decay_steps is not None
+        }
+        return replace(self, **constant)
 
     def networks(self, specs: Specs, device: Device, *names: str) -> list[Any]:
         """The networks of the configs in these fields, built in this order."""
@@ -69,6 +83,8 @@ class AlgorithmConfig:
 @dataclass(kw_only=True)
 class TDConfig(AlgorithmConfig):
     """The same of one that learns by temporal differences, from target networks."""
+
+    online = OnlineConfig()
 
     gamma: float = 0.99  # discount in [0, 1]
     target_tau: float = 0.005  # Polyak step of the target networks, an actor's included, in (0, 1]
