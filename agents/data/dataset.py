@@ -24,8 +24,16 @@ from agents.data.bounds import wide_bounds
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.data.infos import read_infos
-from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS, Key, Layout
-from agents.data.rewards import LearnerRewards, learner_rewards
+from agents.data.layout import (
+    DEFAULT_KEYS,
+    DISCOUNTED_RETURN,
+    NEXT_ACTION,
+    OPTIONAL_KEYS,
+    WINDOW_KEYS,
+    Key,
+    Layout,
+)
+from agents.data.rewards import LearnerRewards, discounted_returns, learner_rewards
 from agents.data.settings import RewardsConfig
 from agents.data.source import Bounds, Source, open_source
 from agents.data.specs import Specs, action_spec
@@ -102,6 +110,7 @@ class OfflineDataset:
         keys: Iterable[Key] = DEFAULT_KEYS,
         best_episodes: float | None = None,
         context_length: int | None = None,
+        gamma: float | None = None,
         rewards: LearnerRewards | None = None,
     ) -> TensorDictReplayBuffer:
         """Uniform sampling with replacement from a generator of its own: its state is all that a resume needs.
@@ -118,6 +127,8 @@ class OfflineDataset:
                 what is beyond its end repeats the last step and is False in ``mask [B, K]``. Then there are also
                 ``return_to_go [B, K, 1]``, the undiscounted sum of the rewards from a step to the end of the episode,
                 and ``step_count [B, K, 1]``, the steps of the episode before it. None: single steps.
+            gamma: discount in [0, 1], None: 1, of the entry ``discounted_return [B, 1]``, which ``keys`` may name: the
+                learner's rewards from a step to the end of its episode, truncated or not.
             rewards: in the place of the data's, see :meth:`learner_rewards`; where they are of several steps, the next
                 observation and ``terminated`` are those after these, and a batch has ``steps_to_next_obs [B, 1]``.
 
@@ -126,7 +137,7 @@ class OfflineDataset:
             DataError: no step is left to draw from.
         """
         keys = tuple(keys)
-        _check_entries(keys, context_length)
+        _check_entries(keys, context_length, gamma)
         generator = torch.Generator(self.rows.device).manual_seed(seed)
         num_steps_ahead = None if rewards is None else rewards.num_steps_ahead
         storage = PackedStorage(
@@ -140,6 +151,7 @@ class OfflineDataset:
             context_length=context_length,
             rewards=None if rewards is None else rewards.values,
             num_steps_ahead=num_steps_ahead,
+            discounted_returns=self._discounted_returns(rewards, gamma) if DISCOUNTED_RETURN in keys else None,
         )
         return TensorDictReplayBuffer(
             storage=storage, writer=ImmutableDatasetWriter(), batch_size=batch_size, generator=generator
@@ -155,9 +167,19 @@ class OfflineDataset:
         Raises:
             ConfigError: rewards or returns are all equal, and so have no scale, or become too large for float32.
         """
-        rows = self._rows_of_steps().to(self.rows.device)
-        rewards, terminated = self.rows[:, -2:][rows].unbind(-1)
-        return learner_rewards(rewards, terminated != 0, self.statistics, config, n_step=n_step, gamma=gamma)
+        rewards, terminated = self._rewards_and_ends()
+        return learner_rewards(rewards, terminated, self.statistics, config, n_step=n_step, gamma=gamma)
+
+    def _discounted_returns(self, rewards: LearnerRewards | None, gamma: float | None) -> Tensor:
+        recorded, terminated = self._rewards_and_ends()
+        values = recorded if rewards is None else rewards.of_single_steps
+        lengths = torch.from_numpy(self.statistics.lengths).to(values.device)
+        return discounted_returns(values, terminated, lengths, 1.0 if gamma is None else gamma)
+
+    def _rewards_and_ends(self) -> tuple[Tensor, Tensor]:
+        """What each step earned, and whether its episode terminated there, ``[N]`` both."""
+        rewards, terminated = self.rows[:, -2:][self._rows_of_steps().to(self.rows.device)].unbind(-1)
+        return rewards, terminated != 0
 
     def _subset(
         self, keys: tuple[Key, ...], best_episodes: float | None, num_steps_ahead: Tensor | None
@@ -304,12 +326,13 @@ def load_dataset(
     )
 
 
-def _check_entries(keys: tuple[Key, ...], context_length: int | None) -> None:
+def _check_entries(keys: tuple[Key, ...], context_length: int | None, gamma: float | None) -> None:
     if unknown := [key for key in keys if key not in DEFAULT_KEYS + OPTIONAL_KEYS]:
         raise ConfigError(f"offline data have no {unknown[0]!r}; choose from {DEFAULT_KEYS + OPTIONAL_KEYS}")
     require(context_length is None or context_length >= 1, "context_length", "be at least 1", context_length)
     if context_length is None and (of_windows := [key for key in keys if key in WINDOW_KEYS]):
         raise ConfigError(f"only windows have {of_windows[0]!r}; give a context_length")
+    require(gamma is None or 0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
 
 
 def _specs(declared: Source, source: Source, cache: Cache) -> Specs:

@@ -23,7 +23,8 @@ NEXT_ACTION: Key = ("next", "action")
 END_KEYS: tuple[Key, ...] = (("next", "truncated"), ("next", "done"))
 WINDOW_KEYS: tuple[Key, ...] = ("return_to_go", "step_count", "mask")
 NUM_STEPS_AHEAD: Key = "steps_to_next_obs"  # with n-step rewards
-OPTIONAL_KEYS: tuple[Key, ...] = (*END_KEYS, NEXT_ACTION, *WINDOW_KEYS)
+DISCOUNTED_RETURN: Key = "discounted_return"  # from a step to the end of its episode
+OPTIONAL_KEYS: tuple[Key, ...] = (*END_KEYS, NEXT_ACTION, DISCOUNTED_RETURN, *WINDOW_KEYS)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class LearnerRewards:
     """The rewards of every step of a dataset as a learner gets them."""
 
     values: Tensor  # [N] float32
+    of_single_steps: Tensor  # [N] float32; the values, unless those are sums over several steps
     scale: float  # what the data's were multiplied by: values in units of return are so much too large
     num_steps_ahead: Tensor | None  # [N] int64, from an observation to the next one of the batch; None: one everywhere
 
@@ -54,17 +55,17 @@ def learner_rewards(
     require(0.0 <= gamma <= 1.0, "gamma", "lie in [0, 1]", gamma)
     scale = reward_scale(config, statistics)
     rewards, num_steps_ahead = scale * recorded.double() + config.shift, None
+    of_single_steps = values = rewards.float()
     if n_step > 1:
         lengths = torch.from_numpy(statistics.lengths).to(recorded.device)
         num_steps_ahead = steps_ahead(terminated, lengths, n_step)
-        rewards = discounted_sums(rewards, num_steps_ahead, gamma)
-    values = rewards.float()
+        values = discounted_sums(rewards, num_steps_ahead, gamma).float()
     if not values.isfinite().all():
         raise ConfigError(
             f"rewards.scale={config.scale} and rewards.shift={config.shift} give rewards that float32 cannot hold; "
             "choose smaller ones"
         )
-    return LearnerRewards(values, scale, num_steps_ahead)
+    return LearnerRewards(values, of_single_steps, scale, num_steps_ahead)
 
 
 def reward_scale(config: RewardsConfig, statistics: DatasetStatistics) -> float:
@@ -97,3 +98,24 @@ def discounted_sums(rewards: Tensor, num_steps: Tensor, gamma: float) -> Tensor:
         rows = rows[num_steps[rows] > ahead]
         sums[rows] += gamma**ahead * rewards[rows + ahead]
     return sums
+
+
+def discounted_returns(rewards: Tensor, terminated: Tensor, lengths: Tensor, gamma: float) -> Tensor:
+    r"""What is earned from each step to the end of its episode, ``[N] -> [N]`` float32.
+
+    .. math:: \sum_{k=t}^{T} \gamma^{k-t} r_k
+
+    A truncated episode ends there too: nothing is added for what it would have earned, as in the code of Cal-QL and
+    CORL's.
+
+    Args:
+        rewards, terminated: of every step, ``[N]``, episode after episode; sums end where it terminated.
+        lengths: of the episodes, ``[E]`` int64.
+    """
+    left = steps_ahead(terminated, lengths, len(rewards))  # [N], of the episode, this one included
+    returns, span = rewards.double(), 1  # of so many steps
+    while span < int(left.max()):
+        rows = (left > span).nonzero().squeeze(-1)
+        returns = returns.index_add(0, rows, gamma**span * returns[rows + span])
+        span *= 2
+    return returns.float()

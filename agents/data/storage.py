@@ -14,7 +14,15 @@ from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import TensorStorage
 
-from agents.data.layout import END_KEYS, KEYS_OF_A_ROW, NEXT_ACTION, NUM_STEPS_AHEAD, Key, Layout
+from agents.data.layout import (
+    DISCOUNTED_RETURN,
+    END_KEYS,
+    KEYS_OF_A_ROW,
+    NEXT_ACTION,
+    NUM_STEPS_AHEAD,
+    Key,
+    Layout,
+)
 
 
 def first_rows(lengths: Tensor) -> Tensor:
@@ -41,6 +49,7 @@ class PackedStorage(TensorStorage):
         context_length: K, for windows that begin at these steps; None: the steps themselves.
         rewards: ``[N]`` float32, in the place of those in the rows.
         num_steps_ahead: ``[N]`` int64, how many steps further a batch's next observation is; None: one.
+        discounted_returns: ``[N]`` float32, from each step to the end of its episode; None: a batch has none.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class PackedStorage(TensorStorage):
         context_length: int | None = None,
         rewards: Tensor | None = None,
         num_steps_ahead: Tensor | None = None,
+        discounted_returns: Tensor | None = None,
     ) -> None:
         super().__init__(rows, device=rows.device)
         self._rows, self._layout, self._keys = rows, layout, frozenset(keys)
@@ -70,6 +80,7 @@ class PackedStorage(TensorStorage):
             self._ends = torch.zeros(len(rows), 1, dtype=torch.bool, device=rows.device)
             self._ends[last] = True
         self._rewards, self._ahead = self._of_rows(rewards, row_of_step), self._of_rows(num_steps_ahead, row_of_step)
+        self._returns = self._of_rows(discounted_returns, row_of_step)
         # a row and the observation in the row below, [N + E - 1, D + S]: one piece of memory, so one gather
         width = layout.num_columns
         self._joint = rows.as_strided((len(rows) - 1, width + layout.observation), (width, 1))
@@ -98,6 +109,8 @@ class PackedStorage(TensorStorage):
         parts: dict[Key, Tensor] = dict(
             zip((*KEYS_OF_A_ROW, ("next", "observation")), self._arrive(gathered).split(sizes, -1))
         )
+        if self._returns is not None:
+            parts[DISCOUNTED_RETURN] = self._arrive(self._returns[index])
         last = index  # of the steps that a transition spans
         if self._rewards is not None:
             parts["next", "reward"] = self._arrive(self._rewards[index])

@@ -17,7 +17,14 @@ from torchrl.data import Bounded, Categorical, TensorDictReplayBuffer, Unbounded
 from torchrl.data.datasets import MinariExperienceReplay
 
 from agents.data.dataset import OfflineDataset
-from agents.data.layout import DEFAULT_KEYS, END_KEYS, NEXT_ACTION, OPTIONAL_KEYS, WINDOW_KEYS
+from agents.data.layout import (
+    DEFAULT_KEYS,
+    DISCOUNTED_RETURN,
+    END_KEYS,
+    NEXT_ACTION,
+    OPTIONAL_KEYS,
+    WINDOW_KEYS,
+)
 from agents.data.settings import RewardsConfig
 from agents.environments.scoring import Reference
 from agents.errors import ConfigError, DataError
@@ -242,6 +249,25 @@ def test_windows_begin_at_every_step_and_end_with_the_episode(storage: str) -> N
             padding = window[len(steps) :].exclude("mask")
             assert all((value == window[key][len(steps) - 1]).all() for key, value in padding.items(True, True))
         row += len(rewards)
+
+
+@pytest.mark.parametrize("storage", ["memory", "memmap"])
+def test_a_discounted_return_is_of_the_learners_rewards_to_the_end_of_the_episode(storage: str) -> None:
+    create(*ENDS)
+    dataset, keys = load(storage=storage), ("action", DISCOUNTED_RETURN)
+    plain = dataset.replay_buffer(1, keys=keys, gamma=0.9)[:][DISCOUNTED_RETURN]
+    rewards = dataset.learner_rewards(RewardsConfig(scale=2.0), n_step=2, gamma=0.9)
+    doubled = dataset.replay_buffer(1, keys=keys, gamma=0.9, rewards=rewards)[:][DISCOUNTED_RETURN]
+    expected = [
+        sum(0.9 ** (k - t) * arrays["rewards"][k] for k in range(t, len(arrays["rewards"])))
+        for arrays in ENDS
+        for t in range(len(arrays["rewards"]))
+    ]
+    assert plain.shape == (len(dataset), 1)
+    np.testing.assert_allclose(plain.squeeze(-1), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(doubled.squeeze(-1), 2.0 * np.array(expected), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"gamma must lie in \[0, 1\], got 1.5"):
+        dataset.replay_buffer(1, keys=keys, gamma=1.5)
 
 
 def test_a_large_reward_elsewhere_rounds_no_return_to_go() -> None:

@@ -11,7 +11,7 @@ import torch
 
 import agents
 from agents.data.dataset_statistics import DatasetStatistics
-from agents.data.rewards import LearnerRewards, learner_rewards
+from agents.data.rewards import LearnerRewards, discounted_returns, learner_rewards
 
 LENGTHS = np.array([4, 1, 7, 3])
 TERMINATED = torch.zeros(15, dtype=torch.bool)
@@ -67,6 +67,20 @@ def test_sums_over_several_steps_are_their_definition(n_step) -> None:
                 break
         assert rewards.num_steps_ahead[t] == steps
         assert rewards.values[t].item() == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
+def test_a_discounted_return_is_what_is_earned_to_the_end_of_the_episode(gamma) -> None:
+    returns = discounted_returns(REWARDS, TERMINATED, torch.from_numpy(LENGTHS), gamma)
+    following, ends = 0.0, {*(LENGTHS.cumsum() - 1).tolist()}
+    for t in reversed(range(15)):
+        following = REWARDS[t].item() + gamma * (0.0 if t in ends or TERMINATED[t] else following)
+        assert returns[t].item() == pytest.approx(following, rel=1e-5, abs=1e-6)
+
+
+def test_returns_are_of_single_steps_whatever_is_summed() -> None:
+    one, three = (learnt(n_step=n_step, gamma=0.9, scale=2.0, shift=0.5) for n_step in (1, 3))
+    assert torch.equal(one.of_single_steps, one.values) and torch.equal(three.of_single_steps, one.values)
 
 
 @pytest.mark.parametrize(("scale", "says"), [("return_range", "episodes return"), ("std", "rewards are")])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agents.data.dataset import OfflineDataset
-from agents.data.layout import DEFAULT_KEYS, NEXT_ACTION, WINDOW_KEYS
+from agents.data.layout import DEFAULT_KEYS, DISCOUNTED_RETURN, NEXT_ACTION, WINDOW_KEYS
 from agents.data.settings import RewardsConfig
 from agents.errors import ConfigError, DataError
 from tests.agents.handmade import ENDS, assert_transitions, create, episode, load, whole
@@ -47,6 +47,7 @@ def test_each_part_is_what_a_dataset_of_its_episodes_alone_would_be(storage: str
             {"best_episodes": 0.5},
             {"keys": (*DEFAULT_KEYS, *WINDOW_KEYS), "context_length": 3},
             {"rewards": part.learner_rewards(RewardsConfig(scale=2.0, shift=1.0), n_step=2, gamma=0.9)},
+            {"keys": (*DEFAULT_KEYS, DISCOUNTED_RETURN), "gamma": 0.9},
         ):
             ours, theirs = (each.replay_buffer(8, seed=3, **options) for each in (part, alone))
             assert len(ours) == len(theirs)

@@ -13,8 +13,8 @@ from agents.training.stack import AgentStack
 
 
 def test_it_is_the_arguments_of_a_replay_buffer() -> None:
-    sampling = Sampling(best_episodes=0.5, context_length=4)
-    assert dict(**sampling) == {"keys": DEFAULT_KEYS, "best_episodes": 0.5, "context_length": 4}
+    sampling = Sampling(best_episodes=0.5, context_length=4, gamma=0.9)
+    assert dict(**sampling) == {"keys": DEFAULT_KEYS, "best_episodes": 0.5, "context_length": 4, "gamma": 0.9}
     with pytest.raises(dataclasses.FrozenInstanceError):
         sampling.context_length = 5
 
