@@ -1,4 +1,4 @@
-"""Imports at scale: time and peak memory of CSV, Parquet, NPZ, HDF5 and RLDS with 1,000,000 rows of 40 columns.
+"""Imports at scale: time and peak memory of each format with 1,000,000 rows of 40 columns, without pictures.
 
     python benchmarks/importing.py                 one format after the other, each in a process of its own
     python benchmarks/importing.py rows=100000
@@ -28,6 +28,8 @@ import pyarrow.parquet
 RESULTS = Path(__file__).parent / "results" / "importing.json"
 ROWS, COLUMNS, LENGTH = 1_000_000, 40, 1_000
 PIECE = 100_000  # rows written at a time
+SOURCES = {kind: f"log.{kind}" for kind in ("csv", "parquet", "npz", "hdf5")}
+SOURCES |= {"tfrecord": "rlds/log.tfrecord", "lerobot": "lerobot"}
 LIMITS = {"csv": 60.0, "parquet": 20.0}  # seconds, on two cores
 MEMORY = 1.5e9  # bytes
 
@@ -100,6 +102,32 @@ def write_rlds(folder: Path, rows: int) -> None:
                 file.write(header + content + SUM.pack(masked_sum(content)))
 
 
+def write_lerobot(folder: Path, rows: int) -> None:
+    """As version 3 has it: a hundred episodes in a table."""
+    data, meta = folder / "lerobot" / "data" / "chunk-000", folder / "lerobot" / "meta"
+    (meta / "episodes" / "chunk-000").mkdir(parents=True)
+    data.mkdir(parents=True)
+    shapes = {"observation.state": COLUMNS - 5, "action": 3, "next.reward": 1, "timestamp": 1}
+    episodes: list[dict[str, int]] = []
+    for file, piece in enumerate(pieces(rows)):
+        columns = np.stack([*piece.values()][:-1], axis=1).astype(np.float32)
+        states, actions, rewards = np.split(columns, [COLUMNS - 5, COLUMNS - 2], axis=1)
+        steps = np.arange(len(columns)) % LENGTH
+        values = dict(zip(shapes, ([*states], [*actions], rewards[:, 0], (steps / 10).astype(np.float32))))
+        values |= {"episode_index": piece["episode"], "task_index": np.zeros_like(steps)}
+        pyarrow.parquet.write_table(pa.table(values), data / f"file-{file:03d}.parquet")
+        for episode, length in zip(*(each.tolist() for each in np.unique(piece["episode"], return_counts=True))):
+            entry = {"episode_index": episode, "length": length, "dataset_from_index": episode * LENGTH}
+            episodes.append(entry | {"data/chunk_index": 0, "data/file_index": file})
+    pyarrow.parquet.write_table(pa.Table.from_pylist(episodes), meta / "episodes" / "chunk-000" / "file-000.parquet")
+    pyarrow.parquet.write_table(pa.table({"task_index": [0], "task": ["reach"]}), meta / "tasks.parquet")
+    features = {name: {"dtype": "float32", "shape": [size]} for name, size in shapes.items()}
+    features |= {name: {"dtype": "int64", "shape": [1]} for name in ("episode_index", "task_index")}
+    info = {"codebase_version": "v3.0", "fps": 10, "total_episodes": len(episodes), "total_frames": rows}
+    info |= {"data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet", "features": features}
+    (meta / "info.json").write_text(json.dumps(info))
+
+
 def measure(source: Path, rows: int) -> dict[str, float]:
     """An import in a process of its own."""
     with tempfile.TemporaryDirectory(dir=source.parent) as store:
@@ -113,7 +141,7 @@ def measure(source: Path, rows: int) -> dict[str, float]:
         sys.exit(f"the import of {source.name} failed")
     return {
         "rows": rows,
-        "megabytes": round(source.stat().st_size / 1e6, 1),
+        "megabytes": round(sum(file.stat().st_size for file in [source, *source.rglob("*")]) / 1e6, 1),
         "seconds": round(seconds, 1),
         "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_megabytes": round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6),
@@ -124,23 +152,19 @@ def main() -> None:
     rows = int(dict(argument.split("=") for argument in sys.argv[1:]).get("rows", ROWS))
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for write in (
-            write_tables,
-            write_arrays,
-            write_rlds,
-        ):  # in processes of their own: a child's peak begins at its parent's
+        for write in (write_tables, write_arrays, write_rlds, write_lerobot):
+            # in processes of their own: a child's peak begins at its parent's
             writer = multiprocessing.get_context("spawn").Process(target=write, args=(Path(folder), rows))
             writer.start()
             writer.join()
-        for ending in ("csv", "parquet", "npz", "hdf5", "tfrecord"):
-            parent = Path(folder) / ("rlds" if ending == "tfrecord" else "")
-            figures[ending] = measure(parent / f"log.{ending}", rows)
-            print(ending, *(f"{name}={value:,}" for name, value in figures[ending].items()), sep="  ", flush=True)
+        for kind, source in SOURCES.items():
+            figures[kind] = measure(Path(folder, source), rows)
+            print(kind, *(f"{name}={value:,}" for name, value in figures[kind].items()), sep="  ", flush=True)
     if rows == ROWS:
         machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
         RESULTS.write_text(json.dumps({"machine": machine, "formats": figures}, indent=1) + "\n")
-        late = [ending for ending, limit in LIMITS.items() if figures[ending]["seconds"] > limit]
-        large = [ending for ending, values in figures.items() if 1e6 * values["peak_megabytes"] > MEMORY]
+        late = [kind for kind, limit in LIMITS.items() if figures[kind]["seconds"] > limit]
+        large = [kind for kind, values in figures.items() if 1e6 * values["peak_megabytes"] > MEMORY]
         print("within the limits" if not late + large else f"too slow: {late}; too large: {large}")
 
 

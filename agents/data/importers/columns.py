@@ -18,13 +18,12 @@ from agents.data.importers.categories import no_words_yet, read_words
 from agents.data.importers.expressions import Expression, parse
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import ColumnsConfig, MeaningConfig
+from agents.data.importers.values import as_it_is, numbers_of, pictures_of, single_of
 from agents.errors import ConfigError, DataError
 
 VECTORS = ("action", "next_observation", "observation")  # patterns leave out what those before have chosen
-FLAGS = ("terminated", "truncated", "done", "success")
 INFOS, PICTURES = "infos", "pictures"  # in the names of parts, before those of columns that are kept
 SEEN = 16  # names of columns in a message
-FALSE, TRUE = ("", "0", "f", "false", "n", "no"), ("1", "t", "true", "y", "yes")
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ class Selection:
         """
         for rows in pieces:
             parts = {use: self._vector(rows, columns) for use, columns in self.vectors.items()}
-            parts |= {use: _single(rows, use, column) for use, column in self.single.items()}
+            parts |= {use: single_of(rows, use, column) for use, column in self.single.items()}
             if self.expression is not None:
-                inputs = {name: _single(rows, "reward", name) for name in self.expression.columns.values()}
+                inputs = {name: single_of(rows, "reward", name) for name in self.expression.columns.values()}
                 parts["reward"] = self.expression.evaluate(inputs)
-            parts |= {f"{INFOS}/{name}": _as_it_is(rows.columns[name]) for name in self.kept}
-            parts |= {f"{PICTURES}/{name}": _pictures(rows, name) for name in self.pictures}
+            parts |= {f"{INFOS}/{name}": as_it_is(rows.columns[name]) for name in self.kept}
+            parts |= {f"{PICTURES}/{name}": pictures_of(rows, name) for name in self.pictures}
             yield Block(parts, rows)
 
     def names(self, use: str, block: Block) -> list[str]:
@@ -94,7 +93,7 @@ class Selection:
 
     def _column(self, rows: Rows, name: str) -> Array:
         """Numbers; of a category, those of its words."""
-        return read_words(rows, name, self.words[name]) if name in self.words else _numbers(rows, name)
+        return read_words(rows, name, self.words[name]) if name in self.words else numbers_of(rows, name)
 
     def _vector(self, rows: Rows, columns: Sequence[str]) -> Array:
         """Columns side by side, ``[n, O]``; one that is a vector or a picture as it is."""
@@ -137,7 +136,11 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
             vectors[use] = _match(log, use, merged[use], {*taken, *chain(*vectors.values())})
     for use in ("observation", "action"):
         if not vectors.get(use):
-            raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]; {_listing(log)}")
+            alone = "; pictures alone are not learned from" if pictures and use == "observation" else ""
+            raise ConfigError(f"columns.{use} must name the columns of the {use}s, as [a,b*]{alone}; {_listing(log)}")
+    if twice := [name for name in vectors["observation"] if name in vectors["action"]]:
+        problem = f"columns.observation and columns.action both name {twice[0]!r}"
+        raise ConfigError(f"{problem}, which nobody can see before it is chosen; leave it out of one")
     taken = {*single.values(), *pictures, *chain(*vectors.values())}
     kept = _match(log, "keep", merged["keep"], taken)
     _check(meaning, single)
@@ -150,7 +153,13 @@ def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
     """What the user says before what the format says; a column that he uses otherwise is not used twice."""
     own = {use: value for use, value in vars(columns).items() if value}
     taken = {*(name for value in own.values() for name in ([value] if isinstance(value, str) else value))}
-    of_format = {use: value for use, value in vars(preset).items() if isinstance(value, list) or value not in taken}
+    of_format: dict[str, Any] = {}
+    chosen = {*chain(*(own.get(use, ()) for use in VECTORS))}
+    for use, value in vars(preset).items():
+        if isinstance(value, list):
+            of_format[use] = [name for name in value if name not in chosen]
+        elif value not in taken:
+            of_format[use] = value
     return {**vars(ColumnsConfig()), **of_format, **own}
 
 
@@ -195,66 +204,3 @@ def _listing(log: Log) -> str:
 def listing(names: Sequence[str]) -> str:
     """The first of many names."""
     return ", ".join(names[:SEEN]) + (f" and {len(names) - SEEN} more" if len(names) > SEEN else "")
-
-
-def _as_it_is(array: Array) -> Array:
-    """Numbers and flags as they are, all else as text; what is missing is empty."""
-    if array.dtype.kind in "biuf":
-        return array
-    texts = array.astype(str) if array.dtype.kind == "M" else array
-    return np.array(["" if text is None else str(text) for text in texts], object)
-
-
-def _pictures(rows: Rows, column: str) -> Any:
-    """Arrays, or files as bytes, also where their paths stand beside them; a DataError where one is neither."""
-    pictures = rows.columns[column]
-    if not isinstance(pictures, np.ndarray) or pictures.dtype.kind != "O":
-        return pictures
-    files = np.array([each.get("bytes") if isinstance(each, Mapping) else each for each in pictures], object)
-    if broken := [index for index, each in enumerate(files) if not isinstance(each, bytes)]:
-        value = f"{type(files[broken[0]]).__name__}, no file's bytes"
-        what = "is missing" if files[broken[0]] is None else f"is of type {value}"
-        raise DataError(f"{rows.place(broken[0])}: the picture {column!r} {what}; leave its row out, or pictures=drop")
-    return files
-
-
-def _numbers(rows: Rows, column: str) -> Array:
-    array = rows.columns[column]
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise DataError(_no_number(rows, column, array))
-    return array
-
-
-def _no_number(rows: Rows, column: str, array: Array) -> str:
-    index = next((index for index, value in enumerate(array) if not isinstance(value, (int, float))), 0)
-    way_out = "write numbers, leave the column out, or name it in columns.category too, if its words are choices"
-    return f"{rows.place(index)}: the column {column!r} holds {str(array[index])[:40]!r}, no number; {way_out}"
-
-
-def _single(rows: Rows, use: str, column: str) -> Array:
-    """A column ``[n]``; one of shape ``[n, 1]`` is as good."""
-    array = rows.columns[column]
-    array = array.reshape(len(array)) if array.ndim > 1 and array.size == len(array) else array
-    if array.ndim != 1:
-        raise DataError(f"{rows.file}: {column!r} has {array[0].size} values in a row, where {use} is one")
-    if use in FLAGS:
-        return _flags(rows, column, array)
-    if use in ("reward", "action_probability") or (use == "time" and array.dtype.kind != "M"):
-        numbers = _numbers(replace(rows, columns={column: array}), column)
-        # differences of times may be negative
-        return numbers.astype(np.int64) if use == "time" and numbers.dtype.kind in "iu" else numbers
-    return array
-
-
-def _flags(rows: Rows, column: str, array: Array) -> Array:
-    """Flags as booleans; what is missing is not set."""
-    if array.dtype.kind in "biu":
-        return array != 0
-    if array.dtype.kind == "f":
-        return np.nan_to_num(array) != 0
-    words = ["" if value is None else str(value).strip().lower() for value in array]
-    if (other := next((index for index, word in enumerate(words) if word not in (*FALSE, *TRUE)), None)) is not None:
-        raise DataError(f"{rows.place(other)}: {words[other]!r} in {column!r} is neither true nor false")
-    return np.array([word in TRUE for word in words], bool)

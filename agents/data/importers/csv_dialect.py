@@ -23,7 +23,7 @@ SEPARATORS = "\t;|,"
 LONGEST = 1 << 20  # characters of a line that are looked at
 LOOK = 200  # lines by which it is seen how numbers are written
 COMMA, POINT = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.I), re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?", re.I)
-THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")  # or a number with three decimals: nobody knows
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}[,.]\d{3}")  # or a number with three decimals: nobody knows
 MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA",
            "NULL", "NaN", "n/a", "nan", "null"}  # fmt: skip
 
@@ -46,12 +46,16 @@ def read_dialect(file: Path, config: MeaningConfig) -> tuple[Dialect, str]:
     with contextlib.suppress(csv.Error):  # of a quote that never ends: its reader says it
         for row in csv.reader(rows, delimiter=separator):
             cells += map(str.strip, row)
-    commas = [cell for cell in cells if COMMA.fullmatch(cell)]
-    points = any(POINT.fullmatch(cell) for cell in cells)
+    commas, points = ([cell for cell in cells if sign.fullmatch(cell)] for sign in (COMMA, POINT))
+    comma, point = (next((cell for cell in each if not THOUSANDS.fullmatch(cell)), None) for each in (commas, points))
     if config.decimal != "auto":
-        return Dialect(separator, "," if config.decimal == "comma" else ".", encoding), "as set"
-    if not points and (sure := next((cell for cell in commas if not THOUSANDS.fullmatch(cell)), None)):
-        return Dialect(separator, ",", encoding), f"since {sure} has one (decimal=point if not)"
+        sign = "," if config.decimal == "comma" else "."
+        return Dialect(separator, sign, encoding), f"with a decimal {config.decimal}, as set"
+    if comma and not point:
+        return Dialect(separator, ",", encoding), f"with a decimal comma, since {comma} has one (decimal=point if not)"
+    if separator == ";" and points and not point:  # of countries with decimal commas
+        whole = points[0].replace(".", "")
+        return Dialect(separator, ".", encoding), f"with a decimal point; if {points[0]} is {whole}, write it so"
     return Dialect(separator, ".", encoding), ""
 
 
@@ -96,28 +100,11 @@ def read_header(file: Path, dialect: Dialect) -> list[str]:
             raise DataError(f"{file}: the names of its columns cannot be read ({one_line(error)})") from error
 
 
-def require_closed_quotes(file: Path, dialect: Dialect) -> None:
-    """A DataError where a quote is never closed: pyarrow takes all behind it for one value, and many rows for one."""
-    line = 1
-    with contextlib.suppress(OSError, EOFError, zlib.error):  # the reader says it
-        with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:
-            if sum(piece.count(b'"') for piece in iter(partial(content.read, 1 << 20), b"")) % 2 == 0:
-                return
-        with open_text(file, dialect.encoding) as lines:
-            rows = csv.reader(lines, delimiter=dialect.separator, strict=True)
-            try:
-                for _ in rows:
-                    line = rows.line_num + 1
-            except csv.Error as error:
-                if "end of data" in str(error) or "field limit" in str(error):
-                    raise DataError(f"line {line} of {file}: a quote is opened there and never closed") from error
-
-
 def is_number(text: str, dialect: Dialect) -> bool:
     """Whether pyarrow reads a number, or a missing one."""
-    text = text.replace(".", " ").replace(",", ".") if dialect.decimal == "," else text
-    if text.strip() in MISSING:
+    if text in MISSING:
         return True
+    text = text.replace(".", "x").replace(",", ".") if dialect.decimal == "," else text
     try:
         return math.isfinite(float(text)) or True
     except ValueError:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agents.data.importers.arrow import to_numpy
-from agents.data.importers.csv_dialect import (
-    COMMA,
-    Dialect,
-    is_number,
-    open_text,
-    read_dialect,
-    read_header,
-    require_closed_quotes,
-)
+from agents.data.importers.csv_dialect import Dialect, is_number, read_dialect, read_header
+from agents.data.importers.csv_lines import explain, line_of, require_closed_quotes
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import MeaningConfig
-from agents.errors import DataError, one_line
+from agents.errors import DataError
 
 LONGEST = 2**53  # whole number that has a floating-point number of its own
 BLOCK = 4 << 20  # bytes read at a time
@@ -42,7 +35,7 @@ class CsvTables(Log):
         types = _types(files[0], dialect)
         for file in files:
             require_closed_quotes(file, dialect)
-        facts = {"numbers": f"with a decimal comma, {reason}"} if dialect.decimal == "," else {}
+        facts = {"numbers": reason} if reason else {}
         if dialect.encoding == "cp1252":
             facts["text"] = "in Windows-1252, since it is not in UTF-8"
         columns = {name: str(kind) for name, kind in types.items()}
@@ -60,17 +53,17 @@ class CsvTables(Log):
             if texts := [name for name in times if types[name] == pa.string() or pa.types.is_time(types[name])]:
                 dates = "neither all numbers nor all dates such as 2026-01-31 12:00:00 or 31.1.2026 12:00"
                 raise DataError(f"{file}: the times in {texts[0]!r} are {dates}; write them so")
-            first = 2  # below the header
+            first = 0
             try:
                 with _open(file, self.dialect, column_types=wanted, include_columns=[*wanted]) as reader:
                     for batch in reader:
                         columns = {name: to_numpy(batch.column(name)) for name in wanted}
                         _require_exact({name: columns[name] for name, use in uses.items() if use == "any"}, file)
-                        yield Rows(columns, str(file), first, "line")
+                        yield Rows(columns, str(file), first, partial(line_of, file, self.dialect))
                         first += batch.num_rows
             except (pa.ArrowException, OSError, UnicodeError) as error:
                 numbers = [name for name, kind in wanted.items() if kind == pa.float64()]
-                raise DataError(_explain(file, self.dialect, numbers, error)) from error
+                raise DataError(explain(file, self.dialect, numbers, error)) from error
 
 
 def _open(file: Path, dialect: Dialect, **columns: Any) -> Any:
@@ -92,7 +85,7 @@ def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
         with _open(file, dialect) as reader:
             schema = reader.schema
     except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise DataError(_explain(file, dialect, [], error)) from error
+        raise DataError(explain(file, dialect, [], error)) from error
     if len(names := schema.names) > 1 and all(is_number(name, dialect) for name in names):
         raise DataError(
             f"{file} begins with numbers: write the names of its columns above them, in a line of their own"
@@ -132,33 +125,3 @@ def _count(files: list[Path]) -> int | None:
     with files[0].open("rb") as lines:
         start = lines.read(1 << 16)
     return round(sum(file.stat().st_size for file in files) * start.count(b"\n") / max(len(start), 1))
-
-
-def _explain(file: Path, dialect: Dialect, numbers: list[str], error: Exception) -> str:
-    """The error for a person: where the first value is that is no number, where that is the reason."""
-    broken: tuple[int, str, str] | None = None
-    try:
-        with open_text(file, dialect.encoding) as lines:
-            names = [name.strip() for name in read_header(file, dialect)]
-            next(lines, "")
-            table = csv.DictReader(lines, names, delimiter=dialect.separator)
-            broken = next(
-                (
-                    (table.line_num + 1, name, value)
-                    for row in table
-                    for name in numbers
-                    if not is_number(value := str(row.get(name) or ""), dialect)
-                ),
-                None,
-            )
-    except (OSError, EOFError, csv.Error):
-        pass  # the first error says it
-    if broken is not None and "conversion error" in str(error):
-        line, name, value = broken
-        way_out = (
-            "write numbers, leave it empty or the column out, or name that in columns.category, if words are choices"
-        )
-        if COMMA.fullmatch(value.strip()):
-            way_out = "decimal=comma if that is one; else write it without"
-        return f"line {line} of {file}: the column {name!r} holds {value[:40]!r}, no number; {way_out}"
-    return f"{file} cannot be read as CSV ({one_line(error)[:200]}); mend that line, or write the file again"

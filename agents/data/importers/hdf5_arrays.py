@@ -14,6 +14,7 @@ from agents.data.importers.rows import Log, Rows, flags_at_the_end
 from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError, one_line
 
+BROKEN = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)  # of h5py
 D3RLPY = ColumnsConfig(observation=["observations"], action=["actions"], reward="rewards", terminated="terminated")
 
 
@@ -29,7 +30,7 @@ class Hdf5Arrays(Log):
         try:
             with h5py.File(files[0]) as file:
                 if "num_episodes" in file and "columns" in file:
-                    names = [name.decode() for name in np.asarray(file["columns"])]
+                    names = [name.decode() for name in of_file(file["columns"], files[0])[()]]
                     types = {name: str(_of_episode(file, name, 0).dtype) for name in names}
                     return cls(files, "HDF5 of d3rlpy, version 2", types, None, D3RLPY)
                 arrays = _arrays(file)
@@ -37,7 +38,7 @@ class Hdf5Arrays(Log):
                 preset = layouts.flat_preset(types)
                 length = len(arrays["actions"]) * len(files) if "actions" in arrays else None
                 kind = "HDF5 of d3rlpy, version 1" if "episode_terminals" in arrays else "HDF5, a row per step"
-        except (OSError, KeyError, RuntimeError) as error:
+        except BROKEN as error:
             raise damaged(files[0], error) from error
         return cls(files, kind, types, length, preset)
 
@@ -48,11 +49,11 @@ class Hdf5Arrays(Log):
             try:
                 with h5py.File(path) as file:
                     yield from self._episodes(file, path, uses) if self.preset is D3RLPY else _steps(file, path, uses)
-            except (OSError, KeyError, RuntimeError) as error:
+            except BROKEN as error:
                 raise damaged(path, error) from error
 
     def _episodes(self, file: Any, path: Path, uses: Mapping[str, str]) -> Iterator[Rows]:
-        for index in range(int(file["num_episodes"][()])):
+        for index in range(int(of_file(file["num_episodes"], path)[()])):
             columns = {name: _of_episode(file, name, index)[()] for name in uses}
             length = len(columns["actions"])
             if np.ndim(columns.get("terminated", [])) == 0:

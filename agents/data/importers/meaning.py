@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.importers.columns import FLAGS, INFOS, PICTURES, Selection
+from agents.data.importers.columns import INFOS, PICTURES, Selection
 from agents.data.importers.resampling import resample
 from agents.data.importers.rows import Array
 from agents.data.importers.settings import MeaningConfig
 from agents.data.importers.splitting import ENDS, Recording, differences, seconds
+from agents.data.importers.values import FLAGS
 from agents.data.infos import ACTION_PROBABILITY
 from agents.errors import ConfigError, DataError
 

@@ -5,7 +5,6 @@ Arrays are read a piece at a time, and nothing that is pickled in them.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError, one_line
 
 ARRAY = ".npy"  # how the names of arrays end
+NEEDED = ("observations", "actions", "obs", "acts")
 IMITATION = {"obs", "acts", "terminal", "indices"}
 BROKEN = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -37,7 +37,8 @@ class Member:
         self.shape, self._by_column, self.dtype = read(self._file)
         self._all: Array | None = None  # of the rows that are to come
         if self.dtype.hasobject:
-            raise DataError(f"{archive.filename}: {name!r} holds Python objects, which are not read; leave it out")
+            problem = f"{archive.filename}: {name!r} holds Python objects, which are not read"
+            raise DataError(f"{problem}; save it as numbers, or leave it out")
 
     def rows(self, count: int) -> Array:
         """The next rows."""
@@ -65,12 +66,16 @@ class NpzArrays(Log):
         try:
             with zipfile.ZipFile(files[0]) as archive:
                 for name in sorted(each[: -len(ARRAY)] for each in archive.namelist() if each.endswith(ARRAY)):
-                    with contextlib.suppress(DataError):  # pickled ones are not among the columns
+                    try:
                         member = Member(archive, name)
-                        if not member.shape:  # a single value says nothing of steps
-                            continue
-                        types[name] = f"{member.dtype}{[*member.shape]}"
-                        length = member.shape[0] if name in ("actions", "acts") else length
+                    except DataError:
+                        if name in NEEDED:
+                            raise
+                        continue  # pickled ones are not among the columns
+                    if not member.shape:  # a single value says nothing of steps
+                        continue
+                    types[name] = f"{member.dtype}{[*member.shape]}"
+                    length = member.shape[0] if name in ("actions", "acts") else length
         except BROKEN as error:
             raise _damaged(files[0], error) from error
         if types.keys() >= IMITATION:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.importers.columns import FLAGS
 from agents.data.importers.splitting import Recording, seconds
+from agents.data.importers.values import FLAGS
 from agents.errors import ConfigError, DataError
 
 SLACK = 1e-6  # of a step: times this close to an even one are that; or as close as they can be written

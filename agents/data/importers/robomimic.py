@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from agents.data.importers.frames import Frames
-from agents.data.importers.hdf5_arrays import damaged, of_file
+from agents.data.importers.hdf5_arrays import BROKEN, damaged, of_file
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import ColumnsConfig
 from agents.errors import DataError
 
 AT_ONCE = 64  # pictures in memory
-BROKEN = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)  # of h5py
 DONES = (
     "1 where the goal is reached, at the end of a demonstration, or at both; nothing says which, so it ends nothing. "
     "columns.terminated=dones is for files whose only 1 is where the task was over"
@@ -129,7 +128,7 @@ def _demos(file: Any, subset: str | None = None) -> list[str]:
     if subset is None:
         names = [*getattr(file.get("data"), "keys", tuple)()]
     else:
-        names = [name.decode() for name in np.asarray(file["mask"][subset])]
+        names = [name.decode() for name in of_file(file["mask"][subset], Path(file.filename))[()]]
     return sorted((name for name in names if re.fullmatch(r"demo_\d+", name)), key=lambda name: int(name[5:]))
 
 

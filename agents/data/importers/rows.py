@@ -6,7 +6,7 @@ Legend: ``n`` rows of a piece.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,16 @@ class Rows:
     columns: Mapping[str, Array]  # [n, ...] each; of a whole episode, observations may be [n + 1, ...]
     file: str
     first: int = 0  # number of the first row in its file
-    unit: str = "row"  # line: as an editor counts them
+    line_of: Callable[[int], int] | None = None  # where a row is, as an editor counts; None: it is no text
     whole: bool = False  # an episode, all of it
     ends_bare: bool = False  # the last row is there for its observation alone: its action and reward mean nothing
 
     def place(self, index: int) -> str:
         """Where a person finds a row."""
-        return f"step {index} of {self.file}" if self.whole else f"{self.unit} {self.first + index} of {self.file}"
+        if self.whole:
+            return f"step {index} of {self.file}"
+        row = self.first + index
+        return f"row {row} of {self.file}" if self.line_of is None else f"line {self.line_of(row)} of {self.file}"
 
 
 @dataclass(frozen=True)

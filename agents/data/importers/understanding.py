@@ -123,6 +123,8 @@ class Understanding:
 
     def _same(self, what: str, known: Array | None, values: Array, episode: Episode) -> Array:
         here = values[:0]
+        if 0 in here.shape[1:]:
+            raise DataError(f"{episode.place(0)}: {what} of shape {list(here.shape[1:])} hold nothing; leave them out")
         if known is None:
             return here
         if known.shape[1:] != here.shape[1:]:

@@ -41,6 +41,32 @@ def test_what_may_be_thousands_is_not_guessed(take, text) -> None:
     assert take("log.csv", **USES, decimal="comma").first_rows[1][0] == "1.5"
 
 
+THOUSANDS = {
+    "s;a\n1.234;0,5\n": "a thousand or a fraction, beside decimal commas: write 1234 or 1,234",
+    "s;a\n1.234,5;0,5\n2,5;0,1\n": "write numbers without signs between their thousands",
+    "s;a\n1'234.5;0.5\n": "write numbers without signs between their thousands",
+    's,a\n"1,500.5",0.5\n': "write numbers without signs between their thousands",
+    "s,a\n ,0.5\n": "write numbers, leave it empty",
+}
+
+
+@pytest.mark.parametrize("text", THOUSANDS)
+def test_signs_between_thousands_are_told(take, text) -> None:
+    Path("log.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"line 2 of log.csv: the column 's' holds .*, no number; {THOUSANDS[text]}"):
+        take("log.csv", **USES)
+
+
+def test_a_point_among_semicolons_may_be_of_thousands_and_is_said(take) -> None:
+    Path("log.csv").write_text("s;a\n1.234;1\n2.500;2\n")
+    assert (
+        take("log.csv", **USES, dry_run=True).meaning["numbers"]
+        == "with a decimal point; if 1.234 is 1234, write it so"
+    )
+    Path("log.csv").write_text("s;a\n1.234;1\n2.5;2\n")
+    assert "numbers" not in take("log.csv", **USES, dry_run=True).meaning
+
+
 @pytest.mark.parametrize("separator", [";", "|", "\t", ","])
 def test_the_separator_is_that_of_the_header(take, episodes, separator) -> None:
     Path("log.csv").write_text("s,a\n1.5,-0.25\n2.5,0.1\n".replace(",", separator))
@@ -91,7 +117,7 @@ def test_dates_have_the_day_or_the_year_first(take, dates) -> None:
 
 
 def test_flags_are_words_too(take, episodes) -> None:
-    Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,No\n3,0.5,yes\n")
+    Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,OFF\n3,0.5,yes\n")
     take("log.csv", observation=["s"], action=["a"], terminated="over")
     assert episodes()[0].terminations.tolist() == [False, False, True]
     Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,maybe\n")
@@ -133,3 +159,26 @@ def test_a_quote_that_is_never_closed_swallows_no_rows(take, table, episodes) ->
     rows = [*rows[1:6], *([index, 0.5, "pipe"] for index in range(4))]
     with pytest.raises(DataError, match="line 6 of log.csv: a quote is opened there and never closed"):
         take(table("s,a,note", rows), "robot/arm-v1", observation=["s"], action=["a"])
+
+
+def test_a_place_is_counted_in_lines(take) -> None:
+    text = '\ns,a,note\n1,0.5,"first\nand more"\n\n2,0.5,b\n{},c\n'
+    for row, says in (("3,", "line 7 of log.csv: action 'a' is missing"), ("x,1", "line 7 of log.csv: the column 's'")):
+        Path("log.csv").write_text(text.format(row) + "4,0.5,d\n")
+        with pytest.raises(DataError, match=says):
+            take("log.csv", observation=["s"], action=["a"])
+    Path("log.csv").write_text(text.format("3"))
+    with pytest.raises(DataError, match="cannot be read as CSV: line 7 has 2 values, where the first names 3 columns"):
+        take("log.csv", observation=["s"], action=["a"])
+
+
+def test_two_quotes_swallow_no_rows_between_them(take, episodes) -> None:
+    """What is between them is one value, by the rules of CSV; where each of its lines would be a row, it is none."""
+    rows = ["1,pipe,0.5", '2,"pipe,0.5', "3,pipe,0.5", '4,pipe",0.5', "5,pipe,0.5"]
+    Path("log.csv").write_text("\n".join(["s,note,a", *rows]))
+    with pytest.raises(DataError, match="line 3 of log.csv: a quote is opened there and closed in line 5, and each of"):
+        take("log.csv", observation=["s"], action=["a"])
+    rows[2] = "pipe,of,two"
+    Path("log.csv").write_text("\n".join(["s,note,a", *rows]))
+    take("log.csv", observation=["s"], action=["a"])
+    assert len(episodes()[0].rewards) == 2

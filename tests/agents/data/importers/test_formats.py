@@ -247,7 +247,7 @@ def test_truncated_files_are_a_line(steps, take, columns, store) -> None:
     ("text", "says"),
     [
         ("a,b,c\n1,2,3\n1,x,3\n", r"line 3 of log.csv: the column 'b' holds 'x', no number"),
-        ("a,b,c\n1,2\n", r"log.csv cannot be read as CSV \(.*Expected 3 columns, got 2"),
+        ("a,b,c\n1,2\n", r"log.csv cannot be read as CSV: line 2 has 2 values, where the first names 3"),
         ("a,b,a\n1,2,3\n", r"log.csv has two columns 'a'"),
         ("", r"cannot be read as CSV \(Empty CSV file\)"),
         ("a,b,c\n", r"log.csv has no rows"),
@@ -305,6 +305,9 @@ def test_what_is_pickled_in_a_file_is_never_loaded(steps, take) -> None:
     np.savez("log.npz", **steps, extra=np.array([print], object))
     with pytest.raises(ConfigError, match="has no column 'extra'"):
         take("log.npz", observation=["extra"])
+    np.savez("log.npz", **steps | {"observations": np.array([print] * 12, object)})
+    with pytest.raises(DataError, match="'observations' holds Python objects, which are not read; save it as numbers"):
+        take("log.npz")
 
 
 def test_single_values_in_an_npz_are_no_columns(take) -> None:
@@ -348,3 +351,49 @@ def test_what_is_no_array_is_overlooked_and_what_is_there_twice_is_a_line(steps,
     pyarrow.parquet.write_table(table, "log.parquet")
     with pytest.raises(DataError, match="log.parquet has two columns 's': rename one of them"):
         take("log.parquet", observation=["s"], action=["a"])
+
+
+TYPES = {
+    "nothing": (pa.array([[]] * 2, pa.list_(pa.float64())), r"observations of shape \[0\] hold nothing"),
+    "dates": (pa.array([0, 1], pa.timestamp("s")), "'1970-01-01T00:00:00.*', no number; write what matters of it"),
+    "structs": (pa.array([{"x": 1.0}] * 2), "row 1 of log.parquet: the column 's' holds \"{'x': 1.0}\", no number"),
+    "empty": (pa.nulls(2), "row 1 of log.parquet: the column 's' holds 'None', no number"),
+    "a_missing_list": (pa.array([[1.0], None]), "row 2 of log.parquet: 's' has 0 values, and 1 in the rows before"),
+    "lists_of_lists": (pa.array([[[1.0], [2.0, 3.0]]] * 2), "'s' has 2 values, and 1 in the rows before"),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_what_is_no_number_in_parquet_is_a_line(take, name) -> None:
+    values, says = TYPES[name]
+    pyarrow.parquet.write_table(pa.table({"s": values, "a": [0.5, 0.7]}), "log.parquet")
+    with pytest.raises(DataError, match=says):
+        take("log.parquet", observation=["s"], action=["a"])
+
+
+def test_numbers_of_other_kinds_are_those_of_their_reader(take, episodes) -> None:
+    """Decimals, numbers by a dictionary and missing whole numbers; times may be durations."""
+    columns = {
+        "s": pa.array(["1.50", "2.25", "0.75"]).cast(pa.decimal128(6, 2)),
+        "code": pa.array([7, 9, 7]).dictionary_encode(),
+        "count": pa.array([3, None, 5], pa.int64()),
+        "a": [0.5, 0.7, 0.1],
+        "t": pa.array([0, 10, 20], pa.duration("s")),
+    }
+    pyarrow.parquet.write_table(pa.table(columns), "log.parquet")
+    chosen = {"observation": ["s", "code", "count"], "action": ["a"], "time": "t"}
+    assert take("log.parquet", **chosen, missing="forward-fill").meaning["time between steps"] == "10"
+    assert episodes()[0].observations.tolist() == [[1.5, 7.0, 3.0], [2.25, 9.0, 3.0], [0.75, 7.0, 5.0]]
+
+
+def test_a_number_of_episodes_in_another_file_is_not_read(take) -> None:
+    with h5py.File("secret.hdf5", "w") as file:
+        file["n"] = 1
+    with h5py.File("log.hdf5", "w") as file:
+        names = ["observations", "actions", "rewards", "terminated"]
+        file["num_episodes"] = h5py.ExternalLink("secret.hdf5", "n")
+        file.create_dataset("columns", data=names)
+        for name in names:
+            file[f"{name}_0"] = np.zeros((3, 1))
+    with pytest.raises(DataError, match="the values of /n are in another file, which is not read"):
+        take("log.hdf5")

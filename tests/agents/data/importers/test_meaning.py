@@ -234,6 +234,8 @@ MISTAKES = {
     "other_case": (ROWS, {"observation": ["S"]}, r"has no column 'S' \(did you mean s\?\)"),
     "infinite_reward": (change(1, "r", "inf"), CUT, "line 3 of log.csv: the reward is inf; rewards have to be finite"),
     "no_action": (ROWS, {"action": []}, r"columns.action must name the columns of the actions, as \[a,b\*\]; there"),
+    "leak": (ROWS, {"observation": ["s", "a"]}, "both name 'a', which nobody can see before it is chosen"),
+    "pictures_alone": (ROWS, {"observation": [], "picture": ["s"]}, "pictures alone are not learned from; there are"),
     "two_rewards": (ROWS, {"reward": "-r", "earned": "r"}, "reward and columns.reward both say"),
     "last": (ROWS, {"reward": "last", "earned": None}, "name its flag by columns.success"),
     "gap": (ROWS, {"gap": 1}, "name its column by columns.time"),
