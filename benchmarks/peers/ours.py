@@ -1,4 +1,4 @@
-"""Ours: the default of ``algorithm=iql``, compiled, with the threads and products that ``train`` chooses."""
+"""Ours: the defaults of an algorithm, compiled, with the threads and products that ``train`` chooses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
-def updates(data: dict[str, np.ndarray], number: int, setting: str = "") -> Callable[[], None]:
+def updates(data: dict[str, np.ndarray], number: int, algorithm: str = "iql", setting: str = "") -> Callable[[], None]:
     importlib.import_module("recipes")  # before torch: it says how its threads wait
     import torch
 
@@ -24,7 +24,7 @@ def updates(data: dict[str, np.ndarray], number: int, setting: str = "") -> Call
 
     cpu = torch.device("cpu")
     choose_matmul_precision("auto", cpu)
-    config, dtype = ALGORITHMS["iql"](), torch.float32
+    config, dtype = ALGORITHMS[algorithm](), torch.float32
     if setting == "without dropout":
         config = dataclasses.replace(config, actor=dataclasses.replace(config.actor, dropout=0.0))
     elif setting == "bfloat16":
@@ -32,7 +32,7 @@ def updates(data: dict[str, np.ndarray], number: int, setting: str = "") -> Call
     dataset = random_dataset(cpu)
     assert len(dataset) == len(data["reward"]), "as many rows as the others have"
     agent = config.build(dataset.specs)
-    buffer = dataset.replay_buffer(BATCH_SIZE)
+    buffer = dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
     agent.compile(buffer.sample(), "inductor", dtype=dtype)
 
     def run() -> None:
