@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agents.evaluation.offline.estimate import difference as difference
     from agents.evaluation.offline.estimation import Estimates as Estimates
     from agents.evaluation.offline.estimation import estimate_policy as estimate_policy
+    from agents.evaluation.offline.fit import Fit as Fit
+    from agents.evaluation.offline.fqe import fit_policies as fit_policies
     from agents.evaluation.offline.fqe import fitted_q_evaluation as fitted_q_evaluation
     from agents.evaluation.offline.importance import importance_sampling as importance_sampling
     from agents.evaluation.offline.importance import weighted_importance_sampling as weighted_importance_sampling

@@ -1,8 +1,7 @@
 """Critics of given policies, fitted to the steps of a log: all members of all policies as one stack of networks.
 
-A policy has several fits, the members. Each learns from episodes drawn with replacement, and is asked about the others,
-which gives the Bellman error on episodes that it has not seen. All learn from the same batches, and beside them the
-critics of the policy that made the data, whose value the data know.
+All learn from the same batches, and beside them the critics of the policy that made the data, whose value the data
+know.
 
 Shapes: ``N`` steps, ``E`` episodes, ``B`` batch, ``A`` action, ``P`` policies, ``K`` members of each, ``M`` networks:
 K for each policy, then K for the data's own.
@@ -10,6 +9,7 @@ K for each policy, then K for the data's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -19,7 +19,9 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from agents.data.specs import Specs
+from agents.evaluation.offline.fit import Fit, draw_episodes, going_on
 from agents.evaluation.offline.policy import Policy, one_hot
+from agents.evaluation.offline.scale import Scale, scale_of, value_bounds
 from agents.evaluation.offline.settings import FQEConfig
 from agents.evaluation.offline.transitions import Transitions
 from agents.networks.bounds import action_bounds, center_and_half_range, divisor
@@ -30,84 +32,35 @@ from agents.training.compilation import LossAndGradients
 from agents.training.update_rule import ForeachSoftUpdate, UpdateRule
 
 CHUNK = 2048  # steps that all networks see at once
-NUM_JUDGED = 20_000  # steps at most that the Bellman error is measured on
+LAST = 5  # a fifth: the updates in which a value that has arrived no longer moves
+WANTED_ERROR_LEFT = 0.01
+FEWEST_UPDATES, MOST_UPDATES = 8_000, 40_000  # where none are set
 
 
-@dataclass(frozen=True)
-class Scale:
-    """What critics learn is ``(Q - offset) / spread``: of size 1 from the first update on, whatever the rewards are."""
+@dataclass(eq=False, kw_only=True)
+class CriticFit(Fit):
+    """One stack of networks."""
 
-    offset: float  # mean of the logged returns from all steps on
-    spread: float  # and their standard deviation
-
-    def rewards(self, reward: Tensor, terminated: Tensor, gamma: float) -> Tensor:
-        """The rewards whose values these are: what is bootstrapped lacks its offset."""
-        return ((reward - self.offset + gamma * self.offset * ~terminated) / self.spread).float()
-
-    def undo(self, values: Tensor) -> Tensor:
-        return self.offset + self.spread * values
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """The critics of some policies, and last those of the data's own."""
-
-    steps: Transitions
-    policies: Sequence[Policy]
-    gamma: float
-    scale: Scale
     loss: EvaluationLoss
     rows: TensorDict  # [N], as the loss reads them
     initial: TensorDict  # [E], the states that episodes begin in, and what the policies do there
-    counts: Tensor  # [K, E], how often each member drew each episode
-    rounds: float  # of regression, as many as target networks have followed: a value goes back a step in each
 
-    @property
-    def error_left(self) -> float:
-        """About the share of what critics begin wrong by that is left: a round leaves what is behind a step."""
-        goes_on = 1.0 - self.steps.terminated.double().mean().item()
-        return (self.gamma * goes_on) ** self.rounds
-
-    @torch.no_grad()
     def qvalues(self) -> Tensor:
-        """Q of the data's actions, ``[N, P + 1, K]``."""
         return self.scale.undo(self._of_all(self.loss.qvalues, self.rows))
 
-    @torch.no_grad()
     def initial_values(self) -> Tensor:
-        """V where episodes begin, ``[E, P + 1, K]``."""
         return self.scale.undo(self._of_all(self.loss.state_values, self.initial))
 
-    @torch.no_grad()
     def next_values(self) -> Tensor:
-        """V after each step, ``[N, P + 1, K]``."""
         return self.scale.undo(self._of_all(self.loss.state_values, self.rows["next"]))
 
-    @torch.no_grad()
-    def bellman_errors(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Of each policy, ``[P]``, on episodes that a member has not drawn and on those that it has.
-
-        They are root mean squares over the spread of the logged returns.
-        """
-        drawn = torch.randperm(len(self.steps), generator=torch.Generator().manual_seed(seed))[:NUM_JUDGED]
-        rows, episode = self.rows[drawn.to(self.rows.device)], self.steps.episode[drawn]
-
+    def td_errors(self, index: Tensor) -> Tensor:
         def errors(params: TensorDictBase, part: TensorDictBase) -> Tensor:
             return self.loss.targets(params, part) - self.loss.qvalues(params, part)
 
-        squares = self._of_all(errors, rows)[:, :-1].square()  # [B, P, K]
-        is_out = (self.counts == 0).T[episode][:, None].double()  # [B, 1, K]
-        unseen, seen = (
-            ((squares * chosen).sum((0, 2)) / chosen.sum().clamp_min(1.0)).sqrt() for chosen in (is_out, 1.0 - is_out)
-        )
-        return unseen, seen
+        return self._of_all(errors, self.rows[index.to(self.rows.device)])[:, :-1]
 
-    def unseen(self, values: Tensor, episode: Tensor) -> Tensor:
-        """Mean over the members that have not drawn an episode, ``[B, P, K] -> [B, P]``; over all where each has."""
-        out = (self.counts == 0).T[episode].to(values)  # [B, K]
-        out = torch.where(out.any(-1, keepdim=True), out, 1.0)
-        return (values * out[:, None]).sum(-1) / out.sum(-1, keepdim=True)
-
+    @torch.no_grad()
     def _of_all(self, function: Callable[[TensorDictBase, TensorDictBase], Tensor], rows: TensorDictBase) -> Tensor:
         params = self.loss.qvalue_network_params.data
         values = torch.cat([function(params, part).cpu() for part in rows.split(CHUNK)])  # [B, M]
@@ -125,17 +78,16 @@ def fit_critics(
     on_update: Callable[[], object] = lambda: None,
 ) -> Fit:
     """The stack of critics of some policies, fitted from the same batches."""
-    returns = steps.returns_to_go(gamma)
-    scale = Scale(returns.mean().item(), returns.std().item() or 1.0)
+    scale, num_updates = scale_of(steps, gamma), updates_for(steps, config, gamma)
     generator = torch.Generator().manual_seed(seed)
-    counts = torch.stack([_counts(steps.num_episodes, generator) for _ in range(config.num_members)])  # [K, E]
+    counts = draw_episodes(steps, config.num_members, generator)
     rows, initial = _rows(policies, steps, scale, gamma, seed)
     weights = _weights(steps, counts, len(policies))  # [N, M]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loss = _loss(config, steps.specs, len(policies) + 1, gamma, _bounds(steps, scale, gamma)).to(device)
+        loss = _loss(config, steps.specs, len(policies) + 1, gamma, scale.scaled(value_bounds(steps, gamma))).to(device)
     rows, initial, weights = rows.to(device), initial.to(device), weights.to(device)
-    parameters, adam = [*loss.parameters()], AdamConfig(lr=config.lr, decay_steps=config.gradient_steps)
+    parameters, adam = [*loss.parameters()], AdamConfig(lr=config.lr, decay_steps=num_updates)
     rule = UpdateRule(
         {"critic": (parameters, adam)},
         evaluation=lambda _, parameters: LossAndGradients(loss, parameters),
@@ -149,16 +101,46 @@ def fit_critics(
         return rows[index].set("critic_weight", weights[index])
 
     rule.compile(batch(), config.compile, dtype=torch.float32)
-    for _ in range(config.gradient_steps):
+    fit = CriticFit(
+        steps=steps,
+        policies=policies,
+        gamma=gamma,
+        scale=scale,
+        counts=counts,
+        rounds=num_updates * config.target_tau,
+        remainder=torch.zeros(len(policies)),
+        loss=loss,
+        rows=rows,
+        initial=initial,
+    )
+    early = torch.zeros(())
+    for step in range(num_updates):
+        if step == num_updates - num_updates // LAST:
+            early = _values(fit)
         rule.update(batch())
         on_update()
-    rounds = config.gradient_steps * config.target_tau
-    return Fit(steps, policies, gamma, scale, loss.eval(), rows, initial, counts, rounds)
+    loss.eval()
+    moved = (fit.values() - early)[:-1].mean(1) if num_updates >= LAST else early
+    fit.remainder = torch.maximum(moved.abs(), fit.residual(seed).abs())
+    return fit
 
 
-def _counts(num_episodes: int, generator: torch.Generator) -> Tensor:
-    drawn = torch.randint(num_episodes, (num_episodes,), generator=generator)
-    return torch.bincount(drawn, minlength=num_episodes)
+def updates_for(steps: Transitions, config: FQEConfig, gamma: float) -> int:
+    """The updates that are set, else as many as leave a hundredth of what critics begin wrong by."""
+    if config.gradient_steps is not None:
+        return config.gradient_steps
+    left = gamma * going_on(steps)  # by a round
+    rounds = math.log(WANTED_ERROR_LEFT) / math.log(left) if 0.0 < left < 1.0 else math.inf if left else 1.0
+    return round(min(max(FEWEST_UPDATES, rounds / config.target_tau), MOST_UPDATES))
+
+
+def _values(fit: CriticFit) -> Tensor:
+    """By the critics of the moment, without dropout."""
+    was_training = fit.loss.training
+    fit.loss.eval()
+    values = fit.values()
+    fit.loss.train(was_training)
+    return values
 
 
 def _rows(
@@ -220,7 +202,7 @@ def _weights(steps: Transitions, counts: Tensor, num_policies: int) -> Tensor:
 
 
 def _loss(
-    config: FQEConfig, specs: Specs, num_policies: int, gamma: float, bounds: tuple[float, float] | None
+    config: FQEConfig, specs: Specs, num_policies: int, gamma: float, bounds: tuple[float, float]
 ) -> EvaluationLoss:
     """A stack of critics in which a member begins alike for all policies: differences between these are then theirs."""
     layers = {entry.name: getattr(config.qvalue, entry.name) for entry in fields(MLPConfig)}
@@ -232,16 +214,3 @@ def _loss(
     for parameter in network.parameters():
         parameter.data = parameter.data.repeat(num_policies, *[1] * (parameter.ndim - 1))  # [K, ..] -> [M, ..]
     return (DiscreteFQELoss if specs.discrete else FQELoss)(network, gamma=gamma, bounds=bounds)
-
-
-def _bounds(steps: Transitions, scale: Scale, gamma: float) -> tuple[float, float] | None:
-    """Smallest and largest value that the rewards of the data can add up to, in units of the critics."""
-    if gamma == 1.0:
-        return None
-    rewards = (steps.reward.min().item(), steps.reward.max().item())
-    for_ever = [reward / (1.0 - gamma) for reward in rewards]
-    ended = steps.terminated.any().item()  # a value may then be of a single reward
-    low, high = (
-        choose(always, reward) if ended else always for choose, always, reward in zip((min, max), for_ever, rewards)
-    )
-    return (low - scale.offset) / scale.spread, (high - scale.offset) / scale.spread

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from agents.evaluation.offline.behavior import Behavior
 from agents.evaluation.offline.estimate import Estimate, Trust
-from agents.evaluation.offline.fqe import Fit, reaches_beyond
+from agents.evaluation.offline.fit import Fit
+from agents.evaluation.offline.fqe import reaches_beyond
 from agents.evaluation.offline.importance import effective_sample_size, episode_log_weights
 from agents.evaluation.offline.resampling import estimate_of, resample_means
 

@@ -20,6 +20,7 @@ FEW = 100  # resamples, below which their percentiles say less than their standa
 EFFECTIVE_EPISODES = (20.0, 100.0)  # ICU-Sepsis, 1,000 episodes: errors of half the range at 12, a fifth at 68
 OUTSIDE_SUPPORT = (0.5, 0.2)  # 0.05 is what the data's own actions have
 ERROR_LEFT = (0.3, 0.05)
+REMAINDER = (0.3, 0.05)  # of the range of the data's returns
 BELLMAN_GROWTH = (3.0, 1.5)  # of the Bellman error from seen to unseen episodes
 
 
@@ -31,7 +32,14 @@ class Trust:
     outside_support: float | None = None  # share of the policy's actions that are unlike any of the data
     bellman_error: float | None = None  # on episodes that the critics have not seen, over the spread of the returns
     bellman_error_seen: float | None = None  # the same on those that they learned from
+    remainder: float | None = None  # what more updates may make of the value; the interval is wider by it
+    untried: float | None = None  # what actions that no step shows may make of the value; the interval is wider by it
     error_left: float | None = None  # share of what critics begin wrong by that their updates leave, by the horizon
+
+    def widened(self, low: float, high: float) -> tuple[float, float]:
+        """An interval that also holds what resamples do not know of."""
+        margin = (self.remainder or 0.0) + (self.untried or 0.0)
+        return low - margin, high + margin
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,6 +119,9 @@ class Estimate:
             text = f"for such a horizon the updates are too few ({share:.0%} of the first error is left: more of fqe."
             yield f"{text}gradient_steps)", share > ERROR_LEFT[0]
         spread = max(highest - lowest, 1e-9)
+        if (remainder := trust.remainder) is not None and remainder / spread > REMAINDER[1]:
+            text = f"it has not converged: more updates may change it by {remainder:.4g} (take more fqe.gradient_steps)"
+            yield text, remainder / spread > REMAINDER[0]
         if self.value > highest or self.value < lowest:
             beyond = max(self.value - highest, lowest - self.value)
             side = "above the best" if self.value > highest else "below the worst"
@@ -137,6 +148,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     """By how much the first policy is better: narrower than two intervals, as both saw the same resamples."""
     draws, value = first.draws - second.draws, first.value - second.value
     low, high = interval(value, draws)
+    low, high = second.trust.widened(*first.trust.widened(low, high))
     return replace(first, policy=f"{first.policy} - {second.policy}", value=value, low=low, high=high, draws=draws)
 
 

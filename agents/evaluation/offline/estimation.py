@@ -10,10 +10,10 @@ import torch
 from agents.data.dataset import OfflineDataset
 from agents.errors import AgentsError, ConfigError, require_choice
 from agents.evaluation.offline.behavior import Behavior, read_behavior
-from agents.evaluation.offline.critics import Fit, fit_critics
 from agents.evaluation.offline.doubly_robust import doubly_robust_evaluation
 from agents.evaluation.offline.estimate import Estimate
-from agents.evaluation.offline.fqe import values_of
+from agents.evaluation.offline.fit import Fit
+from agents.evaluation.offline.fqe import fit_policies, values_of
 from agents.evaluation.offline.importance import importance_sampling, weighted_importance_sampling
 from agents.evaluation.offline.policy import Policy, check_fit
 from agents.evaluation.offline.settings import ESTIMATORS, FQEConfig
@@ -67,7 +67,7 @@ def estimate_policy(
             reasons = dict.fromkeys((name for name in chosen if name != "fqe"), str(error))
     fit = None
     if {*chosen} & {"fqe", "dr"}:
-        fit = fit_critics([policy], steps, config, gamma=gamma, seed=seed, device=device)
+        fit = fit_policies([policy], steps, config, gamma=gamma, seed=seed, device=device)
     found: dict[str, Estimate] = {}
     for name in (name for name in chosen if name not in reasons):
         try:

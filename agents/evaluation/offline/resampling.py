@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.evaluation.offline.estimate import Estimate, interval
+from agents.evaluation.offline.estimate import Estimate, Trust, interval
 from agents.evaluation.offline.policy import Policy
 from agents.evaluation.offline.transitions import Transitions
 
@@ -43,12 +43,13 @@ def estimate_of(
     value: Tensor,
     draws: Tensor,
     *,
+    trust: Trust,
     beyond_log: bool = False,
     **others: Any,
 ) -> Estimate:
     """An estimate with its interval and the data's own returns beside it."""
     returns = steps.steady_returns(gamma) if beyond_log else steps.returns(gamma)
-    low, high = interval(value.item(), draws.numpy())
+    low, high = trust.widened(*interval(value.item(), draws.numpy()))
     return Estimate(
         estimator=estimator,
         policy=policy.name,
@@ -60,6 +61,7 @@ def estimate_of(
         draws=draws.numpy(),
         data_return=steps.returns(gamma).mean().item(),
         data_range=(returns.min().item(), returns.max().item()),
+        trust=trust,
         beyond_log=beyond_log,
         **others,
     )

@@ -10,14 +10,18 @@ from agents.networks.configs import MLPConfig
 from agents.training.settings import MODES, check_update
 
 ESTIMATORS = ("fqe", "wis", "is", "dr")  # the first is the one to choose policies by
+CRITICS = ("auto", "network", "table")
 
 
 @dataclass
 class FQEConfig:
     """Fitted Q evaluation: the networks are the same whatever algorithm trained a policy, so that estimates compare."""
 
+    critic: str = (
+        "auto"  # network, table (few states, discrete actions; solved exactly), or auto: a table where it can be
+    )
     num_members: int = 5  # fits of each policy, each on episodes drawn with replacement, >= 3
-    gradient_steps: int = 8_000  # >= 1
+    gradient_steps: int | None = None  # updates, >= 1; None: as many as the horizon takes, of 8,000 to 40,000
     batch_size: int = 256  # transitions per update, the same for all fits, >= 1
     target_tau: float = 0.05  # Polyak step of the target networks, in (0, 1]
     qvalue: MLPConfig = field(
@@ -28,8 +32,10 @@ class FQEConfig:
 
     def __post_init__(self) -> None:
         require(self.num_members >= 3, "num_members", "be at least 3", self.num_members)
+        require_choice("critic", self.critic, CRITICS)
         for name in ("gradient_steps", "batch_size"):
-            require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "be at least 1", value)
         check_update(target_tau=self.target_tau)
         require(0.0 < self.lr < math.inf, "lr", "be positive", self.lr)
         require_choice("compile", self.compile, MODES)

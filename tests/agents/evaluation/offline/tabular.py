@@ -91,9 +91,9 @@ class World:
         states = zip(*(each.argmax(-1).tolist() for each in (log.observation, log.next_observation)))
         for (state, after), action, ended in zip(states, log.action.tolist(), log.terminated.tolist()):
             ends[state, action] += ended
-            counts[state, action, after] += 1
-        visits = counts.sum(-1)
-        return World(counts / visits[..., None], self.reward, ends / visits)
+            counts[state, action, after] += not ended
+        going_on = counts.sum(-1)
+        return World(counts / going_on[..., None], self.reward, ends / (ends + going_on))
 
     def one_hot(self, state: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(state, self.num_states).float()

@@ -12,16 +12,25 @@ from torchrl.data import Bounded, Unbounded
 import agents
 from agents.errors import ConfigError
 from agents.evaluation.offline import FQEConfig, Policy, Transitions, difference, fit_critics, fitted_q_evaluation
+from agents.evaluation.offline.critics import updates_for
+from agents.evaluation.offline.scale import value_bounds
 from agents.networks.configs import MLPConfig
 from tests.agents.evaluation.offline.tabular import GAMMA, world
 
 UNIFORM = np.full((3, 2), 0.5)
 SECOND = np.array([[0.2, 0.8], [0.1, 0.9], [0.3, 0.7]])
 LINEAR = MLPConfig(hidden_sizes=[])
-TABLE = FQEConfig(
-    num_members=6, gradient_steps=500, batch_size=256, target_tau=0.1, qvalue=LINEAR, lr=0.05, compile="trace"
+LEARNED = FQEConfig(
+    critic="network",
+    num_members=6,
+    gradient_steps=500,
+    batch_size=256,
+    target_tau=0.1,
+    qvalue=LINEAR,
+    lr=0.05,
+    compile="trace",
 )
-FEW = dataclasses.replace(TABLE, num_members=3, gradient_steps=5, compile="off")
+FEW = dataclasses.replace(LEARNED, num_members=3, gradient_steps=5, compile="off")
 
 
 GREEDY = np.eye(2)[[1, 1, 1]]
@@ -35,7 +44,7 @@ def log() -> Transitions:
 def test_tables_converge_to_the_exact_values(log) -> None:
     tables = (SECOND, UNIFORM, GREEDY)  # the first draws what the last always does in three cases of four
     truth = [world().as_logged(log).value(table) for table in tables]
-    estimates = fitted_q_evaluation([world().policy(table) for table in tables], log, TABLE, gamma=GAMMA)
+    estimates = fitted_q_evaluation([world().policy(table) for table in tables], log, LEARNED, gamma=GAMMA)
     for estimate, exact in zip(estimates, truth):
         assert estimate.value == pytest.approx(exact, rel=0.03)
         assert estimate.low <= exact <= estimate.high
@@ -78,7 +87,7 @@ def test_only_a_termination_ends_the_sum(terminated, value) -> None:
     steps = chain(terminated=terminated)
     policy = Policy("same", steps.specs, torch.ones_like)
     (estimate,) = fitted_q_evaluation(
-        [policy], steps, dataclasses.replace(TABLE, gradient_steps=150, target_tau=0.2), gamma=0.5
+        [policy], steps, dataclasses.replace(LEARNED, gradient_steps=150, target_tau=0.2), gamma=0.5
     )
     assert estimate.value == pytest.approx(value, abs=0.02)
 
@@ -88,7 +97,7 @@ def test_values_behind_cut_off_ends_are_not_measured_by_returns_that_end_there()
     endless = dataclasses.replace(world(), end=np.zeros((3, 2)))
     steps, policies = endless.log(UNIFORM, 300, limit=3), [endless.policy(UNIFORM), endless.policy(GREEDY)]
     own, greedy = fitted_q_evaluation(
-        policies, steps, dataclasses.replace(TABLE, num_members=4, gradient_steps=600), gamma=0.8
+        policies, steps, dataclasses.replace(LEARNED, num_members=4, gradient_steps=600), gamma=0.8
     )
     assert own.beyond_log and own.value > 1.8 * own.data_return
     assert own.verdict.endswith("it cannot be told from what the same critics expect of the data's own policy")
@@ -107,6 +116,43 @@ def test_too_few_updates_for_the_horizon_are_told(log) -> None:
     goes_on = 1 - len(log.lengths) / len(log)  # 100 steps are enough for each to end, here
     assert estimate.trust.error_left == pytest.approx((GAMMA * goes_on) ** 2.0)  # 20 updates of a tenth each
     assert any("more of fqe.gradient_steps" in reason for reason in estimate.refutations)
+
+
+def test_a_value_that_has_not_converged_says_so_and_has_a_wider_interval(log) -> None:
+    slow = dataclasses.replace(LEARNED, num_members=3, gradient_steps=40, target_tau=0.01, compile="off")
+    (estimate,) = fitted_q_evaluation([world().policy(GREEDY)], log, slow, gamma=0.99)
+    exact, remainder = world().value(GREEDY, 0.99), estimate.trust.remainder
+    assert remainder == pytest.approx(abs(exact - estimate.value), rel=0.2) and remainder > 6.0
+    assert estimate.low <= exact <= estimate.high
+    assert any("it has not converged" in reason for reason in [*estimate.refutations, *estimate.doubts])
+    settled = dataclasses.replace(estimate, trust=dataclasses.replace(estimate.trust, remainder=None))
+    assert (difference(estimate, settled).low, difference(settled, estimate).high) == (-remainder, remainder)
+
+
+def test_updates_are_as_many_as_the_horizon_takes(log) -> None:
+    default, endless = FQEConfig(), dataclasses.replace(log, terminated=torch.zeros_like(log.terminated))
+    assert updates_for(log, default, 0.99) == 8_000  # a termination in 8 steps
+    assert updates_for(endless, default, 0.99) == pytest.approx(np.log(0.01) / np.log(0.99) / 0.05, abs=1)
+    assert updates_for(endless, default, 1.0) == 40_000
+    assert updates_for(endless, default, 0.0) == 8_000
+    assert updates_for(endless, FQEConfig(gradient_steps=7), 0.99) == 7
+
+
+@pytest.mark.parametrize(
+    ("rewards", "ends", "gamma", "bounds"),
+    [
+        ([0, 0, 1], [0, 0, 1], 0.9, (0, 1)),  # only the end pays
+        ([0, 0, 1], [0, 0, 1], 1.0, (0, 1)),
+        ([1, 2, 3], [0, 0, 1], 0.9, (3, 20)),  # three are what there is when it ends at once
+        ([1, 2, 3], [0, 0, 0], 0.9, (10, 30)),
+        ([-1, -1, 5], [0, 0, 1], 0.9, (-10, 5)),
+        ([-1, -1, 5], [0, 0, 1], 1.0, (-np.inf, 5)),
+        ([2, 3, 5], [1, 1, 1], 0.9, (2, 5)),
+    ],
+)
+def test_no_value_is_beyond_what_rewards_add_up_to(log, rewards, ends, gamma, bounds) -> None:
+    steps = dataclasses.replace(log, reward=torch.tensor(rewards).double(), terminated=torch.tensor(ends).bool())
+    assert value_bounds(steps, gamma) == pytest.approx(bounds)
 
 
 def test_actions_are_seen_in_the_bounds_of_the_data_whatever_the_policy_was_made_for() -> None:

@@ -70,7 +70,7 @@ def test_both_are_the_equations_of_the_paper(log, behavior) -> None:
 
 def test_all_agree_with_the_truth_within_their_intervals(log, behavior) -> None:
     policy, truth = world().policy(MORE), world().value(MORE)
-    table = FQEConfig(3, 300, 256, 0.1, MLPConfig(hidden_sizes=[]), lr=0.05, compile="off")
+    table = FQEConfig("network", 3, 300, 256, 0.1, MLPConfig(hidden_sizes=[]), lr=0.05, compile="off")
     fit = fit_critics([policy], log, table, gamma=GAMMA)
     estimates = [
         importance_sampling(policy, log, behavior, gamma=GAMMA),
