@@ -11,6 +11,8 @@ from agents.faces import resolve_lazily
 if TYPE_CHECKING:
     from agents.algorithms.awac import AWACConfig as AWACConfig
     from agents.algorithms.bc import BCConfig as BCConfig
+    from agents.algorithms.cal_ql import CalQLConfig as CalQLConfig
+    from agents.algorithms.common import PenaltyDecayConfig as PenaltyDecayConfig
     from agents.algorithms.cql import CQLConfig as CQLConfig
     from agents.algorithms.diffusion_bc import DiffusionBCConfig as DiffusionBCConfig
     from agents.algorithms.discrete_bc import DiscreteBCConfig as DiscreteBCConfig
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from agents.algorithms.iql import IQLConfig as IQLConfig
     from agents.algorithms.rebrac import ReBRACConfig as ReBRACConfig
     from agents.algorithms.registry import ALGORITHMS as ALGORITHMS
+    from agents.algorithms.rlpd import RLPDConfig as RLPDConfig
     from agents.algorithms.sac import SACConfig as SACConfig
     from agents.algorithms.td3_bc import TD3BCConfig as TD3BCConfig
+    from agents.algorithms.wsrl import WSRLConfig as WSRLConfig
     from agents.checkpoint import load_policy as load_policy
     from agents.data.contents import Inspection as Inspection
     from agents.data.dataset import OfflineDataset as OfflineDataset

@@ -87,6 +87,7 @@ def make_batch(size: int = 16, seed: int = 0, *, discrete: bool = False, parts: 
                 "terminated": torch.rand(size, 1, generator=generator) < 0.25,
                 "action": random_actions(),
             },
+            "discounted_return": torch.randn(size, 1, generator=generator),
         },
         [size],
     )

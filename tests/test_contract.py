@@ -36,7 +36,10 @@ Path = tuple[str, ...]
 # what makes an update quick, and three of them enough to see a difference
 SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
 CONFIGS = {**agents.ALGORITHMS, **PRESETS}
-LONG_TO_TRACE = ("awac", "bc_top", "cql", "dt", "edac", "rebrac", "sac", "td3_bc")  # as stacks, beside six others
+# as stacks, beside six others
+LONG_TO_TRACE = ("awac", "bc_top", "cal_ql", "cql", "dt", "edac", "rebrac", "rlpd", "sac", "td3_bc")
+LARGE = ("cal_ql", "cql", "rlpd", "wsrl")  # many actions or many critics
+TRACED = [name for name in CONFIGS if name != "wsrl"]  # which has the loss of rlpd
 DISCRETE = [name for name, config in agents.ALGORITHMS.items() if config.actions == "discrete"]
 # the worlds that each algorithm can learn in; the other tests are on vectors, with a Box or one Discrete action
 SUITED = [
@@ -59,6 +62,8 @@ def config(name: str) -> Any:
     for path in settings(config):
         if path[-1] in SMALL:
             config = changed(config, path, SMALL[path[-1]])
+        elif path[-1] == "every" and value_of(config, path) > 2:  # few updates are made
+            config = changed(config, path, 1)
     return config
 
 
@@ -165,7 +170,7 @@ def choices(config: Any, path: Path, specs: agents.Specs) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "cql")) for name in CONFIGS], indirect=True
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in CONFIGS], indirect=True
 )
 def test_every_setting_has_an_effect(config, specs, batches) -> None:
     bases = {repr(base): base for base in (config, *variants(config, specs))}
@@ -326,8 +331,10 @@ def compiler_problem() -> str | None:
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in ("bc_top", "cql", "td3_bc")))
-        for name in CONFIGS
+        pytest.param(
+            name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in (*LARGE, "bc_top", "td3_bc"))
+        )
+        for name in TRACED
         for mode in ("trace", "inductor")
     ],
     indirect=["name"],
@@ -376,7 +383,7 @@ def alone(agent: agents.Agent, generator: torch.Generator, batch: TensorDict) ->
     ("name", "mode"),
     [
         pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "trace" and name in LONG_TO_TRACE))
-        for name in CONFIGS
+        for name in TRACED
         for mode in ("off", "trace")
     ],
     indirect=["name"],
@@ -420,6 +427,11 @@ def test_stacked_agents_on_actions_with_parts_are_what_each_is_alone(
     test_stacked_agents_are_what_each_is_alone(config, factored_specs, batches, tmp_path, "trace")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE and name != "cql")) for name in TRACED],
+    indirect=True,
+)
 def test_the_number_of_threads_changes_nothing_that_matters(name, specs, batches) -> None:
     """Of the losses, that is: Adam turns a gradient's rounding error around zero into a step of full length."""
     config = CONFIGS[name]()  # networks of the real size, so that torch does split the work

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from agents.errors import require
-from agents.objectives.settings import check_gamma
+from agents.errors import require, require_choice
+from agents.objectives.settings import DECAYS, check_decay, check_gamma
 from agents.training.adam import AdamConfig
 from agents.training.online import OnlineConfig
 from agents.training.settings import check_update
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from agents.data.specs import Specs as Specs
+    from agents.objectives.schedules import Decay
     from agents.training.agent import Agent as Agent
     from agents.training.sampling import Sampling
 
@@ -98,6 +99,8 @@ class TDConfig(AlgorithmConfig):
 class MaxEntropyConfig(TDConfig):
     """The same of one that steers the entropy of its policy, as SAC does."""
 
+    nats_per_dimension: ClassVar[float] = -1.0  # what it steers to by itself
+
     alpha_init: float = 1.0  # weight of the entropy at the start, > 0
     target_entropy: float | None = None  # in nats; None: minus one per action dimension, for actions in +-1
 
@@ -111,7 +114,28 @@ class MaxEntropyConfig(TDConfig):
         """The entropy to steer to, in nats."""
         from agents.networks.bounds import default_target_entropy
 
-        return default_target_entropy(specs) if self.target_entropy is None else self.target_entropy
+        if self.target_entropy is not None:
+            return self.target_entropy
+        return default_target_entropy(specs, self.nats_per_dimension)
+
+
+@dataclass
+class PenaltyDecayConfig:
+    """How the pull to the data's actions fades; it does where an agent goes on learning online."""
+
+    kind: str = "constant"  # constant, linear or exponential
+    final: float = 0.5  # factor of the penalty in the end, in (0, 1]
+    num_steps: int = 10_000  # updates, >= 1: exponential, to get there; linear, to where the factor would be 0
+
+    def __post_init__(self) -> None:
+        require_choice("kind", self.kind, ("constant", *DECAYS))
+        check_decay("linear", self.final, self.num_steps)
+
+    def start(self) -> Decay | None:
+        """The factor from now on; None: 1."""
+        from agents.objectives.schedules import Decay
+
+        return None if self.kind == "constant" else Decay(self.kind, self.final, self.num_steps)
 
 
 @dataclass(kw_only=True)
@@ -146,3 +170,15 @@ def assemble(
             optimizers[group] = (parameters, getattr(config, f"{group}_optimizer"))
     sampling = Sampling() if sampling is None else sampling
     return Agent(loss_module, policy, optimizers=optimizers, sampling=sampling, **config.update_settings())
+
+
+def redq_agent(config: Any, specs: Specs, device: Device) -> Agent:
+    """The agent of SAC with an ensemble, some of whose critics make the target, by a config that has the settings."""
+    from agents.networks.policies import deterministic_policy
+    from agents.objectives.redq import REDQLoss
+
+    actor, critics = config.networks(specs, device, "actor", "qvalue")
+    settings = config.settings("num_target_nets", "entropy_backup", "actor_qvalue", "gamma", "alpha_init")
+    target_entropy = config.entropy_target(specs)
+    loss = REDQLoss(actor, critics, action_spec=specs.action, target_entropy=target_entropy, **settings)
+    return assemble(config, loss, deterministic_policy(actor))

@@ -15,6 +15,7 @@ from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
 from agents.networks.configs import QValueConfig
 from agents.objectives.settings import check_dqn
 from agents.training.adam import AdamConfig
+from agents.training.online import OnlineConfig
 
 
 @dataclass
@@ -31,6 +32,7 @@ class DiscreteCQLConfig(TDConfig):
     """
 
     actions = "discrete"
+    online = OnlineConfig(random_share=0.1)  # it has no distribution of its own to explore by; not in a source
 
     alpha: float | None = 1.0  # weight of the conservative penalty, >= 0; None: there is none
     loss_function: str = "l2"  # distance in the Bellman error: l2, l1 or smooth_l1

@@ -10,13 +10,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from agents.algorithms.common import Agent, Device, Specs, TDConfig, assemble
+from agents.algorithms.common import Agent, Device, PenaltyDecayConfig, Specs, TDConfig, assemble
 from agents.networks.configs import DeterministicActorConfig, QValueConfig
 from agents.objectives.settings import check_rebrac
 from agents.training.adam import AdamConfig
+from agents.training.online import OnlineConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass
@@ -29,6 +33,9 @@ class ReBRACConfig(TDConfig):
     As there, a step at which an episode was cut off, so that no next action is known, is not trained on: draw batches
     from ``dataset.replay_buffer(256, **agent.sampling)``.
 
+    Online it goes on as in CORL: without the critics' penalty, with the actor's falling in a straight line to a half at
+    half of the phase, without noise, on batches of which half are the data's.
+
     It differs from that code in five ways: actor and critics are updated at the same time, the actor from the critics
     before the update; it is the second of every two updates that moves actor and targets, not the first; the target
     actor moves towards the actor after its step, not before; LayerNorm comes before the activation; and initialisation
@@ -36,11 +43,13 @@ class ReBRACConfig(TDConfig):
     """
 
     actions = "continuous"
+    online = OnlineConfig(offline_share=0.5, noise=0.0)
 
     actor_penalty: float = 0.1  # beta_1 >= 0: squared distance to the data's action beside Q, scaled to a mean of 1
     critic_penalty: float = 0.5  # beta_2 >= 0: what the squared distance to the data's next action costs, in return
     policy_noise: float = 0.2  # standard deviation of the noise on the target action, in half action ranges, >= 0
     noise_clip: float = 0.5  # largest such noise, in half action ranges, >= 0
+    penalty_decay: PenaltyDecayConfig = field(default_factory=PenaltyDecayConfig)  # of actor_penalty
     target_every: int = 2  # the target networks move at every n-th update, >= 1
     actor: DeterministicActorConfig = field(default_factory=lambda: DeterministicActorConfig([256] * 3, init="default"))
     qvalue: QValueConfig = field(default_factory=lambda: QValueConfig([256] * 3, layer_norm=True, init="default"))
@@ -51,12 +60,18 @@ class ReBRACConfig(TDConfig):
         super().__post_init__()
         check_rebrac(**self._loss_settings())
 
+    def going_online(self, num_updates: int) -> Self:
+        decay = PenaltyDecayConfig("linear", final=0.5, num_steps=num_updates)
+        return replace(super().going_online(num_updates), critic_penalty=0.0, penalty_decay=decay)
+
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy
         from agents.objectives.rebrac import ReBRACLoss
 
         actor, critics = self.networks(specs, device, "actor", "qvalue")
-        loss = ReBRACLoss(actor, critics, action_spec=specs.action, **self._loss_settings())
+        decay = self.penalty_decay.start()
+        decay = decay if decay is None else decay.to(device)
+        loss = ReBRACLoss(actor, critics, action_spec=specs.action, penalty_decay=decay, **self._loss_settings())
         return assemble(self, loss, deterministic_policy(actor))
 
     def _loss_settings(self) -> dict[str, Any]:

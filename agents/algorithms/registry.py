@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import is_dataclass, replace
+from dataclasses import asdict, is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from agents.algorithms.awac import AWACConfig
 from agents.algorithms.bc import BCConfig
+from agents.algorithms.cal_ql import CalQLConfig
+from agents.algorithms.common import PenaltyDecayConfig
 from agents.algorithms.cql import CQLConfig
 from agents.algorithms.diffusion_bc import DiffusionBCConfig
 from agents.algorithms.discrete_bc import DiscreteBCConfig
@@ -25,8 +27,10 @@ from agents.algorithms.dt import DTConfig
 from agents.algorithms.edac import EDACConfig
 from agents.algorithms.iql import IQLConfig
 from agents.algorithms.rebrac import ReBRACConfig
+from agents.algorithms.rlpd import RLPDConfig
 from agents.algorithms.sac import SACConfig
 from agents.algorithms.td3_bc import TD3BCConfig
+from agents.algorithms.wsrl import WSRLConfig
 from agents.errors import ConfigError, one_line, require
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ ENTRY_POINTS = "offline_agents.algorithms"
 ALGORITHMS: dict[str, type[Any]] = {
     "awac": AWACConfig,
     "bc": BCConfig,
+    "cal_ql": CalQLConfig,
     "cql": CQLConfig,
     "diffusion_bc": DiffusionBCConfig,
     "discrete_bc": DiscreteBCConfig,
@@ -46,14 +51,18 @@ ALGORITHMS: dict[str, type[Any]] = {
     "edac": EDACConfig,
     "iql": IQLConfig,
     "rebrac": ReBRACConfig,
+    "rlpd": RLPDConfig,
     "sac": SACConfig,
     "td3_bc": TD3BCConfig,
+    "wsrl": WSRLConfig,
 }
 # classes of version 0.1, which its files name, and the setting of another class that each of them is now
 FORMER: dict[str, tuple[type[Any], str, Any]] = {
     "DQNConfig": (DiscreteCQLConfig, "alpha", None),
     "BCTopConfig": (BCConfig, "best_episodes", 0.1),
 }
+# settings that it had not, with the value that means the same
+LATER: dict[str, Any] = {"penalty_decay": asdict(PenaltyDecayConfig())}
 INSTALLED: set[str] = set()  # names that installed packages brought
 POSTPONED: list[EntryPoint] = []
 
@@ -130,7 +139,7 @@ def as_formerly(class_name: str, fields: Mapping[str, Any]) -> tuple[str, dict[s
         if class_name == config.__name__:
             fields_then = {name: field for name, field in fields.items() if (name, field) != (setting, None)}
             return (former if (fields[setting] is None) == (value is None) else class_name), fields_then
-    return class_name, dict(fields)
+    return class_name, {name: field for name, field in fields.items() if (name, field) not in LATER.items()}
 
 
 def register(name: str, config: Any) -> None:

@@ -40,13 +40,13 @@ def action_bounds(action_spec: TensorSpec) -> tuple[Tensor, Tensor]:
     return space.low, space.high
 
 
-def default_target_entropy(specs: Specs) -> float:
+def default_target_entropy(specs: Specs, nats_per_dimension: float = -1.0) -> float:
     """Entropy that SAC steers a policy to unless told otherwise: minus one nat per action dimension.
 
     Source: arXiv 1812.05905, where actions lie in +-1; for other bounds, the entropy of the same policy there.
     """
     _, half_range = center_and_half_range(*action_bounds(specs.action))
-    return (divisor(half_range).log() - 1.0).sum().item()
+    return (divisor(half_range).log() + nats_per_dimension).sum().item()
 
 
 def num_action_values(specs: Specs) -> int:

@@ -6,6 +6,7 @@ from agents.faces import resolve_lazily
 
 if TYPE_CHECKING:
     from agents.objectives.awac import AWACLoss as AWACLoss
+    from agents.objectives.cal_ql import CalQLLoss as CalQLLoss
     from agents.objectives.cql import CQLLoss as CQLLoss
     from agents.objectives.dqn import DQNLoss as DQNLoss
     from agents.objectives.dqn import conservative_gap as conservative_gap
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from agents.objectives.iql import IQLLoss as IQLLoss
     from agents.objectives.iql import expectile_loss as expectile_loss
     from agents.objectives.rebrac import ReBRACLoss as ReBRACLoss
+    from agents.objectives.redq import REDQLoss as REDQLoss
     from agents.objectives.weighting import AdvantageScale as AdvantageScale
     from agents.objectives.weighting import advantage_weight as advantage_weight
 

@@ -15,6 +15,7 @@ from tensordict.nn import TensorDictModule, dispatch
 from tensordict.utils import NestedKey
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torchrl.modules.distributions.utils import rsample_and_log_prob
 from torchrl.objectives import LossModule, ValueEstimators
 
 from agents.errors import ConfigError
@@ -203,6 +204,15 @@ def distribution(loss: ActorCriticLoss, tensordict: TensorDictBase) -> Distribut
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             return actor[-1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
         return actor.get_dist(tensordict.copy())
+
+
+def drawn_actions(loss: Any, tensordict: TensorDictBase, sample_shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """Actions of the loss's actor, clipped to the bounds that it holds, and their log-likelihoods as they were drawn.
+
+    ``[*, B, A]`` and ``[*, B]``: an unsquashed Normal knows no bounds, and the critics know nothing beyond them.
+    """
+    action, log_prob = rsample_and_log_prob(distribution(loss, tensordict), sample_shape)
+    return action.clamp(loss.action_low, loss.action_high), log_prob
 
 
 def target_per_critic(target: Tensor, qvalues: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from agents.objectives.common import (
     target_per_critic,
     transition_keys,
 )
+from agents.objectives.schedules import Decay
 from agents.objectives.settings import check_rebrac
 
 
@@ -52,9 +53,11 @@ class ReBRACLoss(ActorCriticLoss):
         policy_noise: standard deviation of the noise on the target action, >= 0.
         noise_clip: c >= 0, the largest such noise.
         gamma: discount in [0, 1].
+        penalty_decay: the factor of beta_1; None: 1.
 
     Returns (forward): TensorDict of scalars ``loss_actor``, ``loss_qvalue`` and, detached, ``qvalue``,
-    ``action_distance`` (squared, of the policy to the data) and ``next_action_distance`` (of the target action).
+    ``action_distance`` (squared, of the policy to the data), ``next_action_distance`` (of the target action) and, where
+    it changes, ``penalty_factor``.
 
     Raises:
         ConfigError: at a call, if the batch has no next action.
@@ -75,6 +78,7 @@ class ReBRACLoss(ActorCriticLoss):
         policy_noise: float = 0.2,
         noise_clip: float = 0.5,
         gamma: float = 0.99,
+        penalty_decay: Decay | None = None,
         reduction: str = "mean",
     ) -> None:
         penalties = {"actor_penalty": actor_penalty, "critic_penalty": critic_penalty}
@@ -82,12 +86,13 @@ class ReBRACLoss(ActorCriticLoss):
         super().__init__()
         self.reduction = reduction
         self.actor_penalty, self.critic_penalty, self.gamma = actor_penalty, critic_penalty, gamma
-        self.policy_noise, self.noise_clip = policy_noise, noise_clip
+        self.policy_noise, self.noise_clip, self.penalty_decay = policy_noise, noise_clip, penalty_decay
         self.convert_to_functional(actor_network, "actor_network", create_target_params=True)
         self.convert_to_functional(qvalue_network, "qvalue_network", create_target_params=True)
         register_limits(self, action_spec)
         self.register_buffer("action_half_range", center_and_half_range(self.action_low, self.action_high)[1])
-        self.out_keys = ["loss_actor", "loss_qvalue", "qvalue", "action_distance", "next_action_distance"]
+        statistics = ["qvalue", "action_distance", "next_action_distance"]
+        self.out_keys = ["loss_actor", "loss_qvalue", *statistics, *["penalty_factor"] * (penalty_decay is not None)]
 
     @property
     def in_keys(self) -> list[NestedKey]:  # pyright: ignore[reportIncompatibleMethodOverride]  # follows tensor_keys
@@ -103,13 +108,16 @@ class ReBRACLoss(ActorCriticLoss):
         value = critic_values(self, self.qvalue_network_params.detach(), rows, action).amin(-1)  # [B]
         distance = self._distance(action, data_action)  # [B]
         scale = 1.0 / value.detach().abs().mean()
+        decay = {} if self.penalty_decay is None else {"penalty_factor": self.penalty_decay()}
+        penalty = self.actor_penalty * decay.get("penalty_factor", 1.0)
         return TensorDict(
             {
-                "loss_actor": self._mean(self.actor_penalty * distance - scale * value, rows),
+                "loss_actor": self._mean(penalty * distance - scale * value, rows),
                 "loss_qvalue": self._mean((target_per_critic(target, qvalues) - qvalues).square().sum(-1), rows),
                 "qvalue": qvalues.detach().mean(),
                 "action_distance": distance.detach().mean(),
                 "next_action_distance": next_distance.mean(),
+                **decay,
             }
         )
 

@@ -1,4 +1,4 @@
-"""Expectiles of IQL that change during training; none of them is in the paper.
+"""Settings of losses that change during training: expectiles of IQL, none of which is in the paper, and penalties.
 
 The state of each is a buffer: it is saved, restored and stacked with the loss, and a trace of the loss changes it too.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from agents.objectives.settings import check_adaptive_expectile, check_linear_expectile
+from agents.objectives.settings import check_adaptive_expectile, check_decay, check_linear_expectile
 
 ADAPTIVE_RANGE = (0.5, 0.99)  # from the mean of Q to where its largest values own the loss
 
@@ -64,6 +64,33 @@ class AdaptiveExpectile(nn.Module):
             share = (advantage > 0).float().mean()
             self.expectile.add_(self.rate * (share - self.positive_share)).clamp_(*ADAPTIVE_RANGE)
         return expectile
+
+
+class Decay(nn.Module):
+    r"""A factor that falls from 1 with the updates, and stays at its final value.
+
+    .. math:: f_k = \max(f, 1 - k / K) \text{ (linear)}, \quad f_k = f^{\min(k / K, 1)} \text{ (exponential)}
+
+    Args:
+        kind: ``linear`` or ``exponential``.
+        final: f in (0, 1].
+        num_steps: K >= 1, updates; a linear decay is at f before.
+    """
+
+    num_updates: Tensor  # [] int64, k
+
+    def __init__(self, kind: str, final: float, num_steps: int) -> None:
+        super().__init__()
+        check_decay(kind, final, num_steps)
+        self.kind, self.final, self.num_steps = kind, final, num_steps
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self) -> Tensor:
+        """The factor of this update, and a step towards the next one's, ``[]``."""
+        progress = (self.num_updates / self.num_steps).clamp(max=1.0)
+        if updating(self):
+            self.num_updates.add_(1)
+        return (1.0 - progress).clamp(min=self.final) if self.kind == "linear" else self.final**progress
 
 
 def updating(module: nn.Module) -> bool:

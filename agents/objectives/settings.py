@@ -10,6 +10,8 @@ import math
 from agents.errors import require, require_choice
 
 QVALUE_LOSSES = ("l1", "l2", "smooth_l1")
+DECAYS = ("linear", "exponential")
+ENSEMBLE_VALUES = ("mean", "min")
 
 
 def check_gamma(gamma: float) -> None:
@@ -28,6 +30,18 @@ def check_awac(*, temperature: float, gamma: float, advantage_clip: float | None
     check_not_negative(temperature=temperature)
     check_gamma(gamma)
     require(advantage_clip is None or advantage_clip > 0.0, "advantage_clip", "be positive or null", advantage_clip)
+
+
+def check_cal_ql(
+    *, min_q_weight: float, lagrange_threshold: float | None, num_random: int, gamma: float, alpha_init: float
+) -> None:
+    """Refuse settings of :class:`CalQLLoss` that are out of range."""
+    check_not_negative(min_q_weight=min_q_weight)
+    finite = lagrange_threshold is None or math.isfinite(lagrange_threshold)
+    require(finite, "lagrange_threshold", "be finite or null", lagrange_threshold)
+    require(num_random >= 1, "num_random", "be at least 1", num_random)
+    check_gamma(gamma)
+    require(0.0 < alpha_init < math.inf, "alpha_init", "be positive", alpha_init)
 
 
 def check_dqn(*, loss_function: str, gamma: float, cql_alpha: float | None = None) -> None:
@@ -64,6 +78,21 @@ def check_rebrac(*, gamma: float, **settings: float) -> None:
     """Refuse settings of :class:`ReBRACLoss` that are out of range."""
     check_not_negative(**settings)
     check_gamma(gamma)
+
+
+def check_redq(*, num_target_nets: int, actor_qvalue: str, gamma: float, alpha_init: float) -> None:
+    """Refuse settings of :class:`REDQLoss` that are out of range."""
+    require(num_target_nets >= 1, "num_target_nets", "be at least 1", num_target_nets)
+    require_choice("actor_qvalue", actor_qvalue, ENSEMBLE_VALUES)
+    check_gamma(gamma)
+    require(0.0 < alpha_init < math.inf, "alpha_init", "be positive", alpha_init)
+
+
+def check_decay(kind: str, final: float, num_steps: int) -> None:
+    """Refuse settings of :class:`Decay` that are out of range."""
+    require_choice("kind", kind, DECAYS)
+    require(0.0 < final <= 1.0, "final", "lie in (0, 1]", final)
+    require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
 
 
 def check_linear_expectile(final: float, num_steps: int) -> None:

@@ -5,10 +5,14 @@ TorchRL takes the networks out of a loss's children, so that its ``eval()`` leav
 
 from __future__ import annotations
 
-from tensordict import TensorDictParams
+from typing import Any
+
+from tensordict import TensorDictBase, TensorDictParams
+from torch import Tensor
 from torchrl import objectives
 
 from agents.objectives.common import NetworkModes
+from agents.objectives.schedules import Decay
 
 
 class BCLoss(NetworkModes, objectives.BCLoss):
@@ -22,4 +26,31 @@ class SACLoss(NetworkModes, objectives.SACLoss):
 
 
 class TD3BCLoss(NetworkModes, objectives.TD3BCLoss):
-    """TorchRL's, without dropout when held out."""
+    r"""TorchRL's, without dropout when held out, and with a pull to the data that may fade.
+
+    .. math:: L_\pi = E[\, -\lambda Q_1(s, \pi(s)) + f (\pi(s) - a)^2 \,]
+
+    Args:
+        penalty_decay: f; None: 1.
+        others: as TorchRL's.
+    """
+
+    alpha: float | Tensor
+
+    def __init__(self, *args: Any, penalty_decay: Decay | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.penalty_decay = penalty_decay
+        if penalty_decay is not None:
+            outputs: Any = [*self.out_keys, "penalty_factor"]  # TorchRL declares a tuple of one
+            self.out_keys = outputs
+
+    def actor_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.penalty_decay is None:
+            return super().actor_loss(tensordict)
+        alpha, factor = self.alpha, self.penalty_decay()
+        try:  # as f ((pi - a)^2 - (lambda / f) Q), where TorchRL has a weight of Q alone
+            self.alpha = alpha / factor
+            loss, metadata = super().actor_loss(tensordict)
+        finally:
+            self.alpha = alpha
+        return factor * loss, {**metadata, "lmbd": factor * metadata["lmbd"], "penalty_factor": factor}

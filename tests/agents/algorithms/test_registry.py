@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -147,8 +148,11 @@ def test_files_of_version_0_1_name_classes_that_are_presets_now(class_name, conf
         (agents.BCConfig(), "BCConfig", {"best_episodes"}),
         (agents.BCConfig(best_episodes=0.2), "BCTopConfig", set()),
         (agents.IQLConfig(), "IQLConfig", set()),
+        (agents.ReBRACConfig(), "ReBRACConfig", {"penalty_decay"}),
+        (agents.ReBRACConfig(penalty_decay=agents.PenaltyDecayConfig("linear")), "ReBRACConfig", set()),
     ],
 )
 def test_run_folders_have_the_names_of_before(config, class_name, lacking) -> None:
-    name, fields = registry.as_formerly(type(config).__name__, vars(config))
-    assert name == class_name and fields == {name: v for name, v in vars(config).items() if name not in lacking}
+    values = dataclasses.asdict(config)
+    name, fields = registry.as_formerly(type(config).__name__, values)
+    assert name == class_name and fields == {name: v for name, v in values.items() if name not in lacking}

@@ -31,6 +31,8 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "iql": agents.IQLConfig,
     "ddpg_bc": lambda: agents.IQLConfig(extraction=ExtractionConfig(kind="ddpg_bc")),
     "rebrac": agents.ReBRACConfig,
+    "cal_ql": lambda: agents.CalQLConfig(num_random=3, lagrange_threshold=0.8),
+    "rlpd": lambda: agents.RLPDConfig(entropy_backup=True),
     "cql": agents.CQLConfig,
     "cql_lagrange": lambda: agents.CQLConfig(lagrange_threshold=0.8),
 }
