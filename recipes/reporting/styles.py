@@ -13,7 +13,7 @@ ORDER = (
     "iql", "bc", "td3_bc", "awac", "cql", "rebrac", "dt", "edac", "bc_top",
     "iql_corl", "sac", "sac_n", "iql_tuned", "cql_small", "rebrac_tuned", "dt_small", "iql_deep", "diffusion_bc",
     "cql_lagrange", "discrete_iql", "discrete_cql", "dqn", "discrete_bc", "discrete_bc_top",
-    "iql_locomotion", "iql_antmaze",
+    "iql_locomotion", "iql_antmaze", "cal_ql", "rlpd", "wsrl",
 )  # fmt: skip
 
 

@@ -65,6 +65,8 @@ LEARNING: tuple[Row, ...] = (
     ("Weight of the entropy", "train/alpha", "scaled return / nat"),
     ("Weight of the penalty", "train/alpha_prime"),
     ("Weight of Q in the actor's loss", "train/lmbd", "1 / scaled return"),
+    ("Factor of the pull to the data", "train/penalty_factor"),
+    ("Actions valued below the data's return", "train/calibrated_share", "share of the sampled ones"),
     ("Learning rates", "train/lr_actor train/lr_critic train/lr_value train/lr_alpha train/lr_alpha_prime"),
     ("Gradient norm before clipping", "train/grad_norm"),
 )

@@ -193,6 +193,7 @@ def test_the_page_explains_every_key_and_no_other(logged, specs, discrete_specs,
         *(config() for config in agents.ALGORITHMS.values()),
         with_options,
         agents.ALGORITHMS["cql"](lagrange_threshold=5.0),
+        agents.ReBRACConfig().going_online(10),
     ):
         suited = discrete_specs if config.actions == "discrete" else specs
         agent = config.build(suited)
