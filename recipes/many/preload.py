@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from typing import Any
 
 import h5py  # noqa: F401
@@ -17,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from tqdm import tqdm
 
 from agents.environments.spec import register_robotics
-from recipes.runs import figures, videos  # noqa: F401
+from recipes.runs import figures, versions, videos  # noqa: F401
 
 
 def compile_something() -> None:
@@ -31,6 +32,10 @@ def compile_something() -> None:
 
 
 register_robotics()
+versions.versions()  # by git, and of the code that has been loaded
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # of PyArrow, which pandas loads
+with contextlib.suppress(ImportError):  # where it is installed, TensorDict loads it at the first call of a module
+    import pandas  # noqa: F401
 with contextlib.suppress(Exception):  # without a compiler, a run says so itself
     compile_something()
 gc.freeze()  # a collection in a run would go through, and so copy, all that was imported

@@ -41,6 +41,7 @@ def of_both(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]
     return both
 
 
+@functools.cache  # each reads a file of many lines
 def version_of(package: str, unknown: str = "unknown") -> str:
     try:
         return importlib.metadata.version(package)

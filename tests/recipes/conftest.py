@@ -39,6 +39,7 @@ QUICK = (
     "log_every=5",
     "device=cpu",
     "compile=off",
+    "matmul_precision=highest",  # unasked, it is measured
     "logger=none",
     "wandb.mode=offline",
 )
@@ -252,7 +253,7 @@ def train(quick_train: Recipe, tmp_path: Path) -> Recipe:
 @pytest.fixture
 def train_as_is(run_recipe: Recipe, tmp_path: Path) -> Recipe:
     """The same with no settings but those given."""
-    return functools.partial(run_recipe, "train", cwd=tmp_path)
+    return functools.partial(run_recipe, "train", cwd=tmp_path, before=NO_PLOT)
 
 
 @pytest.fixture

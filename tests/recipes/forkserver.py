@@ -8,13 +8,16 @@ for a signal. W&B is left for the children to import: that makes a temporary fol
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import json
+import multiprocessing.util
 import os
 import sys
 import traceback
+import weakref
 
-import h5py  # noqa: F401  (as the next two: what the recipes import when they first need it)
+import h5py  # noqa: F401  (as the next ones: what the recipes import when they first need it)
 import imageio.v2  # noqa: F401
 import omegaconf._impl  # noqa: F401
 
@@ -32,7 +35,12 @@ from recipes import (
     sweep,
     train,
 )
+from recipes.runs.versions import versions
 from recipes.settings import command_line
+
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # of PyArrow, which pandas loads: no thread
+with contextlib.suppress(ImportError):  # TensorDict loads it, where it is installed, at the first call of a module
+    import pandas  # noqa: F401
 
 RECIPES = {
     module.__name__.rpartition(".")[2]: module
@@ -64,16 +72,27 @@ def run(recipe: str, arguments: list[str], cwd: str, environment: dict[str, str]
 
 
 def leave(code: int) -> None:
-    """Exit as Python does, but without taking every module apart, which takes longer than many a test."""
+    """Exit as Python does, but without taking apart what was imported, which takes longer than many a test."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
+def forget_exit_functions() -> None:
+    """Leave to each child what it has registered itself."""
+    atexit._clear()
+    for finalizer in weakref.finalize._registry:
+        finalizer.atexit = False
+    for function in (multiprocessing.util._exit_function, weakref.finalize._exitfunc):
+        atexit.register(function)
+
+
 def main() -> None:
     register_robotics()
     command_line.register()
+    forget_exit_functions()
+    versions()  # the same for all, though somebody commits or edits a file meanwhile
     gc.freeze()  # a collection in a child would go through, and so copy, all that was imported
     gc.set_threshold(20_000, 20, 20)
     for line in sys.stdin:

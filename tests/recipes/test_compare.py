@@ -25,6 +25,7 @@ QUICK = (
     "num_eval_episodes=2",
     "log_every=5",
     "compile=off",
+    "matmul_precision=highest",
     "algorithm.actor.hidden_sizes=[8]",
     "num_resamples=50",
     "workers=2",

@@ -67,7 +67,7 @@ def test_a_locked_dimension_has_no_error(specs, batches) -> None:
 def test_steps_are_spread_over_all_that_could_be_drawn() -> None:
     class Data:
         def replay_buffer(self, batch_size: int, **options: object) -> TensorDict:
-            assert options == {"keys": ("observation",), "best_episodes": 0.5, "context_length": None, "rewards": None}
+            assert options == {"rewards": None, **sampling}
             return TensorDict({"observation": torch.arange(11)}, [11])
 
     sampling = Sampling(("observation",), best_episodes=0.5)

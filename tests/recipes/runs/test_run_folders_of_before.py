@@ -47,13 +47,13 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "bc_top", "dqn"])
-def test_a_run_folder_of_before_is_resumed_to_where_it_would_have_ended(algorithm, run_recipe, tmp_path) -> None:
+def test_a_run_folder_of_before_is_resumed_to_where_it_would_have_ended(algorithm, train_as_is, tmp_path) -> None:
     shutil.copytree(RESUMABLE / algorithm, tmp_path / "run")
     store = str(tmp_path / "minari")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", store)
         write_noise("test/choices-v0" if algorithm == "dqn" else "test/noise-v0", discrete=algorithm == "dqn")
-    done = run_recipe("train", "resume=run", cwd=tmp_path, MINARI_DATASETS_PATH=store)
+    done = train_as_is("resume=run", MINARI_DATASETS_PATH=store)
     assert done.code == 0, done.err
     (said,) = [line for line in done.err.splitlines() if "does not say" in line]  # what that version did not know
     assert "action_bounds=declared" in said and "trust_env" not in said

@@ -27,6 +27,7 @@ def test_the_commit_is_part_of_the_version_of_this_project(monkeypatch) -> None:
     def not_installed(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
+    monkeypatch.setattr(versions, "version_of", versions.version_of.__wrapped__)
     monkeypatch.setattr(versions.importlib.metadata, "version", not_installed)
     assert versions.versions()["offline-agents"] == "unknown+1a2b3c4.dirty"
 

@@ -317,7 +317,8 @@ def test_a_script_that_uses_hydra_itself_keeps_what_it_has_set_up() -> None:
     command_line.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert composition.compose("train", ["seed=3"]).seed == 3
-        assert compose("train", ["seed=4"]).seed == 4
+        own = compose("train", ["seed=4"], return_hydra_config=True)
+        assert own.seed == 4 and own.hydra.job_logging.root.handlers == ["console", "file"]
 
 
 @pytest.fixture
