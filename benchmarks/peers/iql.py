@@ -32,10 +32,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rounds import RESULTS, ROOT, Contestant, Rows, differences, measure, show
+from rounds import RESULTS, ROOT, Contestant, Rows, differences, measure, show, start
 
 FILE = RESULTS / "peers.json"
-TABLES = ((2, 0), (1, 0), (2, 2), (2, 6))  # threads, busy processes beside them
+LOADS = {2: (0, 2, 6), 1: (0,)}  # busy processes beside so many threads
 BESIDE_BUSY = ("jax_corl", "ours", "ours_no_dropout")
 REFERENCE = "jax_corl"
 CONTESTANTS = {
@@ -59,16 +59,19 @@ OTHERS = {  # than IQL, with a number of updates in a round
 
 def tables(peers: Path, rounds: int) -> Iterator[tuple[str, str, Rows]]:
     """Title, the one that the others are compared with, and rows, as they are measured."""
-    for threads, others in TABLES:
-        present = {name: each for name, each in CONTESTANTS.items() if not others or name in BESIDE_BUSY}
-        rows = measure(present, REFERENCE, peers, threads=threads, others=others, rounds=rounds)
-        yield f"iql, {threads} threads, {others} busy processes", CONTESTANTS[REFERENCE].label, rows
+    for threads, loads in LOADS.items():
+        with start(CONTESTANTS, peers, threads=threads) as processes:
+            for others in loads:
+                present = {name: each for name, each in processes.items() if not others or name in BESIDE_BUSY}
+                rows = measure(present, REFERENCE, others=others, rounds=rounds)
+                yield f"iql, {threads} threads, {others} busy processes", CONTESTANTS[REFERENCE].label, rows
     for name, (module, number) in OTHERS.items():
         pair = {
             "corl": Contestant("CORL", "corl", settings=(module,), number=number),
             "ours": Contestant("ours", "ours", settings=(name,), number=number),
         }
-        yield f"{name}, 1 thread", "CORL", measure(pair, "corl", peers, threads=1, rounds=rounds)
+        with start(pair, peers, threads=1) as processes:
+            yield f"{name}, 1 thread", "CORL", measure(processes, "corl", rounds=rounds)
 
 
 def versions(peers: Path) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Process:
     """A contestant's process: each line that it is sent asks for a round, which it answers with two times."""
 
     def __init__(self, contestant: Contestant, peers: Path, data: Path, threads: int) -> None:
-        self._label, self._number = contestant.label, contestant.number
+        self.label, self._number = contestant.label, contestant.number
         python = peers / contestant.environment / "bin" / "python" if contestant.environment else Path(sys.executable)
         source = ROOT if contestant.module == "ours" else peers / contestant.module
         arguments = (contestant.module, source, data, threads, self._number, *contestant.settings)
@@ -55,7 +55,7 @@ class Process:
         """Seconds of the clock and of the processor, per update."""
         print(file=self._process.stdin, flush=True)
         if not (answer := self._process.stdout.readline()):
-            raise ChildProcessError(f"{self._label} does not run; its error stands above")
+            raise ChildProcessError(f"{self.label} does not run; its error stands above")
         wall, processor = map(float, answer.split())
         return wall / self._number, processor / self._number
 
@@ -86,27 +86,31 @@ def busy(number: int) -> Iterator[None]:
             process.wait()
 
 
-def measure(
-    contestants: Mapping[str, Contestant], reference: str, peers: Path, *, threads: int, others: int = 0, rounds: int
-) -> Rows:
-    """Of each contestant, its times and how many times as fast as the reference it was in the same round."""
-    names = list(contestants)
+@contextlib.contextmanager
+def start(contestants: Mapping[str, Contestant], peers: Path, *, threads: int) -> Iterator[dict[str, Process]]:
+    """The contestants' processes, each of which has made its first rounds."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         data = Path(folder, "transitions.npz")
         write_transitions(data)
-        processes = {name: Process(contestants[name], peers, data, threads) for name in names}
-        for process in processes.values():
+        processes = {}
+        for name, contestant in contestants.items():
+            process = processes[name] = Process(contestant, peers, data, threads)
             stack.callback(process.end)
-        for process in processes.values():
             for _ in range(WARM_UP):
                 process.round()
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        with busy(others):
-            for number in range(rounds):
-                first = number % len(names)
-                for name in (*names[first:], *names[:first]):
-                    times[name].append(processes[name].round())
-    return {name: {"label": contestants[name].label, **row(times[name], times[reference])} for name in names}
+        yield processes
+
+
+def measure(processes: Mapping[str, Process], reference: str, *, others: int = 0, rounds: int) -> Rows:
+    """Of each contestant, its times and how many times as fast as the reference it was in the same round."""
+    names = list(processes)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    with busy(others):
+        for number in range(rounds):
+            first = number % len(names)
+            for name in (*names[first:], *names[:first]):
+                times[name].append(processes[name].round())
+    return {name: {"label": processes[name].label, **row(times[name], times[reference])} for name in names}
 
 
 def row(times: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]]) -> dict[str, Any]:
