@@ -72,6 +72,29 @@ def test_the_losses_are_the_papers(specs, batch, num_nets) -> None:
         torch.testing.assert_close(statistics[name], value, rtol=1e-5, atol=1e-5)
 
 
+def test_the_pull_to_the_data_fades_and_nothing_else(specs, batch) -> None:
+    config = small(penalty_decay=agents.PenaltyDecayConfig("exponential", final=0.25, num_steps=2))
+    torch.manual_seed(0)
+    losses = {name: each.build(specs).loss_module for name, each in (("usual", small()), ("fading", config))}
+    losses["fading"].load_state_dict(losses["usual"].state_dict(), strict=False)
+    for factor in (1.0, 0.5, 0.25, 0.25):
+        torch.manual_seed(3)
+        usual = losses["usual"](batch.copy())
+        torch.manual_seed(3)
+        fading = losses["fading"](batch.copy())
+        expected = {name: value.clone() for name, value in usual.items()}
+        expected["loss_actor"] = usual["loss_actor"] - (1.0 - factor) * usual["bc_loss"]
+        expected["penalty_factor"] = torch.tensor(factor)
+        assert fading.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(fading[name], value, rtol=1e-5, atol=1e-5)
+
+
+def test_online_the_pull_falls_to_a_half_over_the_phase() -> None:
+    decay = agents.PenaltyDecayConfig("exponential", final=0.5, num_steps=1000)
+    assert agents.TD3BCConfig(alpha=1.0).going_online(1000) == agents.TD3BCConfig(alpha=1.0, penalty_decay=decay)
+
+
 def test_actor_and_targets_move_at_every_second_update(specs, batches) -> None:
     torch.manual_seed(0)
     agent = small(target_tau=0.25).build(specs)

@@ -14,7 +14,7 @@ from torchrl.objectives import HardUpdate, LossModule, SoftUpdate, ValueEstimato
 
 import agents
 from agents.algorithms.iql import ExtractionConfig
-from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
+from agents.objectives.schedules import AdaptiveExpectile, Decay, LinearExpectile
 from tests.conftest import make_batch
 
 # the losses are tested without an agent, whose target updater TorchRL misses
@@ -264,15 +264,22 @@ def test_a_held_out_loss_has_no_dropout(algorithm, specs, discrete_specs) -> Non
     assert not torch.equal(training[0], held_out[0])
 
 
-@pytest.mark.parametrize("schedule", [LinearExpectile(0.5, 0.9, 10), AdaptiveExpectile(0.7, 0.3, 0.1)])
-def test_a_held_out_loss_moves_no_schedule(schedule) -> None:
+@pytest.mark.parametrize(
+    ("schedule", "inputs"),
+    [
+        (LinearExpectile(0.5, 0.9, 10), [torch.ones(4)]),
+        (AdaptiveExpectile(0.7, 0.3, 0.1), [torch.ones(4)]),
+        (Decay("linear", 0.5, 10), []),
+    ],
+)
+def test_a_held_out_loss_moves_no_schedule(schedule, inputs) -> None:
     schedule = copy.deepcopy(schedule)
     state = copy.deepcopy(schedule.state_dict())
     with torch.no_grad():
-        schedule(torch.ones(4))
-    schedule.eval()(torch.ones(4))
+        schedule(*inputs)
+    schedule.eval()(*inputs)
     assert schedule.state_dict() == state
-    schedule.train()(torch.ones(4))
+    schedule.train()(*inputs)
     assert schedule.state_dict() != state
 
 

@@ -1,4 +1,4 @@
-"""Expectiles that change: what each update takes, and where they come to rest."""
+"""Expectiles and penalties that change: what each update takes, and where they come to rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 import agents
 from agents.objectives import expectile_loss
-from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
+from agents.objectives.schedules import AdaptiveExpectile, Decay, LinearExpectile
 
 NO_ADVANTAGE = torch.zeros(4)
 
@@ -16,6 +16,18 @@ def test_a_linear_expectile_starts_at_the_first_and_stays_at_the_last() -> None:
     schedule = LinearExpectile(0.5, 0.9, num_steps=4)
     taken = [schedule(NO_ADVANTAGE).item() for _ in range(7)]
     assert taken == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("linear", [1.0, 0.8, 0.6, 0.5, 0.5, 0.5, 0.5]),  # CORL's max(1 - k / K, 1 / 2)
+        ("exponential", [1.0, 0.5**0.2, 0.5**0.4, 0.5**0.6, 0.5**0.8, 0.5, 0.5]),
+    ],
+)
+def test_a_decay_falls_from_1_and_stays_at_its_final_value(kind, expected) -> None:
+    decay = Decay(kind, final=0.5, num_steps=5)
+    assert [decay().item() for _ in range(7)] == pytest.approx(expected)
 
 
 def test_an_adaptive_expectile_moves_by_the_rate_times_what_the_share_is_off() -> None:
@@ -55,6 +67,8 @@ def test_the_share_of_positive_advantages_settles_at_the_set_point(positive_shar
         (lambda: LinearExpectile(0.5, 0.9, 0), "num_steps"),
         (lambda: AdaptiveExpectile(0.5, 0.0, 0.1), "positive_share"),
         (lambda: AdaptiveExpectile(0.5, 0.3, 1.0), "rate"),
+        (lambda: Decay("linear", 0.0, 5), "final"),
+        (lambda: Decay("exponential", 0.5, 0), "num_steps"),
     ],
 )
 def test_settings_out_of_range_are_refused(build, name) -> None:
