@@ -5,6 +5,7 @@ For example:
     offline-agents export checkpoint=runs/iql/demo/pen/mixed-v1/seed0
     offline-agents export checkpoint=runs/iql/demo/pen/mixed-v1/seed0 format=aoti output=robot/policy.pt2
     offline-agents export checkpoint=runs/iql/demo/pen/mixed-v1/seed0 guard=true rate=25
+    offline-agents export checkpoint=runs/iql/demo/pen/mixed-v1/seed0 precision=int8
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tensordict.nn import TensorDictModuleBase
 
 import agents
 from agents.checkpoint import Checkpoint
+from agents.data.units import read_units
 from agents.deployment.acting import FilePolicy
 from agents.deployment.exporting import contract_file, export_policy
 from agents.deployment.formats import load, module_of
@@ -61,8 +63,9 @@ def export(cfg: DictConfig) -> None:
         dataset = dataset_of(checkpoint, run)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         staged = folder / output.name
-        rate, score = config.rate or _rate(env), _last_score(run, checkpoint)
-        export_policy(checkpoint, dataset, staged, format=config.format, guard=config.guard, rate=rate, score=score)
+        rate, score = config.rate or read_units(dataset.id).rate or _rate(env), _last_score(run, checkpoint)
+        options = {"format": config.format, "precision": config.precision, "guard": config.guard}
+        export_policy(checkpoint, dataset, staged, **options, rate=rate, score=score)
         file = load(staged, trust=True)  # made here
         _prove(config, policy, file, dataset)
         for path in (staged, contract_file(staged)):
@@ -74,9 +77,11 @@ def export(cfg: DictConfig) -> None:
 
 def _output(config: ExportConfig, run: RunFolder) -> Path:
     """The file to write, whose folder there is or can be made."""
-    ending = module_of(config.format).ENDING
-    default = run.path if run.holds_run else Path()
-    output = Path(config.output or default / f"policy{ending}")
+    module = module_of(config.format)
+    name = Path(module.DEFAULT)
+    if config.precision != "float32":
+        name = name.with_suffix(f".{config.precision}{name.suffix}")
+    output, ending = Path(config.output or (run.path if run.holds_run else Path()) / name), module.ENDING
     if output.suffix != ending:
         raise agents.ConfigError(f"output must end in {ending} with format={config.format}, got {str(output)!r}")
     require_place("output", output.parent)
@@ -89,7 +94,11 @@ def _prove(
     """Print how far the file's actions are from the policy's and how long each takes, or refuse the file."""
     parity = compare(policy, file, dataset, config.num_observations)
     print(f"parity:   {parity}")
-    if not parity.holds:
+    if not math.isfinite(parity.max_difference):
+        raise agents.PolicyError(
+            f"the file gives numbers that are not finite, in {config.precision}; nothing was written"
+        )
+    if not parity.holds and config.precision == "float32":
         allowed = f"{TOLERANCE:g} of half an action's range is allowed"
         raise agents.PolicyError(
             f"the file does not act as the policy does: {parity}, where {allowed}; nothing was written"
@@ -112,6 +121,9 @@ def _compare_scores(
     terminal.show(terminal.table(console.table(results)))
     same = abs(results["file"].returns - results["policy"].returns) <= 1e-6 * abs(results["policy"].returns)
     print(f"{same.sum()} of {len(same)} episodes have the same return")
+    if config.precision != "float32":
+        cost = console.spread(results["policy"].returns - results["file"].returns)
+        print(f"{config.precision} costs {cost} of a return")
 
 
 def _rate(env: agents.EvaluationEnv | None) -> float | None:

@@ -859,10 +859,14 @@ IMPORTERS = [
         ("    if len(broken := np.flatnonzero(~(steps > 0))):", "    if len(broken := np.flatnonzero(steps < 0)):"),
     ),
     *of(
+        "agents/data/importers/extent.py",
+        "tests/agents/data/importers/test_meaning.py",
+        ("self.at_low * (self.low == low) + other.at_low", "other.at_low"),
+    ),
+    *of(
         "agents/data/importers/understanding.py",
         "tests/agents/data/importers/test_meaning.py",
         ("low - margin, high + margin", "low, high"),
-        ("self.at_low * (self.low == low) + other.at_low", "other.at_low"),
         (
             "if len(outside := np.argwhere((actions < low) | (actions > high))):",
             "if len(outside := np.argwhere(actions < low)):",

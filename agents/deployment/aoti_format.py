@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 ENDING = ".pt2"
+DEFAULT = "policy.aoti.pt2"  # name of a file
 INPUTS = "inputs"  # key of a short contract for C++, which has no JSON of its own
 
 

@@ -20,6 +20,7 @@ PREFIX = "observation"  # of the names of inputs that are observations
 REWARD, ACTION, OUTSIDE = "reward", "action", "outside"  # names of the other inputs and outputs
 MEMORY, NEXT = "memory.", ".next"  # a memory is an input, and with the ending an output
 TYPES = ("float32", "int64")
+PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Action:
     categories: tuple[int, ...] = ()  # how many values each number has; (): it is a number
     starts: tuple[int, ...] = ()  # the first value of each
     words: tuple[str, ...] = ()  # of the values of all its numbers, one after the other, where the data have any
+    units: tuple[str | None, ...] = ()  # of its numbers, as far as they are known
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Contract:
     guard: bool = False  # there is an output outside, the shares of the data's range by which each number is beyond it
     outside_names: tuple[str, ...] = ()  # of the numbers of that output
     random_numbers: str = "none"
+    precision: str = "float32"  # of the weights, one of PRECISIONS
     rate: float | None = None  # steps a second that it was trained for; None: not known
     algorithm: str = ""
     step: int = 0  # updates that it was trained for
@@ -136,7 +139,8 @@ class Contract:
 
 def _contract(values: Mapping[str, Any]) -> Contract:
     """A contract from JSON; an exception where that is none."""
-    kept = {entry.name: values[entry.name] for entry in fields(Contract)}
+    since = {"precision"}  # entries that the first files have not
+    kept = {entry.name: values[entry.name] for entry in fields(Contract) if entry.name not in since - values.keys()}
     contract = Contract(
         **{
             **kept,

@@ -17,10 +17,11 @@ from torchrl.data import Bounded
 from agents.checkpoint import Checkpoint
 from agents.data.dataset import OfflineDataset
 from agents.data.specs import Specs
+from agents.data.units import Units, read_units
 from agents.deployment.contract import PREFIX, Action, Contract, Observation
 from agents.deployment.graph import ActionLayer
 from agents.deployment.memory import Core
-from agents.environments.spaces import Part
+from agents.environments.parts import WHOLE, Part
 from agents.networks.bounds import action_bounds
 from agents.networks.layers import Normalizer
 
@@ -34,21 +35,23 @@ def describe(
     core: Core,
     *,
     guard: bool = False,
+    precision: str = "float32",
     rate: float | None = None,
     score: Mapping[str, Any] | None = None,
 ) -> Contract:
     """The contract of a policy that is exported."""
-    specs, extra = checkpoint.specs(), checkpoint.extra
+    specs, extra, units = checkpoint.specs(), checkpoint.extra, read_units(dataset.id)
     reference = extra.get("reference")
     return Contract(
-        observations=_observations(specs, dataset, core),
-        action=_action(specs),
+        observations=_observations(specs, dataset, core, units),
+        action=_action(specs, units),
         memory=core.memory,
         takes_reward=core.takes_reward,
         guard=guard,
         outside_names=specs.observation_names if guard else (),
         random_numbers=core.random_numbers,
-        rate=rate,
+        precision=precision,
+        rate=rate or units.rate,
         algorithm=str(extra.get("algorithm", checkpoint.metadata["algorithm"]["config"])),
         step=checkpoint.num_updates,
         dataset={
@@ -83,7 +86,7 @@ def data_range(dataset: OfflineDataset) -> tuple[Tensor, Tensor]:
     return torch.cat(lows), torch.cat(highs)
 
 
-def _observations(specs: Specs, dataset: OfflineDataset, core: Core) -> tuple[Observation, ...]:
+def _observations(specs: Specs, dataset: OfflineDataset, core: Core, units: Units) -> tuple[Observation, ...]:
     parts = specs.numbers.observations.parts
     low, high = (bound.tolist() for bound in _column_range(dataset))
     scaling = next((module for module in core.modules() if isinstance(module, Normalizer)), None)
@@ -92,6 +95,7 @@ def _observations(specs: Specs, dataset: OfflineDataset, core: Core) -> tuple[Ob
         columns, dimensions = slice(column, column + part.width), slice(dimension, dimension + part.size)
         scale = None if part.categories else scaling
         starts = part.starts or (0,) * part.width
+        known = part.path in ((), (WHOLE,)) and len(units.observation) == part.width
         observations.append(
             Observation(
                 name=f"{PREFIX}.{part.name}" if part.path else PREFIX,
@@ -99,7 +103,7 @@ def _observations(specs: Specs, dataset: OfflineDataset, core: Core) -> tuple[Ob
                 type="int64" if part.categories else "float32",
                 shape=part.shape,
                 names=tuple(part.column_names()),
-                units=(None,) * part.width,
+                units=units.observation if known else (None,) * part.width,
                 low=tuple(value + start for value, start in zip(low[columns], starts)),
                 high=tuple(value + start for value, start in zip(high[columns], starts)),
                 mean=None if scale is None else tuple(scale.mean[dimensions].tolist()),
@@ -119,19 +123,21 @@ def _seen_of(part: Part, dataset: OfflineDataset, first: int) -> tuple[tuple[int
     return tuple(tuple(start + index for index in _seen(dataset, column)) for column, start in each)
 
 
-def _action(specs: Specs) -> Action:
+def _action(specs: Specs, units: Units) -> Action:
     actions = specs.numbers.actions
     names: Sequence[str] = actions.labels or [f"action.{i}" for i in range(actions.size)]
+    known = units.action if len(units.action) == len(names) else (None,) * len(names)
     if actions.categories:
         low = tuple(map(float, actions.starts))
         high = tuple(float(start + count - 1) for start, count in zip(actions.starts, actions.categories))
         return Action(
-            "int64", actions.shape, tuple(names), low, high, actions.categories, actions.starts, actions.words
+            "int64", actions.shape, tuple(names), low, high, actions.categories, actions.starts, actions.words, known
         )
     assert isinstance(specs.action, Bounded)
     layer = ActionLayer(specs)  # which rounds
     low, high = (tuple(layer(bound[None]).float().flatten().tolist()) for bound in action_bounds(specs.action))
-    return Action("int64" if actions.integer else "float32", actions.shape, tuple(names), low, high)
+    kind = "int64" if actions.integer else "float32"
+    return Action(kind, actions.shape, tuple(names), low, high, units=known)
 
 
 def _column_range(dataset: OfflineDataset) -> tuple[Tensor, Tensor]:

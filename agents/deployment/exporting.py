@@ -13,10 +13,10 @@ from agents.checkpoint import Checkpoint
 from agents.data.dataset import OfflineDataset
 from agents.deployment.contract import Contract
 from agents.deployment.describing import data_range, describe
-from agents.deployment.formats import FORMATS, module_of
+from agents.deployment.formats import check_format, module_of
 from agents.deployment.graph import PolicyGraph
 from agents.deployment.memory import core_of
-from agents.errors import PolicyError, one_line, require_choice
+from agents.errors import PolicyError, one_line
 from agents.files import write_atomically
 
 LARGEST_BATCH = 1 << 20
@@ -28,6 +28,7 @@ def export_policy(
     path: str | Path,
     *,
     format: str = "onnx",
+    precision: str = "float32",
     guard: bool = False,
     rate: float | None = None,
     score: Mapping[str, Any] | None = None,
@@ -39,6 +40,7 @@ def export_policy(
     Args:
         dataset: that it was trained on, whose range is in the contract.
         format: a name of ``FORMATS``.
+        precision: of the weights; ``float16`` and ``int8`` are for ONNX alone, and act a little otherwise.
         guard: have a further output, how far an observation lies outside the data.
         rate: steps a second that it was trained for, to be in the contract.
         score: of the run, to be in the contract.
@@ -47,11 +49,11 @@ def export_policy(
         PolicyError: the policy cannot have this format.
         ConfigError: what writes the format is not installed.
     """
-    require_choice("format", format, FORMATS)
+    check_format(format, precision)
     policy = checkpoint.build_agent().policy.eval().requires_grad_(False)
     path, specs = Path(path), checkpoint.specs()
     core = core_of(policy)
-    contract = describe(checkpoint, dataset, core, guard=guard, rate=rate, score=score)
+    contract = describe(checkpoint, dataset, core, guard=guard, precision=precision, rate=rate, score=score)
     graph = PolicyGraph(core, specs, data_range=data_range(dataset) if guard else None)
     content = module_of(format).encode(trace(graph.eval(), contract), contract)
     write_atomically(path, content)

@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agents.deployment.contract import PRECISIONS
 from agents.deployment.policy import DeployedPolicy
-from agents.errors import PolicyError
+from agents.errors import PolicyError, require, require_choice
 
 FORMATS = {"onnx": "onnx_format", "pt2": "pt2_format", "aoti": "aoti_format"}  # modules of this package
 
 
+def check_format(name: str, precision: str = "float32") -> None:
+    """A ConfigError for a format that there is not, or that has no such precision."""
+    require_choice("format", name, FORMATS)
+    require_choice("precision", precision, PRECISIONS)
+    require(name == "onnx" or precision == "float32", "precision", f"be float32 with format={name}", precision)
+
+
 def module_of(name: str) -> Any:
-    """The module of a format: ``ENDING``, ``write`` and ``open_file``."""
+    """The module of a format: ``ENDING``, ``DEFAULT``, ``encode`` and ``open_file``."""
     return importlib.import_module(f"agents.deployment.{FORMATS[name]}")
 
 

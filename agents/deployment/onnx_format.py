@@ -12,6 +12,7 @@ import numpy as np
 
 from agents.deployment.contract import Contract
 from agents.deployment.observing import Arrays
+from agents.deployment.onnx_precision import reduce_precision
 from agents.deployment.policy import Run
 from agents.errors import PolicyError, one_line, optional_package
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 ENDING = ".onnx"
+DEFAULT = "policy.onnx"  # name of a file
 METADATA = "policy.json"  # key of the contract among the file's properties
 SEAL = 76  # bytes
 OPSET = 20  # of ONNX's operators: onnxruntime 1.17 and later
@@ -48,6 +50,8 @@ def encode(program: ExportedProgram, contract: Contract) -> bytes:
     finally:
         logger.setLevel(level)
     model = graph.model_proto
+    if contract.precision != "float32":
+        model = reduce_precision(model, contract.precision)
     model.metadata_props.add(key=METADATA, value=contract.to_json())
     content = model.SerializeToString()
     return content + _seal(content)

@@ -42,12 +42,14 @@ class Parity:
     ties: int  # of the others: the two actions are as good as each other, and rounding chose
     discrete: bool
     holds: bool  # no other difference is beyond the tolerance
+    share: float  # of an action's range, that the largest difference is
 
     def __str__(self) -> str:
         ties = f"; {self.ties} others are ties, where two actions are equally good in float32" if self.ties else ""
         if self.discrete:
             return f"{self.number:,} observations: {100 * self.equal:.4g} % of the actions are equal{ties}"
         sizes = f"largest difference {self.max_difference:.2g}, mean {self.mean_difference:.2g}"
+        sizes += "" if self.holds else f"; at most {100 * self.share:.2g} % of an action's range"
         return f"{self.number:,} observations: {sizes}{ties}"
 
 
@@ -98,7 +100,8 @@ def compare(
     difference, tolerance = np.abs(ours - theirs), _tolerance(file.contract)
     discrete = file.contract.action.type == "int64"
     apart = (difference > tolerance).any(-1)  # [N]
-    for index in apart.nonzero()[0].tolist():
+    exact = file.contract.precision == "float32"
+    for index in apart.nonzero()[0].tolist() if exact else ():
         tied = discrete & (np.abs(raw[index] % 1.0 - 0.5) < tolerance) & (difference[index] <= 1.0)  # by rounding
         tied |= _is_tie(policy, data, episodes, index)
         difference[index] = np.where(tied, 0.0, difference[index])
@@ -111,6 +114,7 @@ def compare(
         ties=ties,
         discrete=discrete,
         holds=bool((difference <= tolerance).all()),
+        share=float((difference / _widths(file.contract)).max()),
     )
 
 
@@ -151,6 +155,12 @@ def _of_file(file: DeployedPolicy, data: Steps, episodes: Sequence[NDArray[np.in
 
 def _flat(action: Any) -> NDArray[np.float64]:
     return np.asarray(action, np.float64).reshape(-1)
+
+
+def _widths(contract: Contract) -> NDArray[np.float64]:
+    """Of the range of each number of an action, ``[A]``; 1 where there is none."""
+    widths = np.array(contract.action.high) - np.array(contract.action.low)
+    return np.where(widths > 0.0, widths, 1.0)
 
 
 def _tolerance(contract: Contract) -> NDArray[np.float64]:

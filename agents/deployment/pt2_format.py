@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 ENDING = ".pt2"
+DEFAULT = "policy.graph.pt2"  # name of a file
 CONTRACT = "policy.json"
 
 

@@ -18,12 +18,14 @@ from agents.data.dataset import OfflineDataset
 from agents.data.rewards import LearnerRewards
 from agents.data.specs import Specs
 from agents.networks.bounds import action_bounds
+from agents.networks.diffusion import DiffusionActor
 from agents.training.agent import Agent
 from agents.training.compilation import LossAndGradients
 from agents.training.sampling import Sampling
 from agents.training.stack import modules_in
 from agents.training.values import networks_of
 
+SPACING = 4  # of the steps that are shown to a policy whose every action takes several passes through its network
 SEED = 0  # of the noise in a loss: the same at every look, so that curves show the agent and not the draw
 
 
@@ -59,6 +61,8 @@ class HeldOut:
         self.batch = batch
         self._losses = LossAndGradients(agent.loss_module, [], loss_weights=agent.loss_weights)
         self._policy = agent.policy
+        iterates = isinstance(getattr(agent.policy, "module", None), DiffusionActor)
+        self._shown = batch[::SPACING] if iterates else batch  # to the policy
         actors = networks_of(agent.loss_module, "actor_network")
         self._actor: Any = actors[0] if actors else None
         self._modules = [*modules_in(agent.loss_module, set()), *modules_in(agent.policy, set())]
@@ -87,10 +91,10 @@ class HeldOut:
         return dict(zip(values, torch.stack([value.float() for value in values.values()]).tolist()))
 
     def _of_policy(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        values, data = {}, self.batch["action"]
+        values: dict[str, Tensor] = {}
         if (log_prob := self._log_prob(outputs)) is not None:
             values["log_prob"] = log_prob
-        action = self._action()
+        action, data = self._action(), self._shown["action"]
         if action is None or action.shape != data.shape:
             return values
         if self._range is None:
@@ -112,7 +116,7 @@ class HeldOut:
     def _action(self) -> Tensor | None:
         """The policy's actions, ``[B, A]`` or ``[B, K, A]``; None where they need more than the batch holds."""
         if [*self._policy.in_keys] == ["observation"] and self.batch.batch_dims == 1:
-            return self._policy(self.batch.select("observation"))["action"]
+            return self._policy(self._shown.select("observation"))["action"]
         if self._actor is None or not {*self._actor.in_keys} <= {*self.batch.keys()}:
             return None
         if hasattr(self._actor, "get_dist"):

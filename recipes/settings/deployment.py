@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from agents.deployment.formats import FORMATS
-from agents.errors import require, require_choice
+from agents.deployment.formats import check_format
+from agents.errors import require
 from recipes.settings.checks import require_counts
 
 
@@ -18,7 +18,8 @@ class ExportConfig:
 
     checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
     format: str = "onnx"  # onnx; or torch's own: pt2, a graph, or aoti, machine code
-    output: str | None = None  # the file; None: policy.onnx or policy.pt2 in the run's folder
+    precision: str = "float32"  # of the weights; float16 and int8, of onnx alone, cost what the export says
+    output: str | None = None  # the file; None: policy.onnx, policy.graph.pt2 or policy.aoti.pt2 in the run's folder
     guard: bool = False  # have the file say, beside the action, how far an observation lies outside the data
     rate: float | None = None  # steps a second to be in the contract, > 0; None: the environment's, if it knows
     num_observations: int = 10_000  # of the dataset, on which the file is compared with the policy, >= 1
@@ -30,7 +31,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.checkpoint), "checkpoint", "name a run's folder or a file", self.checkpoint)
-        require_choice("format", self.format, FORMATS)
+        check_format(self.format, self.precision)
         require_counts(self, "num_observations", "num_episodes", "num_envs", "max_episode_steps")
         require(self.rate is None or 0.0 < self.rate < math.inf, "rate", "be positive", self.rate)
 

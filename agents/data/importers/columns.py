@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -52,6 +53,7 @@ class Selection:
     pictures: Sequence[str] = ()
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the numbers of a column
     words: Mapping[str, dict[str, int]] = field(default_factory=dict)  # of each category, in the order they come
+    units: Mapping[str, str] = field(default_factory=dict)  # of columns, as far as they are known
 
     @property
     def uses(self) -> dict[str, str]:
@@ -90,6 +92,11 @@ class Selection:
             places = [name] if part.ndim == 1 else [f"{name}.{index}" for index in range(part.shape[1])]
             names += self.labels.get(name, places)
         return names
+
+    def units_of(self, use: str, block: Block) -> list[str | None]:
+        """Of each number of a vector, that of its column."""
+        widths = {name: math.prod(block.rows.columns[name].shape[1:]) for name in self.vectors[use]}
+        return [self.units.get(name) for name, width in widths.items() for _ in range(width)]
 
     def _column(self, rows: Rows, name: str) -> Array:
         """Numbers; of a category, those of its words."""
@@ -145,20 +152,23 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
     kept = _match(log, "keep", merged["keep"], taken)
     _check(meaning, single)
     words = no_words_yet(_match(log, "category", merged["category"], set()), vectors, meaning)
+    for column in columns.units:
+        _require(log, "columns.units", column)
     pictures = pictures if meaning.pictures == "keep" else []
-    return Selection(vectors, single, expression, kept, pictures, log.labels, words)
+    units = {**log.units, **columns.units}
+    return Selection(vectors, single, expression, kept, pictures, log.labels, words, units)
 
 
 def _merge(preset: ColumnsConfig, columns: ColumnsConfig) -> dict[str, Any]:
     """What the user says before what the format says; a column that he uses otherwise is not used twice."""
-    own = {use: value for use, value in vars(columns).items() if value}
+    own = {use: value for use, value in vars(columns).items() if value and use != "units"}
     taken = {*(name for value in own.values() for name in ([value] if isinstance(value, str) else value))}
     of_format: dict[str, Any] = {}
     chosen = {*chain(*(own.get(use, ()) for use in VECTORS))}
     for use, value in vars(preset).items():
         if isinstance(value, list):
             of_format[use] = [name for name in value if name not in chosen]
-        elif value not in taken:
+        elif isinstance(value, str) and value not in taken:
             of_format[use] = value
     return {**vars(ColumnsConfig()), **of_format, **own}
 

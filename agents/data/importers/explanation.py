@@ -10,10 +10,10 @@ import numpy as np
 from agents.data.importers.columns import listing
 from agents.data.importers.meaning import BARE, DROPPED, GIVEN, REPEATED
 from agents.data.importers.rows import Array, Log
-from agents.data.importers.understanding import MARGIN, Understanding
+from agents.data.importers.understanding import EVEN, MARGIN, Understanding
 
 AT_ENDS = 0.1  # share of the actions at their smallest or largest value: these look like limits
-EVEN, UNEVEN = 1.001, 1.5  # ratio of the longest step of time to the shortest
+UNEVEN = 1.5  # ratio of the longest step of time to the shortest
 MOST_LIMITS = 8  # dimensions whose limits are proposed
 SHOWN = 4  # dimensions whose bounds are shown
 
@@ -26,7 +26,8 @@ def explain(log: Understanding) -> Iterator[tuple[str, str]]:
         yield "subset", _subset(log.headers)
     for use, array in (("observation", log.observation), ("action", log.action)):
         assert array is not None
-        names = listing(log.names[use])
+        pairs = zip(log.names[use], log.units[use])
+        names = listing([f"{name} [{unit}]" if unit else name for name, unit in pairs])
         yield f"{use}s", f"{names or f'of shape {[*array.shape[1:]]}'} ({array.dtype})"
     if log.pictures:
         shapes = ", ".join(

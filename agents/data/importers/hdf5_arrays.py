@@ -35,12 +35,14 @@ class Hdf5Arrays(Log):
                     return cls(files, "HDF5 of d3rlpy, version 2", types, None, D3RLPY)
                 arrays = _arrays(file)
                 types = {name: f"{array.dtype}{[*array.shape]}" for name, array in arrays.items()}
+                said = {name: array.attrs.get("units") for name, array in arrays.items()}
+                units = {name: unit for name, unit in said.items() if isinstance(unit, str)}
                 preset = layouts.flat_preset(types)
                 length = len(arrays["actions"]) * len(files) if "actions" in arrays else None
                 kind = "HDF5 of d3rlpy, version 1" if "episode_terminals" in arrays else "HDF5, a row per step"
         except BROKEN as error:
             raise damaged(files[0], error) from error
-        return cls(files, kind, types, length, preset)
+        return cls(files, kind, types, length, preset, units=units)
 
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
         import h5py

@@ -35,7 +35,8 @@ class ParquetTables(Log):
         kind = "Parquet" if _is_parquet(files[0]) else "Arrow"
         types = {name: str(kind) for name, kind in zip(schema.names, schema.types)}
         depths = dict(zip(schema.names, map(depth, schema.types)))
-        return cls(files, kind, types, total, depths=depths, rows=rows)
+        units = {entry.name: unit for entry in schema if (unit := _unit(entry.metadata or {}))}
+        return cls(files, kind, types, total, units=units, depths=depths, rows=rows)
 
     def episodes_in_rows(self, uses: Mapping[str, str]) -> bool:
         """Whether a row is an episode: every number in it is a list, and no column names its episode."""
@@ -133,6 +134,11 @@ def _column(array: Any, name: str, file: str, first: int) -> Any:
             f"row {first + row} of {file}: {name!r} has {other} values, and {width} in the rows before; all have to be "
             "alike, or else rows=episodes"
         ) from error
+
+
+def _unit(metadata: Mapping[bytes, bytes]) -> str:
+    """As far as a column says it; "" else."""
+    return (metadata.get(b"units") or metadata.get(b"unit") or b"").decode(errors="replace")
 
 
 def _is_parquet(file: Path) -> bool:

@@ -53,6 +53,7 @@ class Log(ABC):
     metadata: Mapping[str, Any] = field(default_factory=dict)  # the same, for the dataset's
     subsets: Mapping[str, int] = field(default_factory=dict)  # of its episodes, by their names; how many are in each
     subset: str | None = None  # the one that is read; None: all
+    units: Mapping[str, str] = field(default_factory=dict)  # of columns, where the format has them
 
     @property
     def name(self) -> str:

@@ -15,37 +15,19 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from agents.data.importers.columns import Selection
+from agents.data.importers.extent import Extent
 from agents.data.importers.meaning import Episode, require_whole
 from agents.data.importers.pictures import part_names, space_of
 from agents.data.importers.rows import Array, Log
 from agents.data.importers.settings import MeaningConfig
 from agents.data.source import bound_pair
+from agents.data.units import RATE
 from agents.errors import ConfigError, DataError
 
+EVEN = 1.001  # ratio of the longest step of time to the shortest
 MARGIN = 0.05  # of the range of the data's actions, on each side
 MOST_CATEGORIES = 256  # whole numbers in a wider range are an amount, and no choice
 FIRST = 3  # rows that are shown
-
-
-@dataclass
-class Extent:
-    """The range of the actions, and how often they are at its ends."""
-
-    low: Array  # [A]
-    high: Array
-    at_low: NDArray[np.int64]
-    at_high: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, actions: Array) -> Extent:
-        low, high = actions.min(0), actions.max(0)
-        return cls(low, high, (actions == low).sum(0), (actions == high).sum(0))
-
-    def add(self, other: Extent) -> Extent:
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        at_low = self.at_low * (self.low == low) + other.at_low * (other.low == low)
-        at_high = self.at_high * (self.high == high) + other.at_high * (other.high == high)
-        return Extent(low, high, at_low, at_high)
 
 
 @dataclass
@@ -58,6 +40,7 @@ class Understanding:
     source: str
     headers: Log  # what the format says by itself
     names: Mapping[str, list[str]]  # of the dimensions of observation and action, [O] and [A]; []: they have none
+    units: Mapping[str, list[str | None]]  # the same, None: not known
     num_episodes: int = 0
     num_steps: int = 0
     num_dropped: int = 0  # episodes with missing values
@@ -150,6 +133,17 @@ class Understanding:
         if not self.bounds_are_given:
             return None
         return bound_pair(self.config.action_bounds, num_actions, demand="be data or [low,high]")
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second, where the format says them or the times are dates with even steps between them."""
+        step, kind = self.config.time_step, self.headers.columns.get(self.selection.single.get("time", ""), "")
+        of_format, dated = self.headers.metadata.get(RATE), kind.startswith(("date", "duration", "timestamp"))
+        if step is not None:
+            return 1 / step if dated or of_format else None
+        if not of_format and dated and self.pace is not None and self.pace[1] <= EVEN * self.pace[0]:
+            return 1 / self.pace[1]
+        return of_format
 
     def action_name(self, index: int) -> str:
         return repr(self.names["action"][index]) if self.names["action"] else str(index)

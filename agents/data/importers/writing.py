@@ -24,12 +24,12 @@ from agents.data.importers.pictures import Picture, stored
 from agents.data.importers.rows import Array
 from agents.data.importers.understanding import Understanding
 from agents.data.store import minari_root
+from agents.data.units import ACTION, OBSERVATION, RATE
 from agents.errors import ConfigError, DataError, one_line
 from agents.files import remove_leftovers
 
 ROOM = 1.2  # bytes needed for one of data
 OF_AN_EPISODE = 4_000  # bytes that HDF5 needs for each beside its data: 2,100 measured, and more with pictures
-RATE = "steps_per_second"  # the entry of the metadata for it
 RECORD = "offline_agents_import"  # the entry of the metadata that says where a dataset is from
 
 
@@ -87,7 +87,9 @@ def _metadata(dataset_id: str, understanding: Understanding, digest: str | None)
     names, choices = understanding.names["observation"], understanding.choices("observation")
     return {
         **understanding.headers.metadata,
-        **_rate(understanding),
+        RATE: understanding.rate,
+        OBSERVATION: [unit for index, unit in enumerate(understanding.units["observation"]) if index not in choices],
+        ACTION: understanding.units["action"],
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
         "description": f"imported by offline-agents from {understanding.source} ({understanding.headers.title})",
@@ -97,12 +99,6 @@ def _metadata(dataset_id: str, understanding: Understanding, digest: str | None)
         "action_categories": [*understanding.choices("action").values()],
         RECORD: {"source": understanding.source, "digest": digest, "meaning": dict(explain(understanding))},
     }
-
-
-def _rate(understanding: Understanding) -> dict[str, float]:
-    """Where the format says one and the steps are no longer its own."""
-    step = understanding.config.time_step
-    return {} if step is None or RATE not in understanding.headers.metadata else {RATE: 1 / step}
 
 
 def _parts(episode: Episode, understanding: Understanding) -> Parts:

@@ -14,6 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from agents.data.units import Units, read_units
 from agents.errors import ConfigError, DataError
 
 NAMES = ["flow_in", "level", "valve", "cost", "run"]
@@ -384,6 +385,21 @@ def test_numbers_of_other_kinds_are_those_of_their_reader(take, episodes) -> Non
     chosen = {"observation": ["s", "code", "count"], "action": ["a"], "time": "t"}
     assert take("log.parquet", **chosen, missing="forward-fill").meaning["time between steps"] == "10"
     assert episodes()[0].observations.tolist() == [[1.5, 7.0, 3.0], [2.25, 9.0, 3.0], [0.75, 7.0, 5.0]]
+
+
+def test_units_of_a_format_are_told(steps, take) -> None:
+    fields = [pa.field("s", pa.list_(pa.float64(), 2), metadata={"units": "m"}), pa.field("a", pa.float64())]
+    arrays = [pa.array([[1.0, 2.0]] * 2, fields[0].type), pa.array([0.5, 0.7])]
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    pyarrow.parquet.write_table(table, "log.parquet")
+    take("log.parquet", observation=["s"], action=["a"])
+    assert read_units("robot/arm-v0") == Units(("m", "m"), (None,))
+    with h5py.File("log.hdf5", "w") as file:
+        for name, array in steps.items():
+            file[name] = array
+        file["actions"].attrs["units"] = "N m"
+    take("log.hdf5", overwrite=True)
+    assert read_units("robot/arm-v0") == Units((None,) * 3, ("N m",) * 2)
 
 
 def test_a_number_of_episodes_in_another_file_is_not_read(take) -> None:

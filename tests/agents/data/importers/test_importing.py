@@ -26,6 +26,7 @@ from agents.data.importers import ColumnsConfig, writing
 from agents.data.importers.meaning import Episode
 from agents.data.importers.minari_hdf5 import Parts
 from agents.data.importers.understanding import Understanding
+from agents.data.units import Units, read_units
 from agents.environments.adapter import Spaces
 from agents.errors import ConfigError, DataError
 
@@ -59,6 +60,32 @@ def test_the_dataset_is_an_ordinary_one_of_minari(take, log) -> None:
     dataset = minari.load_dataset("robot/arm-v0")
     assert (dataset.total_episodes, dataset.total_steps) == (4, 36)
     assert all(dataset.observation_space.contains(row) for row in dataset[0].observations) and repr(dataset[0])
+
+
+def test_units_and_rate_stay_with_the_dataset(take, table) -> None:
+    dates = [f"2026-01-31 12:{minute:02}:00" for minute in range(0, 50, 10)]
+    rows = [[date, float(index), 0.5, index % 2, "ab"[index % 2]] for index, date in enumerate(dates)]
+    log = table("t,s,s2,a,ward", rows)
+    uses = {"observation": ["s", "ward", "s2"], "category": ["ward"], "action": ["a"], "action_kind": "continuous"}
+    units = {"s2": "l/s", "a": "rad"}
+    imported = take(log, **uses, time="t", units=units)
+    assert imported.meaning["observations"] == "s, ward, s2 [l/s] (float64)"
+    assert read_units("robot/arm-v0") == Units((None, "l/s"), ("rad",), 1 / 600)
+    take(log, "robot/arm-v1", **uses, time="t", time_step=1200)
+    assert read_units("robot/arm-v1") == Units((None, None), (None,), 1 / 1200)
+    with pytest.raises(ConfigError, match=r"columns.units: log.csv has no column 's3' \(did you mean s\?\)"):
+        take(log, "robot/arm-v2", **uses, units={"s3": "m"})
+    with pytest.raises(ConfigError, match="columns.units must be a text for each name"):
+        take(log, "robot/arm-v2", **uses, units={"s2": 5})
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"observation_units": "m", "action_units": [1], "steps_per_second": -1}']
+)
+def test_units_that_are_none_are_not_known(store, content) -> None:
+    (store / "robot/arm-v0/data").mkdir(parents=True)
+    (store / "robot/arm-v0/data/metadata.json").write_text(content)
+    assert read_units("robot/arm-v0") == read_units("robot/nowhere-v0") == Units()
 
 
 def test_names_that_are_no_names_are_left_out(take, log, store) -> None:
