@@ -1,14 +1,14 @@
 """Every key of the dashboard, in one place.
 
 A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``validation`` for what held-out steps give,
-``eval`` for evaluations, ``time`` for where time and memory go, ``data`` for what the dataset holds. The x-axis of all
-of them is gradient steps.
+``eval`` for evaluations, ``online`` for what a policy collects, ``time`` for where time and memory go, ``data`` for
+what the dataset holds. The x-axis of all of them is gradient steps.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tensordict import TensorDictBase
 from agents.data.dataset import OfflineDataset
 from agents.environments.protocols import PROTOCOLS
 from agents.evaluation.rollouts import EvalResult
+from agents.online.experience import CollectedEpisode
 
 RETURNS = (  # statistics in units of return, of our losses and of TorchRL's
     "qvalue", "qvalue_greedy", "qvalue_std", "pred_value", "target_value", "next_state_value",
@@ -73,6 +74,22 @@ def evaluation(result: EvalResult) -> dict[str, float]:
     """``eval/*``: means over the episodes, and the standard deviation of their returns."""
     means = {f"eval/{name}": float(np.mean(values)) for name, values in episodes(result).items()}
     return {**means, "eval/return_std": float(np.std(result.returns))}
+
+
+def online(
+    env_step: int, num_episodes: int, recent: Sequence[CollectedEpisode], offline_share: float
+) -> dict[str, float]:
+    """``online/*``: where a run is in its environment, and means over the last episodes that it has collected."""
+    means = {}
+    if recent:
+        means["online/episode_return"] = float(np.mean([episode.episode_return for episode in recent]))
+        means["online/episode_length"] = float(np.mean([episode.length for episode in recent]))
+    return {
+        "online/env_step": float(env_step),
+        "online/num_episodes": float(num_episodes),
+        **means,
+        "online/offline_share": offline_share,
+    }
 
 
 def timing(seconds: Mapping[str, float], updates: int) -> dict[str, float]:

@@ -999,7 +999,7 @@ RECIPES = [
     *of(
         "recipes/runs/lifecycle.py",
         "tests/recipes/runs/test_lifecycle.py tests/recipes/test_train.py -k 'overwr or something_else or at_a_time'",
-        ("        if not cfg.overwrite:\n", "        if False:\n"),
+        ("        if not overwrite:\n", "        if False:\n"),
         ("        if not folder.holds_run:\n", "        if False:\n"),
         ("lock.acquire(timeout=0)", "pass"),
         ("        shutil.rmtree(begun, ignore_errors=True)\n", ""),

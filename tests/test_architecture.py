@@ -21,12 +21,13 @@ ROOMS = {
         "faces", "errors", "files", "seal", "cores", "environments", "data", "networks", "objectives", "training",
         "algorithms",
         "adam", "agent",  # where version 0.1 had two modules of training, for scripts that import them from there
-        "evaluation", "metrics", "checkpoint", "deployment",
+        "evaluation", "online", "metrics", "checkpoint", "deployment",
     ),
     "recipes": ("settings", "reporting", "tracking", "runs", "many", "dataset_card"),
 }  # fmt: skip
 SCRIPTS = (
     "train",
+    "finetune",
     "evaluate",
     "compare",
     "sweep",

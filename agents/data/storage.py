@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import TensorStorage
@@ -157,6 +159,7 @@ class OneHots:
     """Numbers kept of an observation as the observation itself, ``[B, S] -> [B, O]``: categories become one-hots."""
 
     def __init__(self, categories: tuple[int | None, ...], device: torch.device) -> None:
+        self._categories = categories
         sizes = [1 if count is None else count for count in categories]
         starts = [sum(sizes[:column]) for column in range(len(sizes))]
         self.size = sum(sizes)
@@ -174,6 +177,12 @@ class OneHots:
         if len(self._place):
             observation[..., self._place.to(columns.device)] = columns[..., self._of_numbers]
         return observation
+
+    def inverse(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """The numbers kept of observations, ``[B, O] -> [B, S]``."""
+        ends = np.cumsum([1 if count is None else count for count in self._categories])
+        pieces = zip(np.split(observations, ends[:-1], axis=1), self._categories)
+        return np.concatenate([p if count is None else p.argmax(1, keepdims=True) for p, count in pieces], axis=1)
 
 
 class _Windows:

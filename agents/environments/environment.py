@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from agents.environments.adapter import Spaces
 from agents.environments.guard import Guard, one_line_of
+from agents.environments.limits import Limits
 from agents.environments.protocols import scorings
 from agents.environments.robotics import mend_joint_types
 from agents.environments.scoring import Reference, Scoring
@@ -49,6 +50,7 @@ class EvaluationEnv:
         self.reference = reference
         self._owner, self._spaces, self._bounds = owner, spaces, bounds
         self._idle: list[gym.Env] = []
+        self._limits: dict[str, Any] = {}
 
     @property
     def scorings(self) -> dict[str, Scoring]:
@@ -68,7 +70,7 @@ class EvaluationEnv:
                 mend_joint_types()
             env = gym.make(self.spec, disable_env_checker=True, **kwargs)
         if self._spaces is None:
-            return Guard(env, self._name)
+            return self._limited(Guard(env, self._name))
         if mismatch := self._spaces.mismatch(env):
             env.close()
             what, theirs, ours = mismatch
@@ -76,7 +78,21 @@ class EvaluationEnv:
                 f"environment {self.spec.id!r} has {what} in {theirs}, {self._owner} in {ours}; pass one that fits as "
                 "eval_env=ID"
             )
-        return Guard(self._spaces.adapt(env, bounds=self._bounds), self._name)
+        return self._limited(Guard(self._spaces.adapt(env, bounds=self._bounds), self._name))
+
+    def limit(self, **limits: Any) -> None:
+        """Have every instance do the nearest action inside :class:`~agents.environments.limits.Limits`, from now on.
+
+        Raises:
+            ConfigError: there is no such action, or actions are indices.
+        """
+        self.close()
+        self._limits = limits
+        with self.borrow(1):
+            pass
+
+    def _limited(self, env: gym.Env) -> gym.Env:
+        return Limits(env, **self._limits) if self._limits else env
 
     @contextlib.contextmanager
     def borrow(self, count: int) -> Iterator[list[gym.Env]]:

@@ -24,8 +24,11 @@ def returns_page(
     algorithm: str,
     title: str,
 ) -> bytes:
-    """Average episode reward of evaluations.csv over gradient steps, beside a random policy and the dataset's mean."""
-    steps = np.array([int(row["step"]) for row in rows])
+    """Average episode reward of evaluations.csv over gradient steps, beside a random policy and the dataset's mean.
+
+    Of a run that went online, the steps in the environment follow those until the switch, which is marked.
+    """
+    steps, switch = _axis(rows)
     mean, std = (np.array([float(row[key]) for row in rows]) for key in ("eval/return", "eval/return_std"))
     error = std / np.sqrt(len(random))
     figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
@@ -34,13 +37,28 @@ def returns_page(
     if data_mean is not None:
         axes.axhline(data_mean, color="C2", linestyle="--", linewidth=1.2, label="mean of the dataset")
     axes.axhline(random.mean(), color="C3", linestyle=":", linewidth=1.5, label="random policy")
+    if switch is not None:
+        axes.axvline(switch, color="0.4", linewidth=1.0, label="from here on online")
     ylabel = f"average episode reward ({len(random)} episodes)"
-    axes.set(title=title, xlabel="gradient steps", ylabel=ylabel)
+    xlabel = "gradient steps" if switch is None else "gradient steps, then steps in the environment"
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
     return to_image(figure)
+
+
+def _axis(rows: Sequence[Mapping[str, str]]) -> tuple[NDArray[np.int64], int | None]:
+    """Where each row of evaluations.csv stands, and the switch to the environment, if there was one."""
+    steps = np.array([int(row["step"]) for row in rows])
+    if "phase" not in rows[-1]:
+        return steps, None
+    online = np.array([float(row["phase"]) > 0.0 for row in rows])
+    if online.all():
+        return np.array([int(float(row["env_step"])) for row in rows]), 0
+    switch = steps[~online].max()
+    return np.where(online, switch + np.array([float(row["env_step"]) for row in rows]), steps), int(switch)
 
 
 def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -42,17 +43,23 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
         ConfigError: if the folder holds another run, or none where one should be resumed.
     """
     folder = RunFolder(cfg.run_dir if cfg.resume is None else cfg.resume)
-    _undo_overwrite(folder)
     if cfg.resume is not None:
+        _undo_overwrite(folder)
         return folder, resume(folder, cfg), True
+    require_free(folder, overwrite=cfg.overwrite)
+    return folder, build(cfg, "train"), False
+
+
+def require_free(folder: RunFolder, *, overwrite: bool) -> None:
+    """Refuse a folder in which no run can be begun, with a ConfigError."""
+    _undo_overwrite(folder)
     if not is_free(folder.path):
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
-        if not cfg.overwrite:
+        if not overwrite:
             way_out = f"go on with it by {pasted('resume', folder.path)}, start over with overwrite=true"
             raise ConfigError(f"{folder.path} already holds a run: {way_out}, or choose another run_dir")
     require_place("run_dir", folder.path)
-    return folder, build(cfg, "train"), False
 
 
 def claim(folder: RunFolder) -> FileLock:
@@ -84,9 +91,20 @@ def at_work(folder: RunFolder) -> bool:
 
 @contextmanager
 def begin(
-    folder: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, Any]
+    folder: RunFolder,
+    cfg: DictConfig,
+    config: TrainConfig,
+    dataset: OfflineDataset,
+    speed: Mapping[str, Any],
+    *,
+    algorithm: str | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Iterator[None]:
     """Make the folder of a new run; if the block, which starts the run, fails, all is as it was before.
+
+    Args:
+        algorithm: its word; None: the one that chose the algorithm of the settings in force.
+        files: further ones that the run begins with, by their paths in it.
 
     The run that is overwritten goes only afterwards; a kill in between is undone by the next :func:`open_run`.
     """
@@ -102,7 +120,9 @@ def begin(
         raise ConfigError(f"cannot make {folder.path}: {error.strerror}; choose another run_dir") from error
     begun = staged.path
     try:
-        _describe(staged, cfg, config, dataset, speed)
+        _describe(staged, cfg, config, dataset, speed, algorithm)
+        for name, payload in files.items():
+            write_atomically(staged.path / name, payload)
         if not is_free(path):
             _set_aside(folder, overwritten, overwrite=cfg.overwrite)
         folder.lock = _move(staged, path)
@@ -118,13 +138,18 @@ def begin(
 
 
 def _describe(
-    new: RunFolder, cfg: DictConfig, config: TrainConfig, dataset: OfflineDataset, speed: Mapping[str, Any]
+    new: RunFolder,
+    cfg: DictConfig,
+    config: TrainConfig,
+    dataset: OfflineDataset,
+    speed: Mapping[str, Any],
+    algorithm: str | None,
 ) -> None:
     """Write the files that a run begins with."""
     # in a trial of W&B's agent, which has chosen the id, W&B takes no other
     chosen = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
     new.add_info(
-        algorithm=algorithm_choice(),
+        algorithm=algorithm or algorithm_choice(),
         algorithm_config=type(config.algorithm).__name__,
         dataset_fingerprint=dataset.fingerprint,
         **note_split(config),
@@ -151,7 +176,7 @@ def _move(staged: RunFolder, path: Path) -> FileLock | None:
             return lock
         lock = claim(RunFolder(path))  # it is empty, and perhaps the current folder
         if is_free(path):
-            for file in (staged.info_file, staged.config_file):
+            for file in staged.path.iterdir():
                 file.rename(path / file.name)
             staged.path.rmdir()
             return lock

@@ -41,14 +41,19 @@ class CsvLog:
             os.fsync(file.fileno())  # as of a checkpoint: after a power cut a resume would not make the row again
 
     def _to_text(self, rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
-        if not self._columns:
-            return ""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return csv_text(self._columns, rows, header=header)
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+    """Rows as such a file has them; nothing without columns."""
+    if not columns:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def read_csv(path: Path, last_step: int | None = None) -> list[dict[str, str]]:

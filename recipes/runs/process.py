@@ -38,12 +38,12 @@ def default_num_envs() -> int:
     return min(usable_cores(), 4)
 
 
-def progress_bar(last_step: int, total: int) -> tqdm | ProgressLines:
+def progress_bar(last_step: int, total: int, unit: str = "update") -> tqdm | ProgressLines:
     """Rate, time left and latest score."""
     # tqdm, not rich: rich would print on standard error what belongs to standard output
     if sys.stderr.isatty():
-        return tqdm(total=total, initial=last_step, unit="update", dynamic_ncols=True)
-    return ProgressLines(last_step, total)
+        return tqdm(total=total, initial=last_step, unit=unit, dynamic_ncols=True)
+    return ProgressLines(last_step, total, unit)
 
 
 class ProgressLines:
@@ -52,7 +52,8 @@ class ProgressLines:
     It has what is used here of tqdm's bars.
     """
 
-    def __init__(self, last_step: int, total: int) -> None:
+    def __init__(self, last_step: int, total: int, unit: str) -> None:
+        self._unit = unit
         self.n, self._first, self._total, self._score = last_step, last_step, total, ""
         self._since = self._told = time.monotonic()
 
@@ -75,7 +76,7 @@ class ProgressLines:
         self._told = time.monotonic()
         rate = (self.n - self._first) / max(self._told - self._since, 1e-9)
         left = tqdm.format_interval((self._total - self.n) / rate)
-        text = f"step {self.n} of {self._total}, {rate:.0f} updates/s, {left} left{self._score}"
+        text = f"step {self.n} of {self._total}, {rate:.0f} {self._unit}s/s, {left} left{self._score}"
         print(text, file=sys.stderr, flush=True)
 
 

@@ -20,6 +20,7 @@ from recipes.settings.composition import algorithm_choice
 from recipes.settings.overrides import as_typed, pasted
 from recipes.settings.schema import TrainConfig
 
+ONLINE = "online.yaml"  # of a run of offline-agents finetune, its settings
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
 FREE_ON_RESUME = (
     "resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every", "eval_videos",
@@ -40,6 +41,9 @@ def resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     if not folder.holds_run:
         missing = [file.name for file in (folder.config_file, folder.info_file) if not file.exists()]
         raise ConfigError(f"no run to resume in {folder.path}: it has no {' and '.join(missing)}")
+    if (folder.path / ONLINE).exists():
+        way_out = f"offline-agents finetune {pasted('resume', folder.path)}"
+        raise ConfigError(f"the run in {folder.path} goes on in an environment: {way_out}")
     if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
         way_out = "put its checkpoints/ back, or start a new run in another run_dir"
         raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from typing import Any
 
 from agents.checkpoint import Checkpoint
 from agents.errors import CheckpointError, ConfigError, NonFiniteLossError, one_line
@@ -22,9 +23,11 @@ class Saver:
         self._run, self._agent, self._checkpoints = run, run.agent, run.folder.checkpoints
         # TorchRL gives no public way to the generator, all that a resume needs of a buffer
         self._generators = {"torch": run.generator or default_generator(run.agent.device), "buffer": run.buffer._rng}
+        if run.online is not None:
+            self._generators["experience"] = run.online.generator
         self._devices = [run.agent.device.type, run.buffer._rng.device.type]
         self._best_return: float | None = None
-        self._saved_step = 0
+        self._saved_at: tuple[int, int] | None = None
         self._said = False  # that a return is not finite
         reference = run.env.reference if run.env else run.dataset.reference
         self._extra = {
@@ -41,7 +44,7 @@ class Saver:
 
     def save(self, mean_return: float | None = None) -> None:
         """Write a checkpoint of this moment, once; an evaluation of these parameters decides about ``best``."""
-        if self._saved_step == self._agent.num_updates and mean_return is None:
+        if self._saved_at == self._moment and mean_return is None:
             return
         # finite losses can still end in infinite parameters, which the next loss would show, too late
         if not all(parameter.isfinite().all() for parameter in self._agent.loss_module.parameters()):
@@ -63,9 +66,17 @@ class Saver:
             config=self._run.config.algorithm,
             specs=self._run.dataset.specs,
             generators={name: generator.get_state() for name, generator in self._generators.items()},
-            extra={**self._extra, "best_return": self._best_return},
+            extra={**self._extra, **self._note_experience(), "best_return": self._best_return},
         )
-        self._saved_step = self._agent.num_updates
+        self._saved_at = self._moment
+
+    @property
+    def _moment(self) -> tuple[int, int]:
+        """Updates, and steps in the environment."""
+        return self._agent.num_updates, 0 if self._run.online is None else self._run.online.env_step
+
+    def _note_experience(self) -> dict[str, Any]:
+        return {} if self._run.online is None else {"online": self._run.online.save()}
 
     def restore(self) -> int:
         """Go back to the newest readable checkpoint; returns its step, 0 when there is none yet."""
@@ -77,7 +88,7 @@ class Saver:
         best = checkpoint.extra.get("best_return")
         # earlier versions kept a NaN, against which no return is better
         self._best_return = best if isinstance(best, (int, float)) and math.isfinite(best) else None
-        self._saved_step = checkpoint.num_updates
+        self._saved_at = self._moment
         return checkpoint.num_updates
 
     def _use(self, checkpoint: Checkpoint) -> None:
@@ -92,6 +103,8 @@ class Saver:
         adam = not any(self._agent.rule.optimizer.others)  # which always has a state
         if adam and checkpoint.num_updates and not unflatten(checkpoint.tensors).get("optimizer"):
             raise CheckpointError(f"{checkpoint.path} lacks the state of the optimizer")
+        if self._run.online is not None:
+            self._run.online.restore(checkpoint)
         checkpoint.restore(self._agent)
         self._restore_generators(checkpoint)
 

@@ -15,8 +15,10 @@ from agents.algorithms.registry import check_actions
 from agents.errors import ConfigError, one_line
 from agents.evaluation.video import check_rendering
 from recipes.runs.folder import RunFolder
+from recipes.runs.online import Online
 from recipes.runs.process import default_num_envs
 from recipes.settings.composition import algorithm_choice
+from recipes.settings.finetuning import FinetuneConfig
 from recipes.settings.schema import TrainConfig
 
 
@@ -33,11 +35,18 @@ class Training:
     reward_scale: float = 1.0  # by which the rewards that the agent learns from are larger than the data's
     generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
     held_out: TensorDictBase | None = None  # steps that it does not learn from; None: it learns from all
+    online: Online | None = None  # where it goes on learning in its environment; None: from the dataset alone
 
     @property
     def is_evaluated(self) -> bool:
         """Whether there is something to say of the policy at evaluation points."""
         return self.env is not None or self.held_out is not None
+
+    def evaluation_due(self, step: int) -> bool:
+        """Whether it is evaluated after so many updates, as it stands."""
+        if self.online is not None:
+            return self.online.evaluation_due(step)
+        return step > 0 and (step % self.config.eval_every == 0 or step == self.config.gradient_steps)
 
 
 def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:
@@ -80,4 +89,19 @@ def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agent
         raise ConfigError(f"{problem}; {way_out}") from error
     if config.eval_videos:
         check_rendering(env)
+    return env
+
+
+def acting_env(config: FinetuneConfig, settings: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv:
+    """Where a policy acts and is evaluated, inside the limits of its actions; a ConfigError where there is none."""
+    if settings.eval_env is None and dataset.env_spec is None:
+        raise ConfigError(f"{dataset.id} names no environment to act in; name one by eval_env=ID")
+    env = evaluation_env(settings, dataset)
+    assert env is not None
+    if dataset.env_spec is not None and env.spec.id != dataset.env_spec.id:
+        others = f"the data are of {dataset.env_spec.id}, the policy acts in {env.spec.id}"
+        print(f"warning: {others}: both are learned from as one", file=sys.stderr)
+    low, high = config.action_limits or (None, None)
+    if config.action_limits is not None or config.max_action_change is not None:
+        env.limit(low=low, high=high, max_change=config.max_action_change)
     return env

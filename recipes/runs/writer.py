@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 from tensordict import TensorDictBase
+from tqdm import tqdm
 
 import agents
 from agents import metrics
-from agents.errors import ConfigError, one_line
+from agents.errors import ConfigError, one_line, printable
 from recipes.reporting import terminal
 from recipes.runs import artifacts, console, plots
 from recipes.runs.cost import cost
@@ -20,6 +21,7 @@ from recipes.runs.divergence import DivergenceAlarm
 from recipes.runs.lifecycle import claim
 from recipes.runs.metrics_log import CsvLog, read_csv, tell_of_lost_rows
 from recipes.runs.process import Stopwatch
+from recipes.runs.recovery import recovery
 from recipes.runs.resume import exact_alone, lengthen
 from recipes.runs.rewards import WeightCheck
 from recipes.runs.saver import Saver
@@ -55,17 +57,20 @@ class RunWriter:
         if run.held_out is not None:
             self._validation = Validation(run.agent, run.dataset.specs, run.held_out, log_every=run.config.log_every)
         self._validation_logged_at = -1
-        last_step = self._saver.restore() if resuming else None
+        last_step = evaluated = self._saver.restore() if resuming else None
+        if run.online is not None and not (resuming and run.folder.has_checkpoint):
+            last_step = run.online.first_step
+            evaluated = last_step - 1  # the switch's own is made first of all
         if last_step is not None and last_step > run.config.gradient_steps:
             made = f"the run in {run.folder.path} has made {last_step} updates already"
             raise ConfigError(f"{made}: gradient_steps={run.config.gradient_steps} would undo some; give more")
-        if last_step is not None and last_step < run.config.gradient_steps:
+        if resuming and last_step is not None and last_step < run.config.gradient_steps:
             self._note_versions(last_step)
             lengthen(run.folder, run.config)
-        if last_step:
+        if last_step and run.online is None:
             self._tell_of_lost_rows(last_step)
         self._metrics_log = CsvLog(run.folder.metrics_file, last_step=last_step)
-        self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=last_step)
+        self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=evaluated)
         settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config)))
         settings |= {"versions": versions(), **speed}
         settings |= {"algorithm_name": self._algorithm, "dataset_fingerprint": run.dataset.fingerprint}
@@ -74,7 +79,7 @@ class RunWriter:
             run.folder.path,
             name=f"{self._algorithm}/{run.dataset.id}/seed{run.config.seed}",
             run_id=run.folder.info["wandb_id"],
-            job_type="train",
+            job_type="train" if run.online is None else "finetune",
             settings=settings,
             wandb=run.config.wandb,
         )
@@ -134,7 +139,10 @@ class RunWriter:
             validation, result = self.validate(step), self._roll_out(step)
         with clock("logging"):
             scalars = {} if result is None else metrics.evaluation(result)
-            self._evaluations_log.write(step, {**scalars, **validation})
+            place = {}
+            if result is not None and self._run.online is not None:
+                place = self._run.online.place(result)
+            self._evaluations_log.write(step, {**scalars, **validation, **place})
             if result is not None:
                 loggers.log_evaluation(self._logger, scalars, result, step)
             if validation and self._validation_logged_at != step:  # else with the losses of this step
@@ -156,11 +164,10 @@ class RunWriter:
         return self._result
 
     def catch_up(self, clock: Stopwatch) -> None:
-        """Of a run that is resumed, the evaluation at its checkpoint, if it is due and the environment has failed."""
+        """The evaluation at this step, if it is due and there is none: the environment has failed, or all begins."""
         step = self._agent.num_updates
-        due = step > 0 and (step % self._config.eval_every == 0 or step == self._config.gradient_steps)
         rows = read_csv(self._folder.evaluations_file)
-        if self._run.is_evaluated and due and str(step) not in [row["step"] for row in rows]:
+        if self._run.is_evaluated and self._run.evaluation_due(step) and str(step) not in [row["step"] for row in rows]:
             result = self.evaluate(step, clock)
             if result is not None:
                 self._saver.save(result.returns.mean().item())
@@ -182,14 +189,32 @@ class RunWriter:
             return
         loggers.log_videos(self._logger, files, step)
 
-    def save(self, losses: TensorDictBase) -> None:
+    def save(self, losses: TensorDictBase | None) -> None:
         """Write a checkpoint; of the last update's losses a GPU has not yet said whether they are finite."""
-        self._agent.check_finite(losses)
+        if losses is not None:
+            self._agent.check_finite(losses)
         current = self._result if self._evaluated_at == self._agent.num_updates else None
         self._saver.save(None if current is None else current.returns.mean().item())
 
+    def _note_recovery(self) -> None:
+        """Of a run that went online, what the switch cost and brought, for a person and for the dashboard."""
+        outcome = None if self._run.online is None else recovery(read_csv(self._folder.evaluations_file))
+        if outcome is not None:
+            print(outcome.summary())
+            self._folder.add_info(online=outcome.measures())
+            loggers.log_scalars(self._logger, outcome.measures(), self._agent.num_updates)
+
+    def forget(self) -> None:
+        """Let the last evaluation be none of the policy that the run ends with."""
+        self._result = None
+
     def _note_cost(self) -> None:
         self._folder.add_info(cost=cost(self._folder, self._agent, time.monotonic() - self._began))
+
+    def tell_how_to_go_on(self, problem: str) -> None:
+        """A line on standard error on why the run ends here, and how it goes on."""
+        command = f"{invocation()} {pasted('resume', self._folder.path)}"
+        tqdm.write(f"{printable(problem)}; all until then is saved, go on with: {command}", file=sys.stderr)
 
     def stop(self, step: int, exit_code: int) -> None:
         """End early, and say how to go on; the dashboard shows how it ended."""
@@ -212,6 +237,7 @@ class RunWriter:
             policies = {self._algorithm: self._result, "random policy": self._random}
             rows = console.table(policies, self._run.dataset if self._returns_compare else None)
             terminal.show(terminal.table(rows))
+        self._note_recovery()
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"
             artifacts.log(self._logger, self._folder, self._run.dataset.whole or self._run.dataset, name)

@@ -130,8 +130,8 @@ def build(cfg: DictConfig, recipe: str) -> Any:
     """
     try:
         cfg = cfg.copy()
-        for name, other in INSTEAD.items():
-            if OmegaConf.is_missing(cfg, name) and cfg.get(other) is not None:
+        for name, others in INSTEAD.items():
+            if OmegaConf.is_missing(cfg, name) and any(cfg.get(other) is not None for other in others):
                 cfg[name] = None
         RECIPES[recipe](**{str(name): cfg[name] for name in cfg if name != "algorithm"})
         config = OmegaConf.to_object(cfg)

@@ -27,28 +27,11 @@ from recipes.settings.checks import (
     require_seeds,
 )
 from recipes.settings.deployment import ExportConfig, ServeConfig
+from recipes.settings.finetuning import FinetuneConfig
+from recipes.settings.wandb_settings import WandbConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"  # presets: what differs from the dataclasses
 METHODS = ("grid", "random", "tpe")
-
-
-@dataclass
-class WandbConfig:
-    """Where a run appears in Weights & Biases."""
-
-    project: str = "offline-agents"  # a project that does not exist yet is made
-    entity: str | None = None  # user or team; None: the account's default
-    mode: str = "auto"  # online, offline, or auto: online where an API key is found
-    group: str = MISSING  # runs to be seen together; in training <algorithm>/<dataset>: seeds alone differ
-    job_type: str | None = None  # what kind of run it is; None: of the command, as train; a sweep's runs are trials
-    tags: list[str] = field(default_factory=list)  # beside dataset, algorithm and task, as [first,second]
-    timeout: int = 20  # seconds to wait for an answer of the server, >= 1; without one the run is logged offline
-    upload_timeout: int = 300  # seconds to wait at the end until everything is uploaded, >= 1; the rest stays here
-    artifacts: bool = False  # log dataset (its description) and checkpoints (uploaded) as artifacts
-
-    def __post_init__(self) -> None:
-        require_counts(self, "timeout", "upload_timeout", prefix="wandb.")
-        require_choice("wandb.mode", self.mode, ("auto", "online", "offline"))
 
 
 @dataclass
@@ -330,10 +313,11 @@ class DashboardConfig:
     output: str = "runs/dashboard"  # folder for the specification, and for what was saved under which name
 
 
-INSTEAD = {"checkpoint": "policy"}  # a setting that has to be given, and the one that may be given in its place
+INSTEAD = {"checkpoint": ("policy", "resume")}  # a setting that has to be given, and those that may be in its place
 RECIPES: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "finetune": FinetuneConfig,
     "export": ExportConfig,
     "serve": ServeConfig,
     "compare": CompareConfig,

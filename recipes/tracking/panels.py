@@ -15,6 +15,7 @@ PREFIXES = {
     "train": "Learning",
     "validation": "Validation",
     "eval": "Behaviour",
+    "online": "Online",
     "data": "Data",
     "time": "Speed",
 }  # where other keys go
@@ -84,11 +85,22 @@ VALIDATION: tuple[Row, ...] = (
     ("Loss of the entropy's weight, held out", "validation/loss_alpha", "nats"),
     ("Loss of the penalty's weight, held out", "validation/loss_alpha_prime", "scaled return"),
 )
+ONLINE: tuple[Row, ...] = (
+    ("Return of the episodes that are collected", "online/episode_return", "return of the environment"),
+    ("Steps in the environment", "online/env_step", "steps"),
+    ("Length of the episodes that are collected", "online/episode_length", "steps"),
+    ("Episodes that are collected", "online/num_episodes", "episodes"),
+    ("Share of the data in a batch", "online/offline_share", "share of the batch"),
+    ("Fall at the switch, and gain at the end", "online/drop online/gain", "score, else return", "bars"),
+    ("Steps in the environment to make the fall up", "online/steps_to_recover", "steps", "bars"),
+    ("Regret", "online/regret", "share of what could be had", "bars"),
+)
 SPEED: tuple[Row, ...] = (
     ("Updates per second", "time/updates_per_second", "1/s"),
     (
         "Where the time goes",
-        "time/update_share time/sample_share time/evaluation_share time/logging_share time/checkpoint_share",
+        "time/update_share time/sample_share time/evaluation_share time/logging_share time/checkpoint_share "
+        "time/collection_share",
         "share of the time",
         "shares",
     ),
@@ -105,6 +117,7 @@ def sections() -> dict[str, tuple[Panel, ...]]:
         "Validation": VALIDATION,
         "Data": _data(),
         "Behaviour": _behaviour(),
+        "Online": ONLINE,
         "Speed": SPEED,
     }
     return {
@@ -153,6 +166,7 @@ WITHOUT_PANEL = {  # or keys that begin like this
     "train/step": "the x-axis of train/*",
     "validation/step": "the x-axis of validation/*",
     "eval/step": "the x-axis of eval/*",
+    "online/step": "the x-axis of online/*",
     "time/step": "the x-axis of time/*",
     "data/step": "data/* is logged once, before the first update",
     "final/": "the last evaluation: columns of the run table, the axes of Compare, the tables of the report",

@@ -39,6 +39,7 @@ SHORT = {
     "train": {**TRAINING, "compile": "off"},
     "compare": {**TRAINING, "compile": "off", "num_resamples": 50, "seeds": "0,1"},
     "sweep": {**TRAINING, "compile": "off", "num_trials": 2},
+    "finetune": {"online_steps": 20, "eval_every": 10, "log_every": 10, "compile": "off"},
     "evaluate": {"num_episodes": 1},
 }
 SHORT_PYTHON = {

@@ -28,6 +28,7 @@ from recipes import (
     estimate,
     evaluate,
     export,
+    finetune,
     import_data,
     inspect_dataset,
     select_policy,
@@ -46,6 +47,7 @@ RECIPES = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         train,
+        finetune,
         evaluate,
         export,
         serve,

@@ -105,7 +105,7 @@ def policy_of(module: TensorDictModuleBase, specs: Specs, *, name: str = "policy
     network: Any = module.module
     if not drawn:
         return Policy(name, specs, network)
-    distribution = _distribution_of(network)
+    distribution = distribution_of(network)
     if distribution is None:
         raise ConfigError(f"{name} draws no actions: it has no distribution; leave out drawn=true")
     return Policy(name, specs, network, distribution)
@@ -143,7 +143,8 @@ def _actions(specs: Specs) -> str:
     return f"{spec.n} discrete actions" if specs.discrete else f"actions of {spec.shape[-1]} numbers"
 
 
-def _distribution_of(network: Any) -> Callable[[Tensor], Distribution] | None:
+def distribution_of(network: Any) -> Callable[[Tensor], Distribution] | None:
+    """The distribution that a deterministic policy is the mode of, ``[B, O]`` to one over ``[B, A]``; None: none."""
     if isinstance(network, GreedyPolicy) and not isinstance(network.network, ActionValueEnsemble):
         return lambda observation: _categorical(network.network(observation))
     if isinstance(network, ModePolicy):

@@ -206,7 +206,7 @@ def test_a_stage_inside_another_stops_the_outer(monkeypatch) -> None:
 def begin(tmp_path, monkeypatch):
     """``begin(seed, pid)`` begins ``run`` as the process of that number; while it writes, another one may come."""
 
-    def describe(new: RunFolder, cfg, config, dataset, speed) -> None:
+    def describe(new: RunFolder, cfg, config, dataset, speed, algorithm) -> None:
         new.info_file.write_text("{}")
         new.config_file.write_text(f"seed: {cfg.seed}")
         speed.pop("meanwhile", lambda: None)()

@@ -1,0 +1,67 @@
+"""Limits of what is done in an environment, whatever a policy wants: narrower bounds, and a slower change.
+
+Legend: ``A`` action.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.errors import ConfigError, require
+
+
+class Limits(gym.Wrapper):
+    """An environment with continuous actions that does the nearest action inside the limits.
+
+    Args:
+        low, high: bounds, of all actions or ``[A]``, which only take effect inside the environment's own; None: those.
+        max_change: largest change of an action from one step to the next, as a share of its bounds' range, in (0, 1];
+            an episode's first action is free. None: any.
+
+    Raises:
+        ConfigError: actions are indices, or no action is inside the limits.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env,
+        *,
+        low: Any = None,
+        high: Any = None,
+        max_change: float | None = None,
+    ) -> None:
+        super().__init__(env)
+        space = env.action_space
+        if not isinstance(space, gym.spaces.Box):
+            raise ConfigError(f"limits of actions are for actions that are numbers, these are {space}")
+        require(max_change is None or 0.0 < max_change <= 1.0, "max_action_change", "lie in (0, 1]", max_change)
+        bounds = (space.low if low is None else low, space.high if high is None else high)
+        try:
+            self._low = np.maximum(space.low, np.asarray(bounds[0], space.dtype)).astype(space.dtype)
+            self._high = np.minimum(space.high, np.asarray(bounds[1], space.dtype)).astype(space.dtype)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"limits of actions need {space.shape} numbers each, or one; got {[*bounds]}") from error
+        if self._low.shape != space.shape or not (self._low <= self._high).all():
+            raise ConfigError(f"no action lies inside the limits {[*bounds]} and the environment's own bounds")
+        self._change = None if max_change is None else (max_change * (space.high - space.low)).astype(space.dtype)
+        self.executed: NDArray[Any] | None = None  # the last action of the running episode
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.executed = None
+        return self.env.reset(**kwargs)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        low, high = self._low, self._high
+        if self._change is not None and self.executed is not None:
+            low, high = np.maximum(low, self.executed - self._change), np.minimum(high, self.executed + self._change)
+        self.executed = np.clip(action, low, high)
+        return self.env.step(self.executed)
+
+
+def executed_action(env: gym.Env, action: NDArray[Any]) -> NDArray[Any]:
+    """The action that an environment has done where ``action`` was given."""
+    return env.executed if isinstance(env, Limits) and env.executed is not None else action

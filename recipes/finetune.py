@@ -1,0 +1,190 @@
+"""Go on learning where the policy acts: online, after offline.
+
+For example:
+
+    offline-agents finetune checkpoint=runs/iql/demo/pen/mixed-v1/seed0 online_steps=2000
+    offline-agents finetune checkpoint=runs/iql/demo/pen/mixed-v1/seed0 offline_share=0.5 num_warm_up_steps=5000
+    offline-agents finetune checkpoint=runs/rebrac/demo/pen/mixed-v1/seed0 num_envs=4 stop_below=200
+    offline-agents finetune resume=runs/iql/demo/pen/mixed-v1/seed0/online
+"""
+
+from __future__ import annotations
+
+from recipes.settings import command_line  # first: recipes says how torch's threads wait, before torch is loaded
+
+if __name__ == "__main__":
+    command_line.answer("finetune")  # help, and mistakes in settings, before all else is imported
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from tensordict import TensorDictBase
+from tqdm import tqdm
+
+import agents
+from agents import metrics
+from agents.checkpoint import Checkpoint, load
+from agents.online.batches import MixedBatches, joined
+from agents.online.experience import require_room
+from agents.training.transfer import take_over
+from recipes.evaluate import read_checkpoint
+from recipes.runs import console, validation
+from recipes.runs.folder import RunFolder
+from recipes.runs.lifecycle import begin, require_free
+from recipes.runs.online import EXPERIENCE, Online
+from recipes.runs.process import STAGES, Stopwatch, progress_bar, resolve_device
+from recipes.runs.resume import read_settings
+from recipes.runs.rewards import learner_rewards
+from recipes.runs.speed import speed_up
+from recipes.runs.switch import OFFLINE, files_to_begin_with, resumed, run_of, settings_of_both
+from recipes.runs.training import Training, acting_env, open_dataset
+from recipes.runs.writer import RunWriter
+from recipes.settings.composition import build
+from recipes.settings.finetuning import FinetuneConfig
+from recipes.settings.interrupt import Interrupt
+from recipes.settings.schema import TrainConfig
+
+
+def finetune(cfg: DictConfig) -> None:
+    config: FinetuneConfig = build(cfg, "finetune")
+    if config.resume is not None:
+        folder = RunFolder(config.resume)
+        config, settings = resumed(folder, config)
+        checkpoint = load(folder.path / OFFLINE)
+    else:
+        checkpoint = read_checkpoint(str(config.checkpoint))
+        before = run_of(checkpoint)
+        folder = RunFolder(config.run_dir or before.path / "online")
+        require_free(folder, overwrite=config.overwrite)
+        config = dataclasses.replace(config, run_dir=str(folder.path))
+        offline = cast(TrainConfig, OmegaConf.to_object(read_settings(before)))
+        first_step = 0 if config.from_scratch else checkpoint.num_updates
+        config, settings = settings_of_both(config, offline, first_step)
+    go_online(config, settings, folder, checkpoint)
+
+
+def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """The run of these settings from a checkpoint on, or from where it stopped."""
+    device, resuming = resolve_device(config.device), config.resume is not None
+    whole = open_dataset(settings, device)
+    env = acting_env(config, settings, whole)
+    dataset, _ = validation.split_data(settings, whole)
+    rewards = learner_rewards(settings, dataset)
+    random = agents.evaluate(agents.random_policy(env), env, settings.num_eval_episodes)
+    torch.manual_seed(settings.seed)
+    agent = settings.algorithm.build(dataset.specs, device=device)
+    offline = checkpoint.build_agent(device=device)
+    if not config.from_scratch and (anew := take_over(agent, offline, keep_moments=bool(config.keep_moments)).left):
+        print(f"learned from the beginning: {', '.join(anew)}", file=sys.stderr)
+    buffer = dataset.replay_buffer(settings.batch_size, seed=settings.seed, rewards=rewards, **agent.sampling)
+    example = joined([dataset.replay_buffer(settings.batch_size, rewards=rewards, **agent.sampling).sample()])
+    agent.check(example)
+    require_room(folder.path / EXPERIENCE, dataset.layout, config.online_steps, name="online_steps")
+    speed = speed_up(agent, example, settings, before=folder.info if resuming else {})
+
+    online = Online(folder, config, example, first_step=agent.num_updates, seed=settings.seed)
+    scale = rewards.scale if rewards else 1.0
+    run = Training(folder, settings, dataset, env, agent, buffer, scale, online=online)
+    beginning = contextlib.nullcontext()
+    if not resuming:
+        word, files = config.method or checkpoint.extra["algorithm"], files_to_begin_with(config, checkpoint)
+        cfg = OmegaConf.structured(settings)
+        beginning = begin(folder, cfg, settings, dataset, speed, algorithm=word, files=files)
+    with beginning:
+        writer = RunWriter(run, resuming=resuming, random=random, speed=speed)
+    learn(run, online, writer, offline)
+
+
+def learn(run: Training, online: Online, writer: RunWriter, offline: agents.Agent) -> None:
+    """The steps in the environment that are left, the updates after each, and what is due then."""
+    config, agent, clock = run.config, run.agent, Stopwatch(*STAGES, "collection")
+    losses = None
+    with (
+        writer,
+        Interrupt() as interrupt,
+        progress_bar(online.env_step, online.config.online_steps, "step") as progress,
+    ):
+        collection, batches = online.start(run)
+        with collection:
+            writer.catch_up(clock)
+            while not (online.finished or online.stopped):
+                with clock("collection"), saving_on_failure(writer, losses):
+                    collection.step()
+                losses = update(run, online, writer, batches, clock, losses)
+                progress.update(online.env_step - progress.n)
+
+                evaluating = online.evaluation_due(agent.num_updates)
+                if evaluating:
+                    with saving_on_failure(writer, losses):
+                        result = cast(agents.EvalResult, writer.evaluate(agent.num_updates, clock))
+                    progress.set_postfix_str(console.score(result))
+                    tqdm.write(f"environment step {online.env_step}: {console.headline(result)}")
+                    if online.has_fallen(result):
+                        go_back(run, online, writer, offline)
+                stopping = interrupt.signal is not None  # read once: what comes later waits for the next step
+                if evaluating or stopping or online.crossed(config.checkpoint_every or config.eval_every):
+                    with clock("checkpoint"):
+                        writer.save(losses)
+                if stopping:
+                    break
+    if interrupt.signal:
+        writer.stop(agent.num_updates, interrupt.exit_code)
+        sys.exit(interrupt.exit_code)
+    writer.finish()
+
+
+def update(
+    run: Training,
+    online: Online,
+    writer: RunWriter,
+    batches: MixedBatches,
+    clock: Stopwatch,
+    losses: TensorDictBase | None,
+) -> TensorDictBase | None:
+    """The updates that are due, and rows of metrics.csv; what the last of them returned, or one before."""
+    agent, log_every = run.agent, run.config.log_every
+    while agent.num_updates < online.updates_due and batches.can_draw:
+        with clock("sample"):
+            batch = batches.sample()
+        with clock("update"):
+            losses = agent.update(batch)
+        if agent.num_updates % log_every == 0:
+            row = {**writer.row(losses), **online.measures(), **metrics.timing(clock.read(), log_every)}
+            with clock("logging"):
+                writer.log(agent.num_updates, {**row, **metrics.memory(agent.device)})
+    return losses
+
+
+def go_back(run: Training, online: Online, writer: RunWriter, offline: agents.Agent) -> None:
+    """Give the agent back what it had learned offline, and end the learning."""
+    num_updates = run.agent.num_updates
+    take_over(run.agent, offline, keep_moments=False)
+    run.agent.rule.count(num_updates)
+    online.stop()
+    writer.forget()
+    lost = f"fell more than stop_below={online.config.stop_below:g} below {online.first_return:.1f}"
+    tqdm.write(f"stopped: the return {lost}; the run ends with the policy of the offline run", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def saving_on_failure(writer: RunWriter, losses: TensorDictBase | None) -> Iterator[None]:
+    """Around what environments do: if one of them fails, the run is saved and ends with exit code 1."""
+    try:
+        yield
+    except agents.DataError as error:
+        writer.save(losses)
+        writer.tell_how_to_go_on(f"error: {error}")
+        sys.exit(1)
+
+
+def main() -> None:
+    command_line.main("finetune", finetune)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Whatever a policy wants, what is done lies inside the limits, and is what is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agents.environments.limits import Limits, executed_action
+from agents.errors import ConfigError
+
+
+class Arm(gym.Env):
+    """Notes what it is told."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gym.spaces.Box(np.float32([-1.0, 0.0]), np.float32([1.0, 4.0]))
+
+    def __init__(self) -> None:
+        self.actions: list[np.ndarray] = []
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        return np.zeros(1), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        self.actions.append(action)
+        return np.zeros(1), 0.0, False, False, {}
+
+
+def test_bounds_are_the_narrower_of_both() -> None:
+    arm = Limits(Arm(), low=[-9.0, 1.0], high=[0.5, 9.0])
+    for wish in ([5.0, 5.0], [-5.0, -5.0], [0.25, 2.0]):
+        arm.step(np.float32(wish))
+    np.testing.assert_array_equal(arm.unwrapped.actions, np.float32([[0.5, 4.0], [-1.0, 1.0], [0.25, 2.0]]))
+
+
+def test_an_action_changes_by_a_share_of_its_range_and_its_episodes_first_one_is_free() -> None:
+    arm = Limits(Arm(), max_change=0.25)
+    arm.reset()
+    for wish in ([1.0, 4.0], [-1.0, 0.0], [-1.0, 3.5]):
+        arm.step(np.float32(wish))
+    arm.reset()
+    arm.step(np.float32([-1.0, 0.0]))
+    expected = np.float32([[1.0, 4.0], [0.5, 3.0], [0.0, 3.5], [-1.0, 0.0]])
+    np.testing.assert_array_equal(arm.unwrapped.actions, expected)
+
+
+def test_what_was_done_is_done_again() -> None:
+    rng, arm, again = np.random.default_rng(0), Limits(Arm(), max_change=0.07), Limits(Arm(), max_change=0.07)
+    for wish in rng.uniform(-2.0, 5.0, (200, 2)).astype(np.float32):
+        arm.step(wish)
+        again.step(executed_action(arm, wish))
+        np.testing.assert_array_equal(executed_action(again, wish), executed_action(arm, wish))
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        ({"low": 2.0, "high": 3.0}, "no action lies inside"),
+        ({"low": [0.0] * 3, "high": [1.0] * 3}, "no action lies|need"),
+        ({"low": "a", "high": "b"}, "need"),
+        ({"max_change": 0.0}, "max_action_change must lie"),
+    ],
+)
+def test_limits_that_leave_nothing_are_refused(limits, problem) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        Limits(Arm(), **limits)
+
+
+def test_indices_have_no_limits() -> None:
+    with pytest.raises(ConfigError, match="for actions that are numbers"):
+        Limits(gym.make("CartPole-v1"), max_change=0.1)

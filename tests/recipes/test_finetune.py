@@ -1,0 +1,200 @@
+"""Online after offline, as a user does it: both phases in one run, exactly resumed, and mistakes in one line."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import checkpoint
+
+Recipe = Callable[..., Any]
+OFFLINE = "runs/iql/test/pendulum-v0/seed0"
+ONLINE = f"{OFFLINE}/online"
+QUICK = ("online_steps=60", "eval_every=20", "log_every=10", "device=cpu", "compile=off", "logger=none")
+NO_PLOT = "from recipes.runs import plots; plots.Plots.draw = lambda *_, **__: None\n"
+
+
+@pytest.fixture
+def finetune(run: Path, run_recipe: Recipe, tmp_path: Path) -> Recipe:
+    """The recipe on a quick offline run in the test's own folder, with quick settings."""
+
+    def call(*overrides: str, checkpoint: str = OFFLINE, before: str = "", plot: bool = False) -> Any:
+        before = before if plot else NO_PLOT + before
+        return run_recipe("finetune", f"checkpoint={checkpoint}", *QUICK, *overrides, before=before, cwd=tmp_path)
+
+    return call
+
+
+@pytest.fixture
+def resume(run_recipe: Recipe, tmp_path: Path) -> Recipe:
+    return functools.partial(run_recipe, "finetune", f"resume={ONLINE}", before=NO_PLOT, cwd=tmp_path)
+
+
+def test_both_phases_are_in_one_run(finetune, tmp_path, read_csv) -> None:
+    finished = finetune(plot=True)
+    assert finished.code == 0, finished.err
+    rows = read_csv(tmp_path / ONLINE / "evaluations.csv")
+    assert [(row["step"], row["env_step"], row["phase"]) for row in rows] == [
+        ("10", "0", "0"), ("20", "0", "0.0"), ("40", "20", "1.0"), ("60", "40", "1.0"), ("80", "60", "1.0"),
+    ]  # fmt: skip
+    offline = read_csv(tmp_path / OFFLINE / "evaluations.csv")
+    assert rows[0]["eval/return"] == offline[0]["eval/return"]
+    assert rows[1]["eval/return"] == offline[1]["eval/return"], "the policy at the switch is that of the run before"
+    steps = [int(row["step"]) for row in read_csv(tmp_path / ONLINE / "metrics.csv")]
+    assert steps == [5, 10, 15, 20, 30, 40, 50, 60, 70, 80]
+    assert (tmp_path / ONLINE / "returns.png").stat().st_size > 1000
+    assert checkpoint.load(tmp_path / ONLINE / "checkpoints" / "last.safetensors").extra["online"]["env_step"] == 60
+
+
+KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
+IN_A_STEP = """
+from agents.online import collection
+step = collection.Collection.step
+def dying_step(self):
+    step(self)
+    if self.env_step == {step}: die()
+collection.Collection.step = dying_step
+"""
+IN_AN_UPDATE = """
+from agents.training.agent import Agent
+update = Agent.update
+def dying_update(self, batch):
+    if self.num_updates == {update}: die()
+    return update(self, batch)
+Agent.update = dying_update
+"""
+AFTER_A_ROW = """
+from recipes.runs import metrics_log
+write = metrics_log.CsvLog.write
+def dying_write(self, step, values):
+    write(self, step, values)
+    if self.path.name == "{name}" and step == {step}: die()
+metrics_log.CsvLog.write = dying_write
+"""
+MOMENTS = {
+    "before anything is evaluated": AFTER_A_ROW.format(name="evaluations.csv", step=20),
+    "before the second checkpoint": IN_A_STEP.format(step=7),
+    "in an episode": IN_A_STEP.format(step=33),
+    "in an update": IN_AN_UPDATE.format(update=55),
+    "between an evaluation and its checkpoint": AFTER_A_ROW.format(name="evaluations.csv", step=60),
+    "at the last step": IN_A_STEP.format(step=60),
+}
+FAST = ("in an episode",)
+
+
+def contents(folder: Path, read_log: Callable[[Path], Any]) -> dict[str, Any]:
+    """All of a run that must not depend on whether it was stopped."""
+    files = ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "experience.f32")
+    logs = ("metrics.csv", "evaluations.csv")
+    return {n: (folder / n).read_bytes() for n in files} | {n: read_log(folder / n) for n in logs}
+
+
+@pytest.fixture(scope="module")
+def never_stopped(usual: Path, run_recipe: Recipe, read_log: Any, tmp_path_factory: Any) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("never_stopped")
+    shutil.copytree(usual, folder / OFFLINE)
+    finished = run_recipe("finetune", f"checkpoint={OFFLINE}", *QUICK, before=NO_PLOT, cwd=folder)
+    assert finished.code == 0, finished.err
+    return contents(folder / ONLINE, read_log)
+
+
+@pytest.mark.parametrize("moment", [pytest.param(m, marks=[pytest.mark.slow] * (m not in FAST)) for m in MOMENTS])
+def test_a_killed_run_goes_on_to_the_same_bytes(moment, finetune, resume, tmp_path, never_stopped, read_log) -> None:
+    assert finetune(before=KILL + MOMENTS[moment]).code == -9
+    resumed = resume()
+    assert resumed.code == 0, resumed.err
+    assert contents(tmp_path / ONLINE, read_log) == never_stopped
+
+
+FAILING = """
+import os
+from gymnasium.envs.classic_control import PendulumEnv
+from agents.online import collection
+step, steps = collection._step, iter(range(10**6))
+def failing_step(env, action):
+    if next(steps) == 34 and not os.path.exists("mended"): raise_from(env)
+    return step(env, action)
+def raise_from(env):
+    PendulumEnv.step = lambda *_: 1 / 0
+    env.step(env.action_space.sample())
+collection._step = failing_step
+"""
+
+
+def test_an_environment_that_fails_saves_the_run_and_says_where(finetune, resume, tmp_path, never_stopped, read_log):
+    failed = finetune(before=FAILING)
+    assert failed.code == 1 and "Traceback" not in failed.err
+    (line,) = [line for line in failed.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: at environment step 35: the environment Pendulum-v1")
+    assert "failed at a step: ZeroDivisionError" in line and f"resume={ONLINE}" in line
+    assert checkpoint.load(tmp_path / ONLINE / "checkpoints" / "last.safetensors").extra["online"]["env_step"] == 34
+    assert resume().code == 0
+    assert contents(tmp_path / ONLINE, read_log) == never_stopped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["discrete_iql", "discrete_cql", "rebrac", "sac"])
+def test_each_kind_of_agent_goes_on(algorithm, quick_train, run_recipe, tmp_path) -> None:
+    """Indices drawn and chosen greedily, a next action in the batch, rewards of several steps."""
+    data = "test/cartpole-v0" if algorithm.startswith("discrete") else "test/pendulum-v0"
+    settings = (f"dataset={data}", "run_dir=run", "n_step=3", "rewards.scale=0.1")
+    assert quick_train(*settings, algorithm=algorithm, cwd=tmp_path).code == 0
+    more = (*QUICK, "num_envs=2", "offline_share=0.5", "final_offline_share=0", "random_share=0.2", "checkpoint=run")
+    whole = run_recipe("finetune", *more, "run_dir=whole", before=NO_PLOT, cwd=tmp_path)
+    assert whole.code == 0, whole.err
+    killed = NO_PLOT + KILL + IN_A_STEP.format(step=34)
+    assert run_recipe("finetune", *more, "run_dir=killed", before=killed, cwd=tmp_path).code == -9
+    assert run_recipe("finetune", "resume=killed", before=NO_PLOT, cwd=tmp_path).code == 0
+    last = "checkpoints/last.safetensors"
+    assert (tmp_path / "killed" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
+
+
+WORSE = """
+import agents, dataclasses
+evaluate, calls = agents.evaluate, iter(range(10**6))
+def worse(policy, env, *rest, **options):
+    result = evaluate(policy, env, *rest, **options)
+    return dataclasses.replace(result, returns=result.returns - 10.0 * next(calls))
+agents.evaluate = worse
+"""
+
+
+def test_a_policy_that_has_fallen_is_given_back(finetune, tmp_path, read_csv) -> None:
+    stopped = finetune("stop_below=0", before=WORSE)
+    assert stopped.code == 0, stopped.err
+    assert "stopped: the return fell more than stop_below=0 below" in stopped.err
+    rows = read_csv(tmp_path / ONLINE / "evaluations.csv")
+    assert float(rows[-1]["eval/return"]) < float(rows[1]["eval/return"])
+    folder = tmp_path / ONLINE / "checkpoints"
+    last, offline = (checkpoint.load(folder / f"{name}.safetensors") for name in ("last", "offline"))
+    assert last.num_updates > offline.num_updates and last.extra["online"]["stopped"]
+    networks = [name for name in offline.tensors if "actor_network_params" in name and name.startswith("loss_module")]
+    assert networks and all(last.tensors[name].equal(offline.tensors[name]) for name in networks)
+
+
+REFUSALS = {
+    "online_steps=0": "online_steps must be at least 1, got 0",
+    "online_steps=10 num_warm_up_steps=10": "online_steps=10 leaves no update after num_warm_up_steps=10",
+    "checkpoint=nowhere": "no checkpoint at nowhere",
+    "offline_share=2": "offline_share must lie in [0, 1], got 2",
+    "offline_share=half": "offline_share must be a share in [0, 1] or pooled, got 'half'",
+    "method=ilq": "unknown method 'ilq'; choose from",
+    "method=bc": "BC learns nothing from what it does itself; choose from",
+    "eval_env=CartPole-v1": "environment 'CartPole-v1' has observations in",
+    "eval_env=nowhere-v0": "nowhere-v0",
+    "action_limits=[3,4]": "no action lies inside the limits",
+    "online_steps=1000000000000": "GiB, 40 bytes a step, and the disk of",
+    "resume=.": ". holds no run of offline-agents finetune",
+}
+
+
+@pytest.mark.parametrize("settings", REFUSALS)
+def test_mistakes_are_one_line_and_leave_nothing(settings, finetune, tmp_path) -> None:
+    refusal = finetune(*settings.split()).refusal()
+    assert REFUSALS[settings] in refusal
+    assert not (tmp_path / ONLINE).exists()
