@@ -29,10 +29,7 @@ class LinearExpectile(nn.Module):
 
     def forward(self, advantage: Tensor) -> Tensor:
         """The expectile of this update, and a step towards the next one's; ``[B] -> []``."""
-        progress = (self.num_updates / self.num_steps).clamp(max=1.0)
-        if updating(self):
-            self.num_updates.add_(1)
-        return self.initial + (self.final - self.initial) * progress
+        return self.initial + (self.final - self.initial) * _progress(self)
 
 
 class AdaptiveExpectile(nn.Module):
@@ -87,10 +84,16 @@ class Decay(nn.Module):
 
     def forward(self) -> Tensor:
         """The factor of this update, and a step towards the next one's, ``[]``."""
-        progress = (self.num_updates / self.num_steps).clamp(max=1.0)
-        if updating(self):
-            self.num_updates.add_(1)
+        progress = _progress(self)
         return (1.0 - progress).clamp(min=self.final) if self.kind == "linear" else self.final**progress
+
+
+def _progress(schedule: LinearExpectile | Decay) -> Tensor:
+    """The share of a schedule's updates that were before this one, which is counted, ``[]``."""
+    progress = (schedule.num_updates / schedule.num_steps).clamp(max=1.0)
+    if updating(schedule):
+        schedule.num_updates.add_(1)
+    return progress
 
 
 def updating(module: nn.Module) -> bool:
