@@ -6,7 +6,8 @@ For example:
     offline-agents compare algorithms=iql,iql_corl gradient_steps=5000 batch_size=512
     offline-agents compare algorithms=iql,bc executor=slurm slurm.partition=cpu
 
-Any other setting of recipes/train.py is handed on to every run. Interrupt it and call it again: it goes on.
+Data without an environment have estimates in the place of scores, by fitted Q evaluation. Any other setting of
+recipes/train.py is handed on to every run. Interrupt it and call it again: it goes on.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from agents.data.source import Source
-from agents.errors import ConfigError
 from recipes.many import provenance
 from recipes.many.executors import executor
 from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
 from recipes.many.pool import Outcomes, run_jobs
+from recipes.many.valuation import KEY, is_evaluated, value_runs
 from recipes.reporting import figures, html_report, results, tables, terminal
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import minutes, read_csv
 from recipes.settings import checks
 from recipes.settings.composition import build
 from recipes.settings.schema import CompareConfig
+
+ENDS = {"": "value", "_low": "low", "_high": "high"}  # of the keys of an estimate
 
 
 def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -52,16 +54,20 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
         print(progress)
     else:
         with executor(config) as (start, workers):
-            sources = prepare(missing, config)
-            if len(missing) == len(runs):
-                check_evaluated(sources, runs)
+            prepare(missing, config)
             print(progress, flush=True)  # after whatever refuses
             outcomes = run_jobs([run.job for run in missing], start=start, workers=workers)
     stopped = outcomes.exit_code > 1
     finished = [run for run in runs if is_finished(run)]
+    silent = [run for run in finished if not is_evaluated(run)]
+    values = value_runs(silent, config.fqe) if silent and not stopped else {}
+    data = {run.dataset: run.folder.info.get("data") or {} for run in finished}
+    for run in silent:
+        if value := values.get(run.folder.path):
+            data[run.dataset] = {**data[run.dataset], KEY: value["data_return"]}
     sections = results.sections(
-        curves(finished),
-        {run.dataset: means for run in finished if (means := run.folder.info.get("data"))},
+        curves(finished, values),
+        data,
         algorithms=config.algorithms,
         datasets=config.datasets,
         seeds=config.seeds,
@@ -69,6 +75,7 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
         num_resamples=config.num_resamples,
     )
     lost = provenance.failures(runs, outcomes)
+    warnings += verdicts(silent, values)
     show(sections)
     if sections and not stopped:  # a whole comparison that is there stays
         write(sections, finished, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
@@ -80,20 +87,28 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     sys.exit(int(bool(lost)))
 
 
-def check_evaluated(sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
-    """Refuse runs, with a ConfigError, of which none can be evaluated, as far as their data are known here."""
-    if sources and not any(run.config.eval_env or sources[run.dataset].env_spec for run in runs):
-        raise ConfigError("nothing to compare: the data name no environment; name one by eval_env=ID")
+def verdicts(runs: Sequence[Run], values: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """A line for each estimate against which something speaks."""
+    known = [(run, values[run.folder.path]) for run in runs if run.folder.path in values]
+    return [f"{run.job.name}: {value['verdict']}" for run, value in known if value["refutations"] or value["doubts"]]
 
 
-def curves(finished: Iterable[Run]) -> Curves:
-    """The evaluations, each with the minutes until then, after those of a random policy at step 0."""
+def curves(finished: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) -> Curves:
+    """The evaluations, each with the minutes until then, after those of a random policy at step 0.
+
+    Of a run that none evaluates, its value as estimated after the last update; without one it is left out.
+    """
     curves = {}
     for run in finished:
         rows = read_csv(run.folder.evaluations_file)
         numbers = [{name: float(value) for name, value in row.items() if value} for row in rows]
         random = run.folder.info.get("random")
         curve = [*([{"step": 0.0, **random}] if random else []), *numbers]
+        if value := values.get(run.folder.path):
+            row = curve.pop() if curve else {"step": float(run.job.gradient_steps)}
+            curve.append({**row, **{f"{KEY}{end}": value[name] for end, name in ENDS.items()}})
+        if not curve:
+            continue
         times = minutes(read_csv(run.folder.metrics_file), [row["step"] for row in curve])
         timed = [{**row, "minutes": time} for row, time in zip(curve, times)]
         curves[run.dataset, run.algorithm, run.seed] = timed

@@ -16,7 +16,6 @@ if __name__ == "__main__":
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -24,13 +23,11 @@ from omegaconf import DictConfig
 import agents
 from agents.checkpoint import Checkpoint
 from agents.evaluation.offline.estimate import Estimate, difference
-from agents.evaluation.offline.fqe import fitted_q_evaluation
-from agents.evaluation.offline.policy import Policy, check_fit, policy_of
-from agents.evaluation.offline.support import outside_support
 from agents.evaluation.offline.transitions import Transitions, read_transitions
 from agents.files import write_atomically
 from agents.training.precision import choose_matmul_precision
 from recipes.evaluate import read_checkpoint
+from recipes.many.valuation import Candidate, as_candidates, common_discount, estimates_of
 from recipes.reporting import estimates, terminal
 from recipes.runs.datasets import read_as_trained
 from recipes.runs.folder import RunFolder
@@ -43,14 +40,6 @@ ALIKE = 1e-3  # of the range of the data's returns: policies that are no further
 MOST_EPISODES = 1_000_000  # beyond which it is not said how many would tell two policies apart
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A run that could be taken."""
-
-    checkpoint: Checkpoint
-    policy: Policy
-
-
 def select(cfg: DictConfig) -> None:
     config: SelectConfig = build(cfg, "select_policy")
     output = Path(config.output or Path(config.runs, "selection.json"))
@@ -59,13 +48,15 @@ def select(cfg: DictConfig) -> None:
     (folder, first), device = checkpoints[0], resolve_device(config.device)
     dataset = read_as_trained(first, folder, config.dataset or first.extra["dataset"])
     steps = read_transitions(dataset)
-    candidates = as_candidates(checkpoints, Path(config.runs), steps)
+    candidates = choose_among(checkpoints, Path(config.runs), steps)
     gamma = common_discount(config.gamma, candidates)
     choose_matmul_precision("auto", device)
     if any(candidate.checkpoint.extra["dataset_fingerprint"] == dataset.fingerprint for candidate in candidates):
         text = "the policies have learned from these episodes, which flatters those most that know them by heart"
         print(f"note: {text}; dataset=ID asks others", file=sys.stderr)
-    ranked = rank([candidate.policy for candidate in candidates], steps, config, gamma, str(device))
+    policies = [candidate.policy for candidate in candidates]
+    values = estimates_of(policies, steps, config.fqe, gamma=gamma, seed=config.seed, device=device)
+    ranked = sorted(values, key=lambda estimate: (bool(estimate.refutations), -estimate.value))
     gaps = [None, *(difference(ranked[0], other) for other in ranked[1:])]
     print(estimates.heading(f"{len(ranked)} policies", dataset, steps, gamma))
     terminal.show(terminal.table(estimates.ranking(ranked, gaps)))
@@ -99,18 +90,10 @@ def read_runs(config: SelectConfig) -> list[tuple[RunFolder, Checkpoint]]:
     )
 
 
-def as_candidates(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path, steps: Transitions) -> list[Candidate]:
+def choose_among(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path, steps: Transitions) -> list[Candidate]:
     """The policies of runs; a line for each that no estimator can value on these steps."""
-    candidates, reasons = [], []
-    for folder, checkpoint in runs:
-        name = str(folder.path.relative_to(root)) if folder.path != root else folder.path.name
-        try:
-            policy = policy_of(checkpoint.build_agent().policy, checkpoint.specs(), name=name)
-            check_fit(policy, steps.specs, steps.dataset)
-        except agents.ConfigError as error:
-            reasons.append(str(error))
-        else:
-            candidates.append(Candidate(checkpoint, policy))
+    names = [str(folder.path.relative_to(root)) if folder.path != root else folder.path.name for folder, _ in runs]
+    candidates, reasons = as_candidates(zip(names, (checkpoint for _, checkpoint in runs)), steps)
     if reasons and not candidates:
         raise agents.ConfigError(reasons[0])
     for reason in reasons:
@@ -118,33 +101,6 @@ def as_candidates(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path, step
     if len(candidates) < 2:
         raise agents.ConfigError(f"{root} has {len(candidates)} policy to choose among; estimate says how good one is")
     return candidates
-
-
-def common_discount(gamma: float | None, candidates: Sequence[Candidate]) -> float:
-    """The one that is typed, else that of the runs that have learned with one, else 0.99; a line if they differ."""
-    if gamma is not None:
-        return gamma
-    fields = [candidate.checkpoint.metadata["algorithm"]["fields"] for candidate in candidates]
-    gammas = sorted({float(own["gamma"]) for own in fields if "gamma" in own})
-    if len(gammas) == 1:
-        return gammas[0]
-    if gammas:
-        names = ", ".join(f"{each:g}" for each in gammas)
-        print(f"note: the runs learned with gamma={names}; all are valued with 0.99, or gamma=G", file=sys.stderr)
-    return 0.99
-
-
-def rank(
-    policies: Sequence[Policy], steps: Transitions, config: SelectConfig, gamma: float, device: str
-) -> list[Estimate]:
-    """The estimates, the best first, those that mean nothing last."""
-    options = {"gamma": gamma, "seed": config.seed, "device": device, "progress": True}
-    values = fitted_q_evaluation(policies, steps, config.fqe, **options)
-    known = [
-        replace(value, trust=replace(value.trust, outside_support=outside_support(policy, steps, seed=config.seed)))
-        for policy, value in zip(policies, values)
-    ]
-    return sorted(known, key=lambda estimate: (bool(estimate.refutations), -estimate.value))
 
 
 def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: Transitions) -> list[str]:

@@ -33,6 +33,7 @@ from recipes.many import provenance
 from recipes.many.plan import changed_data, compose_settings
 from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
+from recipes.many.valuation import KEY
 from recipes.reporting import figures, html_report, tables, terminal
 from recipes.reporting.results import Cell, measures
 from recipes.settings import checks
@@ -78,9 +79,11 @@ def read_checked(config: SweepConfig, overrides: Sequence[str]) -> Sweep:
     sweep = read_sweep(config.sweep).without(by_name(overrides))
     sweep = replace(sweep, method=config.method or sweep.method, metric=config.metric or sweep.metric)
     if not sweep.metric.startswith("validation/"):  # of which each algorithm has its own
-        require_choice("metric", sweep.metric, evaluation_keys())
+        require_choice("metric", sweep.metric, [*evaluation_keys(), KEY])
     elif config.metric is not None:  # the file's goal is its own metric's
         sweep = replace(sweep, maximize=sweep.metric in MORE_IS_BETTER)
+    if config.metric == KEY:
+        sweep = replace(sweep, maximize=True)
     if not sweep.varied:
         raise ConfigError(f"{config.sweep} has no setting with several values beside those that were given")
     if own := ", ".join(name for name in sweep.parameters if name.split(".")[0] in KEPT["sweep"]):
@@ -130,7 +133,9 @@ def costs(trials: Sequence[Trial]) -> list[list[str]]:
 def warning(trials: Sequence[Trial], metric: str, config: SweepConfig) -> tuple[str, str]:
     """A line on the best score, which is not to be reported, and the command that leads to one that is."""
     best = trials[0]
-    if metric.startswith("validation/"):
+    if metric == KEY:
+        episodes = "data"
+    elif metric.startswith("validation/"):
         episodes = "held-out steps"
     else:
         num_episodes = compose_settings(best.algorithm, best.dataset, best.overrides).num_eval_episodes

@@ -130,9 +130,11 @@ def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the last evaluation and the last checkpoint, if they were kept, are those after the last update."""
+    """Whether the last evaluation, if something evaluates it, and the last checkpoint are those after all updates."""
     folder, last_step = run.folder, run.job.gradient_steps
-    if [int(row["step"]) for row in read_csv(folder.evaluations_file)[-1:]] != [last_step]:
+    last = [int(row["step"]) for row in read_csv(folder.evaluations_file)[-1:]]
+    is_silent = not last and folder.holds_run and not folder.info.get("random")  # it has no environment
+    if last != [last_step] and not is_silent:
         return False
     if not folder.has_checkpoint:
         return folder.had_checkpoint

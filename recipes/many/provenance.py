@@ -29,7 +29,7 @@ def failures(runs: Sequence[Run], outcomes: Outcomes) -> list[str]:
         if outcome is not None and outcome.state == "failed":
             lines.append(f"{run.job.name} failed: {outcome.reason} (see {outcome.output})")
         elif not is_finished(run) and (outcome is None or outcome.state == "done"):
-            lines.append(f"{run.job.name} has no evaluation: the data name no environment; name one by eval_env=ID")
+            lines.append(f"{run.job.name} has no checkpoint after its last update; the same command makes it again")
     return lines
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agents.data.source import Source
@@ -15,6 +16,7 @@ from recipes.many.executors import executor
 from recipes.many.plan import Run, compose_settings, is_finished, make_run, on_cpu, prepare
 from recipes.many.pool import Outcome, Outcomes, run_jobs
 from recipes.many.search_space import Search, Settings, Sweep
+from recipes.many.valuation import GAMMA, KEY, value_runs
 from recipes.runs.metrics_log import read_csv
 from recipes.settings.overrides import as_typed, quoted
 from recipes.settings.schema import SweepConfig
@@ -30,14 +32,17 @@ class Trial:
     dataset: str
     overrides: tuple[str, ...]  # of all its runs, as typed; without algorithm, dataset and seed
     runs: tuple[Run, ...]
+    estimates: dict[Path, dict[str, Any]] = field(default_factory=dict)  # of its runs, where they are what is compared
 
     @property
     def finished(self) -> bool:
         return all(is_finished(run) for run in self.runs)
 
     def last_rows(self) -> list[dict[str, str]]:
-        """The last evaluation of each run."""
-        return [read_csv(run.folder.evaluations_file)[-1] for run in self.runs]
+        """The last evaluation of each run, with its estimate."""
+        rows = [[{}, *read_csv(run.folder.evaluations_file)][-1] for run in self.runs]
+        values = [self.estimates.get(run.folder.path) for run in self.runs]
+        return [row if value is None else {**row, KEY: repr(value["value"])} for row, value in zip(rows, values)]
 
     def scores(self, key: str) -> list[float]:
         """A column of the last evaluation of each run; a ConfigError if there is none."""
@@ -97,14 +102,29 @@ def run_trials(
                 outcomes |= latest.jobs
                 if latest.exit_code > 1:
                     return trials, latest
+            if sweep.metric == KEY:
+                estimate(batch, sweep, config)
             for trial in batch:
                 search.tell(trial.settings, trial.mean(sweep.metric) if trial.finished else None)
     return trials, Outcomes(outcomes, 0)
 
 
+def estimate(trials: Sequence[Trial], sweep: Sweep, config: SweepConfig) -> None:
+    """Note in finished trials what their runs are worth, all with one discount."""
+    runs = {run.folder.path: run for trial in trials if trial.finished for run in trial.runs}  # trials may share one
+    gamma = GAMMA if "algorithm.gamma" in sweep.varied else None
+    values = value_runs([*runs.values()], config.fqe, gamma=gamma) if runs else {}
+    for trial in trials:
+        trial.estimates.update(
+            {run.folder.path: values[run.folder.path] for run in trial.runs if run.folder.path in values}
+        )
+
+
 def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]) -> None:
     """Refuse a metric, with a ConfigError, that evaluations of a run will not have, as far as its data are known."""
     for run in runs:
+        if metric == KEY:
+            continue
         if metric.startswith("validation/"):
             if not run.config.validation:
                 raise ConfigError(f"metric={metric} is measured on held-out episodes: add validation=0.1, say")
@@ -113,7 +133,8 @@ def check_metric(metric: str, sources: Mapping[str, Source], runs: Sequence[Run]
         if source is None or run.config.eval_env is not None:
             continue
         if source.env_spec is None:
-            raise ConfigError(f"evaluations on {run.dataset} name no environment; name one by eval_env=ID")
+            way_out = f"name one by eval_env=ID, or compare estimates by metric={KEY}"
+            raise ConfigError(f"evaluations on {run.dataset} name no environment; {way_out}")
         steps = run.config.max_episode_steps
         missing = [protocol for protocol in PROTOCOLS if not is_scored(protocol, source, steps)]
         if metric in {f"eval/{name}" for protocol in missing for name in (protocol.score_key, protocol.return_key)}:

@@ -41,6 +41,13 @@ class Measure:
 RETURNS = ("eval/return", "eval/return_std")
 WITHOUT_SCORE = "These datasets have no normalised score. Returns of different tasks have nothing in common."
 RETURN = Measure("return", "Return", "eval/return", WITHOUT_SCORE, RETURNS)
+ESTIMATE = Measure(
+    "estimate",
+    "Estimate (fqe)",
+    "estimate/fqe",
+    "These data name no environment: values are discounted returns, estimated from the data, and no scores.",
+    ("estimate/fqe_low", "estimate/fqe_high"),
+)
 STATISTICS: dict[str, Callable[..., Any]] = {
     "mean": statistics.mean,
     "IQM": statistics.iqm,
@@ -139,6 +146,7 @@ def sections(
     own = {measure: _datasets_with(measure, curves, datasets) for measure in measures()}
     with_score = {dataset for measure, names in own.items() for dataset in names if measure is not RETURN}
     own[RETURN] = [dataset for dataset in own[RETURN] if dataset not in with_score]
+    own[ESTIMATE] = _datasets_with(ESTIMATE, curves, datasets)
     finished = [dataset for dataset in datasets if any(dataset == name for name, _, _ in curves)]
     sections = []
     for measure in (measure for measure, names in own.items() if names):
@@ -149,7 +157,7 @@ def sections(
         data_key = measure.key.replace("eval/", "data/")
         means = {name: data[name][data_key] for name in own[measure] if data_key in data.get(name, {})}
         section = Section(measure, algorithms, own[measure], baseline, cells, means)
-        if measure is not RETURN:
+        if measure not in (RETURN, ESTIMATE):
             section = replace(section, aggregates=_aggregates(section, num_resamples))
         sections.append(replace(section, notes=_notes(section, datasets, finished, len(seeds))))
     return sections
@@ -173,6 +181,8 @@ def _cell(measure: Measure, dataset: str, algorithm: str, runs: Mapping[int, Row
 
 
 def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], num_seeds: int) -> list[str]:
+    if section.measure is ESTIMATE:
+        return [ESTIMATE.meaning]
     notes, returns = [], section.measure is RETURN
     if missing := [dataset for dataset in datasets if dataset not in finished]:
         notes.append(f"No run has finished on {', '.join(missing)}.")

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from agents.errors import printable
 from agents.evaluation.statistics import Interval
 from recipes.reporting.published_scores import SOURCES
-from recipes.reporting.results import RETURN, STATISTICS, Cell, Section
+from recipes.reporting.results import ESTIMATE, RETURN, STATISTICS, Cell, Section
 
 Table = list[tuple[Any, ...]]
 DATA = "data"  # column of the recorded episodes
@@ -56,8 +56,9 @@ def matrix(section: Section, rest: str) -> list[list[str]]:
     for dataset in section.datasets:
         row = {name: section.cells[dataset, name] for name in section.algorithms if (dataset, name) in section.cells}
         best = max(row.values(), key=lambda cell: cell.mean)
-        shown = {name: spread(cell) if cell.parted_from(best) else Best(spread(cell)) for name, cell in row.items()}
-        recorded = [number(section.data[dataset]) if dataset in section.data else rest for _ in first]
+        words = {name: spread(cell, digits_of(section)) for name, cell in row.items()}
+        shown = {name: word if row[name].parted_from(best) else Best(word) for name, word in words.items()}
+        recorded = [digits_of(section)(section.data[dataset]) if dataset in section.data else rest for _ in first]
         table.append([dataset, *recorded, *(shown.get(name, rest) for name in section.algorithms)])
         if others := {name: f"{cell.published:.1f}" for name, cell in row.items() if cell.published is not None}:
             table.append(
@@ -80,9 +81,10 @@ def seeds_table(section: Section, rest: str) -> list[list[str]]:
     """A row per dataset and algorithm with every seed's score."""
     table = [["dataset", "algorithm", "mean", "standard error", "each seed"]]
     for (dataset, algorithm), cell in section.cells.items():
-        each = ", ".join(f"{seed}: {number(score)}" for seed, score in cell.seeds.items())
-        error = rest if math.isnan(cell.error) else number(cell.error)
-        table.append([dataset, algorithm, number(cell.mean), error, each])
+        shown = digits_of(section)
+        each = ", ".join(f"{seed}: {shown(score)}" for seed, score in cell.seeds.items())
+        error = rest if math.isnan(cell.error) else shown(cell.error)
+        table.append([dataset, algorithm, shown(cell.mean), error, each])
     return table
 
 
@@ -103,9 +105,18 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}"
 
 
-def spread(cell: Cell) -> str:
+def significant(value: float) -> str:
+    """Three digits: of an estimate, which may be of any size."""
+    return f"{value:.3g}"
+
+
+def digits_of(section: Section) -> Callable[[float], str]:
+    return significant if section.measure is ESTIMATE else number
+
+
+def spread(cell: Cell, shown: Callable[[float], str] = number) -> str:
     """Mean and standard error."""
-    return number(cell.mean) if math.isnan(cell.error) else f"{number(cell.mean)} ± {number(cell.error)}"
+    return shown(cell.mean) if math.isnan(cell.error) else f"{shown(cell.mean)} ± {shown(cell.error)}"
 
 
 def _interval(estimate: Interval, name: str) -> str:
@@ -142,8 +153,10 @@ def to_markdown(
 
 def caption(section: Section, *, bold: bool = True) -> str:
     """A line on the numbers of the main table; where it is shown, something can be bold or not."""
-    parts = ["Last evaluation, mean ± standard error over seeds"]
-    parts += [f"{DATA}: mean of the recorded episodes"] if section.data else []
+    estimated = section.measure is ESTIMATE
+    what = "Discounted return as estimated from the data" if estimated else "Last evaluation"
+    parts = [f"{what}, mean ± standard error over seeds"]
+    parts += [f"{DATA}: mean of the recorded episodes{', discounted' * estimated}"] if section.data else []
     parts += ["not normalised"] if section.measure is RETURN else []
     best = "bold: the highest mean, and whatever Welch's 95 % t-interval of the difference does not part from it"
     parts += [best] if bold else []

@@ -162,6 +162,7 @@ class ManyRunsConfig:
     workers: int | None = None  # runs at the same time, >= 1; None: one per core, with slurm all of them
     address: str | None = None  # of a Ray cluster, or auto: the one that this machine is in; None: this machine alone
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    fqe: FQEConfig = field(default_factory=FQEConfig)  # of estimates, where the data name no environment
     runs: str = "runs"  # folder of all runs: those that are finished there are not made again
     logger: str = "none"  # wandb: each run and, as a run of its own, what comes of them all; none
     wandb: WandbConfig
@@ -208,7 +209,7 @@ class SweepConfig(ManyRunsConfig):
     batch: int = 4  # trials that tpe proposes before it looks at their scores, >= 1
     search_seed: int = 0  # of what random and tpe propose, >= 0
     seeds: list[int] = field(default_factory=lambda: [0])  # of each trial's runs, with commas
-    metric: str | None = None  # column of evaluations.csv; None: the file's; its last value is compared
+    metric: str | None = None  # column of evaluations.csv, its last value, or estimate/fqe; None: the file's
     output: str | None = None  # folder for table and figure, which are replaced; None: <runs>/sweeps/<file>/<dataset>
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="sweep"), kw_only=True)
 

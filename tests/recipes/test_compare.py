@@ -30,6 +30,7 @@ QUICK = (
     "num_resamples=50",
     "workers=2",
 )
+QUICK_ESTIMATE = ("fqe.gradient_steps=3", "fqe.num_members=3", "fqe.compile=off", "fqe.qvalue.hidden_sizes=[8]")
 NO_FIGURES = "from recipes.reporting import figures; figures.draw = lambda *_, **__: []\n"
 STOP_IN_THE_MIDDLE = """
 import agents.training.agent
@@ -140,28 +141,36 @@ def test_a_dataset_that_is_not_there_is_refused_before_anything_is_run(compariso
     assert not [*tmp_path.iterdir()]
 
 
-def test_nothing_is_trained_that_cannot_be_compared(compared, comparison, tmp_path) -> None:
-    refused = comparison("algorithms=bc", "datasets=test/no-env-v0", "seeds=0")
-    assert "runs, of which" not in refused.out
-    assert refused.refusal() == "nothing to compare: the data name no environment; name one by eval_env=ID"
-    assert not [*tmp_path.rglob("config.yaml")]
-    shutil.copytree(compared / "runs", tmp_path / "runs")  # beside a run that can be compared it is trained
-    finished = comparison("algorithms=bc", f"datasets={DATASET},test/no-env-v0", "seeds=0")
-    assert finished.code == 1 and f"\n{DATASET} " in finished.out
+def test_data_without_an_environment_are_compared_by_estimates(compared, comparison, tmp_path) -> None:
+    shutil.copytree(compared / "runs", tmp_path / "runs")  # beside a run that is evaluated
+    typed = ("algorithms=bc", f"datasets={DATASET},test/no-env-v0", "seeds=0", *QUICK_ESTIMATE)
+    finished = comparison(*typed)
+    assert finished.code == 0, finished.err
+    assert "estimating 1 policies from test/no-env-v0 by fitted Q evaluation" in finished.out
+    assert "\nEstimate (fqe). Discounted return as estimated from the data" in finished.out
+    numbers = json.loads((tmp_path / "runs/comparison/results.json").read_text())
+    rows = {tuple(row[:4]): row[4] for row in numbers["runs"]}
+    folder = tmp_path / "runs/bc/test/no-env-v0/seed0"
+    valued = json.loads((folder / "valuation.json").read_text())
+    assert rows["estimate", "test/no-env-v0", "bc", 0] == valued["estimate"]["value"]
+    assert not any(kind == "estimate" and dataset == DATASET for kind, dataset, *_ in rows)
+    assert valued["how"]["step"] == 20 and valued["how"]["fqe"]["gradient_steps"] == 3
+    again = comparison(*typed)
+    assert "2 are finished already" in again.out and "estimating" not in again.out
+    assert "estimating 1 policies" in comparison(*typed, "fqe.gradient_steps=4").out
 
 
 def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison, tmp_path) -> None:
     datasets = f"datasets=test/outside-v0,{DATASET},test/no-env-v0"
-    finished = comparison("algorithms=bc", datasets, "seeds=0")
+    finished = comparison("algorithms=bc", datasets, "seeds=0", *QUICK_ESTIMATE)
     assert finished.code == 1
-    first, second = (line for line in finished.err.splitlines() if line.startswith("warning: "))
+    (first,) = (line for line in finished.err.splitlines() if " failed: " in line)
     assert first.startswith("warning: bc/test/outside-v0/seed0 failed: ") and "clip_actions=true" in first
     assert first.endswith("(see runs/bc/test/outside-v0/seed0.log)")
-    assert second.startswith("warning: bc/test/no-env-v0/seed0 has no evaluation")
     page = (tmp_path / "runs" / "comparison" / "results.md").read_text()
     assert re.search(rf"^\| {DATASET} \| [-\d.]+ \| \*\*", page, re.MULTILINE)
     assert "bc/test/outside-v0/seed0 failed" in page
-    assert "No run has finished on test/outside-v0, test/no-env-v0." in page
+    assert "No run has finished on test/outside-v0." in page and "## Estimate (fqe)" in page
     assert "2 failed" not in finished.out and "1 failed" in finished.out
 
 

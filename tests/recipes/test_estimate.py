@@ -14,6 +14,7 @@ import pytest
 
 from agents.evaluation.offline.estimate import Estimate, Trust
 from recipes import select_policy
+from recipes.many import valuation
 from tests.agents.evaluation.offline.tabular import world
 
 WITHOUT = "test/no-env-v0"
@@ -150,19 +151,19 @@ def test_advice_follows_the_gap_to_the_others() -> None:
 
 
 def test_runs_are_valued_with_the_discount_of_those_that_have_one(capsys) -> None:
-    def candidates(*gammas: float | None) -> list[select_policy.Candidate]:
+    def candidates(*gammas: float | None) -> list[valuation.Candidate]:
         fields = [{} if gamma is None else {"gamma": gamma} for gamma in gammas]
         checkpoints = [SimpleNamespace(metadata={"algorithm": {"fields": each}}) for each in fields]
-        return [select_policy.Candidate(checkpoint, None) for checkpoint in checkpoints]  # pyright: ignore[reportArgumentType]
+        return [valuation.Candidate(checkpoint, None) for checkpoint in checkpoints]  # pyright: ignore[reportArgumentType]
 
     for typed, gammas, expected in (
         (None, (None, 0.9), 0.9),
         (None, (None, None), 0.99),
         (0.5, (None, 0.9, 0.95), 0.5),
     ):
-        assert select_policy.common_discount(typed, candidates(*gammas)) == expected
+        assert valuation.common_discount(typed, candidates(*gammas)) == expected
     assert not capsys.readouterr().err
-    assert select_policy.common_discount(None, candidates(0.9, 0.95)) == 0.99
+    assert valuation.common_discount(None, candidates(0.9, 0.95)) == 0.99
     assert "learned with gamma=0.9, 0.95; all are valued with 0.99" in capsys.readouterr().err
 
 

@@ -192,7 +192,7 @@ MISTAKES = {
     "metric=validation/log_prob": r"metric=validation/log_prob is measured on held-out episodes: add validation=0.1.*",
     "seed=1": r"unknown setting 'seed' \(did you mean seeds\?\); --help .*",
     "dataset=test/pendulm-v0": r"dataset 'test/pendulm-v0' is not in .*did you mean test/pendulum-v0.*",
-    "dataset=test/no-env-v0": r"evaluations on test/no-env-v0 name no environment; name one by eval_env=ID",
+    "dataset=test/no-env-v0": r"evaluations on test/no-env-v0 name no environment; name one by eval_env=ID, or .*",
     "metric=eval/d4rl_score": r"evaluations on test/pendulum-v0 have no eval/d4rl_score; choose another, .*",
     "algorithm=iql_tuned": r"algorithm.expectile: no tuned settings for 'test/pendulum-v0'.*",
 }
@@ -259,6 +259,20 @@ def test_data_without_an_environment_are_swept_by_what_held_out_steps_say(sweep,
     errors = [float(row["validation/action_error"]) for row in read_csv(tmp_path / "mine" / "trials.csv")]
     assert len(errors) == 2 and errors == sorted(errors)  # less is better, whatever the file's own metric wants
     assert "on the same held-out steps is optimistic" in finished.out
+
+
+@pytest.mark.slow
+def test_data_without_an_environment_are_swept_by_estimates(sweep, tmp_path, read_csv) -> None:
+    quick = ("fqe.gradient_steps=3", "fqe.num_members=3", "fqe.compile=off", "fqe.qvalue.hidden_sizes=[8]")
+    where = ("dataset=test/no-env-v0", "metric=estimate/fqe", "output=mine", "algorithm.actor.hidden_sizes=[8]")
+    finished = sweep(*where, *quick, file={**FILE, "metric": {"name": "validation/log_prob", "goal": "minimize"}})
+    assert finished.code == 0, finished.err
+    rows = read_csv(tmp_path / "mine" / "trials.csv")
+    values = [float(row["estimate/fqe"]) for row in rows]
+    assert len(values) == 2 and values == sorted(values, reverse=True)  # more is better, whatever the file wants
+    kept = json.loads((tmp_path / rows[0]["folder"] / "valuation.json").read_text())
+    assert kept["estimate"]["value"] == values[0]
+    assert "on the same data is optimistic" in finished.out
 
 
 def test_a_metric_that_was_not_evaluated_is_refused_with_those_that_were(sweep, swept, tmp_path) -> None:
