@@ -29,9 +29,9 @@ class WSRLConfig(MaxEntropyConfig):
     which they do for networks as the checkpoint's (``with_networks_of``): two critics, say, of most algorithms. Actor
     and alpha step once for the 4 updates of a step of the environment.
 
-    It differs from that code in five ways: the actor steps from the critics before its update, not after, and on one
-    batch of 256 of the four; the set M is drawn without replacement; alpha's loss is that of SAC's paper, of its
-    logarithm; the action space is taken as it is, without a margin; and initialisation is torch's.
+    It differs from that code in five ways: every critic has an output layer of its own, where theirs share one; the
+    actor steps from the critics before its update, not after, and on one batch of 256 of the four; the set M is drawn
+    without replacement; alpha's loss is that of SAC's paper, of its logarithm; and initialisation is torch's.
     """
 
     actions = "continuous"
