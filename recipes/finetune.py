@@ -127,7 +127,8 @@ def learn(run: Training, online: Online, writer: RunWriter, offline: agents.Agen
                     if online.has_fallen(result):
                         go_back(run, online, writer, offline)
                 stopping = interrupt.signal is not None  # read once: what comes later waits for the next step
-                if evaluating or stopping or online.crossed(config.checkpoint_every or config.eval_every):
+                due = online.finished or online.crossed(config.checkpoint_every or config.eval_every)
+                if evaluating or stopping or due:
                     with clock("checkpoint"):
                         writer.save(losses)
                 if stopping:
@@ -154,9 +155,11 @@ def update(
         with clock("update"):
             losses = agent.update(batch)
         if agent.num_updates % log_every == 0:
-            row = {**writer.row(losses), **online.measures(), **metrics.timing(clock.read(), log_every)}
+            timing = metrics.timing(clock.read(), agent.num_updates - online.logged_step)
+            online.logged_step = agent.num_updates
+            row = {**writer.row(losses), **online.measures(), **timing, **metrics.memory(agent.device)}
             with clock("logging"):
-                writer.log(agent.num_updates, {**row, **metrics.memory(agent.device)})
+                writer.log(agent.num_updates, row)
     return losses
 
 

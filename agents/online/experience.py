@@ -10,6 +10,7 @@ observation, ``A`` action.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -129,9 +130,9 @@ class Experience:
         rows = self.pack(observations, actions, rewards, terminated, truncated, next_observations)
         if not np.isfinite(rows).all():
             raise DataError("an observation or a reward is not finite in float32")
-        written = os.pwrite(self._stream.fileno(), rows.data, self.length * self.width * ROW.itemsize)
-        if written < rows.nbytes:
-            raise OSError(f"{self._file}: {written} of {rows.nbytes} bytes written")
+        self._stream.seek(self.length * self.width * ROW.itemsize)
+        if (written := self._stream.write(rows.data)) != rows.nbytes:
+            raise OSError(errno.ENOSPC, f"{written} of {rows.nbytes} bytes written", str(self._file))
         self._count(self.length + self.num_envs)
 
     def pack(self, observations: NDArray[Any], *between: Any) -> NDArray[np.float32]:
@@ -257,7 +258,7 @@ def require_room(file: Path, layout: Layout, capacity: int, *, name: str) -> Non
     """Refuse so many rows in a file, by a ConfigError that says which setting, where the disk has not the space."""
     row = sum(widths_of(layout)) * ROW.itemsize
     folder = next(parent for parent in file.absolute().parents if parent.exists())
-    there = file.stat().st_blocks * 512 if file.exists() else 0  # of its bytes, those that are written
+    there = getattr(file.stat(), "st_blocks", 0) * 512 if file.exists() else 0  # of its bytes, those that are written
     needed, free = capacity * row - there, shutil.disk_usage(folder).free
     if needed > free:
         sizes = f"{needed / 2**30:,.1f} GiB, {row} bytes a step, and the disk of {folder} has {free / 2**30:,.1f} GiB"

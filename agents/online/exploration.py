@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torchrl.data import MultiCategorical
 
 from agents.data.specs import Specs
-from agents.errors import require
+from agents.errors import ConfigError, require
 from agents.evaluation.offline.policy import distribution_of, policy_of
 from agents.networks.bounds import action_bounds, center_and_half_range
 from agents.training.agent import Agent
@@ -51,6 +51,8 @@ class Exploration:
     ) -> None:
         require(noise is None or noise >= 0.0, "noise", "be at least 0 or null", noise)
         require(0.0 <= random_share <= 1.0, "random_share", "lie in [0, 1]", random_share)
+        if [*agent.policy.in_keys] != ["observation"]:
+            raise ConfigError("a policy that remembers the episode, or searches when it acts, cannot explore here")
         self._policy = policy_of(agent.policy, specs)
         self._distribution = distribution_of(agent.policy.module) if noise is None else None
         self._noise, self._random_share = NOISE if noise is None else noise, random_share

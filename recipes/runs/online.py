@@ -41,6 +41,8 @@ class Online:
         self.generator = Generator().manual_seed(seed)  # of what is drawn from experience
         self.first_return: float | None = None  # of the policy at the switch
         self.stopped = False  # because the return fell
+        self.logged_step = first_step  # updates until the last row of metrics.csv
+        self._evaluated_at: int | None = None  # updates of the policy that was evaluated last
         self._file, self._example, self._seed = folder.path / EXPERIENCE, example, seed
         self._length, self._episodes = 0, None
         self._collection: Collection | None = None
@@ -68,6 +70,7 @@ class Online:
         """Begin in the environments, or go back to where they were; the caller closes the collection."""
         assert run.env is not None
         config, agent = self.config, run.agent
+        self.logged_step = agent.num_updates
         rule = RewardRule(run.reward_scale, run.config.rewards.shift, run.config.n_step, run.config.algorithm.gamma)
         self._experience = Experience(
             self._file,
@@ -100,9 +103,10 @@ class Online:
         return self._collection, self._batches
 
     def evaluation_due(self, num_updates: int) -> bool:
-        """Whether the policy of so many updates is evaluated now: at the switch, and then as long as it changes."""
-        learning = num_updates > self.first_step
-        return self.env_step == 0 or (learning and (self.crossed(self.config.eval_every or 1) or self.finished))
+        """Whether the policy of so many updates is to be evaluated now: at the switch, and then if it has changed."""
+        due = self.env_step == 0 or self.crossed(self.config.eval_every or 1) or self.finished
+        changed = num_updates > self.first_step if self.env_step else True
+        return due and changed and self._evaluated_at != num_updates
 
     def has_fallen(self, result: EvalResult) -> bool:
         """Whether a policy is so much worse than that at the switch that learning is to end."""
@@ -113,8 +117,9 @@ class Online:
         """Learn no further."""
         self.stopped = True
 
-    def place(self, result: EvalResult) -> dict[str, float]:
-        """The columns of evaluations.csv that say where a result belongs."""
+    def place(self, result: EvalResult, num_updates: int) -> dict[str, float]:
+        """Take notice of a result; the columns of evaluations.csv that say where it belongs."""
+        self._evaluated_at = num_updates
         if self.env_step == 0:
             self.first_return = result.returns.mean().item()
         return {"env_step": self.env_step, "phase": float(self.env_step > 0)}
@@ -132,7 +137,7 @@ class Online:
         else:
             episodes = self._collection.episodes
             self._experience.flush()
-        place = {"env_step": self.env_step, "episodes": episodes}
+        place = {"env_step": self.env_step, "episodes": episodes, "evaluated_at": self._evaluated_at}
         return {**place, "first_return": self.first_return, "stopped": self.stopped}
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -140,7 +145,7 @@ class Online:
         try:
             note = checkpoint.extra["online"]
             self._length, episodes, self.first_return = int(note["env_step"]), note["episodes"], note["first_return"]
-            self.stopped = bool(note["stopped"])
+            self.stopped, self._evaluated_at = bool(note["stopped"]), note["evaluated_at"]
             self._episodes = None if episodes is None else [int(number) for number in episodes]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{checkpoint.path} does not say where its run was in the environment") from error

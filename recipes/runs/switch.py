@@ -77,7 +77,7 @@ def settings_of_both(
         name, able = kind.__name__.removesuffix("Config"), _able()
         raise ConfigError(f"{name} learns nothing from what it does itself; choose from {', '.join(able)}")
     if kind is not type(algorithm):
-        algorithm = with_networks_of(kind(), algorithm)
+        algorithm = kind() if config.from_scratch else with_networks_of(kind(), algorithm)
     config = _filled(config, offline, algorithm, first_step)
     learned = num_updates(config, config.online_steps)
     if learned == 0:

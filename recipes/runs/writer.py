@@ -141,7 +141,7 @@ class RunWriter:
             scalars = {} if result is None else metrics.evaluation(result)
             place = {}
             if result is not None and self._run.online is not None:
-                place = self._run.online.place(result)
+                place = self._run.online.place(result, step)
             self._evaluations_log.write(step, {**scalars, **validation, **place})
             if result is not None:
                 loggers.log_evaluation(self._logger, scalars, result, step)

@@ -82,6 +82,10 @@ class FinetuneConfig:
         change = self.max_action_change
         require(change is None or 0.0 < change <= 1.0, "max_action_change", "lie in (0, 1]", change)
         require(self.stop_below is None or self.stop_below >= 0.0, "stop_below", "be at least 0", self.stop_below)
+        fresh = self.from_scratch and self.stop_below is not None
+        require(
+            not fresh, "stop_below", "be left out with from_scratch, which has no policy to go back to", self.stop_below
+        )
         limits = self.action_limits
         pair = isinstance(limits, Sequence) and not isinstance(limits, str) and len(limits) == 2
         require(limits is None or pair, "action_limits", "be [low,high]", limits)

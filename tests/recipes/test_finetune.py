@@ -35,20 +35,30 @@ def resume(run_recipe: Recipe, tmp_path: Path) -> Recipe:
     return functools.partial(run_recipe, "finetune", f"resume={ONLINE}", before=NO_PLOT, cwd=tmp_path)
 
 
-def test_both_phases_are_in_one_run(finetune, tmp_path, read_csv) -> None:
-    finished = finetune(plot=True)
+@pytest.fixture(scope="module")
+def never_stopped(usual: Path, run_recipe: Recipe, tmp_path_factory: Any) -> Path:
+    """Folder of a run that nobody stopped; not to be changed."""
+    folder = tmp_path_factory.mktemp("never_stopped")
+    shutil.copytree(usual, folder / OFFLINE)
+    finished = run_recipe("finetune", f"checkpoint={OFFLINE}", *QUICK, cwd=folder)
     assert finished.code == 0, finished.err
-    rows = read_csv(tmp_path / ONLINE / "evaluations.csv")
+    assert "online: minari score" in finished.out and "before" in finished.out
+    return folder / ONLINE
+
+
+def test_both_phases_are_in_one_run(never_stopped, usual, read_csv) -> None:
+    rows = read_csv(never_stopped / "evaluations.csv")
     assert [(row["step"], row["env_step"], row["phase"]) for row in rows] == [
         ("10", "0", "0"), ("20", "0", "0.0"), ("40", "20", "1.0"), ("60", "40", "1.0"), ("80", "60", "1.0"),
     ]  # fmt: skip
-    offline = read_csv(tmp_path / OFFLINE / "evaluations.csv")
-    assert rows[0]["eval/return"] == offline[0]["eval/return"]
-    assert rows[1]["eval/return"] == offline[1]["eval/return"], "the policy at the switch is that of the run before"
-    steps = [int(row["step"]) for row in read_csv(tmp_path / ONLINE / "metrics.csv")]
-    assert steps == [5, 10, 15, 20, 30, 40, 50, 60, 70, 80]
-    assert (tmp_path / ONLINE / "returns.png").stat().st_size > 1000
-    assert checkpoint.load(tmp_path / ONLINE / "checkpoints" / "last.safetensors").extra["online"]["env_step"] == 60
+    for ours, before in zip(rows, read_csv(usual / "evaluations.csv")):
+        assert ours["eval/return"] == before["eval/return"], "at the switch, the policy is that of the run before"
+    metrics = read_csv(never_stopped / "metrics.csv")
+    assert [int(row["step"]) for row in metrics] == [5, 10, 15, 20, 30, 40, 50, 60, 70, 80]
+    assert [row["online/env_step"] for row in metrics[3:6]] == ["", "10.0", "20.0"]
+    assert float(metrics[-1]["online/offline_share"]) == pytest.approx(200 / 260), "as if all were in one buffer"
+    assert (never_stopped / "returns.png").stat().st_size > 1000
+    assert checkpoint.load(never_stopped / "checkpoints" / "last.safetensors").extra["online"]["env_step"] == 60
 
 
 KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -94,21 +104,12 @@ def contents(folder: Path, read_log: Callable[[Path], Any]) -> dict[str, Any]:
     return {n: (folder / n).read_bytes() for n in files} | {n: read_log(folder / n) for n in logs}
 
 
-@pytest.fixture(scope="module")
-def never_stopped(usual: Path, run_recipe: Recipe, read_log: Any, tmp_path_factory: Any) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("never_stopped")
-    shutil.copytree(usual, folder / OFFLINE)
-    finished = run_recipe("finetune", f"checkpoint={OFFLINE}", *QUICK, before=NO_PLOT, cwd=folder)
-    assert finished.code == 0, finished.err
-    return contents(folder / ONLINE, read_log)
-
-
 @pytest.mark.parametrize("moment", [pytest.param(m, marks=[pytest.mark.slow] * (m not in FAST)) for m in MOMENTS])
 def test_a_killed_run_goes_on_to_the_same_bytes(moment, finetune, resume, tmp_path, never_stopped, read_log) -> None:
     assert finetune(before=KILL + MOMENTS[moment]).code == -9
     resumed = resume()
     assert resumed.code == 0, resumed.err
-    assert contents(tmp_path / ONLINE, read_log) == never_stopped
+    assert contents(tmp_path / ONLINE, read_log) == contents(never_stopped, read_log)
 
 
 FAILING = """
@@ -126,6 +127,7 @@ collection._step = failing_step
 """
 
 
+@pytest.mark.slow
 def test_an_environment_that_fails_saves_the_run_and_says_where(finetune, resume, tmp_path, never_stopped, read_log):
     failed = finetune(before=FAILING)
     assert failed.code == 1 and "Traceback" not in failed.err
@@ -134,24 +136,33 @@ def test_an_environment_that_fails_saves_the_run_and_says_where(finetune, resume
     assert "failed at a step: ZeroDivisionError" in line and f"resume={ONLINE}" in line
     assert checkpoint.load(tmp_path / ONLINE / "checkpoints" / "last.safetensors").extra["online"]["env_step"] == 34
     assert resume().code == 0
-    assert contents(tmp_path / ONLINE, read_log) == never_stopped
+    assert contents(tmp_path / ONLINE, read_log) == contents(never_stopped, read_log)
+
+
+SHARES = ("offline_share=0.5", "final_offline_share=0")
+KINDS = {  # algorithm until the switch, settings of it, settings after it
+    "indices that are drawn": ("discrete_iql", (), ("compile=trace", *SHARES)),
+    "indices by value, some at random": ("discrete_cql", (), ("random_share=0.2", *SHARES)),
+    "a next action in each batch": ("rebrac", ("n_step=3", "rewards.scale=0.1"), ("max_action_change=0.1", *SHARES)),
+    "returns in each batch": ("cal_ql", (), ("num_envs=3", "logger=wandb", "wandb.mode=offline")),
+    "another method": ("iql", ("rewards.shift=1",), ("method=wsrl", "num_warm_up_steps=15")),
+    "from scratch": ("iql", (), ("method=rlpd", "from_scratch=true", "num_random_steps=40", "updates_per_step=0.5")),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["discrete_iql", "discrete_cql", "rebrac", "sac"])
-def test_each_kind_of_agent_goes_on(algorithm, quick_train, run_recipe, tmp_path) -> None:
-    """Indices drawn and chosen greedily, a next action in the batch, rewards of several steps."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_agent_goes_on_and_is_resumed(kind, quick_train, run_recipe, read_log, tmp_path) -> None:
+    algorithm, before, after = KINDS[kind]
     data = "test/cartpole-v0" if algorithm.startswith("discrete") else "test/pendulum-v0"
-    settings = (f"dataset={data}", "run_dir=run", "n_step=3", "rewards.scale=0.1")
-    assert quick_train(*settings, algorithm=algorithm, cwd=tmp_path).code == 0
-    more = (*QUICK, "num_envs=2", "offline_share=0.5", "final_offline_share=0", "random_share=0.2", "checkpoint=run")
-    whole = run_recipe("finetune", *more, "run_dir=whole", before=NO_PLOT, cwd=tmp_path)
+    assert quick_train(f"dataset={data}", "run_dir=run", *before, algorithm=algorithm, cwd=tmp_path).code == 0
+    settings = (*QUICK, "num_envs=2", "checkpoint=run", *after)
+    whole = run_recipe("finetune", *settings, "run_dir=whole", before=NO_PLOT, cwd=tmp_path)
     assert whole.code == 0, whole.err
-    killed = NO_PLOT + KILL + IN_A_STEP.format(step=34)
-    assert run_recipe("finetune", *more, "run_dir=killed", before=killed, cwd=tmp_path).code == -9
+    killed = NO_PLOT + KILL + IN_A_STEP.format(step=54)
+    assert run_recipe("finetune", *settings, "run_dir=killed", before=killed, cwd=tmp_path).code == -9
     assert run_recipe("finetune", "resume=killed", before=NO_PLOT, cwd=tmp_path).code == 0
-    last = "checkpoints/last.safetensors"
-    assert (tmp_path / "killed" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
+    assert contents(tmp_path / "killed", read_log) == contents(tmp_path / "whole", read_log)
 
 
 WORSE = """
@@ -164,6 +175,7 @@ agents.evaluate = worse
 """
 
 
+@pytest.mark.slow
 def test_a_policy_that_has_fallen_is_given_back(finetune, tmp_path, read_csv) -> None:
     stopped = finetune("stop_below=0", before=WORSE)
     assert stopped.code == 0, stopped.err
