@@ -42,7 +42,8 @@ def serve(cfg: DictConfig) -> None:
         print(
             f"warning: {config.host} is open to others, and there is no token: whoever comes is served", file=sys.stderr
         )
-    server = PolicyServer(policy, max_message=config.max_message, max_rate=config.max_rate, token=token)
+    limits = {name: getattr(config, name) for name in ("max_message", "max_rate", "max_clients")}
+    server = PolicyServer(policy, token=token, **limits)
     address = f"{config.host}:{config.port}"
     print(
         f"{policy.contract.algorithm} at step {policy.contract.step}: ws://{address}/ and http://{address}/act",

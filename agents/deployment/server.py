@@ -50,14 +50,22 @@ class PolicyServer:
     Args:
         max_message: bytes of a message, >= 1.
         max_rate: requests a second of one session, >= 1.
+        max_clients: connections by WebSocket at once, >= 1.
         token: that clients have to send as ``Authorization: Bearer <token>``; None: none.
     """
 
     def __init__(
-        self, policy: DeployedPolicy, *, max_message: int = 1 << 20, max_rate: float = 1000.0, token: str | None = None
+        self,
+        policy: DeployedPolicy,
+        *,
+        max_message: int = 1 << 20,
+        max_rate: float = 1000.0,
+        max_clients: int = 256,
+        token: str | None = None,
     ) -> None:
         self.traffic = Traffic(policy.contract)
         self._policy, self._max_message, self._max_rate, self._token = policy, max_message, max_rate, token
+        self._max_clients = max_clients
         self._contract = json.loads(policy.contract.to_json())
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._allowances: OrderedDict[str, Allowance] = OrderedDict()  # of addresses, for requests without a session
@@ -95,11 +103,14 @@ class PolicyServer:
             return _error(413, f"a request may have {self._max_message} bytes")
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        if self.traffic.sessions >= self._max_clients:
+            self.traffic.errors += 1
+            return _error(503, f"{self._max_clients} clients are connected, and no more are taken: try again later")
         socket = web.WebSocketResponse(max_msg_size=self._max_message, heartbeat=30.0, compress=False)
-        await socket.prepare(request)
         session = self._new_session()
         self.traffic.sessions += 1
         try:
+            await socket.prepare(request)
             await socket.send_bytes(pack(self._contract))
             async for message in socket:
                 if message.type is not WSMsgType.BINARY:

@@ -62,7 +62,7 @@ class HeldOut:
         self._losses = LossAndGradients(agent.loss_module, [], loss_weights=agent.loss_weights)
         self._policy = agent.policy
         iterates = isinstance(getattr(agent.policy, "module", None), DiffusionActor)
-        self._shown = batch[::SPACING] if iterates else batch  # to the policy
+        self._shown: Any = batch[::SPACING] if iterates else batch  # to the policy
         actors = networks_of(agent.loss_module, "actor_network")
         self._actor: Any = actors[0] if actors else None
         self._modules = [*modules_in(agent.loss_module, set()), *modules_in(agent.policy, set())]

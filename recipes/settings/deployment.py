@@ -48,6 +48,7 @@ class ServeConfig:
     token: str | None = None  # that clients have to send; None: the environment's OFFLINE_AGENTS_TOKEN, if any
     max_message: int = 1_048_576  # bytes of a message, >= 1
     max_rate: float = 1000.0  # requests a second of one client, >= 1
+    max_clients: int = 256  # connected by WebSocket at once, >= 1
 
     def __post_init__(self) -> None:
         for name in ("checkpoint", "policy", "token"):
@@ -55,4 +56,4 @@ class ServeConfig:
         if self.policy is not None:
             require(self.checkpoint in (None, MISSING), "checkpoint", "be left out beside policy", self.checkpoint)
         require(1 <= self.port <= 65535, "port", "lie between 1 and 65535", self.port)
-        require_counts(self, "max_message", "max_rate")
+        require_counts(self, "max_message", "max_rate", "max_clients")

@@ -59,6 +59,20 @@ def test_a_policy_is_exported_proven_and_scored_like_the_checkpoint(export, run_
 
 
 @pytest.mark.slow
+def test_smaller_weights_say_what_they_cost_and_lie_beside_the_others(export, folder) -> None:
+    names = {"policy.float16.onnx": "precision=float16", "policy.int8.onnx": "precision=int8", "policy.onnx": ""}
+    names |= {"policy.graph.pt2": "format=pt2"}
+    for setting in names.values():
+        finished = export("num_episodes=2", "num_observations=20", *([setting] if setting else []))
+        assert finished.code == 0, finished.err
+        cost = re.search(r"^(\w+) costs \S+ ± \S+ of a return$", finished.out, re.MULTILINE)
+        assert (cost and cost[1]) == (setting.partition("=")[2] if "precision" in setting else None)
+        assert ("% of an action's range" in finished.out) == ("precision" in setting)
+    files = {path.name for path in (folder / RUN).glob("policy.*")}
+    assert files == {*names, *(str(Path(name).with_suffix(".json")) for name in names)}
+
+
+@pytest.mark.slow
 def test_a_file_that_acts_otherwise_is_not_written(export, folder) -> None:
     (folder / RUN / "policy.onnx").write_text("of before")
     finished = export("num_episodes=null", before=WRONG)
@@ -70,6 +84,8 @@ def test_a_file_that_acts_otherwise_is_not_written(export, folder) -> None:
 def test_what_cannot_be_exported_is_refused_in_one_line(export) -> None:
     assert export("output=policy.bin").refusal() == ("output must end in .onnx with format=onnx, got 'policy.bin'")
     assert export("format=tflite").refusal() == "unknown format 'tflite'; choose from onnx, pt2, aoti"
+    assert export("precision=int4").refusal() == "unknown precision 'int4'; choose from float32, float16, int8"
+    assert export("format=pt2", "precision=int8").refusal() == "precision must be float32 with format=pt2, got 'int8'"
     assert export("rate=-1").refusal() == "rate must be positive, got -1.0"
     finished = export("dataset=elsewhere")
     assert finished.refusal().startswith("unknown setting 'dataset'")

@@ -129,6 +129,20 @@ def test_every_policy_is_the_same_in_a_file_on_every_kind_of_data(name, world, c
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize(("name", "world"), [("dt", "goal-box"), ("discrete_cql", "goal-multidiscrete")])
+def test_smaller_weights_act_nearly_as_the_policy(name, world, precision, checkpoint_of, tmp_path) -> None:
+    made = checkpoint_of(CONFIGS[name], world)
+    policy, file = exported(made, tmp_path / "policy.onnx", precision=precision)
+    assert file.contract.precision == precision
+    parity = compare(policy, file, made[1])
+    assert parity.equal < 1.0 and not parity.holds and parity.ties == 0
+    assert parity.share < 0.5 if not parity.discrete else parity.equal > 0.5
+    exported(made, tmp_path / "exact.onnx")
+    assert (tmp_path / "policy.onnx").stat().st_size < (tmp_path / "exact.onnx").stat().st_size
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "world"), [("dt", "goal-box"), ("discrete_bc", "goal-multidiscrete")])
 def test_a_graph_of_torch_is_the_same_too(name, world, checkpoint_of, tmp_path) -> None:
     checkpoint, dataset = made = checkpoint_of(CONFIGS[name], world)
@@ -168,6 +182,20 @@ def test_an_environment_for_a_file_has_its_observations_and_actions(checkpoint_o
         assert specs.numbers == dataset.specs.numbers
         if not discrete:
             assert specs.action == dataset.specs.action
+
+
+def test_units_and_rate_of_a_log_are_in_the_contract(checkpoint_of, tmp_path) -> None:
+    checkpoint, dataset = checkpoint_of(BCConfig(), "table-whole-numbers")
+    metadata = next(tmp_path.glob(f"data/{dataset.id}/data/metadata.json"))
+    entries = {"observation_units": [None], "action_units": ["N m", None], "steps_per_second": 50}
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | entries))
+    core = core_of(checkpoint.build_agent().policy)
+    contract = describe(checkpoint, dataset, core)
+    assert contract.rate == 50.0 and describe(checkpoint, dataset, core, rate=25.0).rate == 25.0
+    assert contract.action.units == ("N m", None)
+    first = json.loads(contract.to_json())
+    del first["precision"], first["action"]["units"]  # as files of before
+    assert Contract.from_json(json.dumps(first), "it").precision == "float32"
 
 
 def test_a_memory_that_is_not_known_is_refused() -> None:

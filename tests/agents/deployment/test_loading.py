@@ -142,14 +142,20 @@ def test_arrays_of_any_layout_arrive_row_by_row() -> None:
     np.testing.assert_array_equal(policy.batch(shown, table[:, 3])[:, 0], table[:, 3])
 
 
-def onnx_file(path: Path, contract: str | None) -> Path:
-    """A graph that adds up a vector of two, with a contract in it."""
+def onnx_file(path: Path, contract: str | None, *, counts: bool = False) -> Path:
+    """A graph that adds up a vector of two, and may count the steps, with a contract in it."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     tensor, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     nodes = [onnx.helper.make_node("ReduceSum", ["observation", "axes"], ["action"], keepdims=1)]
     axes = onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [1])
     inputs, outputs = [tensor("observation", number, ["batch", 2])], [tensor("action", number, ["batch", 1])]
-    graph = onnx.helper.make_graph(nodes, "sum", inputs, outputs, [axes])
+    constants = [axes]
+    if counts:
+        nodes.append(onnx.helper.make_node("Add", ["memory.steps", "one"], ["memory.steps.next"]))
+        constants.append(onnx.helper.make_tensor("one", onnx.TensorProto.INT64, [1], [1]))
+        inputs.append(tensor("memory.steps", onnx.TensorProto.INT64, ["batch", 1]))
+        outputs.append(tensor("memory.steps.next", onnx.TensorProto.INT64, ["batch", 1]))
+    graph = onnx.helper.make_graph(nodes, "sum", inputs, outputs, constants)
     model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
     if contract is not None:
         model.metadata_props.add(key=METADATA, value=contract)

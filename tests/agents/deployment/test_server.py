@@ -177,6 +177,22 @@ def test_nobody_takes_more_than_a_share_nor_sends_more_than_the_limit() -> None:
     run(test)
 
 
+def test_no_more_clients_are_connected_than_the_limit() -> None:
+    async def test() -> None:
+        async with client_of(max_clients=2) as client:
+            async with robot_of(client) as first, robot_of(client):
+                with pytest.raises(WSServerHandshakeError) as refusal:
+                    await client.ws_connect("/")
+                assert refusal.value.status == 503
+                assert await first.ask({"reset": True}) == {"reset": True}
+            while await metric(client, "sessions"):
+                await asyncio.sleep(0.01)
+            async with robot_of(client):
+                assert await metric(client, "errors_total") == 1
+
+    run(test)
+
+
 def test_the_session_that_has_been_silent_the_longest_goes_first(monkeypatch) -> None:
     monkeypatch.setattr(server, "MOST_SESSIONS", 2)
 
