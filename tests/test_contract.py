@@ -36,9 +36,9 @@ Path = tuple[str, ...]
 # what makes an update quick, and three of them enough to see a difference
 SMALL = {"hidden_sizes": [16, 16], "width": 16, "num_layers": 1, "context_length": 4, "warm_up": 2}
 CONFIGS = {**agents.ALGORITHMS, **PRESETS}
-# as stacks, beside six others
-LONG_TO_TRACE = ("awac", "bc_top", "cal_ql", "cql", "dt", "edac", "rebrac", "rlpd", "sac", "td3_bc")
 LARGE = ("cal_ql", "cql", "rlpd", "wsrl")  # many actions or many critics
+LONG_TO_COMPILE = (*LARGE, "bc_top", "edac", "rebrac", "sac", "td3_bc")  # what they are made of is in the others too
+LONG_TO_TRACE = (*LONG_TO_COMPILE, "awac", "discrete_iql", "dt", "iql")  # as stacks; test_iql_options.py has one of iql
 TRACED = [name for name in CONFIGS if name != "wsrl"]  # which has the loss of rlpd
 DISCRETE = [name for name, config in agents.ALGORITHMS.items() if config.actions == "discrete"]
 # the worlds that each algorithm can learn in; the other tests are on vectors, with a Box or one Discrete action
@@ -331,9 +331,7 @@ def compiler_problem() -> str | None:
 @pytest.mark.parametrize(
     ("name", "mode"),
     [
-        pytest.param(
-            name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in (*LARGE, "bc_top", "td3_bc"))
-        )
+        pytest.param(name, mode, marks=[pytest.mark.slow] * (mode == "inductor" or name in LONG_TO_COMPILE))
         for name in TRACED
         for mode in ("trace", "inductor")
     ],
@@ -429,7 +427,7 @@ def test_stacked_agents_on_actions_with_parts_are_what_each_is_alone(
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE and name != "cql")) for name in TRACED],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in (*LARGE, "dt", "edac"))) for name in TRACED],
     indirect=True,
 )
 def test_the_number_of_threads_changes_nothing_that_matters(name, specs, batches) -> None:
@@ -441,7 +439,7 @@ def test_the_number_of_threads_changes_nothing_that_matters(name, specs, batches
             torch.manual_seed(0)
             agent = config.build(specs)
             torch.set_num_threads(num_threads)
-            updates = [agent.update(batches(seed, 256)) for seed in range(3)]
+            updates = [agent.update(batches(seed, 256)) for seed in range(2)]  # the second loss is after a step
             results.append([statistics.to_dict() for statistics in updates])
             torch.set_num_threads(before)
     finally:

@@ -30,12 +30,12 @@ def set_where_there_is(config: object, settings: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("name", [name for name, config in agents.ALGORITHMS.items() if config.actions == "discrete"])
 def test_the_pole_stays_up_longer_than_in_the_data_or_at_random(name, cartpole) -> None:
-    """At most 200 steps: over ten seeds, the three algorithms that were there first reached 188 to 200."""
+    """At most 200 steps: over three seeds, the algorithms reached 170 to 200."""
     config = agents.ALGORITHMS[name]()
     set_where_there_is(config, SETTINGS)
     torch.manual_seed(0)
-    agent, buffer = config.build(cartpole.specs), cartpole.replay_buffer(256)
-    for _ in range(1000):
+    agent, buffer = config.build(cartpole.specs), cartpole.replay_buffer(128)
+    for _ in range(500):
         agent.update(buffer.sample())
     with cartpole.make_env() as env:
         learnt = agents.evaluate(agent.policy, env, 10).returns.mean()

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import pytest
 from markdown_it import MarkdownIt
 
@@ -49,6 +50,7 @@ SHORT_PYTHON = {
 }
 COMMAND = re.compile(r"offline-agents (?P<recipe>\w+)|python \w+\.py")
 
+FONTS = {"MPLCONFIGDIR": matplotlib.get_cachedir()}  # whose list takes seconds to make
 INTERPRETER = """
 import json, sys, traceback
 sys.path.insert(0, "")
@@ -117,14 +119,16 @@ def shortened_python(code: str) -> str:
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables of a user who has neither account nor data, with the project on the path."""
-    home, programs = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("bin")
+    base, programs = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("bin")
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "home"  # workers make a dataset once
+    home.mkdir(exist_ok=True)
     python = shlex.quote(sys.executable)
     for name, command in {"python": python, "offline-agents": f"{python} -m recipes"}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (programs / name).chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "MINARI_"))}
     path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1", **FONTS}
 
 
 @pytest.mark.slow

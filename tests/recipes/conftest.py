@@ -43,7 +43,11 @@ QUICK = (
     "logger=none",
     "wandb.mode=offline",
 )
-NO_PLOT = "from recipes.runs import plots; plots.Plots.draw = lambda *_, **__: None\n"
+NO_PLOT = """
+from recipes.runs import figures, plots
+plots.Plots.draw = lambda *_, **__: None
+figures.plot_episodes = lambda path, *_, **__: path.touch()
+"""  # they take as long as all else
 
 # runs are forks of this process, which has everything imported already
 FORKED = """
@@ -235,7 +239,7 @@ def forked() -> str:
 
 @pytest.fixture(scope="session")
 def quick_train(run_recipe: Recipe) -> Recipe:
-    """The training recipe with small networks and quick settings, without the plot: it takes as long as all else."""
+    """The training recipe with small networks and quick settings, without the plot."""
 
     def run(*overrides: str, algorithm: str = "iql", before: str = "", plot: bool = False, **options: Any) -> Finished:
         before = before if plot else NO_PLOT + before
@@ -258,8 +262,12 @@ def train_as_is(run_recipe: Recipe, tmp_path: Path) -> Recipe:
 
 @pytest.fixture
 def evaluate(run_recipe: Recipe, tmp_path: Path) -> Recipe:
-    """The evaluation recipe in the test's own folder."""
-    return functools.partial(run_recipe, "evaluate", cwd=tmp_path)
+    """The evaluation recipe in the test's own folder, without the plot."""
+
+    def run(*overrides: str, before: str = "", **options: Any) -> Finished:
+        return run_recipe("evaluate", *overrides, before=NO_PLOT + before, cwd=tmp_path, **options)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from tests.agents.evaluation.offline.tabular import world
 
 WITHOUT = "test/no-env-v0"
 FAST = ("fqe.gradient_steps=3", "fqe.num_members=3", "fqe.compile=off", "fqe.qvalue.hidden_sizes=[8]", "device=cpu")
+SHORT_CLONE = "from agents.evaluation.offline import behavior; behavior.cloned.__kwdefaults__['gradient_steps'] = 20"
 PAIR = ("iql", "bc")
 
 
@@ -39,7 +40,7 @@ def here(runs, tmp_path) -> Path:
 
 @pytest.fixture
 def estimate(run_recipe, here):
-    return lambda *arguments: run_recipe("estimate", *arguments, *FAST, cwd=here)
+    return lambda *arguments: run_recipe("estimate", *arguments, *FAST, cwd=here, before=SHORT_CLONE)
 
 
 @pytest.fixture

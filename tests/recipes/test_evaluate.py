@@ -27,6 +27,7 @@ from agents import checkpoint
 from agents.seal import WITHOUT_CHECKSUM
 from recipes.evaluate import evaluation_env, read_checkpoint
 from recipes.settings import overrides, schema
+from tests.recipes.conftest import NO_PLOT
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 
@@ -103,7 +104,7 @@ SHOWN_FOR_TRAINING = {f"wandb.{name}" for name in ("timeout", "upload_timeout", 
 
 @pytest.fixture(scope="module")
 def trial(run_recipe, usual, tmp_path_factory) -> Callable[..., Trial]:
-    def run(*overrides: str, before: str = "") -> Trial:
+    def run(*overrides: str, before: str = NO_PLOT) -> Trial:
         folder = tmp_path_factory.mktemp("trial")
         shutil.copytree(usual, folder / RUN)
         given = {setting.split("=")[0]: setting for setting in (f"checkpoint={RUN}", "num_episodes=3", "num_envs=1")}
@@ -117,7 +118,7 @@ def trial(run_recipe, usual, tmp_path_factory) -> Callable[..., Trial]:
 
 @pytest.fixture(scope="module")
 def usual_trial(trial) -> Trial:
-    return trial()
+    return trial(before="")
 
 
 @pytest.mark.parametrize("setting", EFFECTS)

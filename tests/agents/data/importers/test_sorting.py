@@ -56,7 +56,8 @@ def test_files_that_are_episodes_stay_so(take, table, episodes) -> None:
     ]
 
 
-def test_a_mistake_is_named_by_its_place_in_the_file(take, table) -> None:
+def test_a_mistake_is_named_by_its_place_in_the_file(take, table, monkeypatch) -> None:
+    monkeypatch.setattr("agents.data.importers.csv_tables.BLOCK", 40)
     rows = [[*row] for row in shuffled()]
     rows[6][1] = None
     with pytest.raises(DataError, match="line 8 of log.csv: observation 's' is missing"):
