@@ -32,6 +32,7 @@ from recipes.reporting import estimates, terminal
 from recipes.runs.datasets import read_as_trained
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import resolve_device
+from recipes.runs.validation import split_again
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
 from recipes.settings.schema import SelectConfig
@@ -45,15 +46,15 @@ def select(cfg: DictConfig) -> None:
     output = Path(config.output or Path(config.runs, "selection.json"))
     checkpoints = read_runs(config)
     require_place("output", output.parent)
-    (folder, first), device = checkpoints[0], resolve_device(config.device)
-    dataset = read_as_trained(first, folder, config.dataset or first.extra["dataset"])
+    device, dataset = resolve_device(config.device), read_data(config, checkpoints)
     steps = read_transitions(dataset)
     candidates = choose_among(checkpoints, Path(config.runs), steps)
     gamma = common_discount(config.gamma, candidates)
     choose_matmul_precision("auto", device)
-    if any(candidate.checkpoint.extra["dataset_fingerprint"] == dataset.fingerprint for candidate in candidates):
+    learned_from = {candidate.checkpoint.extra["dataset_fingerprint"] for candidate in candidates}
+    if not config.held_out and dataset.fingerprint in learned_from:
         text = "the policies have learned from these episodes, which flatters those most that know them by heart"
-        print(f"note: {text}; dataset=ID asks others", file=sys.stderr)
+        print(f"note: {text}; dataset=ID asks others, held_out=true those of validation=", file=sys.stderr)
     policies = [candidate.policy for candidate in candidates]
     values = estimates_of(policies, steps, config.fqe, gamma=gamma, seed=config.seed, device=device)
     ranked = sorted(values, key=lambda estimate: (bool(estimate.refutations), -estimate.value))
@@ -88,6 +89,22 @@ def read_runs(config: SelectConfig) -> list[tuple[RunFolder, Checkpoint]]:
     raise agents.ConfigError(
         f"the runs in {root} are on {', '.join(sorted(on))}: choose among those on one, by dataset=ID"
     )
+
+
+def read_data(config: SelectConfig, runs: Sequence[tuple[RunFolder, Checkpoint]]) -> agents.OfflineDataset:
+    """What the policies are asked about; a ConfigError if they have not all held out the episodes that are wanted."""
+    folder, first = runs[0]
+    dataset = read_as_trained(first, folder, config.dataset or first.extra["dataset"])
+    if not config.held_out:
+        return dataset
+    splits = [(each.extra.get("validation"), each.extra["dataset_fingerprint"]) for _, each in runs]
+    _, held_out = split_again(first, dataset)
+    if held_out is None or any(split != (splits[0][0], dataset.fingerprint) for split in splits):
+        raise agents.ConfigError(
+            f"the runs in {config.runs} have not all held out the same episodes of {dataset.id}: train all of them "
+            "with validation=0.2, say, or leave out held_out=true"
+        )
+    return held_out
 
 
 def choose_among(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path, steps: Transitions) -> list[Candidate]:

@@ -23,7 +23,7 @@ from torchrl.data.replay_buffers import ImmutableDatasetWriter
 from agents.data.bounds import wide_bounds
 from agents.data.conversion import Cache, convert
 from agents.data.dataset_statistics import DatasetStatistics
-from agents.data.infos import read_infos
+from agents.data.infos import has_info, read_infos
 from agents.data.layout import (
     DEFAULT_KEYS,
     DISCOUNTED_RETURN,
@@ -86,6 +86,10 @@ class OfflineDataset:
             DataError: the dataset has a single episode.
         """
         return split(self, share, seed)
+
+    def has_infos(self, name: str) -> bool:
+        """Whether the data keep something under a name beside any of their steps."""
+        return has_info(self.id, name)
 
     def infos(self, name: str) -> NDArray[Any]:
         """What the data keep beside each of the steps under a name, ``[N, ...]``, such as ``"action_probability"``.

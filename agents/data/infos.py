@@ -20,6 +20,16 @@ Array = NDArray[Any]
 ACTION_PROBABILITY = "action_probability"  # of a step's action under the policy that chose it
 
 
+def has_info(dataset_id: str, name: str) -> bool:
+    """Whether any episode has it; also if that cannot be said, as reading it then says why."""
+    source = open_source(dataset_id, progress=False)
+    episodes = _of_hdf5(source, name) if source.format == "hdf5" else _of_arrow(source, name)
+    try:
+        return any(next(episodes)[1] is not None for _ in range(source.num_episodes))
+    except Exception:  # see read_infos
+        return True
+
+
 def read_infos(dataset_id: str, name: str) -> list[Array]:
     """One info of every episode that has steps, ``[T, ...]`` each, in the order of the steps of an ``OfflineDataset``.
 

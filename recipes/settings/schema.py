@@ -280,6 +280,7 @@ class SelectConfig(EstimationConfig):
 
     runs: str = "runs"  # folder of the runs to choose among, at any depth: of a comparison, a sweep, or one's own
     dataset: str | None = None  # any Minari id; None: the one that all of them were trained on
+    held_out: bool = False  # the episodes alone that all of them held out by validation=
     output: str | None = field(default=None, kw_only=True)  # file of results; None: <runs>/selection.json
 
     def __post_init__(self) -> None:

@@ -107,6 +107,15 @@ def test_the_best_of_many_is_named_or_that_the_data_cannot_tell(select, here) ->
     assert first in done.out and first.startswith(("take ", "the data cannot tell "))
 
 
+def test_runs_are_chosen_by_what_all_of_them_held_out(select, here) -> None:
+    refused = select("runs=.", "held_out=true", *FAST).refusal()
+    assert "have not all held out the same episodes of test/no-env-v0: train all of them with validation=0.2" in refused
+    shutil.copytree(here / "iql", here / "again")
+    shutil.rmtree(here / "bc")
+    done = select("runs=.", "held_out=true", *FAST)
+    assert done.code == 0 and f"2 policies on {WITHOUT}: 4 episodes" in done.out and "note:" not in done.err
+
+
 def test_runs_that_there_are_not_are_refused(select, here) -> None:
     assert select("runs=nowhere", *FAST).refusal().startswith("no run with a checkpoint in nowhere: ")
     assert "has 1 policy to choose among" in select("runs=iql", *FAST).refusal()

@@ -58,12 +58,14 @@ def logged(probability: Tensor, steps: Transitions) -> Behavior:
 
 
 def read_behavior(dataset: OfflineDataset, steps: Transitions, *, seed: int = 0) -> Behavior:
-    """From the probabilities that a dataset holds as ``action_probability``, else of a clone."""
-    try:
-        probability = dataset.infos(ACTION_PROBABILITY)
-    except DataError:
+    """From the probabilities that a dataset holds as ``action_probability``, else of a clone.
+
+    Raises:
+        DataError: some of its steps have them and others have not, or see :func:`logged`.
+    """
+    if not dataset.has_infos(ACTION_PROBABILITY):
         return cloned(steps, seed=seed)
-    return logged(torch.from_numpy(probability).double(), steps)
+    return logged(torch.from_numpy(dataset.infos(ACTION_PROBABILITY)).double(), steps)
 
 
 def cloned(steps: Transitions, *, gradient_steps: int = 4_000, batch_size: int = 256, seed: int = 0) -> Behavior:

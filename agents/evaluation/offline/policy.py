@@ -24,6 +24,7 @@ from agents.networks.actors import BoundedTanhNormal, NormalActor, TanhNormalAct
 from agents.networks.critics import ActionValueEnsemble
 from agents.networks.factored import FactoredCategorical
 from agents.networks.policies import DeterministicPolicy, GreedyPolicy, ModePolicy
+from agents.networks.search import SearchingPolicy
 
 CHUNK = 8192  # observations that a network sees at once
 
@@ -96,6 +97,12 @@ def policy_of(module: TensorDictModuleBase, specs: Specs, *, name: str = "policy
     Raises:
         ConfigError: it remembers the episode, or it is to be drawn and has no distribution.
     """
+    if isinstance(module, TensorDictModule) and isinstance(module.module, SearchingPolicy):
+        raise ConfigError(
+            f"{name} searches when it acts, by other random numbers at each step of an episode: what it does in a "
+            "state of the data is no function of that state, so no estimator can value it; evaluate it in an "
+            "environment, or value the policy of the same algorithm without a search"
+        )
     if not (isinstance(module, TensorDictModule) and [*module.in_keys] == ["observation"]):
         memory = ", ".join(str(key) for key in module.in_keys if key != "observation")
         raise ConfigError(

@@ -175,17 +175,21 @@ def _solved(
 def _spread_of_actions(weights: Weights, steps: Transitions, gamma: float, own_values: Tensor) -> Tensor:
     """Standard deviation of Q between the actions of a state, by the moments of what followed on them.
 
-    As for a random effect (Searle 1971): what differs between pairs, beyond what visits of the same pair differ by.
+    As for a random effect (Searle 1971): what pairs differ by, beyond what visits of the same pair do. The latter is
+    the noise of a state, which is another near an end than far from it; states without a second visit say nothing.
     """
     states = weights.states
+    pair_state, size = states.state[states.example], states.num_states
     follows = steps.reward + gamma * ~steps.terminated * own_values[states.next_state]  # [N]
     of_state, of_pair = weights.means(follows)
-    num_pairs, num_states = len(weights.visits), int(states.state.unique().numel())
-    noise = (follows - of_pair[states.pair]).square().sum() / max(len(steps) - num_pairs, 1)
-    between = (of_pair[states.pair] - of_state[states.state]).square().sum() - (num_pairs - num_states) * noise
-    pair_state = states.state[states.example]
-    alike = _sum(weights.visits.square(), pair_state, states.num_states) / weights.state_visits.clamp_min(1.0)
-    return (between / (len(steps) - alike.sum()).clamp_min(1.0)).clamp_min(0.0).sqrt()
+    within = _sum((follows - of_pair[states.pair]).square(), states.state, size)
+    between = _sum((of_pair[states.pair] - of_state[states.state]).square(), states.state, size)
+    num_pairs = _sum(torch.ones(len(pair_state)).double(), pair_state, size)
+    spare = weights.state_visits - num_pairs
+    known = spare > 0.0
+    beyond = (between - (num_pairs - 1.0) * within / spare)[known].sum()
+    alike = _sum(weights.visits.square(), pair_state, size) / weights.state_visits
+    return (beyond / (weights.state_visits - alike)[known].sum().clamp_min(1.0)).clamp_min(0.0).sqrt()
 
 
 def _sum(values: Tensor, index: Tensor, size: int) -> Tensor:

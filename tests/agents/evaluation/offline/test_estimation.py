@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.errors import ConfigError, DataError
-from agents.evaluation.offline import FQEConfig, Policy, estimate_policy, read_transitions
+from agents.evaluation.offline import FQEConfig, Policy, estimate_policy, read_behavior, read_transitions
 from agents.networks.configs import MLPConfig
 from tests.agents import handmade
 from tests.agents.handmade import create, episode, load
@@ -59,6 +59,15 @@ def test_an_estimator_that_the_policy_does_not_allow_is_left_out_or_refused(root
     assert result.by_estimator["fqe"].own_value is not None
     with pytest.raises(ConfigError, match="middle has no density"):
         estimate_policy(middle(dataset.specs), dataset, ["wis"], config=FEW)
+
+
+def test_probabilities_that_some_episodes_lack_are_no_reason_to_guess_them(root) -> None:
+    probability = {"infos": {"action_probability": np.full(6, 0.25)}}
+    create(*(episode(6, seed=seed, **(probability if seed else {})) for seed in range(4)))
+    dataset = load()
+    assert dataset.has_infos("action_probability") and not dataset.has_infos("price")
+    with pytest.raises(DataError, match="6 steps have no 'action_probability' in their infos"):
+        read_behavior(dataset, read_transitions(dataset))
 
 
 def test_probabilities_that_the_data_hold_are_those_that_weigh(root) -> None:

@@ -75,6 +75,13 @@ def test_a_policy_with_a_memory_is_refused_with_the_reason(specs) -> None:
         policy_of(agent.policy, specs, name="dt")
 
 
+def test_a_policy_that_searches_is_refused_for_what_it_does(specs) -> None:
+    search = agents.ExtractionConfig(kind="argmax", num_candidates=2)
+    agent = agents.IQLConfig(actor=agents.ActorConfig(**SMALL), extraction=search).build(specs)
+    with pytest.raises(ConfigError, match="iql searches when it acts, by other random numbers at each step"):
+        policy_of(agent.policy, specs, name="iql")
+
+
 def test_support_is_that_of_the_data() -> None:
     process = world()
     steps = process.log(np.eye(2)[[0, 0, 0]], 60)
