@@ -17,9 +17,7 @@ CRITICS = ("auto", "network", "table")
 class FQEConfig:
     """Fitted Q evaluation: the networks are the same whatever algorithm trained a policy, so that estimates compare."""
 
-    critic: str = (
-        "auto"  # network, table (few states, discrete actions; solved exactly), or auto: a table where it can be
-    )
+    critic: str = "auto"  # network, table (few states, discrete actions: solved exactly), or auto: what fits
     num_members: int = 5  # fits of each policy, each on episodes drawn with replacement, >= 3
     gradient_steps: int | None = None  # updates, >= 1; None: as many as the horizon takes, of 8,000 to 40,000
     batch_size: int = 256  # transitions per update, the same for all fits, >= 1
