@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
-from agents.checkpoint import Checkpoint, load
+from agents.checkpoint import Checkpoint
 from agents.online.batches import MixedBatches, joined
 from agents.online.experience import require_room
 from agents.training.transfer import take_over
@@ -41,7 +41,7 @@ from recipes.runs.process import STAGES, Stopwatch, progress_bar, resolve_device
 from recipes.runs.resume import read_settings
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up
-from recipes.runs.switch import OFFLINE, files_to_begin_with, resumed, run_of, settings_of_both
+from recipes.runs.switch import files_to_begin_with, note_length, resumed, run_of, settings_of_both
 from recipes.runs.training import Training, acting_env, open_dataset
 from recipes.runs.writer import RunWriter
 from recipes.settings.composition import build
@@ -54,8 +54,7 @@ def finetune(cfg: DictConfig) -> None:
     config: FinetuneConfig = build(cfg, "finetune")
     if config.resume is not None:
         folder = RunFolder(config.resume)
-        config, settings = resumed(folder, config)
-        checkpoint = load(folder.path / OFFLINE)
+        config, settings, checkpoint = resumed(folder, config)
     else:
         checkpoint = read_checkpoint(str(config.checkpoint))
         before = run_of(checkpoint)
@@ -97,6 +96,8 @@ def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, 
         beginning = begin(folder, cfg, settings, dataset, speed, algorithm=word, files=files)
     with beginning:
         writer = RunWriter(run, resuming=resuming, random=random, speed=speed)
+    if resuming:
+        note_length(folder, config)
     learn(run, online, writer, offline)
 
 

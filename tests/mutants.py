@@ -1008,6 +1008,46 @@ IMPORTERS = [
     ),
 ]
 
+ONLINE = [
+    *of(
+        "agents/online/experience.py",
+        "tests/agents/online",
+        ("(self._ahead[index].squeeze(-1) - 1) * self.num_envs", "self._ahead[index].squeeze(-1) - 1"),
+        ("below = last + self.num_envs * ~", "below = last + ~"),
+        ("return self.scale * rewards.double() + self.shift", "return self.scale * (rewards.double() + self.shift)"),
+        ("[torch.arange(len(steps)) + ahead < len(steps)]", "[torch.arange(len(steps)) + 1 < len(steps)]"),
+        ("os.ftruncate(descriptor, length * row)", "pass"),
+        ("self._drawable[places] if self._waits else places", "places"),
+    ),
+    *of(
+        "agents/online/collection.py",
+        "tests/agents/online/test_collection.py",
+        ("SeedSequence((self._seed, self.episodes[e]))", "SeedSequence((self._seed, e))"),
+        ("self._observations = [self._go_back(e)", "self._observations = [self._reset(e)"),
+        ("self.experience.cut_off(e)", "pass"),
+    ),
+    *of(
+        "agents/online/exploration.py",
+        "tests/agents/online/test_collection.py",
+        ("_mixed(self._seed, step)", "_mixed(self._seed, 0)"),
+        ("with drawing_from(self._generator):", "if True:"),
+        ("if step < self._num_random_steps:", "if step <= self._num_random_steps + 10:"),
+    ),
+    *of(
+        "agents/online/batches.py",
+        "tests/agents/online/test_batches.py",
+        ("(final - self._share) * length / capacity", "(final - self._share) * length"),
+        ("return joined(parts, self._keys)", "return parts[0] if len(parts) == 1 else joined(parts, self._keys)"),
+        ("self._experience.num_drawable > 0 or self.share > 0.0", "True"),
+    ),
+    *of(
+        "agents/environments/limits.py",
+        "tests/agents/environments/test_limits.py",
+        ("        self.executed = None\n        return", "        return"),
+        ("self.executed - self._change", "action - self._change"),
+    ),
+]
+
 CHECKPOINT = of(
     "agents/checkpoint.py",
     "tests/agents/test_checkpoint.py",
@@ -1090,6 +1130,7 @@ MUTANTS: list[Mutant] = [
     *DATA,
     *ENVIRONMENTS,
     *EVALUATION,
+    *ONLINE,
     *CHECKPOINT,
     *SEAL,
     *RECIPES,

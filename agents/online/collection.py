@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +29,7 @@ Act = Callable[[NDArray[Any], int], NDArray[Any]]  # observations [E, O], enviro
 
 
 class Collection:
-    """Environments of one kind, each in an episode of its own, as a context that closes them.
+    """Environments of one kind, each in an episode and a thread of its own, as a context that closes them.
 
     Args:
         experience: with the rows of before, if there are any.
@@ -51,6 +52,7 @@ class Collection:
             self.episodes = [*range(experience.num_envs)] if episodes is None else [*episodes]
             self._next_episode = max(self.episodes) + 1
             self._observations = [self._go_back(e) for e in range(experience.num_envs)]
+            self._pool = stack.enter_context(ThreadPoolExecutor(experience.num_envs))
             self._stack = stack.pop_all()
 
     @property
@@ -68,7 +70,8 @@ class Collection:
         step, observations = self.env_step, np.stack(self._observations)
         actions = self._act(observations, step)
         try:
-            outcomes = [_step(env, action) for env, action in zip(self._envs, actions)]
+            step_all = map if len(self._envs) == 1 else self._pool.map  # MuJoCo lets other threads run meanwhile
+            outcomes = [*step_all(_step, self._envs, actions)]
             following, rewards, terminated, truncated, executed = (np.stack(values) for values in zip(*outcomes))
             self.experience.append(observations, executed, rewards, terminated, truncated, following)
             self._observations = [*following]

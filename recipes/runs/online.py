@@ -122,7 +122,7 @@ class Online:
         self._evaluated_at = num_updates
         if self.env_step == 0:
             self.first_return = result.returns.mean().item()
-        return {"env_step": self.env_step, "phase": float(self.env_step > 0)}
+        return {"env_step": self.env_step, "phase": int(self.env_step > 0)}
 
     def measures(self) -> dict[str, float]:
         """``online/*`` of this moment."""

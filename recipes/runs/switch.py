@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,8 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from agents.algorithms.registry import ALGORITHMS
-from agents.checkpoint import Checkpoint
-from agents.errors import ConfigError, require_choice
+from agents.checkpoint import Checkpoint, load
+from agents.errors import ConfigError, require, require_choice
+from agents.files import write_atomically
 from agents.training.transfer import with_networks_of
 from recipes.runs.folder import RunFolder, damaged
 from recipes.runs.metrics_log import csv_text, read_csv
@@ -26,7 +28,7 @@ OFFLINE = "checkpoints/offline.safetensors"  # of the policy that it began with
 OF_RUN = ("seed", "batch_size", "eval_every", "num_eval_episodes", "log_every", "eval_env", "max_episode_steps")
 OF_METHOD = ("num_random_steps", "num_warm_up_steps", "noise", "random_share", "updates_per_step", "keep_moments")
 ALIKE = ("device", "compile", "logger", "wandb", "num_eval_envs", "checkpoint_every", "trust_env")
-FREE_ON_RESUME = (*ALIKE, "resume", "eval_env")  # the last only as it is
+FREE_ON_RESUME = (*ALIKE, "resume", "online_steps", "eval_env")  # the last only as it is
 
 
 def run_of(checkpoint: Checkpoint) -> RunFolder:
@@ -55,6 +57,14 @@ def files_to_begin_with(config: FinetuneConfig, checkpoint: Checkpoint) -> dict[
     for file, rows in ((run.evaluations_file, evaluations), (run.metrics_file, read_csv(run.metrics_file, step))):
         files[file.name] = csv_text([*rows[0]] if rows else [], rows).encode()
     return files
+
+
+def note_length(folder: RunFolder, config: FinetuneConfig) -> None:
+    """Note the number of steps of a run that is resumed, which may be another one, among its settings."""
+    saved, _ = read_both(folder)
+    if saved.online_steps != config.online_steps:
+        longer = dataclasses.replace(saved, online_steps=config.online_steps)
+        write_atomically(folder.path / ONLINE, OmegaConf.to_yaml(OmegaConf.structured(longer)).encode())
 
 
 def settings_of_both(
@@ -124,14 +134,18 @@ def read_both(folder: RunFolder) -> tuple[FinetuneConfig, TrainConfig]:
     settings = cast(TrainConfig, OmegaConf.to_object(read_settings(folder)))
     try:
         file = OmegaConf.create(path.read_text(encoding="utf-8"))
+        if "${" in json.dumps(OmegaConf.to_container(file)):  # what somebody else's file names is not looked up
+            raise ValueError("it has a reference, ${...}, where a run saves the value")
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FinetuneConfig), file))
     except (OSError, TypeError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise damaged(path, error) from error
     return cast(FinetuneConfig, config), settings
 
 
-def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig]:
-    """The settings that a run goes on with: its own, and of those that are typed what may change.
+def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig, Checkpoint]:
+    """The settings that a run goes on with, its own and of those that are typed what may change, and where it began.
+
+    With more steps than it was begun with, what fades over them keeps its length.
 
     Raises:
         ConfigError: another setting is typed, or there is no such run.
@@ -142,6 +156,13 @@ def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, 
         raise ConfigError(
             f"resume={folder.path} goes on with its own settings; leave out {', '.join(others)}, or start a new run"
         )
+    checkpoint, steps = load(folder.path / OFFLINE), saved.online_steps
+    if "online_steps" in typed:
+        at_least = f"be at least {steps}, as the run was begun with"
+        require(config.online_steps >= steps, "online_steps", at_least, config.online_steps)
+        saved = dataclasses.replace(saved, online_steps=config.online_steps)
+    first_step = 0 if saved.from_scratch else checkpoint.num_updates
+    settings.gradient_steps = first_step + num_updates(saved, saved.online_steps)
     same_env = config.eval_env == settings.eval_env
     if ("eval_env" in typed and not same_env) or (":" in (settings.eval_env or "") and not same_env):
         where = f"the run in {folder.path} acts in {settings.eval_env!r}"
@@ -151,4 +172,4 @@ def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, 
     free = {name: getattr(config, name) for name in ALIKE if name in typed} | {"resume": config.resume}
     free.setdefault("trust_env", False)  # the folder may be somebody else's
     of_run = {name: value for name, value in free.items() if name != "resume"}
-    return dataclasses.replace(saved, **free), dataclasses.replace(settings, **of_run)
+    return dataclasses.replace(saved, **free), dataclasses.replace(settings, **of_run), checkpoint

@@ -29,7 +29,7 @@ class FinetuneConfig:
     from_scratch: bool = False  # take the checkpoint's settings and data, and nothing of what it has learned
     seed: int | None = None  # of episodes, exploration and batches, >= 0
     # What is collected
-    num_envs: int = 1  # instances of the environment that act in turns, >= 1
+    num_envs: int = 1  # instances of the environment that act at the same time, >= 1
     num_random_steps: int | None = None  # uniformly random steps at the start, without updates, >= 0
     num_warm_up_steps: int | None = None  # steps of the policy as it is, without updates, >= 0
     noise: float | None = None  # standard deviation around the policy's action, in half ranges, >= 0

@@ -49,7 +49,7 @@ def never_stopped(usual: Path, run_recipe: Recipe, tmp_path_factory: Any) -> Pat
 def test_both_phases_are_in_one_run(never_stopped, usual, read_csv) -> None:
     rows = read_csv(never_stopped / "evaluations.csv")
     assert [(row["step"], row["env_step"], row["phase"]) for row in rows] == [
-        ("10", "0", "0"), ("20", "0", "0.0"), ("40", "20", "1.0"), ("60", "40", "1.0"), ("80", "60", "1.0"),
+        ("10", "0", "0"), ("20", "0", "0"), ("40", "20", "1"), ("60", "40", "1"), ("80", "60", "1"),
     ]  # fmt: skip
     for ours, before in zip(rows, read_csv(usual / "evaluations.csv")):
         assert ours["eval/return"] == before["eval/return"], "at the switch, the policy is that of the run before"
@@ -163,6 +163,20 @@ def test_each_kind_of_agent_goes_on_and_is_resumed(kind, quick_train, run_recipe
     assert run_recipe("finetune", *settings, "run_dir=killed", before=killed, cwd=tmp_path).code == -9
     assert run_recipe("finetune", "resume=killed", before=NO_PLOT, cwd=tmp_path).code == 0
     assert contents(tmp_path / "killed", read_log) == contents(tmp_path / "whole", read_log)
+
+
+@pytest.mark.slow
+def test_a_finished_run_makes_more_steps(finetune, resume, tmp_path, never_stopped, read_csv) -> None:
+    shutil.copytree(never_stopped, tmp_path / ONLINE)
+    assert "online_steps must be at least 60" in resume("online_steps=40").refusal()
+    longer = resume("online_steps=80")
+    assert longer.code == 0, longer.err
+    rows = read_csv(tmp_path / ONLINE / "evaluations.csv")
+    assert rows[:-1] == read_csv(never_stopped / "evaluations.csv") and rows[-1]["env_step"] == "80"
+    experience = (tmp_path / ONLINE / "experience.f32").read_bytes()
+    assert experience.startswith((never_stopped / "experience.f32").read_bytes()) and len(experience) == 80 * 40
+    again = resume()
+    assert again.code == 0 and (tmp_path / ONLINE / "experience.f32").read_bytes() == experience
 
 
 WORSE = """

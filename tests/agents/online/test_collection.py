@@ -86,6 +86,7 @@ def test_a_collection_goes_on_from_any_row(walk, experience, tmp_path, num_envs,
     running = collect(first, left_at)
     first.append(*[np.ones((num_envs, n)) for n in (2, 1, 1, 1, 1, 2)])  # after the checkpoint, before the kill
     again = experience(capacity=60, num_envs=num_envs, file=file, length=left_at)
+    assert not again.rows[left_at:].any(), "what came after the checkpoint is cut off"
     collect(again, 60, episodes=running if left_at else None)
     assert (tmp_path / "whole").read_bytes() == file.read_bytes()
     assert again.episodes == whole.episodes
