@@ -118,7 +118,7 @@ def answer(monkeypatch, capsys, tmp_path) -> Callable[..., str | None]:
     return answered
 
 
-@pytest.mark.parametrize("step", [pytest.param(7, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [pytest.param(11, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", [*schema.RECIPES])
 def test_each_kind_of_mistake_in_each_setting_is_refused_in_a_line(recipe, step, answer) -> None:
     lines = [*wrong_lines(recipe)][::step]
