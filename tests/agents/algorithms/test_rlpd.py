@@ -14,7 +14,7 @@ from agents.training.online import OnlineConfig
 from agents.training.transfer import take_over, with_networks_of
 
 
-def test_the_defaults_of_rlpd_are_the_authors_on_adroit(specs) -> None:
+def test_the_defaults_of_rlpd_are_the_authors_on_adroit() -> None:
     hidden_sizes = [256, 256, 256]
     assert agents.RLPDConfig() == agents.RLPDConfig(
         num_target_nets=2,
@@ -32,7 +32,7 @@ def test_the_defaults_of_rlpd_are_the_authors_on_adroit(specs) -> None:
     assert agents.RLPDConfig.online == OnlineConfig(offline_share=0.5, updates_per_step=20, num_random_steps=5000)
 
 
-def test_the_defaults_of_wsrl_are_the_authors_on_adroit(specs) -> None:
+def test_the_defaults_of_wsrl_are_the_authors_on_adroit() -> None:
     assert agents.WSRLConfig() == agents.WSRLConfig(
         num_target_nets=2,
         entropy_backup=False,
@@ -58,7 +58,7 @@ def test_the_entropy_that_they_steer_to_is_so_many_nats_per_dimension_in_bounds_
 
 
 @pytest.mark.parametrize("steps", [20, 4])
-def test_actor_and_alpha_step_once_for_all_updates_of_a_step(steps, specs, batches) -> None:
+def test_actor_and_alpha_step_once_for_all_updates_of_a_step(steps) -> None:
     config = {20: agents.RLPDConfig, 4: agents.WSRLConfig}[steps]()
     assert config.online.updates_per_step == config.actor_optimizer.every == config.alpha_optimizer.every == steps
 
