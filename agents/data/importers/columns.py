@@ -152,10 +152,11 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
     kept = _match(log, "keep", merged["keep"], taken)
     _check(meaning, single)
     words = no_words_yet(_match(log, "category", merged["category"], set()), vectors, meaning)
-    for column in columns.units:
+    given = {column: unit for column, _, unit in (pair.rpartition("=") for pair in columns.units)}
+    for column in given:
         _require(log, "columns.units", column)
     pictures = pictures if meaning.pictures == "keep" else []
-    units = {**log.units, **columns.units}
+    units = {**log.units, **given}
     return Selection(vectors, single, expression, kept, pictures, log.labels, words, units)
 
 

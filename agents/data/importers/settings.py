@@ -38,14 +38,14 @@ class ColumnsConfig:
     keep: list[str] = field(default_factory=list)  # more columns that stay with the steps, and are not learned from
     category: list[str] = field(default_factory=list)  # observations and actions that are names, or numbers for such
     picture: list[str] = field(default_factory=list)  # names or patterns; kept in the dataset, not trained on
-    units: dict[str, str] = field(default_factory=dict)  # of columns, for whoever reads them, as {flow_in: l/s}
+    units: list[str] = field(default_factory=list)  # of columns, for whoever reads them, as ['flow_in=l/s']
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, Sequence) and not isinstance(value, str):
                 require(all(isinstance(each, str) for each in value), f"columns.{name}", "be a list of names", value)
-        texts = all(isinstance(each, str) for pair in self.units.items() for each in pair)
-        require(texts, "columns.units", "be a text for each name", self.units)
+        pairs = all(all(each.partition("=")) for each in self.units)
+        require(pairs, "columns.units", "be a list of column=unit", self.units)
 
 
 @dataclass(kw_only=True)

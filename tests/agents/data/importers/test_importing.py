@@ -67,16 +67,16 @@ def test_units_and_rate_stay_with_the_dataset(take, table) -> None:
     rows = [[date, float(index), 0.5, index % 2, "ab"[index % 2]] for index, date in enumerate(dates)]
     log = table("t,s,s2,a,ward", rows)
     uses = {"observation": ["s", "ward", "s2"], "category": ["ward"], "action": ["a"], "action_kind": "continuous"}
-    units = {"s2": "l/s", "a": "rad"}
+    units = ["s2=l/s", "a=rad"]
     imported = take(log, **uses, time="t", units=units)
     assert imported.meaning["observations"] == "s, ward, s2 [l/s] (float64)"
     assert read_units("robot/arm-v0") == Units((None, "l/s"), ("rad",), 1 / 600)
     take(log, "robot/arm-v1", **uses, time="t", time_step=1200)
     assert read_units("robot/arm-v1") == Units((None, None), (None,), 1 / 1200)
     with pytest.raises(ConfigError, match=r"columns.units: log.csv has no column 's3' \(did you mean s\?\)"):
-        take(log, "robot/arm-v2", **uses, units={"s3": "m"})
-    with pytest.raises(ConfigError, match="columns.units must be a text for each name"):
-        take(log, "robot/arm-v2", **uses, units={"s2": 5})
+        take(log, "robot/arm-v2", **uses, units=["s3=m"])
+    with pytest.raises(ConfigError, match=r"columns.units must be a list of column=unit, got \['s2'\]"):
+        take(log, "robot/arm-v2", **uses, units=["s2"])
 
 
 @pytest.mark.parametrize(
