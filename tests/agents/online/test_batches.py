@@ -109,13 +109,14 @@ def test_the_share_of_the_data_is_as_told(share, final, expected, experience) ->
 
 
 def test_steps_are_drawn_uniformly_and_from_ended_episodes_alone_where_so_told(experience) -> None:
-    rows, generator = experience(capacity=20, whole_episodes=True), torch.Generator().manual_seed(0)
+    rows = experience(capacity=40, num_envs=2, whole_episodes=True)
+    generator = torch.Generator().manual_seed(0)
     assert not MixedBatches(
         SimpleNamespace(), rows, like=rows_with(torch.zeros(4)), share=0.0, generator=generator
     ).can_draw
-    for step in range(13):
-        end = np.array([[step % 5 == 4]])
-        rows.append(*[np.full((1, n), step / 8) for n in (2, 1, 1)], np.zeros((1, 1)), end, np.ones((1, 2)))
+    for step in range(13):  # the second environment's episode does not end
+        value, ends = np.array([[step / 8], [-1.0]]), np.array([[step % 5 == 4], [False]])
+        rows.append(*(value.repeat(n, 1) for n in (2, 1, 1)), np.zeros((2, 1)), ends, np.ones((2, 2)))
     drawn = rows.sample(5000, generator)["next", "reward"].flatten() * 8
     assert {*drawn.tolist()} == {*range(10)}
     assert drawn.long().bincount().min() > 400
