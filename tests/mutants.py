@@ -1085,7 +1085,7 @@ RECIPES = [
         ),
         ('else ["device=cpu", *overrides]', "else [*overrides]"),
         ("if alone and (not usual.exists()", "if (not usual.exists()"),
-        ("[-1:]] != [last_step]", "[-1:]] < [last_step]"),
+        ("if last != [last_step]", "if last < [last_step]"),
         ("        return folder.had_checkpoint\n", "        return True\n"),
         ("num_updates == last_step", "num_updates > 0"),
         ("fingerprints != {here.fingerprint}", "here.fingerprint not in fingerprints"),
