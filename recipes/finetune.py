@@ -80,7 +80,7 @@ def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, 
     offline = checkpoint.build_agent(device=device)
     if not config.from_scratch and (anew := take_over(agent, offline, keep_moments=bool(config.keep_moments)).left):
         print(f"learned from the beginning: {', '.join(anew)}", file=sys.stderr)
-    buffer = dataset.replay_buffer(settings.batch_size, seed=settings.seed, rewards=rewards, **agent.sampling)
+    buffer = dataset.replay_buffer(None, seed=settings.seed, rewards=rewards, **agent.sampling)
     example = joined([dataset.replay_buffer(settings.batch_size, rewards=rewards, **agent.sampling).sample()])
     agent.check(example)
     require_room(folder.path / EXPERIENCE, dataset.layout, config.online_steps, name="online_steps")

@@ -108,7 +108,7 @@ class OfflineDataset:
 
     def replay_buffer(
         self,
-        batch_size: int,
+        batch_size: int | None,
         *,
         seed: int = 0,
         keys: Iterable[Key] = DEFAULT_KEYS,
@@ -122,6 +122,7 @@ class OfflineDataset:
         What an agent trains on is known to the agent: ``dataset.replay_buffer(256, **agent.sampling)``.
 
         Args:
+            batch_size: of every batch; None: ``sample(batch_size)`` says it each time.
             keys: entries of a batch, for example a loss module's ``in_keys``. With ``("next", "action")``, the data's
                 action at the next observation, steps at which an episode was cut off are left out, since they have
                 none; where an episode terminated, it is there and means nothing.

@@ -45,7 +45,8 @@ def returns_page(
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, loc="outside lower center", ncols=3)  # on the axes it would hide a line
+    columns = 3 if switch is None else 2
+    figure.legend(frameon=False, loc="outside lower center", ncols=columns)  # on the axes it would hide a line
     return to_image(figure)
 
 
@@ -64,12 +65,15 @@ def _axis(rows: Sequence[Mapping[str, str]]) -> tuple[NDArray[np.int64], int | N
 def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
     """Every ``train/*`` and ``validation/*`` column of metrics.csv and the speed over gradient steps, as a PNG.
 
-    A panel each, but what both prefixes have is drawn in one: how far they are apart is what one looks for.
+    A panel each, but what both prefixes have is drawn in one: how far they are apart is what one looks for. Of a run
+    that went online there is the return of the collected episodes too, and the switch is marked.
     """
     learned = [key for key in rows[0] if key.startswith("train/")]
     held_out = {key.replace("validation/", "train/"): key for key in rows[0] if key.startswith("validation/")}
     keys = [*learned, *(key for twin, key in held_out.items() if twin not in learned)]
-    keys += [key for key in rows[0] if key == "time/updates_per_second"]
+    keys += [key for key in rows[0] if key in ("online/episode_return", "time/updates_per_second")]
+    offline = [int(row["step"]) for row in rows if not row.get("online/env_step")]
+    switch = offline[-1] if offline and "online/env_step" in rows[0] else None
     columns = min(4, len(keys))
     lines = math.ceil(len(keys) / columns)
     width, height = 2.75 * columns, 0.8 + 1.9 * lines  # inches
@@ -86,6 +90,8 @@ def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
                 axes.plot(*zip(*points), linewidth=1.0, marker=marker, label=label)
         if key in held_out:
             axes.legend(frameon=False, fontsize=7)
+        if switch is not None:
+            axes.axvline(switch, color="0.4", linewidth=1.0)
         axes.set_title(key, fontsize=9)
         axes.set_xlim(0, int(rows[-1]["step"]))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -95,7 +101,7 @@ def training_page(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(keys) :]:
         axes.set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title if switch is None else f"{title}, online behind the grey line", fontsize=11)
     figure.supxlabel("gradient steps", fontsize=9)
     return to_image(figure)
 

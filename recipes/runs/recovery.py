@@ -35,7 +35,8 @@ class Recovery:
         if self.steps_down:
             back = f"made up after {self.steps_down:,} environment steps"
         regret = "" if self.regret is None else f", regret {self.regret:.2f}"
-        values = f"{self.first:.4g} before, {self.worst:.4g} at worst ({back}), {self.last:.4g} at the end"
+        form = ".4g" if self.key == "eval/return" else ".1f"
+        values = f"{self.first:{form}} before, {self.worst:{form}} at worst ({back}), {self.last:{form}} at the end"
         return f"online: {name} {values}{regret}"
 
     def measures(self) -> dict[str, float]:

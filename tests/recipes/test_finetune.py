@@ -43,6 +43,7 @@ def never_stopped(usual: Path, run_recipe: Recipe, tmp_path_factory: Any) -> Pat
     finished = run_recipe("finetune", f"checkpoint={OFFLINE}", *QUICK, cwd=folder)
     assert finished.code == 0, finished.err
     assert "online: minari score" in finished.out and "before" in finished.out
+    assert "batch_size" not in finished.err, "TorchRL does not warn that the data's part of a batch is smaller"
     return folder / ONLINE
 
 

@@ -111,6 +111,28 @@ def test_the_page_of_training_has_a_curve_for_each_key_of_the_update_and_one_for
     assert curves["train/loss_actor"] == [1.0, 0.5, 0.4] and curves["time/updates_per_second"] == [9.5, 9.0, 9.0]
 
 
+def test_the_pages_of_a_run_that_went_online_mark_the_switch(monkeypatch) -> None:
+    drawing, figures_of_plt = images.plt.subplots, []
+    monkeypatch.setattr(
+        images.plt, "subplots", lambda *args, **kw: figures_of_plt.append(drawing(*args, **kw)) or figures_of_plt[-1]
+    )
+    places = ((10, 0, 0), (20, 0, 0), (40, 30, 1))
+    evaluations = [
+        {"step": f"{step}", "env_step": f"{env_step}", "phase": f"{phase}", "eval/return": "1", "eval/return_std": "0"}
+        for step, env_step, phase in places
+    ]
+    figures.returns_page(evaluations, np.zeros(2), None, algorithm="iql", title="pen")
+    columns = ("online/env_step", "online/episode_return")
+    metrics = [{"step": f"{step}", "train/qvalue": "1", **dict.fromkeys(columns, "")} for step in (10, 20)]
+    metrics.append({"step": "30", "train/qvalue": "2", **dict.fromkeys(columns, "30")})
+    figures.training_page(metrics, "iql on pen")
+    (_, returns), (training, _) = figures_of_plt
+    assert [*returns.lines[0].get_xdata()] == [10, 20, 50]
+    assert {*returns.lines[-1].get_xdata()} == {20}
+    assert [axes.get_title() for axes in training.axes] == ["train/qvalue", "online/episode_return"]
+    assert all({*axes.lines[-1].get_xdata()} == {20} for axes in training.axes)
+
+
 def test_the_plot_is_not_drawn_again_at_once_unless_asked_to(folder, monkeypatch) -> None:
     now = iter([0.0, 10.0, 70.0, 71.0])
     monkeypatch.setattr(plots.time, "monotonic", lambda: next(now))

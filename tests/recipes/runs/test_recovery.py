@@ -33,7 +33,9 @@ def test_the_regret_is_what_is_missing_to_success_or_to_a_score_of_100() -> None
     for row, success in zip(scored, (1.0, 1.0, 0.5, 1.0)):
         row["eval/success"] = str(success)
     assert recovery(scored).regret == 0.25
-    assert "regret 0.25" in recovery(scored).summary()
+    assert recovery(scored).summary() == (
+        "online: minari score 75.0 before, 75.0 at worst (never below), 75.0 at the end, regret 0.25"
+    )
 
 
 def test_there_is_none_before_the_first_evaluation_online() -> None:
