@@ -26,8 +26,16 @@ def _linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = N
     return product if bias is None else product + bias
 
 
+def _layer_norm(x: NDArray[Any], _: Any, weight: Any, bias: Any, eps: float) -> NDArray[Any]:
+    centered = x - x.mean()
+    normal = centered / np.sqrt(np.square(centered).mean() + np.float32(eps))
+    normal = normal if weight is None else normal * weight
+    return normal if bias is None else normal + bias
+
+
 NUMPY: dict[Callable[..., Tensor], Callable[..., NDArray[Any]]] = {
     F.linear: _linear,
+    F.layer_norm: _layer_norm,
     F.relu: lambda x, inplace: np.maximum(x, 0.0),
     F.dropout: lambda x, p, training, inplace: x,  # in eval mode
     torch.tanh: np.tanh,
