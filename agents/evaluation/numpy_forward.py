@@ -26,7 +26,7 @@ def _linear(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None = N
     return product if bias is None else product + bias
 
 
-def _layer_norm(x: NDArray[Any], _: Any, weight: Any, bias: Any, eps: float) -> NDArray[Any]:
+def _layer_norm(x: NDArray[Any], _: Any, *, weight: Any, bias: Any, eps: float) -> NDArray[Any]:
     centered = x - x.mean()
     normal = centered / np.sqrt(np.square(centered).mean() + np.float32(eps))
     normal = normal if weight is None else normal * weight
@@ -74,11 +74,16 @@ def as_numpy(network: nn.Module, shape: tuple[int, ...]) -> Callable[[NDArray[An
     with _Recorder() as recorder:
         output = network(example)
     calls = recorder.calls
-    if any(function not in NUMPY for function, *_ in calls):
-        return None
+    values = {id(example), *(id(result) for *_, result in calls)}
+    by_name = (id(arg) for _, _, kwargs, _ in calls for arg in kwargs.values())
+    if any(function not in NUMPY for function, *_ in calls) or not values.isdisjoint(by_name):
+        return None  # only settings and parameters are given by name
     # a value goes by the identity of the object that stood for it while recording
-    constants = {id(arg): arg.numpy() if isinstance(arg, Tensor) else arg for _, args, _, _ in calls for arg in args}
-    steps = [(NUMPY[function], [*map(id, args)], kwargs, id(result)) for function, args, kwargs, result in calls]
+    constants = {id(arg): _constant(arg) for _, args, _, _ in calls for arg in args}
+    steps = [
+        (NUMPY[function], [*map(id, args)], {name: _constant(arg) for name, arg in kwargs.items()}, id(result))
+        for function, args, kwargs, result in calls
+    ]
     id_of_input, id_of_output = id(example), id(output)
 
     def forward(observation: NDArray[Any]) -> NDArray[Any]:
@@ -89,6 +94,10 @@ def as_numpy(network: nn.Module, shape: tuple[int, ...]) -> Callable[[NDArray[An
         return values[id_of_output]
 
     return forward
+
+
+def _constant(arg: Any) -> Any:
+    return arg.numpy() if isinstance(arg, Tensor) else arg
 
 
 def _is_plain(module: nn.Module) -> bool:
