@@ -6,8 +6,8 @@ For example:
     offline-agents compare algorithms=iql,iql_corl gradient_steps=5000 batch_size=512
     offline-agents compare algorithms=iql,bc executor=slurm slurm.partition=cpu
 
-Data without an environment have estimates in the place of scores, by fitted Q evaluation. Any other setting of
-recipes/train.py is handed on to every run. Interrupt it and call it again: it goes on.
+Data without an environment have estimates in the place of scores, by fitted Q evaluation. Interrupt it and call it
+again: it goes on.
 """
 
 from __future__ import annotations

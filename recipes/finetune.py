@@ -6,6 +6,9 @@ For example:
     offline-agents finetune checkpoint=runs/iql/demo/pen/mixed-v1/seed0 offline_share=0.5 num_warm_up_steps=5000
     offline-agents finetune checkpoint=runs/rebrac/demo/pen/mixed-v1/seed0 num_envs=4 stop_below=200
     offline-agents finetune resume=runs/iql/demo/pen/mixed-v1/seed0/online
+
+What is null is as in the checkpoint's run or, of what is collected and learned from it, as the method's authors have
+it.
 """
 
 from __future__ import annotations

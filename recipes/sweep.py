@@ -2,12 +2,12 @@
 
 For example:
 
-    offline-agents sweep sweep=recipes/sweeps/iql.yaml dataset=demo/pen/mixed-v1
-    offline-agents sweep sweep=recipes/sweeps/iql.yaml method=tpe num_trials=20 seeds=0,1 gradient_steps=5000
-    offline-agents sweep sweep=recipes/sweeps/rebrac.yaml executor=slurm slurm.partition=cpu
+    offline-agents sweep sweep=iql dataset=demo/pen/mixed-v1
+    offline-agents sweep sweep=iql method=tpe num_trials=20 seeds=0,1 gradient_steps=5000
+    offline-agents sweep sweep=my/sweep.yaml executor=slurm slurm.partition=cpu
 
-Any other setting of recipes/train.py is handed on to every run, in place of the file's. Interrupt it and call it again:
-it goes on, and does not make again what is finished.
+A setting of the runs that is typed takes the place of the file's. Interrupt it and call it again: it goes on, and does
+not make again what is finished.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import agents
+from recipes.settings.schema import RECIPES
 
 ROOT = Path(__file__).parents[2]
 DIRECTIVE = re.compile(r"^\.\. (?:auto(?:class|function|exception)|py:data):: (\S+)", re.MULTILINE)
@@ -23,3 +24,8 @@ def test_every_public_name_stands_in_the_reference_once() -> None:
     documented = Counter(name.rpartition(".")[2] for page in pages for name in DIRECTIVE.findall(page))
     assert set(agents.__all__) <= public_names()
     assert {name: documented[name] for name in public_names()} == dict.fromkeys(public_names(), 1)
+
+
+def test_the_settings_of_every_recipe_stand_in_the_reference() -> None:
+    documented = DIRECTIVE.findall((ROOT / "docs/reference/recipes.rst").read_text())
+    assert {f"{config.__module__}.{config.__name__}" for config in RECIPES.values()} <= {*documented}
