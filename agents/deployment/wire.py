@@ -33,6 +33,7 @@ def unpack(message: bytes) -> Any:
         KeyError,
         OverflowError,
         RecursionError,
+        SyntaxError,  # of NumPy, about a type
         msgpack.exceptions.UnpackException,
     ) as error:
         raise ValueError(str(error) or type(error).__name__) from None

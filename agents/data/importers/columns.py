@@ -141,6 +141,9 @@ def select(log: Log, columns: ColumnsConfig, meaning: MeaningConfig) -> Selectio
     for use in VECTORS:
         if merged[use]:
             vectors[use] = _match(log, use, merged[use], {*taken, *chain(*vectors.values())})
+    known = [*log.preset.observation]
+    if known and vectors.get("observation") != known and not columns.next_observation:
+        vectors.pop("next_observation", None)  # what the format says follows other observations
     for use in ("observation", "action"):
         if not vectors.get(use):
             alone = "; pictures alone are not learned from" if pictures and use == "observation" else ""

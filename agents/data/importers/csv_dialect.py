@@ -7,7 +7,6 @@ import contextlib
 import csv
 import gzip
 import itertools
-import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError, one_line
 
 START = 4 << 20  # bytes by which the encoding is seen
-SEPARATORS = "\t;|,"
+QUOTED = re.compile('"[^"]*"')
 LONGEST = 1 << 20  # characters of a line that are looked at
 LOOK = 200  # lines by which it is seen how numbers are written
 COMMA, POINT = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.I), re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?", re.I)
@@ -37,12 +36,12 @@ class Dialect(NamedTuple):
 
 
 def read_dialect(file: Path, config: MeaningConfig) -> tuple[Dialect, str]:
-    """The separator that the header has most, and the comma where the first rows have it in numbers; and why."""
+    """The separator of the header, and the comma where the first rows have it in numbers; and why."""
     encoding = _encoding(file)
     with open_text(file, encoding) as lines:
         header, *rows = itertools.islice(_complete(lines, file), LOOK)
     cells: list[str] = []
-    separator = config.separator or max(reversed(SEPARATORS), key=header.count)
+    separator = config.separator or _separator(header)
     with contextlib.suppress(csv.Error):  # of a quote that never ends: its reader says it
         for row in csv.reader(rows, delimiter=separator):
             cells += map(str.strip, row)
@@ -57,6 +56,12 @@ def read_dialect(file: Path, config: MeaningConfig) -> tuple[Dialect, str]:
         whole = points[0].replace(".", "")
         return Dialect(separator, ".", encoding), f"with a decimal point; if {points[0]} is {whole}, write it so"
     return Dialect(separator, ".", encoding), ""
+
+
+def _separator(header: str) -> str:
+    """A tab or a semicolon where there is one, which names have in quotes alone; else comma or bar."""
+    bare = QUOTED.sub("", header)
+    return next((each for each in "\t;" if each in bare), max(",|", key=bare.count))
 
 
 def _complete(lines: Any, file: Path) -> Iterator[str]:
@@ -106,6 +111,7 @@ def is_number(text: str, dialect: Dialect) -> bool:
         return True
     text = text.replace(".", "x").replace(",", ".") if dialect.decimal == "," else text
     try:
-        return math.isfinite(float(text)) or True
+        float(text)
     except ValueError:
         return False
+    return "_" not in text  # which is Python's own

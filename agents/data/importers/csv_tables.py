@@ -78,7 +78,7 @@ def _open(file: Path, dialect: Dialect, **columns: Any) -> Any:
 
 
 def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
-    """The columns with the types that pyarrow guesses from the first block."""
+    """The columns that have names, with the types that pyarrow guesses from the first block."""
     import pyarrow as pa
 
     try:
@@ -90,9 +90,10 @@ def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
         raise DataError(
             f"{file} begins with numbers: write the names of its columns above them, in a line of their own"
         )
-    if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+    named = [name for name in names if name]  # spreadsheets leave empty columns on the right
+    if twice := [name for name in named if named.count(name) > 1]:
         raise DataError(f"{file} has two columns {twice[0]!r}: rename one of them")
-    return dict(zip(schema.names, schema.types))
+    return {name: kind for name, kind in zip(names, schema.types) if name}
 
 
 def _read_as(guess: Any, use: str) -> Any:
@@ -101,8 +102,8 @@ def _read_as(guess: Any, use: str) -> Any:
 
     if use == "label" or (use == "flag" and guess == pa.string()):
         return pa.string()
-    if use == "any" and not pa.types.is_null(guess):
-        return guess if pa.types.is_temporal(guess) or guess == pa.string() else pa.float64()
+    if use == "any" and (pa.types.is_temporal(guess) or guess == pa.string()):
+        return guess
     if (use != "time" and pa.types.is_boolean(guess)) or (use == "time" and pa.types.is_temporal(guess)):
         return guess
     return pa.float64()

@@ -34,7 +34,7 @@ def find_files(source: str) -> list[Path]:
         return lerobot_files(path)
     if path.is_dir():
         try:
-            paths = [each for each in path.rglob("*") if not each.name.startswith((".", "_"))]
+            paths = [each for each in path.rglob("*") if not _is_beside(each.relative_to(path))]
         except OSError as error:  # somebody changes it
             raise DataError(
                 f"source={source}: cannot be listed ({one_line(error)}); name its files by a pattern"
@@ -54,6 +54,11 @@ def find_files(source: str) -> list[Path]:
         way_out = f"choose by a pattern, as in source='{path / ('*' + files[0].suffix)}'"
         raise DataError(f"source={source}: files of several formats are there, {' and '.join(kinds)}; {way_out}")
     return files
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether it is hidden or about the data, as what notebooks, Spark and Delta put into folders of their own."""
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def open_log(files: list[Path], config: MeaningConfig) -> Log:

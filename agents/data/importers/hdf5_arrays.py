@@ -35,8 +35,8 @@ class Hdf5Arrays(Log):
                     return cls(files, "HDF5 of d3rlpy, version 2", types, None, D3RLPY)
                 arrays = _arrays(file)
                 types = {name: f"{array.dtype}{[*array.shape]}" for name, array in arrays.items()}
-                said = {name: array.attrs.get("units") for name, array in arrays.items()}
-                units = {name: unit for name, unit in said.items() if isinstance(unit, str)}
+                said = {name: _text(array.attrs.get("units")) for name, array in arrays.items()}
+                units = {name: unit for name, unit in said.items() if unit}
                 preset = layouts.flat_preset(types)
                 length = len(arrays["actions"]) * len(files) if "actions" in arrays else None
                 kind = "HDF5 of d3rlpy, version 1" if "episode_terminals" in arrays else "HDF5, a row per step"
@@ -67,6 +67,11 @@ def _steps(file: Any, path: Path, uses: Mapping[str, str]) -> Iterator[Rows]:
     arrays = {name: of_file(file[name], path) for name in uses}
     for rows in layouts.pieces({name: array.shape for name, array in arrays.items()}, str(path)):
         yield Rows({name: array[rows] for name, array in arrays.items()}, str(path), rows.start)
+
+
+def _text(value: Any) -> str:
+    """An attribute that is a text, of any length or of a fixed one; "" else."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
 
 
 def _arrays(file: Any) -> dict[str, Any]:

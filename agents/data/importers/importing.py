@@ -103,7 +103,7 @@ class Reading:
                 raise DataError(f"{source} has no rows")
             names = {use: self.selection.names(use, first) for use in ("observation", "action")}
             units = {use: self.selection.units_of(use, first) for use in names}
-            rule = "what it is made of" if first.rows.whole else cuts.rule
+            rule = self.log.rule if first.rows.whole else cuts.rule
             understanding = Understanding(self.selection, self.config, rule, source, self.log, names, units)
             for recording in cuts.episodes(itertools.chain([first], blocks)):
                 understanding.add(meaning.episode(recording))

@@ -22,6 +22,7 @@ class ParquetTables(Log):
 
     depths: Mapping[str, int] = field(default_factory=dict)  # of lists
     rows: str = "auto"  # a row is one of steps, or one of episodes
+    rule = "the rows, each an episode of lists (rows=steps, if it is a step)"
 
     @classmethod
     def open(cls, files: list[Path], *, rows: str) -> ParquetTables:
@@ -142,7 +143,7 @@ def _unit(metadata: Mapping[bytes, bytes]) -> str:
 
 
 def _is_parquet(file: Path) -> bool:
-    return file.suffix in (".parquet", ".pq")
+    return file.suffix.lower() in (".parquet", ".pq")
 
 
 def _schema(file: Path) -> tuple[Any, int | None]:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class Log(ABC):
     subsets: Mapping[str, int] = field(default_factory=dict)  # of its episodes, by their names; how many are in each
     subset: str | None = None  # the one that is read; None: all
     units: Mapping[str, str] = field(default_factory=dict)  # of columns, where the format has them
+    rule: ClassVar[str] = "what it is made of"  # that cuts it into episodes, where it has whole ones
 
     @property
     def name(self) -> str:

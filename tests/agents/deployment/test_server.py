@@ -77,7 +77,11 @@ def test_what_is_sent_arrives_and_nothing_else_does() -> None:
     with pytest.raises(TypeError, match="a set cannot be sent"):
         pack({1})
     whole = {b"__ndarray__": True, b"data": b"12345678", b"dtype": "<f8", b"shape": [1]}
-    for change in ({b"dtype": "|O"}, {b"dtype": "<M8[s]"}, {b"shape": [2**40]}, {b"shape": [-1]}, {b"data": b"1"}):
+    for change in (
+        *({b"dtype": dtype} for dtype in ("|O", "<M8[s]", "(,)f8")),
+        *({b"shape": [size]} for size in (2**40, -1)),
+        {b"data": b"1"},
+    ):
         with pytest.raises(ValueError):
             unpack(pack({**whole, **change}))
 

@@ -47,6 +47,7 @@ THOUSANDS = {
     "s;a\n1'234.5;0.5\n": "write numbers without signs between their thousands",
     's,a\n"1,500.5",0.5\n': "write numbers without signs between their thousands",
     "s,a\n ,0.5\n": "write numbers, leave it empty",
+    "s,a\n1_000,0.5\n": "write numbers, leave it empty",
 }
 
 
@@ -71,6 +72,20 @@ def test_a_point_among_semicolons_may_be_of_thousands_and_is_said(take) -> None:
 def test_the_separator_is_that_of_the_header(take, episodes, separator) -> None:
     Path("log.csv").write_text("s,a\n1.5,-0.25\n2.5,0.1\n".replace(",", separator))
     take("log.csv", **USES)
+    assert values(episodes) == [[1.5, 2.5], [-0.25, 0.1]]
+
+
+@pytest.mark.parametrize("header", ['"s, m/s";a', "s, m/s;a, V", "s, m/s, up\ta, V"])
+def test_names_may_have_commas_where_another_sign_separates(take, episodes, header) -> None:
+    separator = ";" if ";" in header else "\t"
+    Path("log.csv").write_text(header + "\n1.5,-0.25\n2.5,0.1\n".replace(",", separator))
+    take("log.csv", observation=["s*"], action=["a*"], last_observation="repeat")
+    assert values(episodes) == [[1.5, 2.5], [-0.25, 0.1]]
+
+
+def test_columns_without_a_name_are_none(take, episodes) -> None:
+    Path("log.csv").write_text(";s;a;;\n0;1,5;-0,25;;\n1;2,5;0,1;;\n")
+    take("log.csv", observation=["*"], action=["a"], last_observation="repeat")
     assert values(episodes) == [[1.5, 2.5], [-0.25, 0.1]]
 
 

@@ -295,6 +295,30 @@ def test_files_with_other_columns_and_of_several_formats_are_refused(take) -> No
             take(source)
 
 
+def test_what_programs_hide_in_a_folder_is_no_data(take, table, episodes) -> None:
+    for folder in (".ipynb_checkpoints", "_delta_log", "day=1"):
+        Path("logs", folder).mkdir(parents=True)
+        table("s,a", [[1, 0.5], [2, 0.5]], f"logs/{folder}/1.csv")
+    take("logs", observation=["s"], action=["a"])
+    assert len(episodes()) == 1
+
+
+def test_endings_may_be_of_capital_letters(columns, take, episodes) -> None:
+    pyarrow.parquet.write_table(pa.table(columns), "LOG.PARQUET")
+    take("LOG.PARQUET", **USES)
+    assert_equal_to(pa.table(columns), episodes())
+
+
+def test_next_observations_of_a_format_follow_its_own_observations_alone(steps, take, episodes) -> None:
+    """Beside others of the same width, every step would be an episode of its own."""
+    other = np.random.default_rng(1).standard_normal((12, 3))
+    np.savez("log.npz", **steps, next_observations=np.roll(steps["observations"], -1, 0), other=other)
+    take("log.npz", observation=["other"])
+    assert [len(each.rewards) for each in episodes()] == [5, 6]
+    take("log.npz", "robot/arm-v1", observation=["obs*"])
+    assert [len(each.rewards) for each in episodes("robot/arm-v1")] == [5, 7]
+
+
 def test_arrays_of_different_length_are_refused(steps, take) -> None:
     steps["rewards"] = steps["rewards"][:-1]
     np.savez("log.npz", **steps)
@@ -398,8 +422,9 @@ def test_units_of_a_format_are_told(steps, take) -> None:
         for name, array in steps.items():
             file[name] = array
         file["actions"].attrs["units"] = "N m"
+        file["observations"].attrs["units"] = np.bytes_("rad")  # of a fixed length
     take("log.hdf5", overwrite=True)
-    assert read_units("robot/arm-v0") == Units((None,) * 3, ("N m",) * 2)
+    assert read_units("robot/arm-v0") == Units(("rad",) * 3, ("N m",) * 2)
 
 
 def test_a_number_of_episodes_in_another_file_is_not_read(take) -> None:

@@ -41,6 +41,16 @@ def test_a_part_of_the_data_has_the_infos_of_its_episodes(take, table) -> None:
         dataset.infos("s")
 
 
+def test_flags_are_kept_as_flags(take, table, episodes) -> None:
+    take(
+        table("s,a,ok", [[1, 0.5, "true"], [2, 0.5, "false"], [3, 0.5, "true"]]),
+        observation=["s"],
+        action=["a"],
+        keep=["ok"],
+    )
+    assert episodes()[0].infos["ok"].tolist() == [True, False] and episodes()[0].infos["ok"].dtype == bool
+
+
 def test_a_pattern_keeps_no_column_that_has_a_use(take, table) -> None:
     assert (
         take(table(HEADER, ROWS), **USES, keep=["*"], dry_run=True).meaning["kept with the steps"].startswith("t, p, ")
