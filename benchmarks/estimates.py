@@ -33,6 +33,7 @@ from agents.evaluation.offline import (
     weighted_importance_sampling,
 )
 from agents.evaluation.offline.fqe import values_of
+from agents.files import write_atomically
 from estimate_tasks import Log, Task, bandit_logs, sepsis_logs, trained_logs
 
 RESULTS = Path(__file__).resolve().parent / "results" / "estimates"
@@ -105,7 +106,7 @@ def run(names: Sequence[str]) -> None:
             if log_name in results:
                 continue
             results[log_name] = measure(make())
-            file.write_text(json.dumps(results, indent=0) + "\n")
+            write_atomically(file, (json.dumps(results, indent=0) + "\n").encode())
             print(f"{name}, log {log_name}: {results[log_name]['seconds']}", flush=True)
 
 

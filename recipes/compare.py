@@ -29,7 +29,7 @@ from recipes.many import provenance
 from recipes.many.executors import executor
 from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
 from recipes.many.pool import Outcomes, run_jobs
-from recipes.many.valuation import KEY, is_evaluated, value_runs
+from recipes.many.valuation import KEY, is_evaluated, value_runs, verdicts
 from recipes.reporting import figures, html_report, results, tables, terminal
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import minutes, read_csv
@@ -63,7 +63,8 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     values = value_runs(silent, config.fqe) if silent and not stopped else {}
     data = {run.dataset: run.folder.info.get("data") or {} for run in finished}
     for run in silent:
-        if value := values.get(run.folder.path):
+        value = values.get(run.folder.path)
+        if value and not value["beyond_log"]:  # else the episodes' own returns end where estimates go on
             data[run.dataset] = {**data[run.dataset], KEY: value["data_return"]}
     sections = results.sections(
         curves(finished, values),
@@ -87,12 +88,6 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     sys.exit(int(bool(lost)))
 
 
-def verdicts(runs: Sequence[Run], values: Mapping[Path, Mapping[str, Any]]) -> list[str]:
-    """A line for each estimate against which something speaks."""
-    known = [(run, values[run.folder.path]) for run in runs if run.folder.path in values]
-    return [f"{run.job.name}: {value['verdict']}" for run, value in known if value["refutations"] or value["doubts"]]
-
-
 def curves(finished: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) -> Curves:
     """The evaluations, each with the minutes until then, after those of a random policy at step 0.
 
@@ -107,7 +102,7 @@ def curves(finished: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) ->
         if value := values.get(run.folder.path):
             row = curve.pop() if curve else {"step": float(run.job.gradient_steps)}
             curve.append({**row, **{f"{KEY}{end}": value[name] for end, name in ENDS.items()}})
-        if not curve:
+        elif not is_evaluated(run):  # rows of validation alone, or none
             continue
         times = minutes(read_csv(run.folder.metrics_file), [row["step"] for row in curve])
         timed = [{**row, "minutes": time} for row, time in zip(curve, times)]

@@ -144,16 +144,25 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
         return [f"take {best.policy}: {margin}", *lines]
     names = ", ".join(estimate.policy for estimate in rivals[:5]) + (" and others" if len(rivals) > 5 else "")
     lines.insert(0, f"the data cannot tell {best.policy}, the first, from {names}")
-    number = episodes_to_tell(second, steps.num_episodes) if second.value > least else None
+    margin = best.trust.margin + ranked[1].trust.margin
+    number = episodes_to_tell(second, margin, steps.num_episodes) if second.value > least else None
     if number is not None:
         lines.append(f"about {number:,} episodes like these would, if the gap to the second is as it is estimated")
+    elif least < second.value <= margin:
+        text = "what more updates (fqe.gradient_steps) or untried actions may make of the first two"
+        lines.append(f"more episodes like these would not: {text}, {margin:.4g}, is more than the gap")
     lines.append(f"so would a trial of these {len(rivals) + 1} in the environment")
     return lines
 
 
-def episodes_to_tell(gap: Estimate, num_episodes: int) -> int | None:
-    """Episodes that would make the interval of a gap above 0 leave out 0: it narrows with the root of their number."""
-    number = num_episodes * ((gap.value - gap.low) / gap.value) ** 2
+def episodes_to_tell(gap: Estimate, margin: float, num_episodes: int) -> int | None:
+    """Episodes that would make the interval of a gap above 0 leave out 0.
+
+    It narrows with the root of their number, but for the margin, which is no matter of how many there are.
+    """
+    if gap.value <= margin:
+        return None
+    number = num_episodes * ((gap.value - gap.low - margin) / (gap.value - margin)) ** 2
     return round(number) if num_episodes < number < MOST_EPISODES else None
 
 

@@ -33,7 +33,7 @@ from recipes.many import provenance
 from recipes.many.plan import changed_data, compose_settings
 from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
-from recipes.many.valuation import KEY
+from recipes.many.valuation import KEY, verdicts
 from recipes.reporting import figures, html_report, tables, terminal
 from recipes.reporting.results import Cell, measures
 from recipes.settings import checks
@@ -64,14 +64,30 @@ def sweep(cfg: DictConfig, overrides: Sequence[str]) -> None:
         print("stopped; the same command goes on")
         sys.exit(outcomes.exit_code)
     lost = provenance.failures([run for trial in trials for run in trial.runs], outcomes)
-    finished = [trial for trial in trials if trial.finished]
-    ranking = sorted(finished, key=lambda trial: trial.mean(sweep.metric), reverse=sweep.maximize)
-    warnings = [*changed_data([run for trial in ranking for run in trial.runs]), *lost]
+    ranking = ranked(trials, sweep)
+    warnings = [*changed_data([run for trial in ranking for run in trial.runs]), *remarks(trials, sweep), *lost]
+    if not ranking and not lost:
+        raise ConfigError(f"no trial has {sweep.metric}: the lines above say why")
     if ranking:
         publish(ranking, warnings, sweep, config, overrides)
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     sys.exit(int(bool(lost)))
+
+
+def ranked(trials: Sequence[Trial], sweep: Sweep) -> list[Trial]:
+    """Those that can be compared, the best first; estimates that mean nothing are behind all others."""
+    sign = -1.0 if sweep.maximize else 1.0
+    known = [trial for trial in trials if trial.has(sweep.metric)]
+    return sorted(known, key=lambda trial: (trial.is_refuted, sign * trial.mean(sweep.metric)))
+
+
+def remarks(trials: Sequence[Trial], sweep: Sweep) -> list[str]:
+    """A line for each trial that is left out for want of an estimate, and for each estimate to be taken with care."""
+    left_out = [trial for trial in trials if trial.finished and not trial.has(sweep.metric)]
+    lines = [f"trial {trial.number} has no {sweep.metric}, and is left out" for trial in left_out]
+    values = {path: value for trial in trials for path, value in trial.estimates.items()}
+    return [*lines, *verdicts({run.folder.path: run for t in trials for run in t.runs}.values(), values)]
 
 
 def read_checked(config: SweepConfig, overrides: Sequence[str]) -> Sweep:

@@ -38,6 +38,15 @@ class Trial:
     def finished(self) -> bool:
         return all(is_finished(run) for run in self.runs)
 
+    def has(self, metric: str) -> bool:
+        """Whether it can be compared: a finished one can, unless an estimate is missing, which has been said."""
+        return self.finished and (metric != KEY or all(run.folder.path in self.estimates for run in self.runs))
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether the estimate of a run means nothing."""
+        return any(value["refutations"] for value in self.estimates.values())
+
     def last_rows(self) -> list[dict[str, str]]:
         """The last evaluation of each run, with its estimate."""
         rows = [[{}, *read_csv(run.folder.evaluations_file)][-1] for run in self.runs]
@@ -105,14 +114,14 @@ def run_trials(
             if sweep.metric == KEY:
                 estimate(batch, sweep, config)
             for trial in batch:
-                search.tell(trial.settings, trial.mean(sweep.metric) if trial.finished else None)
+                search.tell(trial.settings, trial.mean(sweep.metric) if trial.has(sweep.metric) else None)
     return trials, Outcomes(outcomes, 0)
 
 
 def estimate(trials: Sequence[Trial], sweep: Sweep, config: SweepConfig) -> None:
     """Note in finished trials what their runs are worth, all with one discount."""
     runs = {run.folder.path: run for trial in trials if trial.finished for run in trial.runs}  # trials may share one
-    gamma = GAMMA if "algorithm.gamma" in sweep.varied else None
+    gamma = GAMMA if {"algorithm", "algorithm.gamma"} & {*sweep.varied} else None
     values = value_runs([*runs.values()], config.fqe, gamma=gamma) if runs else {}
     for trial in trials:
         trial.estimates.update(

@@ -97,16 +97,34 @@ def value_runs(runs: Sequence[Run], fqe: FQEConfig, *, gamma: float | None = Non
     """Estimates of finished runs, as ``valuation.json`` has them, by folder; a warning for each that can have none.
 
     Runs on the same data are fitted together, with the discount that they have in common unless one is given. What has
-    been valued before in the same way is not fitted again.
+    been valued before in the same way is not fitted again. Nothing is raised: the runs were long, and others have more
+    to show.
     """
     valued: dict[Path, dict[str, Any]] = {}
     by_data: dict[str, list[tuple[Run, Checkpoint]]] = {}
     for run in runs:
-        checkpoint = load(run.folder.checkpoints.last)
-        by_data.setdefault(str(checkpoint.extra["dataset_fingerprint"]), []).append((run, checkpoint))
+        try:
+            checkpoint = load(run.folder.checkpoints.last)
+        except agents.CheckpointError as error:
+            _warn(str(error))
+        else:
+            by_data.setdefault(str(checkpoint.extra["dataset_fingerprint"]), []).append((run, checkpoint))
     for pairs in by_data.values():
-        valued |= _value_together(pairs, fqe, gamma)
+        try:
+            valued |= _value_together(pairs, fqe, gamma)
+        except agents.AgentsError as error:  # no rewards, a single episode, no longer here
+            _warn(str(error))
     return valued
+
+
+def verdicts(runs: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """A line for each estimate against which something speaks."""
+    known = [(run, values[run.folder.path]) for run in runs if run.folder.path in values]
+    return [f"{run.job.name}: {value['verdict']}" for run, value in known if value["refutations"] or value["doubts"]]
+
+
+def _warn(reason: str) -> None:
+    print(f"warning: without an estimate: {reason}", file=sys.stderr)
 
 
 def _value_together(
@@ -114,13 +132,15 @@ def _value_together(
 ) -> dict[Path, dict[str, Any]]:
     """The estimates of runs on the same data."""
     run, checkpoint = pairs[0]
-    steps = read_transitions(read_as_trained(checkpoint, run.folder, run.dataset))
+    dataset = read_as_trained(checkpoint, run.folder, run.dataset)
+    steps = read_transitions(dataset)
     by_name = {run.job.name: run for run, _ in pairs}
     candidates, reasons = as_candidates(((run.job.name, checkpoint) for run, checkpoint in pairs), steps)
     for reason in reasons:
-        print(f"warning: without an estimate: {reason}", file=sys.stderr)
+        _warn(reason)
     gamma = common_discount(gamma, candidates)
-    of_run = {candidate.policy.name: _how(candidate.checkpoint, fqe, gamma) for candidate in candidates}
+    how = {"data": dataset.fingerprint, "gamma": gamma, "fqe": asdict(fqe)}  # with the step, all that it depends on
+    of_run = {each.policy.name: {"step": each.checkpoint.num_updates, **how} for each in candidates}
     known = {name: _read(by_name[name].folder, how) for name, how in of_run.items()}
     missing = [candidate.policy for candidate in candidates if known[candidate.policy.name] is None]
     if missing:
@@ -130,13 +150,14 @@ def _value_together(
         known[name] = of_estimate(estimate)
         text = json.dumps({"how": of_run[name], "estimate": known[name]}, indent=1, allow_nan=False)
         write_atomically(by_name[name].folder.path / FILE, (text + "\n").encode())
-    return {by_name[name].folder.path: value for name, value in known.items() if value is not None}
-
-
-def _how(checkpoint: Checkpoint, fqe: FQEConfig, gamma: float) -> dict[str, Any]:
-    """All that an estimate depends on."""
-    data = checkpoint.extra["dataset_fingerprint"]
-    return {"step": checkpoint.num_updates, "data": data, "gamma": gamma, "fqe": asdict(fqe)}
+    valued = {}
+    for name, value in known.items():
+        assert value is not None
+        if any(value[end] is None for end in ("value", "low", "high")):
+            _warn(f"{name} {value['verdict']}")
+        else:
+            valued[by_name[name].folder.path] = value
+    return valued
 
 
 def _read(folder: RunFolder, how: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -181,15 +181,14 @@ def _cell(measure: Measure, dataset: str, algorithm: str, runs: Mapping[int, Row
 
 
 def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], num_seeds: int) -> list[str]:
-    if section.measure is ESTIMATE:
-        return [ESTIMATE.meaning]
-    notes, returns = [], section.measure is RETURN
+    returns, estimated = section.measure is RETURN, section.measure is ESTIMATE
+    notes = [ESTIMATE.meaning] if estimated else []
     if missing := [dataset for dataset in datasets if dataset not in finished]:
         notes.append(f"No run has finished on {', '.join(missing)}.")
     others = [dataset for dataset in finished if dataset not in section.datasets]
     if others and returns:
         notes.append("These datasets have no normalised score: they are in no statistic over datasets.")
-    elif others:
+    elif others and not estimated:
         notes.append(f"Without a {section.measure.title}, and so left out of this section: {', '.join(others)}.")
     elif returns:
         notes.append("No dataset has a normalised score: there are no statistics over datasets.")
@@ -198,7 +197,7 @@ def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], n
         if len(cell.seeds) < num_seeds:
             notes.append(f"{algorithm} on {dataset}: {len(cell.seeds)} of {num_seeds} seeds.")
     absent = [name for name in section.algorithms if not section.on_all(name)]
-    if absent and not returns:
+    if absent and not returns and not estimated:
         notes.append(f"Not on every dataset, and so in no statistic over datasets: {', '.join(absent)}.")
     return notes
 

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from agents.errors import CheckpointError, DataError
 from agents.evaluation.offline.estimate import Estimate, Trust
-from recipes import select_policy
-from recipes.many import valuation
+from agents.evaluation.offline.settings import FQEConfig
+from recipes import compare, select_policy, sweep
+from recipes.many import trials, valuation
 from tests.agents.evaluation.offline.tabular import world
 
 WITHOUT = "test/no-env-v0"
@@ -152,6 +154,10 @@ def test_advice_follows_the_gap_to_the_others() -> None:
     text = advice(estimated("a", 3.0), estimated("b", 2.95), estimated("c", 2.0))
     assert text.startswith("the data cannot tell a, the first, from b\nabout 200 episodes like these would")
     assert "trial of these 2 in the environment" in text
+    unsettled = advice(estimated("a", 3.0, remainder=0.06), estimated("b", 2.95, untried=0.02))
+    assert "more episodes like these would not: what more updates" in unsettled and "0.08, is more" in unsettled
+    partly = advice(estimated("a", 3.0, remainder=0.01), estimated("b", 2.95, untried=0.015))
+    assert "about 450 episodes" in partly  # of a gap of 0.05, half is certain: the rest of the interval is to be 1 / 3
     assert advice(estimated("a", 3.0, outside_support=0.9), estimated("b", 2.0)).startswith("take none: ")
     twins = advice(estimated("a", 3.0), estimated("b", 2.9999), gap=1e-5)  # the same run twice, but for rounding
     assert twins.startswith("the data cannot tell a, the first, from b\nso would a trial")
@@ -188,5 +194,80 @@ def test_verdicts_name_what_speaks_against_a_number() -> None:
         (estimated("a", -6.0), "means nothing: it is below the worst episode of the data"),
         (estimated("a", 2.0, 3.0), "means nothing: its interval is wider than the range"),
         (estimated("a", float("nan")), "means nothing: it is not finite"),
+        (estimated("a", 2.0, float("nan")), "means nothing: its interval is not finite"),
     ):
         assert re.search(words, estimate.verdict), estimate.verdict
+
+
+FINITE, UNKNOWN = ({"value": 1.0, "low": low, "high": 2.0, "verdict": "means nothing"} for low in (0.0, None))
+
+
+@pytest.fixture
+def run() -> SimpleNamespace:
+    return SimpleNamespace(job=SimpleNamespace(name="mine"), dataset=WITHOUT, folder=SimpleNamespace(path=Path("mine")))
+
+
+@pytest.fixture
+def valued(run, monkeypatch):
+    """What a run is worth if its ``valuation.json`` says so; its data and policy are made up."""
+
+    def value(estimate: dict | None) -> dict:
+        candidate = SimpleNamespace(policy=SimpleNamespace(name="mine"), checkpoint=SimpleNamespace(num_updates=1))
+        monkeypatch.setattr(valuation, "read_as_trained", lambda *_: SimpleNamespace(fingerprint="here"))
+        monkeypatch.setattr(valuation, "read_transitions", lambda _: None)
+        monkeypatch.setattr(valuation, "as_candidates", lambda *_: ([candidate], []))
+        monkeypatch.setattr(valuation, "_read", lambda _, how: estimate if how["data"] == "here" else None)
+        run.folder.checkpoints = SimpleNamespace(last="last")
+        monkeypatch.setattr(valuation, "load", lambda _: SimpleNamespace(extra={"dataset_fingerprint": "there"}))
+        return valuation.value_runs([run], FQEConfig(), gamma=0.9)
+
+    return value
+
+
+def test_an_estimate_that_is_no_number_is_none(valued, capsys) -> None:
+    assert valued(FINITE) == {Path("mine"): FINITE}
+    assert valued(UNKNOWN) == {}
+    assert capsys.readouterr().err == "warning: without an estimate: mine means nothing\n"
+
+
+@pytest.mark.parametrize("name", ["load", "read_transitions"])
+def test_data_or_a_policy_that_cannot_be_read_cost_an_estimate_and_no_table(name, run, monkeypatch, capsys) -> None:
+    def refuse(_: object) -> None:
+        raise {"load": CheckpointError, "read_transitions": DataError}[name]("all are 0")
+
+    checkpoint = SimpleNamespace(extra={"dataset_fingerprint": "there"})
+    monkeypatch.setattr(valuation, "load", lambda _: checkpoint)
+    monkeypatch.setattr(valuation, "read_as_trained", lambda *_: None)
+    monkeypatch.setattr(valuation, name, refuse)
+    run.folder.checkpoints = SimpleNamespace(last="last")
+    assert valuation.value_runs([run], FQEConfig()) == {}
+    assert capsys.readouterr().err == "warning: without an estimate: all are 0\n"
+
+
+def test_rows_of_validation_alone_are_no_result_of_a_comparison(tmp_path) -> None:
+    def finished(name: str, row: str) -> SimpleNamespace:
+        file = tmp_path / f"{name}.csv"
+        file.write_text(row)
+        folder = SimpleNamespace(path=Path(name), evaluations_file=file, metrics_file=tmp_path / "none", info={})
+        return SimpleNamespace(folder=folder, dataset=WITHOUT, algorithm=name, seed=0)
+
+    row = "step,validation/log_prob\n20,1.5\n"
+    runs = [finished("dt", row), finished("bc", row), finished("iql", "step,eval/return\n20,7\n")]
+    curves = compare.curves(runs, {Path("bc"): FINITE})  # pyright: ignore[reportArgumentType]
+    assert {name: curve[-1].get("estimate/fqe") for (_, name, _), curve in curves.items()} == {"bc": 1.0, "iql": None}
+
+
+def test_a_sweep_ranks_what_is_refuted_last_and_leaves_out_what_has_no_estimate(monkeypatch) -> None:
+    monkeypatch.setattr(trials, "is_finished", lambda _: True)
+    sweep_by_estimate = SimpleNamespace(metric=valuation.KEY, maximize=True)
+
+    def trial(number: int, value: float | None, *refutations: str) -> trials.Trial:
+        file, path = SimpleNamespace(exists=lambda: False), Path(f"{number}")
+        run = SimpleNamespace(folder=SimpleNamespace(path=path, evaluations_file=file), job=SimpleNamespace(name=path))
+        own = {"value": value, "refutations": refutations, "doubts": (), "verdict": "means nothing"}
+        return trials.Trial(number, {}, "iql", WITHOUT, (), (run,), {} if value is None else {path: own})  # pyright: ignore[reportArgumentType]
+
+    some = [trial(1, 1.0), trial(2, 9.0, "it has not converged"), trial(3, None), trial(4, 2.0)]
+    assert [each.number for each in sweep.ranked(some, sweep_by_estimate)] == [4, 1, 2]  # pyright: ignore[reportArgumentType]
+    lines = sweep.remarks(some, sweep_by_estimate)  # pyright: ignore[reportArgumentType]
+    assert lines == ["trial 3 has no estimate/fqe, and is left out", "2: means nothing"]

@@ -36,10 +36,13 @@ class Trust:
     untried: float | None = None  # what actions that no step shows may make of the value; the interval is wider by it
     error_left: float | None = None  # share of what critics begin wrong by that their updates leave, by the horizon
 
+    @property
+    def margin(self) -> float:
+        """What resamples do not know of, on either side of their interval."""
+        return (self.remainder or 0.0) + (self.untried or 0.0)
+
     def widened(self, low: float, high: float) -> tuple[float, float]:
-        """An interval that also holds what resamples do not know of."""
-        margin = (self.remainder or 0.0) + (self.untried or 0.0)
-        return low - margin, high + margin
+        return low - self.margin, high + self.margin
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,8 +102,8 @@ class Estimate:
         return f", and it cannot be told from {name}"
 
     def _reasons(self) -> Iterator[tuple[str, bool]]:
-        if not math.isfinite(self.value):
-            yield "it is not finite", True
+        if not all(map(math.isfinite, (self.value, self.low, self.high))):
+            yield f"{'its interval' if math.isfinite(self.value) else 'it'} is not finite", True
         if self.beyond_log and self.gamma == 1.0:
             yield "episodes were cut off, and without a discount what is behind has no end: take gamma below 1", True
         trust, (lowest, highest) = self.trust, self.data_range

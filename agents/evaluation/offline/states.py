@@ -15,6 +15,7 @@ from agents.evaluation.offline.transitions import Transitions
 MOST_STATES = 2_000  # a table of a policy is a system of as many equations
 FEWEST_VISITS = 5.0  # steps per state: below them observations are numbers that hardly come twice
 CHUNK = 2**22  # numbers that are looked at together
+MIX = 0x1E3779B97F4A7C15  # odd; it spreads bits: floats like 2.0 and -2.0 differ in the highest, which products lose
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ def _keys(rows: Tensor) -> Tensor:
     size = max(1, CHUNK // rows.shape[1])
 
     def keys(part: Tensor) -> Tensor:  # of whole numbers, so that no sum is rounded
-        numbers = (part + 0.0).contiguous().view(torch.int32).long() if part.is_floating_point() else part
-        return (numbers * factors).sum(1)
+        numbers = (part + 0.0).contiguous().view(torch.int32).long() if part.is_floating_point() else part.long()
+        numbers = numbers * MIX
+        return ((numbers ^ (numbers >> 32 & 0xFFFFFFFF)) * factors).sum(1)
 
     return torch.cat([keys(part.float() if part.is_floating_point() else part) for part in rows.split(size)])

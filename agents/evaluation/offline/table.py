@@ -30,7 +30,7 @@ from agents.evaluation.offline.transitions import Transitions
 
 NUM_MEMBERS = 100  # that drew episodes; before them is one that has them all
 PRIOR = 0.1  # visits: more of them bias a value at every step, while what is noise at a step averages out over many
-AT_ONCE = 2**24  # numbers of the systems that are solved together
+AT_ONCE = 2**24  # numbers of the systems that are solved together, and of the steps that these are made of
 
 
 @dataclass(eq=False, kw_only=True)
@@ -135,7 +135,8 @@ def fit_tables(
         solutions.append(values)
         reaches.append(reach[states.state[steps.first]].mean())
         on_solution()
-    untried = torch.stack(reaches[:-1]) * _spread_of_actions(weights[0], steps, gamma, solutions[-1][0])
+    spread = _spread_of_actions(weights[0], steps, gamma, solutions[-1][0])
+    untried = torch.stack(reaches[:-1]) * (scale.spread if spread is None else spread)
     return TableFit(
         steps=steps,
         policies=policies,
@@ -161,8 +162,9 @@ def _solved(
     goes_on, place = gamma * ~steps.terminated, states.state * size + states.next_state
     never = _sum(torch.ones(len(steps)).double(), states.state, size) == 0.0
     values, reach = [], torch.zeros(size)
-    for some in range(0, len(weights), max(1, AT_ONCE // size**2)):
-        part = weights[some : some + max(1, AT_ONCE // size**2)]
+    at_once = max(1, AT_ONCE // max(size**2, len(steps)))
+    for some in range(0, len(weights), at_once):
+        part = weights[some : some + at_once]
         counts = torch.stack([each.of_policy(share) for each in part])  # [k, N]
         system = torch.eye(size).double() - _sum(counts * goes_on, place, size**2).unflatten(-1, (size, size))
         right = torch.where(never, unknown, _sum(counts * steps.reward, states.state, size))  # [k, S]
@@ -172,11 +174,12 @@ def _solved(
     return torch.cat(values), reach
 
 
-def _spread_of_actions(weights: Weights, steps: Transitions, gamma: float, own_values: Tensor) -> Tensor:
+def _spread_of_actions(weights: Weights, steps: Transitions, gamma: float, own_values: Tensor) -> Tensor | None:
     """Standard deviation of Q between the actions of a state, by the moments of what followed on them.
 
     As for a random effect (Searle 1971): what pairs differ by, beyond what visits of the same pair do. The latter is
-    the noise of a state, which is another near an end than far from it; states without a second visit say nothing.
+    the noise of a state, which is another near an end than far from it; states without a second visit or a second
+    action say nothing, and None is what is known where all are such.
     """
     states = weights.states
     pair_state, size = states.state[states.example], states.num_states
@@ -189,6 +192,8 @@ def _spread_of_actions(weights: Weights, steps: Transitions, gamma: float, own_v
     known = spare > 0.0
     beyond = (between - (num_pairs - 1.0) * within / spare)[known].sum()
     alike = _sum(weights.visits.square(), pair_state, size) / weights.state_visits
+    if not (known & (num_pairs > 1.0)).any():
+        return None
     return (beyond / (weights.state_visits - alike)[known].sum().clamp_min(1.0)).clamp_min(0.0).sqrt()
 
 

@@ -120,6 +120,12 @@ def test_runs_that_are_missing_are_named_and_change_nothing_else(curves) -> None
     assert cells(tables.matrix(d4rl, "-"))[DOOR] == ["5.0 ± 1.0", "-"]
 
 
+def test_seeds_without_an_estimate_are_named() -> None:
+    curves = {(PEN, name, seed): rows(1.0, keys=["estimate/fqe"]) for name, seed in (("iql", 0), ("iql", 1), ("bc", 0))}
+    (section,) = sections(curves)
+    assert section.notes == [results.ESTIMATE.meaning, f"bc on {PEN}: 1 of 2 seeds."]
+
+
 def test_a_dataset_that_no_run_has_finished_yet_is_said_to_be_so(curves) -> None:
     options = {"algorithms": ("iql", "bc"), "seeds": (0, 1), "baseline": "bc", "num_resamples": 50}
     for section in results.sections(curves, {}, datasets=[PEN, DOOR, "demo/pen/mixed-v1"], **options):

@@ -12,7 +12,7 @@ from torchrl.data import MultiCategorical, Unbounded
 import agents
 from agents.errors import ConfigError
 from agents.evaluation.offline import FQEConfig, Policy, Transitions, fit_policies, fitted_q_evaluation
-from agents.evaluation.offline.states import read_states
+from agents.evaluation.offline.states import _keys, read_states
 from tests.agents.evaluation.offline.tabular import GAMMA, World, world
 
 UNIFORM = np.full((3, 2), 0.5)
@@ -54,6 +54,7 @@ def test_an_action_that_was_never_tried_is_worth_what_others_were_and_widens_the
     log = world().log(only_first, 300)
     tried, untried = fitted_q_evaluation([world().policy(only_first), world().policy(GREEDY)], log, AUTO, gamma=GAMMA)
     assert untried.value == pytest.approx(tried.value)
+    assert untried.trust.untried > log.returns_to_go(GAMMA).std() > 10.0 * tried.trust.untried  # nothing is known of it
     mixed = world().log(np.tile([0.99, 0.01], (3, 1)), 30)
     first, second = fitted_q_evaluation([world().policy(only_first), world().policy(GREEDY)], mixed, AUTO, gamma=GAMMA)
     assert second.trust.untried > first.trust.untried > 0.0
@@ -122,6 +123,12 @@ def test_numbers_that_hardly_come_twice_are_no_states() -> None:
     assert fit_policies(steps=log, config=AUTO, **options).rounds == torch.inf
     few = FQEConfig(critic="network", gradient_steps=1, num_members=3, compile="off")
     assert fit_policies(steps=log, config=few, **options).rounds == 0.05
+
+
+def test_rows_that_differ_in_signs_alone_are_told_apart() -> None:
+    number = torch.arange(2**18)
+    signs = (number[:, None] >> torch.arange(18) & 1) * 4.0 - 2.0
+    assert len(_keys(signs).unique()) == len(number)
 
 
 def test_a_table_that_there_cannot_be_is_refused(monkeypatch) -> None:
