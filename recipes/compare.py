@@ -31,6 +31,7 @@ from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
 from recipes.many.pool import Outcomes, run_jobs
 from recipes.many.valuation import KEY, is_evaluated, value_runs, verdicts
 from recipes.reporting import figures, html_report, results, tables, terminal
+from recipes.reporting.choice import choice_table
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import minutes, read_csv
 from recipes.settings import checks
@@ -77,15 +78,24 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     )
     lost = provenance.failures(runs, outcomes)
     warnings += verdicts(silent, values)
-    show(sections)
+    judged = [run for run in finished if run not in silent] if config.select and not stopped else []
+    choice = choice_table(sections, by_run(judged, value_runs(judged, config.fqe)))
+    show(sections, choice)
     if sections and not stopped:  # a whole comparison that is there stays
-        write(sections, finished, [*provenance.about(finished, overrides), *warnings, *lost], config, overrides)
+        lines = [*provenance.about(finished, overrides), *warnings, *lost]
+        write(sections, choice, finished, lines, config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
         print("stopped; the same command goes on")
         sys.exit(outcomes.exit_code)
     sys.exit(int(bool(lost)))
+
+
+def by_run(runs: Iterable[Run], values: Mapping[Path, dict[str, Any]]) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Estimates by dataset, algorithm and seed."""
+    known = (run for run in runs if run.folder.path in values)
+    return {(run.dataset, run.algorithm, run.seed): values[run.folder.path] for run in known}
 
 
 def curves(finished: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) -> Curves:
@@ -119,7 +129,7 @@ def costs(finished: Iterable[Run]) -> dict[tuple[str, ...], list[dict[str, Any]]
     return costs
 
 
-def show(sections: Sequence[Section]) -> None:
+def show(sections: Sequence[Section], choice: list[list[str]]) -> None:
     for section in sections:
         print(f"\n{section.measure.title}. {tables.caption(section, bold=sys.stdout.isatty())}")
         terminal.show(terminal.table(tables.matrix(section, "-")))
@@ -128,10 +138,14 @@ def show(sections: Sequence[Section]) -> None:
         if section.aggregates:
             print("\nover the datasets, with 95 % stratified bootstrap intervals:")
             terminal.show(terminal.table(tables.aggregates_table(section, "-")))
+    if len(choice) > 1:
+        print(f"\n{tables.CHOICE}")
+        terminal.show(terminal.table(choice))
 
 
 def write(
     sections: Sequence[Section],
+    choice: list[list[str]],
     finished: Sequence[Run],
     lines: Sequence[str],
     config: CompareConfig,
@@ -142,11 +156,12 @@ def write(
         options = {"num_resamples": config.num_resamples, "each_seed": config.each_seed}
         images[section.measure.name] = figures.draw(section, output, **options)
     numbers, cost = tables.numbers(sections), tables.cost_table(costs(finished), "dataset", "algorithm")
-    data = json.dumps({"about": lines, **numbers, "costs": cost}, indent=1, allow_nan=False) + "\n"
+    data = json.dumps({"about": lines, **numbers, "costs": cost, "choice": choice}, indent=1, allow_nan=False) + "\n"
     folders, links = provenance.places(finished, output)
-    page = html_report.comparison(sections, lines, images, output, cost=cost, folders=folders, links=links, data=data)
+    options = {"cost": cost, "choice": choice, "folders": folders, "links": links, "data": data}
+    page = html_report.comparison(sections, lines, images, output, **options)
     files = {
-        "results.md": tables.to_markdown(sections, lines, images, cost),
+        "results.md": tables.to_markdown(sections, lines, images, cost, choice),
         "results.html": page,
         "results.tex": tables.to_latex(sections),
         "results.json": data,

@@ -151,8 +151,8 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
     elif least < second.value <= margin:
         text = "what more updates (fqe.gradient_steps) or untried actions may make of the first two"
         lines.append(f"more episodes like these would not: {text}, {margin:.4g}, is more than the gap")
-    lines.append(f"so would a trial of these {len(rivals) + 1} in the environment")
-    return lines
+    trial = f"a trial of these {len(rivals) + 1} in the environment"
+    return [*lines, f"{trial} would" if number is None else f"so would {trial}"]
 
 
 def episodes_to_tell(gap: Estimate, margin: float, num_episodes: int) -> int | None:

@@ -49,7 +49,7 @@ def as_candidates(runs: Iterable[tuple[str, Checkpoint]], steps: Transitions) ->
         try:
             policy = policy_of(checkpoint.build_agent().policy, checkpoint.specs(), name=name)
             check_fit(policy, steps.specs, steps.dataset)
-        except agents.ConfigError as error:
+        except agents.AgentsError as error:
             reasons.append(str(error))
         else:
             candidates.append(Candidate(checkpoint, policy))

@@ -23,6 +23,10 @@ FEW = {  # what is to be said of so many seeds
     1: " One seed has no interval: nothing parts it from others.",
     2: " Two seeds say next to nothing about their spread: their intervals are of no use.",
 }
+CHOICE = (
+    "The run that fitted Q evaluation would take without an environment, how far its last evaluation is below that of "
+    "the best run (regret), and the best that is to be expected of trying some of the runs, drawn at random:"
+)
 COST = "What a run took, mean over seeds; minutes by the clock, evaluations included, whatever else the machine did:"
 SPREAD = re.compile(r"-?[\d.]+( ± [\d.]+)?")
 MARKDOWN_SPECIAL = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*|"}, "&": "&amp;", "<": "&lt;"})
@@ -136,6 +140,7 @@ def to_markdown(
     about: Sequence[str],
     figures: Mapping[str, Sequence[str]],
     cost: Sequence[Sequence[str]] = (),
+    choice: Sequence[Sequence[str]] = (),
 ) -> str:
     """The whole comparison as a page, with lines about it and image files beside it, by the measure's name."""
     parts = ["# Comparison", *about]
@@ -146,6 +151,8 @@ def to_markdown(
         parts += map(escaped, section.notes)
         parts += [f"![{name}]({name})" for name in figures.get(section.measure.name, ())]
         parts += ["Each seed:", pipes(seeds_table(section, ""))]
+    if len(choice) > 1:
+        parts += ["## Choice", CHOICE, pipes(choice)]
     if len(cost) > 1:
         parts += ["## Cost", COST, pipes(cost)]
     return "\n\n".join(parts) + "\n"

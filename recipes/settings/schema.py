@@ -184,6 +184,7 @@ class CompareConfig(ManyRunsConfig):
     output: str = "runs/comparison"  # folder for tables and figures; what it holds of them is replaced
     num_resamples: int = 5_000  # of the bootstrap intervals, >= 1
     each_seed: bool = False  # a thin line per seed in the learning curves, in place of the band
+    select: str | None = None  # fqe: which run that would take without an environment, and its regret; None: not asked
     wandb: WandbConfig = field(default_factory=lambda: WandbConfig(group="comparison"), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -197,6 +198,8 @@ class CompareConfig(ManyRunsConfig):
         require_memory(8 * self.num_resamples, "num_resamples", self.num_resamples)
         if self.baseline is not None:
             require_choice("baseline", self.baseline, self.algorithms)
+        if self.select is not None:
+            require_choice("select", self.select, ("fqe",))
 
 
 @dataclass

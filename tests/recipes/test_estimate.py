@@ -160,7 +160,7 @@ def test_advice_follows_the_gap_to_the_others() -> None:
     assert "about 450 episodes" in partly  # of a gap of 0.05, half is certain: the rest of the interval is to be 1 / 3
     assert advice(estimated("a", 3.0, outside_support=0.9), estimated("b", 2.0)).startswith("take none: ")
     twins = advice(estimated("a", 3.0), estimated("b", 2.9999), gap=1e-5)  # the same run twice, but for rounding
-    assert twins.startswith("the data cannot tell a, the first, from b\nso would a trial")
+    assert twins.startswith("the data cannot tell a, the first, from b\na trial of these 2 in the environment would")
     only = advice(estimated("a", 3.0), estimated("b", 9.0, outside_support=0.9))  # what is refuted is no measure
     assert only == "take a: it is the only one whose estimate means something"
     assert "what made the data is better" in advice(estimated("a", 0.5), estimated("b", 0.1))
