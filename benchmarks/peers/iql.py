@@ -18,9 +18,9 @@
 
 CORL runs with this environment's torch; the official code needs a JAX of its time. Their code is imported as it is,
 with stand-ins for what an update does not use (d4rl, gym, wandb). Each is a process that stays, bound to as many cores
-as it has threads, and waits while another one works. All learn from 100,000 random transitions of the pen's shapes, in
-batches of 256, with two layers of 256; sampling is part of an update. Prints Markdown; all of it is written to
-results/peers.json.
+as it may have threads, and waits while another one works; busy processes are there before it starts. All learn from
+100,000 random transitions of the pen's shapes, in batches of 256, with two layers of 256; sampling is part of an
+update. Prints Markdown; all of it is written to results/peers.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rounds import RESULTS, ROOT, Contestant, Rows, differences, measure, show, start
+from rounds import RESULTS, ROOT, Contestant, Rows, busy, differences, measure, show, start
 
 FILE = RESULTS / "peers.json"
 LOADS = {2: (0, 2, 6), 1: (0,)}  # busy processes beside so many threads
@@ -60,11 +60,11 @@ OTHERS = {  # than IQL, with a number of updates in a round
 def tables(peers: Path, rounds: int) -> Iterator[tuple[str, str, Rows]]:
     """Title, the one that the others are compared with, and rows, as they are measured."""
     for threads, loads in LOADS.items():
-        with start(CONTESTANTS, peers, threads=threads) as processes:
-            for others in loads:
-                present = {name: each for name, each in processes.items() if not others or name in BESIDE_BUSY}
-                rows = measure(present, REFERENCE, others=others, rounds=rounds)
-                yield f"iql, {threads} threads, {others} busy processes", CONTESTANTS[REFERENCE].label, rows
+        for others in loads:
+            present = {name: each for name, each in CONTESTANTS.items() if not others or name in BESIDE_BUSY}
+            with busy(others), start(present, peers, threads=threads) as processes:
+                rows = measure(processes, REFERENCE, rounds=rounds)
+            yield f"iql, {threads} threads, {others} busy processes", CONTESTANTS[REFERENCE].label, rows
     for name, (module, number) in OTHERS.items():
         pair = {
             "corl": Contestant("CORL", "corl", settings=(module,), number=number),

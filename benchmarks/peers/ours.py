@@ -19,10 +19,12 @@ def updates(data: dict[str, np.ndarray], number: int, algorithm: str = "iql", se
 
     from agents import ALGORITHMS
     from agents.training.precision import choose_matmul_precision
+    from agents.training.threads import choose_num_threads
     from contestants import random_dataset
     from references import BATCH_SIZE
 
     cpu = torch.device("cpu")
+    choose_num_threads()
     choose_matmul_precision("auto", cpu)
     config, dtype = ALGORITHMS[algorithm](), torch.float32
     if setting == "without dropout":

@@ -43,12 +43,13 @@ class Process:
         python = peers / contestant.environment / "bin" / "python" if contestant.environment else Path(sys.executable)
         source = ROOT if contestant.module == "ours" else peers / contestant.module
         arguments = (contestant.module, source, data, threads, self._number, *contestant.settings)
+        free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         self._process = subprocess.Popen(
             [python, HERE / "contestant.py", *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2", "TQDM_DISABLE": "1"},
+            env={**free, "TF_CPP_MIN_LOG_LEVEL": "2", "TQDM_DISABLE": "1"},
         )
 
     def round(self) -> tuple[float, float]:
@@ -101,15 +102,14 @@ def start(contestants: Mapping[str, Contestant], peers: Path, *, threads: int) -
         yield processes
 
 
-def measure(processes: Mapping[str, Process], reference: str, *, others: int = 0, rounds: int) -> Rows:
+def measure(processes: Mapping[str, Process], reference: str, *, rounds: int) -> Rows:
     """Of each contestant, its times and how many times as fast as the reference it was in the same round."""
     names = list(processes)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    with busy(others):
-        for number in range(rounds):
-            first = number % len(names)
-            for name in (*names[first:], *names[:first]):
-                times[name].append(processes[name].round())
+    for number in range(rounds):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
+            times[name].append(processes[name].round())
     return {name: {"label": processes[name].label, **row(times[name], times[reference])} for name in names}
 
 

@@ -15,6 +15,7 @@ from agents.training.agent import Agent
 from agents.training.cuda_graphs import GraphedUpdates
 from agents.training.precision import choose_matmul_precision
 from agents.training.stack import AgentStack
+from agents.training.threads import choose_num_threads
 from recipes.runs.process import Stopwatch
 from recipes.settings.schema import TrainConfig
 
@@ -23,7 +24,7 @@ GRAPHED_AT_ONCE = 100  # updates on a GPU between two looks at Ctrl-C and the pr
 
 def speed_up(
     agent: Agent | AgentStack, example: TensorDictBase, config: TrainConfig, *, before: Mapping[str, Any]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Choose how updates are computed, in one line for the user; returns what ``run.json`` keeps, as it is in force.
 
     Args:
@@ -32,6 +33,9 @@ def speed_up(
     """
     ways = {"compile": config.compile, "matmul_precision": config.matmul_precision}
     ways = {name: before.get(name, way) if way == "auto" else way for name, way in ways.items()}
+    several = num_threads = torch.get_num_threads()
+    if agent.device.type == "cpu" and ("num_threads" in before or not before):  # runs of earlier versions have no note
+        num_threads = choose_num_threads(before.get("num_threads"))
     matmul_precision = choose_matmul_precision(ways["matmul_precision"], agent.device)
     dtype = getattr(torch, config.precision)
     try:
@@ -41,8 +45,9 @@ def speed_up(
             raise
         print(f"warning: {error}; the run goes on with other rounding errors", file=sys.stderr)
         compilation = agent.compile(example, "auto", dtype=dtype)
-    print(f"{compilation}, {config.precision}, matmul_precision={matmul_precision}")
-    return {"compile": compilation.mode, "matmul_precision": matmul_precision}
+    alone = ", one thread, since others are at work on these cores" if num_threads < several else ""
+    print(f"{compilation}, {config.precision}, matmul_precision={matmul_precision}{alone}")
+    return {"compile": compilation.mode, "matmul_precision": matmul_precision, "num_threads": num_threads}
 
 
 def updates(
