@@ -45,7 +45,7 @@ def find_files(source: str) -> list[Path]:
         paths = [Path(match) for match in glob.glob(str(path), recursive=True)]
     files = sorted((each for each in paths if each.is_file() and format_of(each)), key=_natural)
     if not files:
-        there = "no such file or folder" if not paths else "no log in a known format is there"
+        there = "no log in a known format is there" if paths or path.is_dir() else "no such file or folder"
         endings = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
         raise DataError(f"source={source}: {there}; known are files that end in {endings}, and folders of LeRobot")
     if described := [each for each in files if format_of(each) == "LeRobot"]:

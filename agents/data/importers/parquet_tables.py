@@ -119,7 +119,13 @@ def _episodes(batch: Any, uses: Mapping[str, str], file: str, first: int) -> Ite
             value = batch.column(name).slice(index, 1)
             values = _column(value, name, file, first + index)[0] if depth(value.type) else value[0].as_py()
             columns[name] = np.asarray(values)
-        length = min((len(values) for values in columns.values() if values.ndim), default=0)
+        lengths = [len(values) for values in columns.values() if values.ndim]
+        length, longest = min(lengths, default=0), max(lengths, default=0)
+        if longest > length + 1:
+            raise DataError(
+                f"{place}: a row with lists is an episode, and these have {length} to {longest} values, where each "
+                "step needs one; rows=steps, if a row is a step"
+            )
         for name, values in columns.items():
             if values.ndim == 0:
                 columns[name] = of_each_step(values, length, uses[name], name)

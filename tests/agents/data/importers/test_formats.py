@@ -269,6 +269,17 @@ def test_words_for_yes_and_no_are_numbers_in_csv(take, episodes) -> None:
         take("log.csv", observation=["pump"], action=["a"], time="t", dry_run=True)
 
 
+def test_vectors_without_a_reward_may_be_of_steps(take, episodes) -> None:
+    table = pa.table({"s": [[1.0, 2.0, 3.0, 4.0]] * 3, "a": [[0.1, 0.2]] * 3})
+    pyarrow.parquet.write_table(table, "log.parquet")
+    with pytest.raises(
+        DataError, match="row 1 of log.parquet: a row with lists is an episode, .* 2 to 4 values, .*rows=steps"
+    ):
+        take("log.parquet", observation=["s"], action=["a"])
+    take("log.parquet", observation=["s"], action=["a"], rows="steps")
+    assert episodes()[0].observations.shape == (3, 4)
+
+
 def test_text_in_a_column_of_parquet_is_said_with_its_row(take) -> None:
     pyarrow.parquet.write_table(pa.table({"a": ["1", "x"], "b": [1.0, 2.0]}), "log.parquet")
     with pytest.raises(DataError, match="row 1 of log.parquet: the column 'a' holds '1', no number"):
@@ -301,6 +312,9 @@ def test_what_programs_hide_in_a_folder_is_no_data(take, table, episodes) -> Non
         table("s,a", [[1, 0.5], [2, 0.5]], f"logs/{folder}/1.csv")
     take("logs", observation=["s"], action=["a"])
     assert len(episodes()) == 1
+    Path("logs/day=1/1.csv").unlink()
+    with pytest.raises(DataError, match="source=logs: no log in a known format is there"):
+        take("logs", observation=["s"], action=["a"])
 
 
 def test_endings_may_be_of_capital_letters(columns, take, episodes) -> None:
