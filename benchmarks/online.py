@@ -64,15 +64,17 @@ def train(row: Row, runs: Path) -> dict[str, Any]:
     further = (f"checkpoint={before}", f"run_dir={after}", f"online_steps={row.online_steps}", "eval_every=5000")
     method = () if row.online == row.offline else (f"method={row.online}",)
     _go_on("finetune", after, *further, *method, *ALIKE)
-    evaluations = [each for each in _read(after / "evaluations.csv") if int(float(each["env_step"])) or _is_last(each)]
+    evaluations = from_the_switch(_read(after / "evaluations.csv"))
     info = json.loads((after / "run.json").read_text())
     scores = [float(each["eval/d4rl_score"]) for each in evaluations]
     cost = {"updates_per_second": info["cost"]["updates_per_second"], "minutes": info["cost"]["minutes"]}
     return {**asdict(row), "scores": scores, **info["online"], **cost, "gains": gains(after)}
 
 
-def _is_last(row: Mapping[str, str]) -> bool:
-    return float(row["phase"]) == 0.0 and row["env_step"] == "0"
+def from_the_switch(evaluations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The offline policy's last evaluation, and all online."""
+    phases = [float(each["phase"]) for each in evaluations]
+    return [*evaluations[phases.count(0.0) - 1 :]]
 
 
 def gains(run: Path) -> list[float]:

@@ -31,17 +31,20 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
+from agents.algorithms.registry import check_actions
 from agents.checkpoint import Checkpoint
+from agents.errors import require
 from agents.online.batches import MixedBatches, joined
 from agents.online.experience import require_room
+from agents.online.exploration import require_no_memory
 from agents.training.transfer import take_over
 from recipes.evaluate import read_checkpoint
 from recipes.runs import console, validation
 from recipes.runs.folder import RunFolder
-from recipes.runs.lifecycle import begin, require_free
+from recipes.runs.lifecycle import begin, require_free, undo_overwrite
 from recipes.runs.online import EXPERIENCE, Online
 from recipes.runs.process import STAGES, Stopwatch, progress_bar, resolve_device
-from recipes.runs.resume import read_settings
+from recipes.runs.resume import read_settings, refuse_module
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up
 from recipes.runs.switch import files_to_begin_with, note_length, resumed, run_of, settings_of_both
@@ -57,14 +60,19 @@ def finetune(cfg: DictConfig) -> None:
     config: FinetuneConfig = build(cfg, "finetune")
     if config.resume is not None:
         folder = RunFolder(config.resume)
+        undo_overwrite(folder)
         config, settings, checkpoint = resumed(folder, config)
     else:
         checkpoint = read_checkpoint(str(config.checkpoint))
         before = run_of(checkpoint)
         folder = RunFolder(config.run_dir or before.path / "online")
+        elsewhere = not before.path.resolve().is_relative_to(folder.path.resolve())
+        require(elsewhere, "run_dir", "be another folder than that of the run before", folder.path)
         require_free(folder, overwrite=config.overwrite)
         config = dataclasses.replace(config, run_dir=str(folder.path))
         offline = cast(TrainConfig, OmegaConf.to_object(read_settings(before)))
+        if config.eval_env is None:
+            refuse_module(before, offline.eval_env)
         first_step = 0 if config.from_scratch else checkpoint.num_updates
         config, settings = settings_of_both(config, offline, first_step)
     go_online(config, settings, folder, checkpoint)
@@ -74,6 +82,7 @@ def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, 
     """The run of these settings from a checkpoint on, or from where it stopped."""
     device, resuming = resolve_device(config.device), config.resume is not None
     whole = open_dataset(settings, device)
+    check_actions(settings.algorithm, whole.specs, config.method)
     env = acting_env(config, settings, whole)
     dataset, _ = validation.split_data(settings, whole)
     rewards = learner_rewards(settings, dataset)
@@ -81,11 +90,13 @@ def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, 
     torch.manual_seed(settings.seed)
     agent = settings.algorithm.build(dataset.specs, device=device)
     offline = checkpoint.build_agent(device=device)
-    if not config.from_scratch and (anew := take_over(agent, offline, keep_moments=bool(config.keep_moments)).left):
+    anew = [] if config.from_scratch else take_over(agent, offline, keep_moments=bool(config.keep_moments)).left
+    if anew and not resuming:
         print(f"learned from the beginning: {', '.join(anew)}", file=sys.stderr)
     buffer = dataset.replay_buffer(None, seed=settings.seed, rewards=rewards, **agent.sampling)
     example = joined([dataset.replay_buffer(settings.batch_size, rewards=rewards, **agent.sampling).sample()])
     agent.check(example)
+    require_no_memory(agent)
     require_room(folder.path / EXPERIENCE, dataset.layout, config.online_steps, name="online_steps")
     speed = speed_up(agent, example, settings, before=folder.info if resuming else {})
 
@@ -107,7 +118,6 @@ def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, 
 def learn(run: Training, online: Online, writer: RunWriter, offline: agents.Agent) -> None:
     """The steps in the environment that are left, the updates after each, and what is due then."""
     config, agent, clock = run.config, run.agent, Stopwatch(*STAGES, "collection")
-    losses = None
     with (
         writer,
         Interrupt() as interrupt,
@@ -115,7 +125,12 @@ def learn(run: Training, online: Online, writer: RunWriter, offline: agents.Agen
     ):
         collection, batches = online.start(run)
         with collection:
-            writer.catch_up(clock)
+            # where a reset has failed, the updates of the step before are left to do
+            losses = None if online.stopped else update(run, online, writer, batches, clock, None)
+            result = writer.catch_up(clock)
+            if result is not None and online.has_fallen(result):
+                go_back(run, online, writer, offline)
+                writer.save(losses)
             while not (online.finished or online.stopped):
                 with clock("collection"), saving_on_failure(writer, losses):
                     collection.step()

@@ -205,7 +205,8 @@ OBJECTIVES = [
         ("agent.rule.count(source.num_updates)", "pass"),
         ("if size != 1]", "]"),
         ("if keep_moments:", "if not keep_moments:"),
-        ("reshape(ours[name].shape).clone()", "reshape(ours[name].shape)"),
+        ("_laid_out_as(ours[name], value).clone()", "_laid_out_as(ours[name], value)"),
+        ("if alike and (moments", "if (moments"),
     ),
     *of(
         "agents/objectives/edac.py",
@@ -1018,6 +1019,7 @@ ONLINE = [
         ("[torch.arange(len(steps)) + ahead < len(steps)]", "[torch.arange(len(steps)) + 1 < len(steps)]"),
         ("os.ftruncate(descriptor, length * row)", "pass"),
         ("self._drawable[places] if self._waits else places", "places"),
+        ("        if there < length:", "        if False:"),
     ),
     *of(
         "agents/online/collection.py",
@@ -1036,7 +1038,8 @@ ONLINE = [
     *of(
         "agents/online/batches.py",
         "tests/agents/online/test_batches.py",
-        ("(final - self._share) * length / capacity", "(final - self._share) * length"),
+        ("min(self._experience.length / self._fades_over, 1.0)", "self._experience.length / self._fades_over"),
+        ("len(self._data) + self._experience.num_drawable", "len(self._data) + self._experience.length"),
         ("return joined(parts, self._keys)", "return parts[0] if len(parts) == 1 else joined(parts, self._keys)"),
         ("self._experience.num_drawable > 0 or self.share > 0.0", "True"),
     ),
@@ -1045,6 +1048,8 @@ ONLINE = [
         "tests/agents/environments/test_limits.py",
         ("        self.executed = None\n        return", "        return"),
         ("self.executed - self._change", "action - self._change"),
+        ("np.float32 if space.dtype == np.float64 else space.dtype", "space.dtype"),
+        ("kept > bounds", "kept < bounds"),
     ),
 ]
 
@@ -1113,7 +1118,7 @@ RECIPES = [
         "recipes/runs/resume.py",
         "tests/recipes/test_hostile_files.py -k typed",
         ("    saved.trust_env = False", "    pass"),
-        ('if ":" in (saved.eval_env or "") and "eval_env" not in typed:', "if False:"),
+        ('if ":" in (eval_env or ""):', "if False:"),
     ),
     *of(
         "recipes/runs/resume.py",

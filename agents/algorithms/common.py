@@ -62,9 +62,9 @@ class AlgorithmConfig:
         """The same for an online phase of so many updates after the offline ones: no learning rate decays any more."""
         del num_updates  # for what fades over the phase
         constant = {
-            name: replace(value, decay_steps=None)
+            name: replace(value, decay_steps=None, torch_scheduler={})
             for name, value in vars(self).items()
-            if isinstance(value, AdamConfig) and value.decay_steps is not None
+            if isinstance(value, AdamConfig)
         }
         return replace(self, **constant)
 

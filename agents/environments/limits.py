@@ -40,14 +40,16 @@ class Limits(gym.Wrapper):
             raise ConfigError(f"limits of actions are for actions that are numbers, these are {space}")
         require(max_change is None or 0.0 < max_change <= 1.0, "max_action_change", "lie in (0, 1]", max_change)
         bounds = (space.low if low is None else low, space.high if high is None else high)
+        # of float64, what float32 can hold: what a log keeps of an action is then what was done
+        self._dtype = np.dtype(np.float32 if space.dtype == np.float64 else space.dtype)
         try:
-            self._low = np.maximum(space.low, np.asarray(bounds[0], space.dtype)).astype(space.dtype)
-            self._high = np.minimum(space.high, np.asarray(bounds[1], space.dtype)).astype(space.dtype)
+            self._low = self._inside(np.maximum(space.low, np.asarray(bounds[0], space.dtype)), np.inf)
+            self._high = self._inside(np.minimum(space.high, np.asarray(bounds[1], space.dtype)), -np.inf)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"limits of actions need {space.shape} numbers each, or one; got {[*bounds]}") from error
         if self._low.shape != space.shape or not (self._low <= self._high).all():
             raise ConfigError(f"no action lies inside the limits {[*bounds]} and the environment's own bounds")
-        self._change = None if max_change is None else (max_change * (space.high - space.low)).astype(space.dtype)
+        self._change = None if max_change is None else (max_change * (space.high - space.low)).astype(self._dtype)
         self.executed: NDArray[Any] | None = None  # the last action of the running episode
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -58,8 +60,14 @@ class Limits(gym.Wrapper):
         low, high = self._low, self._high
         if self._change is not None and self.executed is not None:
             low, high = np.maximum(low, self.executed - self._change), np.minimum(high, self.executed + self._change)
-        self.executed = np.clip(action, low, high)
-        return self.env.step(self.executed)
+        self.executed = np.clip(np.asarray(action, self._dtype), low, high)
+        return self.env.step(self.executed.astype(self.env.action_space.dtype))
+
+    def _inside(self, bounds: NDArray[Any], inwards: float) -> NDArray[Any]:
+        """The nearest numbers that are kept of actions and do not lie outside."""
+        kept = bounds.astype(self._dtype)
+        outside = kept < bounds if inwards > 0.0 else kept > bounds
+        return np.where(outside, np.nextafter(kept, self._dtype.type(inwards)), kept) if outside.any() else kept
 
 
 def executed_action(env: gym.Env, action: NDArray[Any]) -> NDArray[Any]:

@@ -24,7 +24,8 @@ class MixedBatches:
         data: whose batches are of the same entries and rewards as those of the experience.
         share: of a batch that is from the data, in [0, 1], rounded; None: as large as the data's share of all steps, as
             if both were in one buffer (IQL, arXiv 2110.06169, section 5.2).
-        final_share: at the end of the experience's capacity, reached in a straight line; None: the same.
+        final_share: after ``fades_over`` steps, reached in a straight line; None: the same.
+        fades_over: steps in the environment; None: the experience's capacity.
         like: a batch of the data, by :func:`joined`: what was compiled for it takes the entries of others by their
             places, in its order and as it lies in memory.
         generator: of what is drawn from the experience.
@@ -38,6 +39,7 @@ class MixedBatches:
         like: TensorDictBase,
         share: float | None = 0.5,
         final_share: float | None = None,
+        fades_over: int | None = None,
         generator: Generator,
     ) -> None:
         for name, value in (("offline_share", share), ("final_offline_share", final_share)):
@@ -46,6 +48,7 @@ class MixedBatches:
         self._data, self._experience, self._batch_size = data, experience, len(like)
         self._keys = [*like.keys(True, True)]
         self._share, self._final_share = share, final_share
+        self._fades_over = experience.capacity if fades_over is None else fades_over
         self._generator, self._device = generator, like["action"].device
 
     @property
@@ -58,11 +61,10 @@ class MixedBatches:
     @property
     def share(self) -> float:
         """Of a batch that is from the data, now."""
-        length, capacity = self._experience.length, self._experience.capacity
         if self._share is None:
-            return len(self._data) / (len(self._data) + length)
+            return len(self._data) / (len(self._data) + self._experience.num_drawable)
         final = self._share if self._final_share is None else self._final_share
-        return self._share + (final - self._share) * length / capacity
+        return self._share + (final - self._share) * min(self._experience.length / self._fades_over, 1.0)
 
     @property
     def can_draw(self) -> bool:

@@ -70,6 +70,7 @@ class Experience:
 
     Raises:
         ConfigError: the disk has no room for as many rows, or a batch would have entries that only windows have.
+        DataError: the file is shorter than ``length``.
     """
 
     def __init__(
@@ -111,6 +112,9 @@ class Experience:
 
     def _open(self, length: int) -> FileIO:
         row = self.width * ROW.itemsize
+        there = self._file.stat().st_size // row if self._file.exists() else 0
+        if there < length:  # else what is missing would be steps of zeros
+            raise DataError(f"{self._file} has room for {there:,} steps, and {length:,} were made; put that file back")
         require_room(self._file, self._layout, self.capacity, name="capacity")
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
         os.ftruncate(descriptor, length * row)

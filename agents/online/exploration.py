@@ -51,10 +51,10 @@ class Exploration:
     ) -> None:
         require(noise is None or noise >= 0.0, "noise", "be at least 0 or null", noise)
         require(0.0 <= random_share <= 1.0, "random_share", "lie in [0, 1]", random_share)
-        if [*agent.policy.in_keys] != ["observation"]:
-            raise ConfigError("a policy that remembers the episode, or searches when it acts, cannot explore here")
+        require_no_memory(agent)
         self._policy = policy_of(agent.policy, specs)
-        self._distribution = distribution_of(agent.policy.module) if noise is None else None
+        drawn = noise is None or specs.discrete
+        self._distribution = distribution_of(agent.policy.module) if drawn else None
         self._noise, self._random_share = NOISE if noise is None else noise, random_share
         self._specs, self._num_random_steps, self._seed = specs, num_random_steps, seed
         self._generator = Generator(agent.device)
@@ -94,6 +94,12 @@ class Exploration:
             1.0 if step < self._num_random_steps else self._random_share
         )
         return torch.where(chance.view(-1, *[1] * (action.ndim - 1)), uniform, action)
+
+
+def require_no_memory(agent: Agent) -> None:
+    """Refuse a policy that cannot explore, with a ConfigError."""
+    if [*agent.policy.in_keys] != ["observation"]:
+        raise ConfigError("a policy that remembers the episode, or searches when it acts, cannot explore here")
 
 
 def _mixed(*numbers: int) -> int:

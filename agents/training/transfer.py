@@ -12,6 +12,7 @@ from torch import Tensor
 from agents.errors import ConfigError
 from agents.networks.configs import ActorConfig, MLPConfig, QValueConfig
 from agents.training.agent import Agent
+from agents.training.torch_optimizers import tensors_of
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,20 @@ def _shape(tensor: Tensor) -> list[int]:
 
 def _copy_moments(agent: Agent, source: Agent, taken: Iterable[str]) -> None:
     ours, theirs = (dict(each.loss_module.named_parameters()) for each in (agent, source))
+    kinds = {
+        parameter: config.torch_optimizer.get("name")
+        for each in (agent, source)
+        for parameters, config in each.rule.groups.values()
+        for parameter in parameters
+    }
     for name in ours.keys() & theirs.keys() & {*taken}:
-        if moments := source.rule.optimizer.state.get(theirs[name], {}):
+        alike = kinds.get(ours[name]) == kinds.get(theirs[name])  # else one knows nothing of the other's moments
+        if alike and (moments := tensors_of(source.rule.optimizer.state.get(theirs[name], {}))):
             agent.rule.optimizer.state[ours[name]] = {
-                key: value.clone() if value.ndim == 0 else value.reshape(ours[name].shape).clone()
-                for key, value in moments.items()
+                key: _laid_out_as(ours[name], value).clone() for key, value in moments.items()
             }
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Moments in the shape of their parameter, where they are one each; a count of steps, or sums of rows, as is."""
+    return value.reshape(parameter.shape) if value.ndim and value.numel() == parameter.numel() else value

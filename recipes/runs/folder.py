@@ -67,7 +67,10 @@ class RunFolder:
     @property
     def had_checkpoint(self) -> bool:
         """Whether there was one for certain: each is saved before the next evaluation."""
-        return len(read_csv(self.evaluations_file)) > 1
+        rows = read_csv(self.evaluations_file)
+        if rows and "phase" in rows[0]:  # of a run that went online, which begins with those of the run before
+            return any(float(row["phase"] or 0.0) > 0.0 for row in rows)
+        return len(rows) > 1
 
     @property
     def info(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
     """
     folder = RunFolder(cfg.run_dir if cfg.resume is None else cfg.resume)
     if cfg.resume is not None:
-        _undo_overwrite(folder)
+        undo_overwrite(folder)
         return folder, resume(folder, cfg), True
     require_free(folder, overwrite=cfg.overwrite)
     return folder, build(cfg, "train"), False
@@ -52,7 +52,7 @@ def open_run(cfg: DictConfig) -> tuple[RunFolder, TrainConfig, bool]:
 
 def require_free(folder: RunFolder, *, overwrite: bool) -> None:
     """Refuse a folder in which no run can be begun, with a ConfigError."""
-    _undo_overwrite(folder)
+    undo_overwrite(folder)
     if not is_free(folder.path):
         if not folder.holds_run:
             raise ConfigError(f"{folder.path} holds something that is not a run; choose another run_dir")
@@ -130,7 +130,7 @@ def begin(
         yield
     except BaseException:
         shutil.rmtree(begun, ignore_errors=True)
-        _undo_overwrite(folder)
+        undo_overwrite(folder)
         raise
     if overwritten.exists():
         overwritten.rename(discarded)  # from here on the new run is the run, whatever becomes of the old one's files
@@ -205,7 +205,7 @@ def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None
         raise _begun_meanwhile(path) from error
 
 
-def _undo_overwrite(folder: RunFolder) -> None:
+def undo_overwrite(folder: RunFolder) -> None:
     """Bring back the run that was to be overwritten, if the new one has not started."""
     path = folder.path.resolve()
     overwritten = path.with_name(f".{path.name}.{ASIDE[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from tensordict import TensorDictBase
@@ -17,6 +18,8 @@ from agents.online.experience import Experience, RewardRule
 from agents.online.exploration import Exploration
 from recipes.runs.folder import RunFolder
 from recipes.settings.finetuning import POOLED, FinetuneConfig, num_updates
+from recipes.settings.overrides import PATHS
+from recipes.settings.schema import TrainConfig
 
 if TYPE_CHECKING:
     from recipes.runs.training import Training
@@ -42,11 +45,18 @@ class Online:
         self.first_return: float | None = None  # of the policy at the switch
         self.stopped = False  # because the return fell
         self.logged_step = first_step  # updates until the last row of metrics.csv
+        self._fades_over = config.online_steps  # as the run was begun with
         self._evaluated_at: int | None = None  # updates of the policy that was evaluated last
         self._file, self._example, self._seed = folder.path / EXPERIENCE, example, seed
         self._length, self._episodes = 0, None
         self._collection: Collection | None = None
         self._batches: MixedBatches | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that are no settings of a run that learns from data alone, and no places on this machine."""
+        others = {*PATHS, *(field.name for field in fields(TrainConfig))}
+        return {name: value for name, value in asdict(self.config).items() if name not in others}
 
     @property
     def env_step(self) -> int:
@@ -97,6 +107,7 @@ class Online:
             like=self._example,
             share=share,
             final_share=config.final_offline_share,
+            fades_over=self._fades_over,
             generator=self.generator,
         )
         self._collection = Collection(run.env, act, self._experience, episodes=self._episodes, seed=self._seed)
@@ -138,7 +149,8 @@ class Online:
             episodes = self._collection.episodes
             self._experience.flush()
         place = {"env_step": self.env_step, "episodes": episodes, "evaluated_at": self._evaluated_at}
-        return {**place, "first_return": self.first_return, "stopped": self.stopped}
+        fall = {"first_return": self.first_return, "stopped": self.stopped}
+        return {**place, **fall, "fades_over": self._fades_over}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Inverse of :meth:`save`, before it is started; a CheckpointError if that is not there."""
@@ -146,6 +158,7 @@ class Online:
             note = checkpoint.extra["online"]
             self._length, episodes, self.first_return = int(note["env_step"]), note["episodes"], note["first_return"]
             self.stopped, self._evaluated_at = bool(note["stopped"]), note["evaluated_at"]
+            self._fades_over = int(note.get("fades_over", self._fades_over))
             self._episodes = None if episodes is None else [int(number) for number in episodes]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{checkpoint.path} does not say where its run was in the environment") from error

@@ -52,13 +52,11 @@ def recovery(rows: Rows) -> Recovery | None:
     The regret is that of Cal-QL (arXiv 2303.05479, section 7): the mean over the evaluations online of what is missing
     to a success of 1, or where the environment knows no success to a score of 100.
     """
-    key = next(
-        key for key in (*(f"eval/{p.score_key}" for p in PROTOCOLS), "eval/return") if rows and rows[-1].get(key)
-    )
     at_switch = [row for row in rows if float(row["phase"]) == 0.0]
     online = [row for row in rows if float(row["phase"]) > 0.0]
     if not at_switch or not online:
         return None
+    key = next(key for key in (*(f"eval/{p.score_key}" for p in PROTOCOLS), "eval/return") if rows[-1].get(key))
     first, values = float(at_switch[-1][key]), np.array([float(row[key]) for row in online])
     return Recovery(key, first, values.min(), values[-1], _steps_down(first, values, online), _regret(online, key))
 

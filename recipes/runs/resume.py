@@ -44,9 +44,7 @@ def resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
     if (folder.path / ONLINE).exists():
         way_out = f"offline-agents finetune {pasted('resume', folder.path)}"
         raise ConfigError(f"the run in {folder.path} goes on in an environment: {way_out}")
-    if folder.had_checkpoint and not folder.has_checkpoint:  # a run that was killed before its first one begins anew
-        way_out = "put its checkpoints/ back, or start a new run in another run_dir"
-        raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")
+    refuse_loss(folder)
     saved = read_settings(folder)
     typed = [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
     if {"run_dir", "overwrite"} & {*typed}:
@@ -60,15 +58,28 @@ def resume(folder: RunFolder, cfg: DictConfig) -> TrainConfig:
         raise ConfigError(f"cannot resume {folder.path} exactly: {reason}; {way_out}")
     _refuse_differences(folder, saved, cfg, [key for key in typed if key not in free])
     saved.trust_env = False  # the folder may be somebody else's: only who types it gives this permission
-    if ":" in (saved.eval_env or "") and "eval_env" not in typed:
-        where = f"the run in {folder.path} is evaluated in {saved.eval_env!r}, which has a module imported"
-        raise ConfigError(f"{where}; if you trust it, add {pasted('eval_env', saved.eval_env)}")
+    if "eval_env" not in typed:
+        refuse_module(folder, saved.eval_env)
     _tell_of_defaults(folder, saved, typed)
     for key in free:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     if "gradient_steps" in typed:
         _tell_of_rates(saved)
     return cast(TrainConfig, OmegaConf.to_object(saved))
+
+
+def refuse_loss(folder: RunFolder) -> None:
+    """Refuse a run whose checkpoints are lost; one that was killed before its first one begins anew."""
+    if folder.had_checkpoint and not folder.has_checkpoint:
+        way_out = "put its checkpoints/ back, or start a new run in another run_dir"
+        raise ConfigError(f"{folder.path} has results and no checkpoint to go on from: {way_out}")
+
+
+def refuse_module(folder: RunFolder, eval_env: str | None) -> None:
+    """Refuse to import what only the settings of a run name, which may be somebody else's."""
+    if ":" in (eval_env or ""):
+        where = f"the run in {folder.path} is evaluated in {eval_env!r}, which has a module imported"
+        raise ConfigError(f"{where}; if you trust it, add {pasted('eval_env', eval_env)}")
 
 
 def _tell_of_defaults(folder: RunFolder, saved: DictConfig, typed: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ class Saver:
             self._generators["experience"] = run.online.generator
         self._devices = [run.agent.device.type, run.buffer._rng.device.type]
         self._best_return: float | None = None
-        self._saved_at: tuple[int, int] | None = None
+        self._saved_at: tuple[int, int, bool] | None = None
         self._said = False  # that a return is not finite
         reference = run.env.reference if run.env else run.dataset.reference
         self._extra = {
@@ -71,9 +71,11 @@ class Saver:
         self._saved_at = self._moment
 
     @property
-    def _moment(self) -> tuple[int, int]:
-        """Updates, and steps in the environment."""
-        return self._agent.num_updates, 0 if self._run.online is None else self._run.online.env_step
+    def _moment(self) -> tuple[int, int, bool]:
+        """Updates, steps in the environment, and whether the offline policy is back."""
+        online = self._run.online
+        place = (0, False) if online is None else (online.env_step, online.stopped)
+        return self._agent.num_updates, place[0], place[1]
 
     def _note_experience(self) -> dict[str, Any]:
         return {} if self._run.online is None else {"online": self._run.online.save()}

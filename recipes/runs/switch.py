@@ -18,7 +18,7 @@ from agents.files import write_atomically
 from agents.training.transfer import with_networks_of
 from recipes.runs.folder import RunFolder, damaged
 from recipes.runs.metrics_log import csv_text, read_csv
-from recipes.runs.resume import ONLINE, read_settings
+from recipes.runs.resume import ONLINE, read_settings, refuse_loss
 from recipes.settings.finetuning import POOLED, FinetuneConfig, num_updates
 from recipes.settings.overrides import pasted
 from recipes.settings.schema import TrainConfig
@@ -151,6 +151,7 @@ def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, 
         ConfigError: another setting is typed, or there is no such run.
     """
     saved, settings = read_both(folder)
+    refuse_loss(folder)
     typed = {override.partition("=")[0].split(".")[0] for override in HydraConfig.get().overrides.task}
     if others := sorted(typed - {*FREE_ON_RESUME}):
         raise ConfigError(

@@ -73,6 +73,8 @@ class RunWriter:
         self._evaluations_log = CsvLog(run.folder.evaluations_file, last_step=evaluated)
         settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(run.config)))
         settings |= {"versions": versions(), **speed}
+        if run.online is not None:
+            settings["online"] = run.online.settings
         settings |= {"algorithm_name": self._algorithm, "dataset_fingerprint": run.dataset.fingerprint}
         self._logger = loggers.make_logger(
             run.config.logger,
@@ -163,14 +165,17 @@ class RunWriter:
         self._evaluated_at = step
         return self._result
 
-    def catch_up(self, clock: Stopwatch) -> None:
+    def catch_up(self, clock: Stopwatch) -> agents.EvalResult | None:
         """The evaluation at this step, if it is due and there is none: the environment has failed, or all begins."""
         step = self._agent.num_updates
         rows = read_csv(self._folder.evaluations_file)
-        if self._run.is_evaluated and self._run.evaluation_due(step) and str(step) not in [row["step"] for row in rows]:
-            result = self.evaluate(step, clock)
-            if result is not None:
-                self._saver.save(result.returns.mean().item())
+        due = self._run.is_evaluated and self._run.evaluation_due(step)
+        if not due or str(step) in [row["step"] for row in rows]:
+            return None
+        result = self.evaluate(step, clock)
+        if result is not None:
+            self._saver.save(result.returns.mean().item())
+        return result
 
     def _film(self, result: agents.EvalResult, step: int) -> None:
         """A film that cannot be made, because of a full disk or a lost driver, does not end a training."""

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensordict import TensorDict
 
 from agents import checkpoint
+from recipes.runs.folder import RunFolder
+from recipes.runs.online import Online
+from recipes.settings.finetuning import FinetuneConfig
 
 Recipe = Callable[..., Any]
 OFFLINE = "runs/iql/test/pendulum-v0/seed0"
@@ -140,6 +144,25 @@ def test_an_environment_that_fails_saves_the_run_and_says_where(finetune, resume
     assert contents(tmp_path / ONLINE, read_log) == contents(never_stopped, read_log)
 
 
+SHUT = """
+from agents.errors import DataError
+from agents.online import collection
+reset, resets = collection.Collection._reset, iter(range(10**6))
+def failing_reset(self, e):
+    if next(resets) == 1: raise DataError("the door is shut")
+    return reset(self, e)
+collection.Collection._reset = failing_reset
+"""
+
+
+@pytest.mark.slow
+def test_a_reset_that_fails_costs_no_update(finetune, resume, tmp_path, never_stopped, read_log) -> None:
+    failed = finetune(before=SHUT)
+    assert failed.code == 1 and "the door is shut" in failed.err
+    assert resume().code == 0
+    assert contents(tmp_path / ONLINE, read_log) == contents(never_stopped, read_log)
+
+
 SHARES = ("offline_share=0.5", "final_offline_share=0")
 KINDS = {  # algorithm until the switch, settings of it, settings after it
     "indices that are drawn": ("discrete_iql", (), ("compile=trace", *SHARES)),
@@ -178,6 +201,12 @@ def test_a_finished_run_makes_more_steps(finetune, resume, tmp_path, never_stopp
     assert experience.startswith((never_stopped / "experience.f32").read_bytes()) and len(experience) == 80 * 40
     again = resume()
     assert again.code == 0 and (tmp_path / ONLINE / "experience.f32").read_bytes() == experience
+    last = tmp_path / ONLINE / "checkpoints" / "last.safetensors"
+    assert checkpoint.load(last).extra["online"]["fades_over"] == 60, "what fades keeps its length"
+    for name in ("last", "previous"):
+        last.with_stem(name).unlink()
+    assert "put its checkpoints/ back" in resume().refusal()
+    assert (tmp_path / ONLINE / "experience.f32").read_bytes() == experience
 
 
 WORSE = """
@@ -204,6 +233,41 @@ def test_a_policy_that_has_fallen_is_given_back(finetune, tmp_path, read_csv) ->
     assert networks and all(last.tensors[name].equal(offline.tensors[name]) for name in networks)
 
 
+NO_RESULT = """
+import agents
+evaluate, calls = agents.evaluate, iter(range(10**6))
+def none(*args, **options):
+    if next(calls) == 2: raise agents.DataError("the lamp is out")
+    return evaluate(*args, **options)
+agents.evaluate = none
+"""  # after those of the random policy and at the switch
+
+
+@pytest.mark.slow
+def test_a_fall_is_noticed_where_an_evaluation_is_made_again(finetune, run_recipe, tmp_path) -> None:
+    assert finetune("stop_below=0", before=NO_RESULT).code == 1
+    much_worse = NO_PLOT + WORSE.replace("10.0", "1e4")
+    stopped = run_recipe("finetune", f"resume={ONLINE}", before=much_worse, cwd=tmp_path)
+    assert stopped.code == 0 and "stopped: the return fell" in stopped.err
+    note = checkpoint.load(tmp_path / ONLINE / "checkpoints" / "last.safetensors").extra["online"]
+    assert note["stopped"] and note["env_step"] == 20
+
+
+@pytest.mark.slow
+def test_a_policy_that_searches_is_refused_and_leaves_nothing(quick_train, run_recipe, tmp_path) -> None:
+    searching = ("dataset=test/pendulum-v0", "run_dir=run", "algorithm.extraction.kind=argmax")
+    assert quick_train(*searching, algorithm="iql", cwd=tmp_path).code == 0
+    assert "cannot explore here" in run_recipe("finetune", "checkpoint=run", *QUICK, cwd=tmp_path).refusal()
+    assert not (tmp_path / "run" / "online").exists()
+
+
+def test_a_dashboard_says_how_a_run_goes_on_online(tmp_path) -> None:
+    config = FinetuneConfig(checkpoint="run", online_steps=7, noise=0.3)
+    settings = Online(RunFolder(tmp_path), config, TensorDict(), first_step=0, seed=0).settings
+    assert settings["online_steps"] == 7 and settings["noise"] == 0.3 and settings["num_envs"] == 1
+    assert not {"checkpoint", "run_dir", "resume", "wandb", "seed"} & {*settings}
+
+
 REFUSALS = {
     "online_steps=0": "online_steps must be at least 1, got 0",
     "online_steps=10 num_warm_up_steps=10": "online_steps=10 leaves no update after num_warm_up_steps=10",
@@ -211,12 +275,14 @@ REFUSALS = {
     "offline_share=2": "offline_share must lie in [0, 1], got 2",
     "offline_share=half": "offline_share must be a share in [0, 1] or pooled, got 'half'",
     "method=ilq": "unknown method 'ilq'; choose from",
+    "method=discrete_iql": "discrete_iql learns from discrete actions, the data have continuous ones",
     "method=bc": "BC learns nothing from what it does itself; choose from",
     "eval_env=CartPole-v1": "environment 'CartPole-v1' has observations in",
     "eval_env=nowhere-v0": "nowhere-v0",
     "action_limits=[3,4]": "no action lies inside the limits",
     "online_steps=1000000000000": "GiB, 40 bytes a step, and the disk of",
     "resume=.": ". holds no run of offline-agents finetune",
+    f"run_dir={OFFLINE} overwrite=true": "run_dir must be another folder than that of the run before",
 }
 
 

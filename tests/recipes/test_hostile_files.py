@@ -160,11 +160,13 @@ def test_trust_is_typed_and_never_read_from_a_run(spec, dataset, train, before, 
     assert train("resume=there", "trust_env=true", **options).code == 0
 
 
-def test_a_module_to_import_is_typed_and_never_read_from_a_run(run, train_as_is, before, tmp_path) -> None:
+def test_a_module_to_import_is_typed_and_never_read_from_a_run(run, train_as_is, run_recipe, before, tmp_path) -> None:
     file = run / "config.yaml"
     file.write_text(file.read_text().replace("eval_env: null", "eval_env: evil:Pendulum-v1"))
-    message = train_as_is(f"resume={RUN}", before=before).refusal()
-    assert "has a module imported" in message and "add eval_env=evil:Pendulum-v1" in message
+    resumed = train_as_is(f"resume={RUN}", before=before)
+    online = run_recipe("finetune", f"checkpoint={RUN}", "logger=none", before=before, cwd=tmp_path)
+    for message in (resumed.refusal(), online.refusal()):
+        assert "has a module imported" in message and "add eval_env=evil:Pendulum-v1" in message
     assert not (tmp_path / "ran").exists()
     assert train_as_is(f"resume={RUN}", "eval_env=evil:Pendulum-v1", before=before).code == 0
 

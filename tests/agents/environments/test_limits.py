@@ -47,12 +47,18 @@ def test_an_action_changes_by_a_share_of_its_range_and_its_episodes_first_one_is
     np.testing.assert_array_equal(arm.unwrapped.actions, expected)
 
 
-def test_what_was_done_is_done_again() -> None:
-    rng, arm, again = np.random.default_rng(0), Limits(Arm(), max_change=0.07), Limits(Arm(), max_change=0.07)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_was_done_is_done_again(dtype, monkeypatch) -> None:
+    """From what a log of float32 keeps of it, and never outside the limits."""
+    monkeypatch.setattr(Arm, "action_space", gym.spaces.Box(dtype([-1.0, 0.0]), dtype([1.0, 4.0]), dtype=dtype))
+    limits = {"low": [-0.7, 0.1], "high": [0.3, 3.3], "max_change": 0.07}
+    rng, arm, again = np.random.default_rng(0), Limits(Arm(), **limits), Limits(Arm(), **limits)
     for wish in rng.uniform(-2.0, 5.0, (200, 2)).astype(np.float32):
-        arm.step(wish)
-        again.step(executed_action(arm, wish))
-        np.testing.assert_array_equal(executed_action(again, wish), executed_action(arm, wish))
+        arm.step(wish.astype(dtype))
+        again.step(executed_action(arm, wish).astype(np.float32).astype(dtype))
+    done = np.array(arm.unwrapped.actions)
+    assert done.dtype == dtype and (done >= dtype([-0.7, 0.1])).all() and (done <= dtype([0.3, 3.3])).all()
+    np.testing.assert_array_equal(again.unwrapped.actions, done)
 
 
 @pytest.mark.parametrize(

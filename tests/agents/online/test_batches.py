@@ -93,19 +93,21 @@ def rows_with(rewards: torch.Tensor) -> TensorDict:
     ("share", "final", "expected"),
     [(0.5, None, [12, 6, 6, 6]), (0.0, None, [12, 0, 0, 0]), (1.0, 0.0, [12, 9, 6, 0]), (None, None, [12, 9, 7, 5])],
 )
-def test_the_share_of_the_data_is_as_told(share, final, expected, experience) -> None:
-    rows = experience(capacity=40)
+@pytest.mark.parametrize("capacity", [40, 80])
+def test_the_share_of_the_data_is_as_told(share, final, expected, capacity, experience) -> None:
+    rows = experience(capacity=capacity)  # which a run that goes on further has more of
     like = joined([rows_with(torch.zeros(12))])
     settings = {"like": like, "share": share, "final_share": final, "generator": torch.Generator().manual_seed(0)}
+    settings |= {"fades_over": 40 if capacity == 80 else None}
     mixed, shares = MixedBatches(Data(), rows, **settings), []
-    for length in (0, 10, 20, 40):
+    for length in (0, 10, 20, 40, *[60] * (capacity == 80 and share is not None)):
         while rows.length < length:
             rows.append(*[np.ones((1, n)) for n in (2, 1, 1)], np.zeros((1, 1)), np.zeros((1, 1)), np.ones((1, 2)))
         batch = mixed.sample()
         shares.append(int((batch["next", "reward"] == -1.0).sum()))
         assert batch.shape == (12,) and [*batch.keys(True, True)] == [*like.keys(True, True)]
         assert all(value.is_contiguous() for value in batch.values(True, True))
-    assert shares == expected
+    assert shares[:4] == expected and {*shares[4:]} <= {expected[-1]}
 
 
 def test_steps_are_drawn_uniformly_and_from_ended_episodes_alone_where_so_told(experience) -> None:
@@ -117,6 +119,8 @@ def test_steps_are_drawn_uniformly_and_from_ended_episodes_alone_where_so_told(e
     for step in range(13):  # the second environment's episode does not end
         value, ends = np.array([[step / 8], [-1.0]]), np.array([[step % 5 == 4], [False]])
         rows.append(*(value.repeat(n, 1) for n in (2, 1, 1)), np.zeros((2, 1)), ends, np.ones((2, 2)))
+    pooled = MixedBatches(Data(), rows, like=rows_with(torch.zeros(4)), share=None, generator=generator)
+    assert pooled.share == 30 / 40, "as many of each as can be drawn"
     drawn = rows.sample(5000, generator)["next", "reward"].flatten() * 8
     assert {*drawn.tolist()} == {*range(10)}
     assert drawn.long().bincount().min() > 400

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torchrl.data import Categorical
 
+from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.td3_bc import TD3BCConfig
 from agents.data.layout import DEFAULT_KEYS, END_KEYS
 from agents.environments.environment import EvaluationEnv
@@ -92,6 +95,11 @@ def test_a_collection_goes_on_from_any_row(walk, experience, tmp_path, num_envs,
     assert again.episodes == whole.episodes
 
 
+def test_steps_that_are_gone_are_not_taken_for_zeros(experience) -> None:
+    with pytest.raises(DataError, match="has room for 0 steps, and 3 were made; put that file back"):
+        experience(capacity=60, length=3)
+
+
 def test_an_environment_that_does_not_repeat_itself_is_said_and_cut_off(walk, experience, tmp_path) -> None:
     first = experience(capacity=60)
     with Collection(walk, wander, first) as collection:
@@ -137,3 +145,12 @@ def test_exploration_depends_on_the_step_and_not_on_what_was_drawn_before(specs)
     assert first.std() == pytest.approx(0.2, rel=0.1) and first.mean() == pytest.approx(mean, abs=0.02)
     random = act(observations, 9)
     assert random.std() == pytest.approx(2 / 12**0.5, rel=0.05) and abs(random).max() <= 1.0
+
+
+def test_indices_are_drawn_whatever_the_noise_of_numbers_is(specs) -> None:
+    specs = replace(specs, action=Categorical(3))
+    agent = DiscreteIQLConfig().build(specs)
+    observations = np.zeros((50, 2), np.float32)
+    drawn = [Exploration(agent, specs, noise=noise)(observations, 0) for noise in (None, 0.5)]
+    np.testing.assert_array_equal(*drawn)
+    assert len({*drawn[0].tolist()}) > 1

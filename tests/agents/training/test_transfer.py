@@ -13,6 +13,7 @@ from agents.training.online import OnlineConfig
 from agents.training.transfer import take_over, with_networks_of
 
 STOCHASTIC = ActorConfig([8], distribution="tanh_normal", log_std_min=-20.0)
+SGD, RMSPROP, ADAFACTOR = {"name": "SGD", "momentum": 0.9}, {"name": "RMSprop"}, {"name": "Adafactor"}
 
 
 def trained(config, specs, batches) -> agents.Agent:
@@ -46,6 +47,20 @@ def test_without_moments_the_next_step_is_adams_first(specs, batches) -> None:
     agent.update(batches(9))
     step = (state(agent)["actor_network_params.module.0.module.log_std"] - before).abs()
     torch.testing.assert_close(step, torch.full_like(step, 3e-4), rtol=1e-3, atol=0.0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(SGD, {}), ({}, RMSPROP), (SGD, SGD), (ADAFACTOR, ADAFACTOR)])
+def test_moments_of_another_optimizer_are_not_taken_for_its_own(before, after, specs, batches) -> None:
+    def config(named: dict) -> agents.IQLConfig:
+        optimizer = agents.AdamConfig(torch_optimizer=named)
+        return agents.IQLConfig(actor=ActorConfig([8]), qvalue=QValueConfig([8]), critic_optimizer=optimizer)
+
+    agent, source = config(after).build(specs), trained(config(before), specs, batches)
+    take_over(agent, source)
+    agent.update(batches(9))
+    if before == after:
+        source.update(batches(9))
+        torch.testing.assert_close(state(agent), state(source), rtol=0.0, atol=0.0)
 
 
 def test_an_ensemble_takes_over_the_critics_that_torchrl_keeps_apart(specs, batches) -> None:
@@ -100,8 +115,9 @@ def test_every_algorithm_says_how_it_goes_on_online_or_that_it_cannot(name) -> N
     assert type(online) is type(config) and agents.ALGORITHMS[name]() == config
 
 
-def test_no_learning_rate_decays_online() -> None:
-    decaying = agents.AdamConfig(lr=1e-3, decay_steps=7)
+@pytest.mark.parametrize("schedule", [{"decay_steps": 7}, {"torch_scheduler": {"name": "OneCycleLR"}}])
+def test_no_learning_rate_decays_online(schedule) -> None:
+    decaying = agents.AdamConfig(lr=1e-3, **schedule)
     config = agents.IQLConfig(actor_optimizer=decaying).going_online(100)
     assert config == agents.IQLConfig(actor_optimizer=agents.AdamConfig(lr=1e-3))
 

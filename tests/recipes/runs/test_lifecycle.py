@@ -135,7 +135,7 @@ def test_a_run_whose_overwriting_was_killed_comes_back(tmp_path) -> None:
     (tmp_path / ".run.overwritten" / "config.yaml").write_text("old")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("begun")
-    lifecycle._undo_overwrite(RunFolder(tmp_path / "run"))
+    lifecycle.undo_overwrite(RunFolder(tmp_path / "run"))
     assert (tmp_path / "run" / "config.yaml").read_text() == "old"
     assert not (tmp_path / ".run.overwritten").exists()
 

@@ -39,4 +39,4 @@ def test_the_regret_is_what_is_missing_to_success_or_to_a_score_of_100() -> None
 
 
 def test_there_is_none_before_the_first_evaluation_online() -> None:
-    assert recovery(rows(5.0)) is None
+    assert recovery(rows(5.0)) is None and recovery([]) is None
