@@ -160,6 +160,23 @@ def test_data_without_an_environment_are_compared_by_estimates(compared, compari
     assert "estimating 1 policies" in comparison(*typed, "fqe.gradient_steps=4").out
 
 
+@pytest.mark.slow
+def test_what_estimates_would_have_chosen_stands_beside_what_was_evaluated(compared, comparison, tmp_path) -> None:
+    shutil.copytree(compared / "runs", tmp_path / "runs")
+    finished = comparison("algorithms=iql,bc", f"datasets={DATASET}", "seeds=0,1", "select=fqe", *QUICK_ESTIMATE)
+    assert finished.code == 0, finished.err
+    assert "estimating 4 policies" in finished.out and "Estimate (fqe)." not in finished.out  # these runs have scores
+    found = json.loads((tmp_path / "runs/comparison/results.json").read_text())
+    scores = [row[4] for row in found["runs"][1:]]
+    header, *rows = found["choice"]
+    assert [row[1:3] for row in rows] == [["iql", "2"], ["bc", "2"], ["any", "4"]]
+    regret, taken = (float(rows[-1][header.index(name)]) for name in ("regret", "score"))
+    assert taken + regret == pytest.approx(max(scores), abs=0.11)
+    page = (tmp_path / "runs/comparison/results.md").read_text()
+    assert "## Choice" in page and "Choice" in (tmp_path / "runs/comparison/results.html").read_text()
+    assert "unknown select 'wis'; choose from fqe" in comparison("select=wis").refusal()
+
+
 def test_one_run_that_fails_is_reported_and_does_not_stop_the_others(comparison, tmp_path) -> None:
     datasets = f"datasets=test/outside-v0,{DATASET},test/no-env-v0"
     finished = comparison("algorithms=bc", datasets, "seeds=0", *QUICK_ESTIMATE)

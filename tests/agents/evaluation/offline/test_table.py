@@ -126,9 +126,9 @@ def test_numbers_that_hardly_come_twice_are_no_states() -> None:
 
 
 def test_rows_that_differ_in_signs_alone_are_told_apart() -> None:
-    number = torch.arange(2**18)
-    signs = (number[:, None] >> torch.arange(18) & 1) * 4.0 - 2.0
-    assert len(_keys(signs).unique()) == len(number)
+    number = torch.arange(2**18) * 0x9E3779B97F4B  # odd: the last 48 bits are another for each
+    signs = (number[:, None] >> torch.arange(48) & 1) * 4.0 - 2.0
+    assert len(_keys(signs).unique()) == len(number)  # sums of multiples of the bits alone are the same for four pairs
 
 
 def test_a_table_that_there_cannot_be_is_refused(monkeypatch) -> None:
