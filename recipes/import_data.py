@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 from dataclasses import fields
 
+import numpy as np
 from omegaconf import DictConfig
 
 from agents.data.contents import Inspection
@@ -67,7 +68,8 @@ def next_commands(inspection: Inspection) -> list[str]:
     """What makes sense on these data; without rewards, cloning alone."""
     dataset, kind = pasted("dataset", inspection.source.id), "discrete_" if inspection.actions.discrete else ""
     cloning = f"offline-agents train {dataset} algorithm={kind}bc"
-    rewarded = (inspection.rewards != inspection.rewards[0]).any()
+    # the same at every step, as a cost of time, they matter where an episode can be over sooner
+    rewarded = inspection.rewards.any() and (np.ptp(inspection.rewards) > 0 or inspection.terminated.any())
     return [
         f"offline-agents inspect {dataset}",
         *([f"offline-agents train {dataset} algorithm={kind}iql"] if rewarded else []),

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import agents
 from agents.errors import ConfigError
+from recipes.import_data import next_commands
 from recipes.settings import schema
 from tests.recipes.conftest import QUICK
 
@@ -61,6 +63,15 @@ def test_without_rewards_cloning_alone_is_proposed(take) -> None:
     shown = take("import_data", *SETTINGS[:-1])
     assert "only cloning can use these data" in " ".join(shown.out.split())
     assert "algorithm=bc\n" in shown.out and "algorithm=iql\n" not in shown.out
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_a_cost_of_time_matters_where_episodes_can_be_over_sooner(tmp_path, monkeypatch, end) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = [{"observation": np.ones((4, 1)), "action": np.full(3, 0.5), "reward": np.full(3, -1.0)}] * 2
+    agents.import_dataset(episodes, DATASET, end=end, progress=False)
+    commands = next_commands(agents.inspect_dataset(DATASET, progress=False))
+    assert (f"offline-agents train dataset={DATASET} algorithm=iql" in commands) is (end == "terminated")
 
 
 @pytest.mark.parametrize(
