@@ -77,12 +77,13 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
         num_resamples=config.num_resamples,
     )
     lost = provenance.failures(runs, outcomes)
-    warnings += verdicts(silent, values)
+    trust = verdicts(silent, values)
     judged = [run for run in finished if run not in silent] if config.select and not stopped else []
     choice = choice_table(sections, by_run(judged, value_runs(judged, config.fqe)))
     show(sections, choice)
+    print(*trust, sep="\n", end="\n" if trust else "")
     if sections and not stopped:  # a whole comparison that is there stays
-        lines = [*provenance.about(finished, overrides), *warnings, *lost]
+        lines = [*provenance.about(finished, overrides), *warnings, *trust, *lost]
         write(sections, choice, finished, lines, config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
@@ -170,8 +171,8 @@ def write(
     provenance.write(output, files)
     rest = ", ".join([".html", ".tex", ".json", *(f"{name}.csv" for name in numbers)])
     print(f"\ntables:  {output / 'results.md'} (and {rest})")
-    print(f"figures: {output}/*.png (and .pdf, .svg)")
-    pictures = [output / name for names in images.values() for name in names]
+    if pictures := [output / name for names in images.values() for name in names]:
+        print(f"figures: {output}/*.png (and .pdf, .svg)")
     name = f"comparison: {', '.join(config.algorithms)} on {', '.join(config.datasets)}"
     options = {"output": output, "name": name, "overrides": [*overrides]}
     provenance.log("comparison", config, finished, numbers, pictures, **options)

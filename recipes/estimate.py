@@ -79,7 +79,7 @@ def read_data(config: EstimateConfig, checkpoint: Checkpoint) -> agents.OfflineD
         raise agents.ConfigError(f"{checkpoint.path} was trained on all episodes; train with validation=0.2, say")
     if config.held_out and held_out is not None:
         return held_out
-    text = "the policy has learned from these episodes, which flatters importance sampling most"
+    text = "the policy has learned from these episodes, which flatters every estimate, beyond its interval"
     way_out = "train with validation=0.2, then held_out=true" if held_out is None else "held_out=true takes the others"
     print(f"note: {text}; {way_out}", file=sys.stderr)
     return dataset

@@ -83,7 +83,7 @@ def ranked(trials: Sequence[Trial], sweep: Sweep) -> list[Trial]:
 
 
 def remarks(trials: Sequence[Trial], sweep: Sweep) -> list[str]:
-    """A line for each trial that is left out for want of an estimate, and for each estimate to be taken with care."""
+    """A line for each trial that is left out for want of an estimate, and each estimate's interval and verdict."""
     left_out = [trial for trial in trials if trial.finished and not trial.has(sweep.metric)]
     lines = [f"trial {trial.number} has no {sweep.metric}, and is left out" for trial in left_out]
     values = {path: value for trial in trials for path, value in trial.estimates.items()}

@@ -118,9 +118,9 @@ def value_runs(runs: Sequence[Run], fqe: FQEConfig, *, gamma: float | None = Non
 
 
 def verdicts(runs: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) -> list[str]:
-    """A line for each estimate against which something speaks."""
-    known = [(run, values[run.folder.path]) for run in runs if run.folder.path in values]
-    return [f"{run.job.name}: {value['verdict']}" for run, value in known if value["refutations"] or value["doubts"]]
+    """A line for each estimate: its interval, which the spread over seeds does not show, and what speaks against it."""
+    known = [(run.job.name, values[run.folder.path]) for run in runs if run.folder.path in values]
+    return [f"{name}: {v['value']:.3g} ({v['low']:.3g} to {v['high']:.3g}), {v['verdict']}" for name, v in known]
 
 
 def _warn(reason: str) -> None:

@@ -18,7 +18,7 @@ from agents.evaluation.statistics import Interval
 from agents.files import write_atomically
 from recipes.reporting import styles
 from recipes.reporting.images import INK, plt, to_image
-from recipes.reporting.results import STATISTICS, Section
+from recipes.reporting.results import ESTIMATE, STATISTICS, Section
 from recipes.reporting.tables import DATA
 
 ROUND = (1, 2, 2.5, 5, 10)  # steps between the numbers of an axis
@@ -47,10 +47,12 @@ def draw(section: Section, folder: Path, *, num_resamples: int, each_seed: bool 
     """Write all figures of a section, and as SVG also those for a narrow screen; returns the names of the images."""
     options = {"each_seed": each_seed}
     with plt.rc_context(STYLE):
-        drawings = {"curves": curves(section, **options), "curves_narrow": curves(section, narrow=True, **options)}
-        if any(cell.minutes is not None for cell in section.cells.values()):
-            drawings |= {"clock": curves(section, clock=True, **options)}
-            drawings |= {"clock_narrow": curves(section, clock=True, narrow=True, **options)}
+        drawings: dict[str, Figure] = {}
+        if section.measure is not ESTIMATE:  # of which a run has one, after its last update
+            drawings |= {"curves": curves(section, **options), "curves_narrow": curves(section, narrow=True, **options)}
+            if any(cell.minutes is not None for cell in section.cells.values()):
+                drawings |= {"clock": curves(section, clock=True, **options)}
+                drawings |= {"clock_narrow": curves(section, clock=True, narrow=True, **options)}
         if section.aggregates:
             drawings |= {"intervals": intervals(section), "intervals_narrow": intervals(section, narrow=True)}
             drawings |= {"profiles": profiles(section, num_resamples=num_resamples)}

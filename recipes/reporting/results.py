@@ -45,7 +45,8 @@ ESTIMATE = Measure(
     "estimate",
     "Estimate (fqe)",
     "estimate/fqe",
-    "These data name no environment: values are discounted returns, estimated from the data, and no scores.",
+    "These data name no environment: values are discounted returns, estimated from the data, and no scores. The ± is "
+    "over seeds; what the data leave open is in each one's 90 % interval. `offline-agents select` says which to take.",
     ("estimate/fqe_low", "estimate/fqe_high"),
 )
 STATISTICS: dict[str, Callable[..., Any]] = {

@@ -147,7 +147,10 @@ def test_data_without_an_environment_are_compared_by_estimates(compared, compari
     finished = comparison(*typed)
     assert finished.code == 0, finished.err
     assert "estimating 1 policies from test/no-env-v0 by fitted Q evaluation" in finished.out
-    assert "\nEstimate (fqe). Discounted return as estimated from the data" in finished.out
+    _, _, after = finished.out.partition("\nEstimate (fqe). Discounted return as estimated from the data")
+    assert "bc/test/no-env-v0/seed0: " in after and " means nothing: " in after, "who sees the value sees the verdict"
+    page = (tmp_path / "runs/comparison/results.md").read_text()
+    assert after.split("bc/test/no-env-v0/seed0: ")[1].splitlines()[0] in page and "curves_estimate" not in page
     numbers = json.loads((tmp_path / "runs/comparison/results.json").read_text())
     rows = {tuple(row[:4]): row[4] for row in numbers["runs"]}
     folder = tmp_path / "runs/bc/test/no-env-v0/seed0"
