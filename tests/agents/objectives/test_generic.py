@@ -323,5 +323,6 @@ def test_a_reset_draws_every_parameter_anew(loss, batch) -> None:
 @pytest.mark.parametrize("name", [name for name in OURS if not name.startswith("edac")], indirect=True)  # see EDACLoss
 def test_the_whole_loss_compiles(loss, batch) -> None:
     getattr(loss, "actor_network", loss).eval()  # without dropout: see Dropout
+    torch.compiler.reset()  # of code that losses share, so many versions and no more are compiled in a process
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     torch.testing.assert_close(evaluate(compiled, batch.copy()).to_dict(), evaluate(loss, batch.copy()).to_dict())
