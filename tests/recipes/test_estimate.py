@@ -264,10 +264,13 @@ def test_a_sweep_ranks_what_is_refuted_last_and_leaves_out_what_has_no_estimate(
     def trial(number: int, value: float | None, *refutations: str) -> trials.Trial:
         file, path = SimpleNamespace(exists=lambda: False), Path(f"{number}")
         run = SimpleNamespace(folder=SimpleNamespace(path=path, evaluations_file=file), job=SimpleNamespace(name=path))
-        own = {"value": value, "refutations": refutations, "doubts": (), "verdict": "means nothing"}
+        verdict = "means nothing" if refutations else "holds"
+        own = {"value": value, "low": 0.5, "high": 9.5, "refutations": refutations, "doubts": (), "verdict": verdict}
         return trials.Trial(number, {}, "iql", WITHOUT, (), (run,), {} if value is None else {path: own})  # pyright: ignore[reportArgumentType]
 
     some = [trial(1, 1.0), trial(2, 9.0, "it has not converged"), trial(3, None), trial(4, 2.0)]
     assert [each.number for each in sweep.ranked(some, sweep_by_estimate)] == [4, 1, 2]  # pyright: ignore[reportArgumentType]
     lines = sweep.remarks(some, sweep_by_estimate)  # pyright: ignore[reportArgumentType]
-    assert lines == ["trial 3 has no estimate/fqe, and is left out", "2: means nothing"]
+    assert lines[0] == "trial 3 has no estimate/fqe, and is left out"
+    verdicts = ["1: 1 (0.5 to 9.5), holds", "2: 9 (0.5 to 9.5), means nothing", "4: 2 (0.5 to 9.5), holds"]
+    assert sorted(lines[1:]) == verdicts

@@ -135,6 +135,9 @@ def test_online_without_an_account_is_refused_in_one_line(train, tmp_path) -> No
     assert not (tmp_path / RUN).exists()
 
 
+AS_IT_CAME_OUT = ("dataset_fingerprint", "compile", "matmul_precision", "num_threads")
+
+
 def test_the_config_is_nested_and_complete(logged) -> None:
     settings = OmegaConf.to_container(OmegaConf.load(logged.folder / "config.yaml"))
     info = json.loads((logged.folder / "run.json").read_text())
@@ -143,7 +146,7 @@ def test_the_config_is_nested_and_complete(logged) -> None:
         "versions": info["versions"],
         "algorithm_name": "iql",
         "job_type": "pilot",
-        **{name: info[name] for name in ("dataset_fingerprint", "compile", "matmul_precision")},  # as they came out
+        **{name: info[name] for name in AS_IT_CAME_OUT},
     }
     assert logged.config == {key: value for key, value in expected.items() if key not in ("run_dir", "resume")}
     assert logged.config["algorithm"]["actor"]["hidden_sizes"] == [8] and not any("." in key for key in logged.config)
