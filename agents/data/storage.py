@@ -128,14 +128,7 @@ class PackedStorage(TensorStorage):
             parts["next", "done"], parts["next", "truncated"] = ends | terminated, ends & ~terminated
             if NEXT_ACTION in self._keys:
                 parts[NEXT_ACTION] = self._arrive(self._next_action(last))
-        if self._one_hots is not None:
-            for key in ("observation", ("next", "observation")):
-                parts[key] = self._one_hots(parts[key])
-        if self._layout.discrete:
-            for key in parts.keys() & {"action", NEXT_ACTION}:
-                parts[key] = parts[key].long()
-                if self._layout.single_index:
-                    parts[key] = parts[key].squeeze(-1)  # [B, 1] -> [B], as Categorical has it
+        unpack(parts, self._layout, self._one_hots)
         parts.update({key: self._arrive(part) for key, part in of_windows.items()})
         keys = self._keys | {NUM_STEPS_AHEAD}
         top = {key: part for key, part in parts.items() if key in keys and isinstance(key, str)}
@@ -153,6 +146,18 @@ class PackedStorage(TensorStorage):
         below = last + ~self._ends[last].squeeze(-1)
         start = self._layout.observation
         return self._rows[below][..., start : start + self._layout.action]
+
+
+def unpack(parts: dict[Key, Tensor], layout: Layout, one_hots: OneHots | None) -> None:
+    """Give observations and actions of a batch, in place, the form that they have outside of the packed rows."""
+    if one_hots is not None:
+        for key in ("observation", ("next", "observation")):
+            parts[key] = one_hots(parts[key])
+    if layout.discrete:
+        for key in parts.keys() & {"action", NEXT_ACTION}:
+            parts[key] = parts[key].long()
+            if layout.single_index:
+                parts[key] = parts[key].squeeze(-1)  # [B, 1] -> [B], as Categorical has it
 
 
 class OneHots:

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 
 from agents.data.layout import DISCOUNTED_RETURN, NEXT_ACTION, NUM_STEPS_AHEAD, WINDOW_KEYS, Key, Layout
 from agents.data.rewards import discounted_returns, discounted_sums, steps_ahead
-from agents.data.storage import OneHots
+from agents.data.storage import OneHots, unpack
 from agents.errors import ConfigError, DataError
 
 ROW = np.dtype(np.float32)
@@ -207,14 +207,7 @@ class Experience:
         return self._as_batch(parts, index)
 
     def _as_batch(self, parts: dict[Key, Tensor], index: Tensor) -> TensorDict:
-        if self._one_hots is not None:
-            for key in ("observation", ("next", "observation")):
-                parts[key] = self._one_hots(parts[key])
-        if self._layout.discrete:
-            for key in parts.keys() & {"action", NEXT_ACTION}:
-                parts[key] = parts[key].long()
-                if self._layout.single_index:
-                    parts[key] = parts[key].squeeze(-1)  # [B, 1] -> [B]
+        unpack(parts, self._layout, self._one_hots)
         keys = self._keys | {NUM_STEPS_AHEAD}
         batch = TensorDict({"next": TensorDict({}, index.shape)}, index.shape)
         return batch.update({key: part for key, part in parts.items() if key in keys})
