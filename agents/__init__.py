@@ -50,6 +50,13 @@ if TYPE_CHECKING:
     from agents.errors import NonFiniteLossError as NonFiniteLossError
     from agents.errors import PolicyError as PolicyError
     from agents.errors import WriteError as WriteError
+    from agents.evaluation.offline.estimate import Estimate as Estimate
+    from agents.evaluation.offline.estimation import Estimates as Estimates
+    from agents.evaluation.offline.estimation import estimate_policy as estimate_policy
+    from agents.evaluation.offline.fqe import fitted_q_evaluation as fitted_q_evaluation
+    from agents.evaluation.offline.policy import Policy as Policy
+    from agents.evaluation.offline.policy import policy_of as policy_of
+    from agents.evaluation.offline.settings import FQEConfig as FQEConfig
     from agents.evaluation.rollouts import EvalResult as EvalResult
     from agents.evaluation.rollouts import evaluate as evaluate
     from agents.evaluation.rollouts import random_policy as random_policy

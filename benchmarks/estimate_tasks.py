@@ -31,6 +31,7 @@ RUNS = Path("runs/estimates")  # policies that were trained, with their true val
 MARKS = (100, 300, 1_000, 3_000, 10_000)  # updates after which a policy is kept: from bad to good
 FIRST_SEED = 100  # the first fourteen logs were looked at when the intervals of tables were mended
 NUM_EPISODES = 100  # of a true value
+HELD_OUT = 0.2  # of the episodes, that no policy learns from
 NUM_STEPS = 500  # of each, whatever the limit of the data: estimates go on behind it, and what is left is below 1 %
 
 
@@ -44,6 +45,7 @@ class Log:
     truth: Sequence[float]
     gamma: float
     behavior: Behavior | None = None  # None: no probabilities are known, and only fqe is asked
+    learned_from: bool = False  # the policies were trained on it
 
 
 @dataclass(frozen=True)
@@ -238,19 +240,26 @@ def _bandit_rows(policy: str, campaign: str) -> dict[str, NDArray[np.float64]]:
     return dict(zip(names, np.array(rows).T))
 
 
-def trained_logs(dataset: str, algorithms: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, Callable]]:
-    yield "0", functools.partial(trained_log, dataset, algorithms, seeds)
+def trained_logs(
+    dataset: str, algorithms: Sequence[str], seeds: Sequence[int], *, held_out: bool
+) -> Iterator[tuple[str, Callable[[], Log]]]:
+    yield "0", functools.partial(trained_log, dataset, algorithms, seeds, held_out=held_out)
 
 
-def trained_log(dataset_id: str, algorithms: Sequence[str], seeds: Sequence[int]) -> Log:
-    """Policies of several algorithms, early and late in training, by their discounted returns in the environment."""
-    dataset, gamma = agents.load_dataset(dataset_id), 0.99
-    files = [file for name in algorithms for seed in seeds for file in train(dataset, name, seed, gamma)]
+def trained_log(dataset_id: str, algorithms: Sequence[str], seeds: Sequence[int], *, held_out: bool) -> Log:
+    """Policies of several algorithms, early and late in training, by their discounted returns in the environment.
+
+    They are asked about the episodes that they have learned from, or about those that were held out.
+    """
+    training, unseen = agents.load_dataset(dataset_id).split(HELD_OUT)
+    gamma = 0.99
+    files = [file for name in algorithms for seed in seeds for file in train(training, name, seed, gamma)]
     loaded = [checkpoint.load(file) for file in files]
     names = [f"{file.parent.name} {file.stem}" for file in files]
     policies = [policy_of(c.build_agent().policy, c.specs(), name=name) for c, name in zip(loaded, names)]
     truth = [json.loads(file.with_suffix(".json").read_text())["discounted"] for file in files]
-    return Log("0", read_transitions(dataset), policies, truth, gamma)
+    steps = read_transitions(unseen if held_out else training)
+    return Log("0", steps, policies, truth, gamma, learned_from=not held_out)
 
 
 def train(dataset: agents.OfflineDataset, algorithm: str, seed: int, gamma: float) -> list[Path]:

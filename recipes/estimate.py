@@ -31,7 +31,7 @@ from recipes.reporting import estimates, terminal
 from recipes.runs.datasets import read_as_trained
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import resolve_device
-from recipes.runs.validation import split_again
+from recipes.runs.validation import episodes_to_ask, has_learned_from
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
 from recipes.settings.schema import EstimateConfig
@@ -53,6 +53,7 @@ def estimate(cfg: DictConfig) -> None:
         config.estimators,
         gamma=gamma,
         config=config.fqe,
+        learned_from=has_learned_from(checkpoint, dataset),
         seed=config.seed,
         device=device,
     )
@@ -66,23 +67,14 @@ def estimate(cfg: DictConfig) -> None:
 
 
 def read_data(config: EstimateConfig, checkpoint: Checkpoint) -> agents.OfflineDataset:
-    """What the settings name, read as the data of training were; a line where the policy has learned from it."""
-    dataset = read_as_trained(
-        checkpoint, RunFolder(checkpoint.path.parent.parent), config.dataset or checkpoint.extra["dataset"]
-    )
-    if dataset.fingerprint != checkpoint.extra["dataset_fingerprint"]:
-        if config.held_out:
-            raise agents.ConfigError(f"{checkpoint.path} has held nothing out of {dataset.id}; leave out held_out=true")
-        return dataset
-    _, held_out = split_again(checkpoint, dataset)
-    if config.held_out and held_out is None:
-        raise agents.ConfigError(f"{checkpoint.path} was trained on all episodes; train with validation=0.2, say")
-    if config.held_out and held_out is not None:
-        return held_out
-    text = "the policy has learned from these episodes, which flatters every estimate, beyond its interval"
-    way_out = "train with validation=0.2, then held_out=true" if held_out is None else "held_out=true takes the others"
-    print(f"note: {text}; {way_out}", file=sys.stderr)
-    return dataset
+    """What the settings name, read as the data of training were; a line where the policy has learned from all of it."""
+    run = RunFolder(checkpoint.path.parent.parent)
+    dataset = read_as_trained(checkpoint, run, config.dataset or checkpoint.extra["dataset"])
+    asked = episodes_to_ask([checkpoint], dataset, config.held_out)
+    if has_learned_from(checkpoint, asked) and config.held_out is None:
+        text = "train with validation=0.2, and estimates come from episodes that the policy has not learned from"
+        print(f"note: {text}", file=sys.stderr)
+    return asked
 
 
 def discount(gamma: float | None, checkpoint: Checkpoint) -> float:

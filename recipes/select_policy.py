@@ -32,7 +32,7 @@ from recipes.reporting import estimates, terminal
 from recipes.runs.datasets import read_as_trained
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import resolve_device
-from recipes.runs.validation import split_again
+from recipes.runs.validation import episodes_to_ask, has_learned_from
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
 from recipes.settings.schema import SelectConfig
@@ -51,12 +51,7 @@ def select(cfg: DictConfig) -> None:
     candidates = choose_among(checkpoints, Path(config.runs), steps)
     gamma = common_discount(config.gamma, candidates)
     choose_matmul_precision("auto", device)
-    learned_from = {candidate.checkpoint.extra["dataset_fingerprint"] for candidate in candidates}
-    if not config.held_out and dataset.fingerprint in learned_from:
-        text = "the policies have learned from these episodes, which flatters those most that know them by heart"
-        print(f"note: {text}; dataset=ID asks others, held_out=true those of validation=", file=sys.stderr)
-    policies = [candidate.policy for candidate in candidates]
-    values = estimates_of(policies, steps, config.fqe, gamma=gamma, seed=config.seed, device=device)
+    values = estimates_of(candidates, dataset, steps, config.fqe, gamma=gamma, seed=config.seed, device=device)
     ranked = sorted(values, key=lambda estimate: (bool(estimate.refutations), -estimate.value))
     gaps = [None, *(difference(ranked[0], other) for other in ranked[1:])]
     print(estimates.heading(f"{len(ranked)} policies", dataset, steps, gamma))
@@ -92,19 +87,15 @@ def read_runs(config: SelectConfig) -> list[tuple[RunFolder, Checkpoint]]:
 
 
 def read_data(config: SelectConfig, runs: Sequence[tuple[RunFolder, Checkpoint]]) -> agents.OfflineDataset:
-    """What the policies are asked about; a ConfigError if they have not all held out the episodes that are wanted."""
+    """What the policies are asked about; a line where some have learned from it."""
     folder, first = runs[0]
     dataset = read_as_trained(first, folder, config.dataset or first.extra["dataset"])
-    if not config.held_out:
-        return dataset
-    splits = [(each.extra.get("validation"), each.extra["dataset_fingerprint"]) for _, each in runs]
-    _, held_out = split_again(first, dataset)
-    if held_out is None or any(split != (splits[0][0], dataset.fingerprint) for split in splits):
-        raise agents.ConfigError(
-            f"the runs in {config.runs} have not all held out the same episodes of {dataset.id}: train all of them "
-            "with validation=0.2, say, or leave out held_out=true"
-        )
-    return held_out
+    checkpoints = [checkpoint for _, checkpoint in runs]
+    asked = episodes_to_ask(checkpoints, dataset, config.held_out)
+    if any(has_learned_from(checkpoint, asked) for checkpoint in checkpoints) and config.held_out is None:
+        text = "the policies have learned from these episodes, which flatters those most that know them by heart"
+        print(f"note: {text}; train all with validation=0.2, or ask others by dataset=ID", file=sys.stderr)
+    return asked
 
 
 def choose_among(runs: Sequence[tuple[RunFolder, Checkpoint]], root: Path, steps: Transitions) -> list[Candidate]:

@@ -19,7 +19,7 @@ from agents.checkpoint import Checkpoint, load
 from agents.evaluation.offline.estimate import Estimate
 from agents.evaluation.offline.fqe import fitted_q_evaluation
 from agents.evaluation.offline.policy import Policy, check_fit, policy_of
-from agents.evaluation.offline.settings import FQEConfig
+from agents.evaluation.offline.settings import FQE_VERSION, FQEConfig
 from agents.evaluation.offline.support import outside_support
 from agents.evaluation.offline.transitions import Transitions, read_transitions
 from agents.files import write_atomically
@@ -28,6 +28,7 @@ from recipes.reporting.estimates import of_estimate
 from recipes.runs.datasets import read_as_trained
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
+from recipes.runs.validation import episodes_to_ask, has_learned_from
 
 KEY = "estimate/fqe"
 FILE = "valuation.json"  # in a run's folder: what it was worth, so that the same call does not fit it again
@@ -71,7 +72,8 @@ def common_discount(gamma: float | None, candidates: Sequence[Candidate]) -> flo
 
 
 def estimates_of(
-    policies: Sequence[Policy],
+    candidates: Sequence[Candidate],
+    dataset: agents.OfflineDataset,
     steps: Transitions,
     fqe: FQEConfig,
     *,
@@ -79,12 +81,15 @@ def estimates_of(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> list[Estimate]:
-    """The values of policies that are fitted together, in their order, with how many of their actions the data lack."""
+    """The values of policies that are fitted together, in their order, with what is known beside the fit."""
+    policies = [candidate.policy for candidate in candidates]
     values = fitted_q_evaluation(policies, steps, fqe, gamma=gamma, seed=seed, device=device, progress=True)
-    return [
-        replace(value, trust=replace(value.trust, outside_support=outside_support(policy, steps, seed=seed)))
-        for policy, value in zip(policies, values)
-    ]
+    estimates = []
+    for candidate, value in zip(candidates, values):
+        share = outside_support(candidate.policy, steps, seed=seed)
+        learned = has_learned_from(candidate.checkpoint, dataset)
+        estimates.append(replace(value, trust=replace(value.trust, outside_support=share, learned_from=learned)))
+    return estimates
 
 
 def is_evaluated(run: Run) -> bool:
@@ -132,20 +137,22 @@ def _value_together(
 ) -> dict[Path, dict[str, Any]]:
     """The estimates of runs on the same data."""
     run, checkpoint = pairs[0]
-    dataset = read_as_trained(checkpoint, run.folder, run.dataset)
+    checkpoints = [checkpoint for _, checkpoint in pairs]
+    dataset = episodes_to_ask(checkpoints, read_as_trained(checkpoint, run.folder, run.dataset), None)
     steps = read_transitions(dataset)
     by_name = {run.job.name: run for run, _ in pairs}
     candidates, reasons = as_candidates(((run.job.name, checkpoint) for run, checkpoint in pairs), steps)
     for reason in reasons:
         _warn(reason)
     gamma = common_discount(gamma, candidates)
-    how = {"data": dataset.fingerprint, "gamma": gamma, "fqe": asdict(fqe)}  # with the step, all that it depends on
+    held_out = None if dataset.whole is None else checkpoint.extra["validation"]
+    how = {"data": dataset.fingerprint, "held_out": held_out, "gamma": gamma, "fqe": asdict(fqe), "method": FQE_VERSION}
     of_run = {each.policy.name: {"step": each.checkpoint.num_updates, **how} for each in candidates}
     known = {name: _read(by_name[name].folder, how) for name, how in of_run.items()}
-    missing = [candidate.policy for candidate in candidates if known[candidate.policy.name] is None]
+    missing = [candidate for candidate in candidates if known[candidate.policy.name] is None]
     if missing:
         print(f"estimating {len(missing)} policies from {run.dataset} by fitted Q evaluation", flush=True)
-    for estimate in estimates_of(missing, steps, fqe, gamma=gamma) if missing else ():
+    for estimate in estimates_of(missing, dataset, steps, fqe, gamma=gamma) if missing else ():
         name = estimate.policy
         known[name] = of_estimate(estimate)
         text = json.dumps({"how": of_run[name], "estimate": known[name]}, indent=1, allow_nan=False)

@@ -25,8 +25,9 @@ def heading(name: str, dataset: agents.OfflineDataset, steps: Transitions, gamma
     """What is estimated, from what, and what the data's own episodes returned."""
     own = steps.returns(gamma).mean().item()
     plain = steps.returns(1.0).mean().item()
+    kind = "episodes" if dataset.whole is None else "held-out episodes"
     lines = [
-        f"{name} on {dataset.id}: {steps.num_episodes} episodes, {len(steps)} steps",
+        f"{name} on {dataset.id}: {steps.num_episodes} {kind}, {len(steps)} steps",
         f"the data's own return: {own:.4g} discounted by {gamma:g}, {plain:.4g} undiscounted",
     ]
     if (share := steps.cut_off_share(gamma)) > CUT_OFF:
@@ -75,6 +76,7 @@ def to_json(result: Estimates, dataset: agents.OfflineDataset, **about: Any) -> 
         **about,
         "dataset": dataset.id,
         "dataset_fingerprint": dataset.fingerprint,
+        "held_out": dataset.whole is not None,
         "num_episodes": steps.num_episodes,
         "num_steps": len(steps),
         "data_return_undiscounted": steps.returns(1.0).mean().item(),

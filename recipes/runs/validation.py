@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tensordict import TensorDictBase
@@ -49,6 +50,37 @@ def split_again(
         raise agents.CheckpointError(
             f"{checkpoint.path} does not say which episodes were held out: {note!r}"
         ) from error
+
+
+def episodes_to_ask(
+    checkpoints: Sequence[Checkpoint], dataset: agents.OfflineDataset, held_out: bool | None
+) -> agents.OfflineDataset:
+    """Those of a dataset that estimates of some policies come from.
+
+    Args:
+        held_out: those that all of them have held out in training; None: these where there are two, else all; False:
+            all.
+
+    Raises:
+        ConfigError: there are none that all have held out.
+    """
+    notes = [checkpoint.extra.get("validation") for checkpoint in checkpoints]
+    trained_on = {checkpoint.extra["dataset_fingerprint"] for checkpoint in checkpoints}
+    if held_out is not False and trained_on == {dataset.fingerprint} and all(note == notes[0] for note in notes):
+        _, unseen = split_again(checkpoints[0], dataset)
+        if unseen is not None and (held_out or len(unseen.statistics.lengths) > 1):
+            return unseen
+    if held_out:
+        who = f"these {len(checkpoints)} policies have not all" if len(checkpoints) > 1 else "the policy has not"
+        raise agents.ConfigError(
+            f"{who} held out the same episodes of {dataset.id}: train with validation=0.2, or leave out held_out=true"
+        )
+    return dataset
+
+
+def has_learned_from(checkpoint: Checkpoint, asked: agents.OfflineDataset) -> bool:
+    """Whether what :func:`episodes_to_ask` gives has episodes that a policy was trained on."""
+    return asked.whole is None and checkpoint.extra["dataset_fingerprint"] == asked.fingerprint
 
 
 def draw(

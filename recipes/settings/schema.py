@@ -265,7 +265,7 @@ class EstimateConfig(EstimationConfig):
     dataset: str | None = None  # any Minari id; None: the data of training
     estimators: list[str] = field(default_factory=list)  # of fqe, wis, is and dr; []: those that the policy allows
     drawn: bool = False  # the distribution that the policy was trained as; else the policy as it is deployed
-    held_out: bool = False  # the episodes alone that training held out by validation=
+    held_out: bool | None = None  # only episodes that training held out by validation=; None: where there are any
     output: str | None = field(default=None, kw_only=True)  # file of results; None: <run>/estimate.json
 
     def __post_init__(self) -> None:
@@ -283,7 +283,7 @@ class SelectConfig(EstimationConfig):
 
     runs: str = "runs"  # folder of the runs to choose among, at any depth: of a comparison, a sweep, or one's own
     dataset: str | None = None  # any Minari id; None: the one that all of them were trained on
-    held_out: bool = False  # the episodes alone that all of them held out by validation=
+    held_out: bool | None = None  # only episodes that all of them held out by validation=; None: where there are any
     output: str | None = field(default=None, kw_only=True)  # file of results; None: <runs>/selection.json
 
     def __post_init__(self) -> None:

@@ -160,6 +160,9 @@ def test_data_without_an_environment_are_compared_by_estimates(compared, compari
     assert valued["how"]["step"] == 20 and valued["how"]["fqe"]["gradient_steps"] == 3
     again = comparison(*typed)
     assert "2 are finished already" in again.out and "estimating" not in again.out
+    valued["how"]["method"] -= 1  # of an earlier version of the package
+    (folder / "valuation.json").write_text(json.dumps(valued))
+    assert "estimating 1 policies" in comparison(*typed).out
     assert "estimating 1 policies" in comparison(*typed, "fqe.gradient_steps=4").out
 
 

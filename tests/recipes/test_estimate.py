@@ -51,19 +51,20 @@ def select(run_recipe, here):
 
 
 def test_an_estimate_is_printed_with_its_interval_and_a_verdict(estimate, here) -> None:
-    done = estimate("checkpoint=iql", f"dataset={WITHOUT}")
+    done = estimate("checkpoint=iql", f"dataset={WITHOUT}", "held_out=false")
     assert done.code == 0, done.err
     assert f"iql at step 20 on {WITHOUT}: 8 episodes, 200 steps" in done.out
     assert "of the policy as it is deployed, which draws no action" in done.out
     assert "discounted by 0.99" in done.out and "undiscounted" in done.out
     assert "\nfqe (fitted Q evaluation) " in done.out and "\nfqe: " in done.out
     assert "\nwis, is, dr: not possible: iql at step 20 has no density" in done.out
-    assert "the policy has learned from these episodes" in done.err and "held_out=true takes the others" in done.err
+    assert "note:" not in done.err
     values = json.loads((here / "iql/estimate.json").read_text())
     assert [*values["estimates"]] == ["estimate/fqe"] and {*values["not_possible"]} == {"wis", "is", "dr"}
     estimated = values["estimates"]["estimate/fqe"]
     assert estimated["low"] <= estimated["value"] <= estimated["high"] and estimated["gamma"] == 0.99
     assert estimated["bellman_error"] > 0 and 0 <= estimated["outside_support"] <= 1
+    assert estimated["doubts"][0].startswith("the policy has learned from these episodes, which flatters it")
     assert "score" not in done.out + json.dumps(values)
 
 
@@ -76,10 +77,16 @@ def test_the_same_command_gives_the_same_numbers(estimate, here) -> None:
     assert one == two and {*one["estimates"]} | {*one["not_possible"]} >= {"estimate/fqe"}
 
 
-def test_what_training_held_out_can_be_asked_alone(estimate) -> None:
-    done = estimate("checkpoint=iql", "held_out=true")
-    assert "4 episodes, 100 steps" in done.out and "note:" not in done.err
-    assert "was trained on all episodes" in estimate("checkpoint=bc", "held_out=true").refusal()
+def test_what_training_held_out_is_asked_where_there_is_any(estimate, here) -> None:
+    done = estimate("checkpoint=iql")
+    assert "4 held-out episodes, 100 steps" in done.out and "learned from" not in done.out + done.err
+    values = json.loads((here / "iql/estimate.json").read_text())
+    assert values["held_out"] and not values["estimates"]["estimate/fqe"]["learned_from"]
+    everything = estimate("checkpoint=bc", "drawn=true", "estimators=[fqe]")
+    assert f"on {WITHOUT}: 8 episodes, 200 steps" in everything.out
+    assert "note: train with validation=0.2, and estimates come from episodes that the policy has" in everything.err
+    message = "the policy has not held out the same episodes of test/no-env-v0: train with validation=0.2"
+    assert message in estimate("checkpoint=bc", "held_out=true").refusal()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_a_mistake_is_one_line(estimate, typed, message) -> None:
 def test_the_best_of_many_is_named_or_that_the_data_cannot_tell(select, here) -> None:
     done = select("runs=.", *FAST)
     assert done.code == 0, done.err
-    assert f"2 policies on {WITHOUT}: 8 episodes" in done.out
+    assert f"2 policies on {WITHOUT}: 8 episodes" in done.out and "note: the policies have learned" in done.err
     values = json.loads((here / "selection.json").read_text())
     assert {estimate["policy"] for estimate in values["policies"]} == {"iql", "bc"}
     first = values["advice"][0]
@@ -111,11 +118,12 @@ def test_the_best_of_many_is_named_or_that_the_data_cannot_tell(select, here) ->
 
 def test_runs_are_chosen_by_what_all_of_them_held_out(select, here) -> None:
     refused = select("runs=.", "held_out=true", *FAST).refusal()
-    assert "have not all held out the same episodes of test/no-env-v0: train all of them with validation=0.2" in refused
+    assert "these 2 policies have not all held out the same episodes of test/no-env-v0: train with" in refused
     shutil.copytree(here / "iql", here / "again")
     shutil.rmtree(here / "bc")
-    done = select("runs=.", "held_out=true", *FAST)
-    assert done.code == 0 and f"2 policies on {WITHOUT}: 4 episodes" in done.out and "note:" not in done.err
+    for typed in ((), ("held_out=true",)):
+        done = select("runs=.", *typed, *FAST)
+        assert done.code == 0 and f"2 policies on {WITHOUT}: 4 held-out" in done.out and "note:" not in done.err
 
 
 def test_runs_that_there_are_not_are_refused(select, here) -> None:
@@ -187,6 +195,7 @@ def test_verdicts_name_what_speaks_against_a_number() -> None:
     for estimate, words in (
         (estimated("a", 2.0), "nothing that is measured speaks against it, and it is above the data's own return"),
         (estimated("a", 0.5), "and it is below the data's own return"),
+        (estimated("a", 2.0, learned_from=True), "with care: the policy has learned from these episodes"),
         (estimated("a", 2.0, outside_support=0.3), "with care: 30% of the policy's actions are unlike any in the data"),
         (estimated("a", 2.0, outside_support=0.6), "means nothing: 60%"),
         (estimated("a", 2.0, bellman_error=0.4, bellman_error_seen=0.2), "with care: the Bellman error .* 2.0 times"),
@@ -213,7 +222,8 @@ def valued(run, monkeypatch):
 
     def value(estimate: dict | None) -> dict:
         candidate = SimpleNamespace(policy=SimpleNamespace(name="mine"), checkpoint=SimpleNamespace(num_updates=1))
-        monkeypatch.setattr(valuation, "read_as_trained", lambda *_: SimpleNamespace(fingerprint="here"))
+        dataset = SimpleNamespace(fingerprint="here", whole=None)
+        monkeypatch.setattr(valuation, "read_as_trained", lambda *_: dataset)
         monkeypatch.setattr(valuation, "read_transitions", lambda _: None)
         monkeypatch.setattr(valuation, "as_candidates", lambda *_: ([candidate], []))
         monkeypatch.setattr(valuation, "_read", lambda _, how: estimate if how["data"] == "here" else None)
@@ -237,7 +247,7 @@ def test_data_or_a_policy_that_cannot_be_read_cost_an_estimate_and_no_table(name
 
     checkpoint = SimpleNamespace(extra={"dataset_fingerprint": "there"})
     monkeypatch.setattr(valuation, "load", lambda _: checkpoint)
-    monkeypatch.setattr(valuation, "read_as_trained", lambda *_: None)
+    monkeypatch.setattr(valuation, "read_as_trained", lambda *_: SimpleNamespace(fingerprint="here"))
     monkeypatch.setattr(valuation, name, refuse)
     run.folder.checkpoints = SimpleNamespace(last="last")
     assert valuation.value_runs([run], FQEConfig()) == {}

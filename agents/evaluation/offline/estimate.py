@@ -35,6 +35,7 @@ class Trust:
     remainder: float | None = None  # what more updates may make of the value; the interval is wider by it
     untried: float | None = None  # what actions that no step shows may make of the value; the interval is wider by it
     error_left: float | None = None  # share of what critics begin wrong by that their updates leave, by the horizon
+    learned_from: bool = False  # the policy was trained on the episodes that are asked
 
     @property
     def margin(self) -> float:
@@ -107,6 +108,8 @@ class Estimate:
         if self.beyond_log and self.gamma == 1.0:
             yield "episodes were cut off, and without a discount what is behind has no end: take gamma below 1", True
         trust, (lowest, highest) = self.trust, self.data_range
+        if trust.learned_from:
+            yield "the policy has learned from these episodes, which flatters it by more than the interval knows", False
         weighs = self.behavior is not None
         if weighs and (episodes := trust.effective_sample_size) is not None and episodes < EFFECTIVE_EPISODES[1]:
             text = f"the weights leave {episodes:.1f} effective episodes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -37,6 +38,7 @@ def estimate_policy(
     *,
     gamma: float = 0.99,
     config: FQEConfig = FQEConfig(),  # noqa: B008  # its fields are read only
+    learned_from: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Estimates:
@@ -46,6 +48,7 @@ def estimate_policy(
         estimators: of ``fqe``, ``wis``, ``is`` and ``dr``; (): those that the policy allows.
         gamma: discount in [0, 1] of the value.
         config: of the critics of ``fqe`` and ``dr``.
+        learned_from: True: the policy was trained on these episodes, and its verdict says so.
 
     Raises:
         ConfigError: the policy is of other observations or actions than the data, or has no density for an estimator
@@ -76,7 +79,8 @@ def estimate_policy(
             if estimators:
                 raise
             reasons[name] = str(error)
-    return Estimates(steps, _with_trust(found, policy, steps, seed), reasons)
+    share = outside_support(policy, steps, seed=seed)
+    return Estimates(steps, _with_trust(found, share, learned_from=learned_from), reasons)
 
 
 def _behavior(policy: Policy, dataset: OfflineDataset, steps: Transitions, seed: int) -> Behavior:
@@ -99,12 +103,9 @@ def _estimate(
     return function(policy, steps, behavior, gamma=gamma, seed=seed)
 
 
-def _with_trust(found: dict[str, Estimate], policy: Policy, steps: Transitions, seed: int) -> dict[str, Estimate]:
-    """Each with what the others know of the policy too."""
-    share = outside_support(policy, steps, seed=seed)
+def _with_trust(found: dict[str, Estimate], share: float, *, learned_from: bool) -> dict[str, Estimate]:
+    """Each with what the others know of the policy too, and its ``share`` of actions outside the support."""
     sizes = [e.trust.effective_sample_size for e in found.values() if e.trust.effective_sample_size is not None]
     size = sizes[0] if sizes else None
-    return {
-        name: replace(e, trust=replace(e.trust, outside_support=share, effective_sample_size=size))
-        for name, e in found.items()
-    }
+    known: dict[str, Any] = {"outside_support": share, "effective_sample_size": size, "learned_from": learned_from}
+    return {name: replace(e, trust=replace(e.trust, **known)) for name, e in found.items()}

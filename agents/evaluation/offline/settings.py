@@ -11,6 +11,7 @@ from agents.training.settings import MODES, check_update
 
 ESTIMATORS = ("fqe", "wis", "is", "dr")  # the first is the one to choose policies by
 CRITICS = ("auto", "network", "table")
+FQE_VERSION = 2  # raised when the same data and settings give other numbers: values that are kept are then fitted again
 
 
 @dataclass

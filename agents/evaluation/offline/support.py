@@ -4,6 +4,8 @@ A pair of observation and action is as far from the data as the nearest pair of 
 actions are scaled to a standard deviation of 1, and count for as much as each other; a discrete action has to be the
 same. The pairs of the data are measured in this way first: what is farther than 95 % of them is outside the support.
 
+Where states are few and actions discrete, what was never tried in a state is.
+
 Shapes: ``N`` steps, ``B`` those that are asked about, ``D`` numbers of a pair, of discrete actions those of an
 observation, ``K`` their parts.
 """
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.evaluation.offline.policy import Policy
+from agents.evaluation.offline.states import States, read_states
 from agents.evaluation.offline.transitions import Transitions
 
 WITHIN = 0.95  # share of the data's own pairs that are within
@@ -23,6 +26,8 @@ NUM_KNOWN = 100_000  # pairs at most that they are compared with
 
 def outside_support(policy: Policy, steps: Transitions, *, seed: int = 0) -> float:
     """The share of what the policy does, in states that the data have been in; 0.05 is what the data's own have."""
+    if steps.specs.discrete and (states := read_states(steps)).are_few:
+        return _untried(policy, steps, states)
     generator = torch.Generator().manual_seed(seed)
     asked = torch.randperm(len(steps), generator=generator)[:NUM_ASKED]
     known = torch.randperm(len(steps), generator=generator)[:NUM_KNOWN]
@@ -33,6 +38,13 @@ def outside_support(policy: Policy, steps: Transitions, *, seed: int = 0) -> flo
     comparable = own[own.isfinite()]  # a discrete action that is in no other episode is far from all
     limit = comparable.quantile(WITHIN) if len(comparable) else 0.0
     return (theirs > limit + 1e-6).float().mean().item()
+
+
+def _untried(policy: Policy, steps: Transitions, states: States) -> float:
+    pairs = steps.observation[states.example], steps.action[states.example]
+    tried = torch.zeros(states.num_states).double()
+    tried.index_add_(0, states.state[states.example], policy.log_prob(*pairs).exp())
+    return 1.0 - tried[states.state].mean().item()
 
 
 def _pairs(observation: Tensor, action: Tensor, steps: Transitions) -> Tensor:
