@@ -63,10 +63,16 @@ def temporary_path(path: Path) -> Path:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed have left of a file or folder by its temporary names."""
+    for leftover in leftovers(path):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """What processes that were killed have left of a file or folder by its temporary names."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = leftover.name.split(".")[-2]
         if pid.isascii() and pid.isdigit() and not _lives(int(pid)):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+            yield leftover
 
 
 def _lives(pid: int) -> bool:

@@ -29,13 +29,12 @@ import agents
 from agents.checkpoint import Checkpoint
 from agents.data.units import read_units
 from agents.deployment.acting import FilePolicy
-from agents.deployment.exporting import contract_file, export_policy
+from agents.deployment.exporting import contract_file, export_policy, write_policy
 from agents.deployment.formats import load, module_of
 from agents.deployment.latency import measure
 from agents.deployment.memory import core_of
 from agents.deployment.parity import TOLERANCE, Steps, compare
 from agents.deployment.policy import DeployedPolicy
-from agents.files import write_atomically
 from recipes.evaluate import evaluation_env, read_checkpoint
 from recipes.reporting import terminal
 from recipes.runs import console
@@ -68,8 +67,7 @@ def export(cfg: DictConfig) -> None:
         export_policy(checkpoint, dataset, staged, **options, rate=rate, score=score)
         file = load(staged, trust=True)  # made here
         _prove(config, policy, file, dataset)
-        for path in (staged, contract_file(staged)):
-            write_atomically(output.with_name(path.name), path.read_bytes())
+        write_policy(output, staged.read_bytes(), contract_file(staged).read_bytes())
         print(f"policy:   {output} ({output.stat().st_size / 1024:,.0f} KiB)\ncontract: {contract_file(output)}")
         if env is not None:
             _compare_scores(config, policy, file, env)

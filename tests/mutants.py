@@ -932,13 +932,14 @@ IMPORTERS = [
         "agents/data/importers/writing.py",
         "tests/agents/data/importers/test_importing.py",
         ("    if shutil.disk_usage(folder).free < num_bytes:", "    if False:"),
-        ("    remove_leftovers(importing)\n", ""),
+        ("    put_back(root)\n", ""),
+        ("    remove_leftovers(root / IMPORTING)\n", ""),
         ('"action_names": understanding.names["action"],', ""),
     ),
     *of(
         "agents/data/importers/understanding.py",
         "tests/agents/data/importers/test_categories.py",
-        ("index: sorted(words[name])", "index: [*words[name]]"),
+        ("index: in_order(words[name])", "index: [*words[name]]"),
         ("np.zeros(len(low)), np.array([len(words) - 1.0", "np.zeros(len(low)), np.array([len(words) + 0.0"),
     ),
     *of(

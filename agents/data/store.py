@@ -21,14 +21,29 @@ from minari.storage.datasets_root_dir import get_dataset_path
 from agents.data import demos
 from agents.environments.protocols import PROTOCOLS
 from agents.errors import DataError, one_line
-from agents.files import write_atomically
+from agents.files import leftovers, write_atomically
 
 LOCK_PATIENCE = 0.5  # seconds to wait for another process before saying so
+IMPORTING = "importing"  # in the names of hidden folders of the store that imports fill
+BEFORE = "before"  # a folder in such a one, for the dataset whose place another takes, by its id
 
 
 def is_here(dataset_id: str) -> bool:
     """Whether a dataset is in the local store and has to be neither made nor downloaded."""
-    return (minari_root() / dataset_id / "data").is_dir()
+    root = minari_root()
+    if not (root / dataset_id / "data").is_dir():
+        put_back(root)
+    return (root / dataset_id / "data").is_dir()
+
+
+def put_back(root: Path) -> None:
+    """Undo what an import that was killed had begun: the dataset whose place it would have taken is there again."""
+    for leftover in leftovers(root / IMPORTING):
+        for data in [*leftover.glob(f"{BEFORE}/**/data")]:
+            place = root / data.parent.relative_to(leftover / BEFORE)
+            if not place.exists():  # else the other one has taken it
+                with contextlib.suppress(OSError):  # another process was faster, or the store is read-only
+                    os.rename(data.parent, place)
 
 
 def minari_root() -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torchrl.data import Bounded
 from agents.checkpoint import Checkpoint
 from agents.data.dataset import OfflineDataset
 from agents.data.specs import Specs
+from agents.data.storage import rows_of_steps
 from agents.data.units import Units, read_units
 from agents.deployment.contract import PREFIX, Action, Contract, Observation
 from agents.deployment.graph import ActionLayer
@@ -41,6 +42,7 @@ def describe(
 ) -> Contract:
     """The contract of a policy that is exported."""
     specs, extra, units = checkpoint.specs(), checkpoint.extra, read_units(dataset.id)
+    whole = dataset.whole or dataset
     reference = extra.get("reference")
     return Contract(
         observations=_observations(specs, dataset, core, units),
@@ -57,8 +59,8 @@ def describe(
         dataset={
             "id": dataset.id,
             "fingerprint": dataset.fingerprint,
-            "steps": len(dataset),
-            "episodes": dataset.statistics.num_episodes,
+            "steps": len(whole),
+            "episodes": whole.statistics.num_episodes,
         },
         score=score,
         environment=extra.get("eval_env"),
@@ -142,14 +144,23 @@ def _action(specs: Specs, units: Units) -> Action:
 
 def _column_range(dataset: OfflineDataset) -> tuple[Tensor, Tensor]:
     """The smallest and the largest number of each column of the observations, ``[S]``."""
-    pieces = [rows[:, : dataset.layout.observation].aminmax(dim=0) for rows in dataset.rows.split(PIECE)]
-    lows, highs = zip(*pieces)
+    lows, highs = zip(*(rows[:, : dataset.layout.observation].aminmax(dim=0) for rows in _pieces(dataset)))
     return torch.stack(lows).amin(0).cpu(), torch.stack(highs).amax(0).cpu()
 
 
 def _seen(dataset: OfflineDataset, column: int) -> list[int]:
     """The categories of a column that are in the data, from 0 on."""
-    return sorted({int(index) for rows in dataset.rows.split(PIECE) for index in rows[:, column].unique().tolist()})
+    return sorted({int(index) for rows in _pieces(dataset) for index in rows[:, column].unique().tolist()})
+
+
+def _pieces(dataset: OfflineDataset) -> Iterator[Tensor]:
+    """The rows of its episodes, also of their last observations, without those of episodes that are held out."""
+    if dataset.starts is None:
+        yield from dataset.rows.split(PIECE)
+        return
+    lengths = torch.from_numpy(dataset.statistics.lengths)
+    for piece in rows_of_steps(lengths + 1, dataset.starts).split(PIECE):
+        yield dataset.rows[piece.to(dataset.rows.device)]
 
 
 def _versions(trained: Mapping[str, str]) -> dict[str, str]:

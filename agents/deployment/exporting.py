@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +39,7 @@ def export_policy(
     Nothing says here that the file acts as the policy does: :func:`agents.deployment.parity.compare` does.
 
     Args:
-        dataset: that it was trained on, whose range is in the contract.
+        dataset: that it was trained on, without what was held out: its range is in the contract.
         format: a name of ``FORMATS``.
         precision: of the weights; ``float16`` and ``int8`` are for ONNX alone, and act a little otherwise.
         guard: have a further output, how far an observation lies outside the data.
@@ -56,9 +57,16 @@ def export_policy(
     contract = describe(checkpoint, dataset, core, guard=guard, precision=precision, rate=rate, score=score)
     graph = PolicyGraph(core, specs, data_range=data_range(dataset) if guard else None)
     content = module_of(format).encode(trace(graph.eval(), contract), contract)
-    write_atomically(path, content)
-    write_atomically(contract_file(path), contract.to_json().encode())
+    write_policy(path, content, contract.to_json().encode())
     return contract
+
+
+def write_policy(path: Path, content: bytes, contract: bytes) -> None:
+    """A policy and its contract beside it; where a kill comes in between, it has none rather than that of another."""
+    with contextlib.suppress(OSError):  # the writing says it
+        contract_file(path).unlink()
+    write_atomically(path, content)
+    write_atomically(contract_file(path), contract)
 
 
 def contract_file(path: Path) -> Path:

@@ -35,7 +35,7 @@ class Measure:
     title: str
     key: str
     meaning: str  # for the reader of a report
-    details: tuple[str, ...]  # further columns: the returns behind it
+    details: tuple[str, ...]  # further columns: the returns behind it, of an estimate the bounds of its interval
 
 
 RETURNS = ("eval/return", "eval/return_std")
@@ -85,6 +85,7 @@ class Cell:
     steps: np.ndarray = field(default_factory=lambda: np.empty(0))  # [P] at which all seeds were evaluated
     scores: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # [S, P] there
     minutes: np.ndarray | None = None  # [P] until there, mean over seeds, where all noted them
+    interval: tuple[float, float] | None = None  # of an estimate, by the data: the mean over seeds of low and high
 
     @property
     def mean(self) -> float:
@@ -96,9 +97,16 @@ class Cell:
         return statistics.standard_error([*self.seeds.values()])
 
     def parted_from(self, other: Cell) -> bool:
-        """Whether the 95 % interval of the difference of means, by Welch's t, leaves out 0; never with one seed."""
+        """Whether the 95 % interval of the difference of means, by Welch's t, leaves out 0; never with one seed.
+
+        Estimates are not parted either where their intervals overlap: more seeds make the data no larger.
+        """
         if math.isnan(self.error) or math.isnan(other.error):
             return False
+        if self.interval and other.interval:
+            (low, high), (others_low, others_high) = self.interval, other.interval
+            if not (high < others_low or others_high < low):
+                return False
         variances = np.square([self.error, other.error])
         if not variances.any():
             return self.mean != other.mean
@@ -178,7 +186,14 @@ def _cell(measure: Measure, dataset: str, algorithm: str, runs: Mapping[int, Row
     clocks = [{row["step"]: row.get("minutes") for row in rows} for rows in runs.values()]
     minutes = np.array([[clock[step] for step in steps] for clock in clocks], float)  # NaN where there are none
     minutes = None if np.isnan(minutes).any() else minutes.mean(0)
-    return Cell(seeds, published(measure.name, dataset, algorithm), np.array(steps), scores, minutes)
+    cell = Cell(seeds, published(measure.name, dataset, algorithm), np.array(steps), scores, minutes)
+    return replace(cell, interval=_interval([rows[-1] for rows in runs.values()])) if measure is ESTIMATE else cell
+
+
+def _interval(rows: Rows) -> tuple[float, float] | None:
+    """The mean bounds of estimates; None where one has none."""
+    low, high = (np.mean([row.get(key, math.nan) for row in rows]).item() for key in ESTIMATE.details)
+    return None if math.isnan(low + high) else (low, high)
 
 
 def _notes(section: Section, datasets: Sequence[str], finished: Sequence[str], num_seeds: int) -> list[str]:

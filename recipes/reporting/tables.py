@@ -53,7 +53,7 @@ def matrix(section: Section, rest: str) -> list[list[str]]:
     """The main table: a row per dataset, a column per algorithm, and a row of published scores where there are some.
 
     Where the mean of the recorded episodes is known it stands first: a clone of all of them comes near it. The highest
-    mean of a row stands out, and all that the seeds do not part from it; an unknown cell is ``rest``.
+    mean of a row stands out, and all that seeds, or data, do not part from it; an unknown cell is ``rest``.
     """
     first = [DATA] if section.data else []
     table = [["dataset", *first, *section.algorithms]]
@@ -166,6 +166,7 @@ def caption(section: Section, *, bold: bool = True) -> str:
     parts += [f"{DATA}: mean of the recorded episodes{', discounted' * estimated}"] if section.data else []
     parts += ["not normalised"] if section.measure is RETURN else []
     best = "bold: the highest mean, and whatever Welch's 95 % t-interval of the difference does not part from it"
+    best += ", or whose 90 % interval and its own overlap" * estimated
     parts += [best] if bold else []
     return f"{'; '.join(parts)}.{FEW.get(min((len(cell.seeds) for cell in section.cells.values()), default=0), '')}"
 

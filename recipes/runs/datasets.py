@@ -14,14 +14,16 @@ from agents.errors import ConfigError
 from recipes.runs.folder import RunFolder
 from recipes.runs.resume import read_settings
 from recipes.runs.training import open_dataset
+from recipes.runs.validation import split_again
 from recipes.settings.schema import TrainConfig
 
 
 def dataset_of(checkpoint: Checkpoint, run: RunFolder) -> agents.OfflineDataset:
-    """The dataset by the settings of the run, or where a file is alone by what the checkpoint says.
+    """The dataset by the settings of the run, or where a file is alone by what the checkpoint says; its own episodes.
 
     Raises:
-        DataError: it is not here.
+        CheckpointError: it does not say which episodes were held out.
+        DataError: the dataset is not here.
         ConfigError: what is here has other rows.
     """
     dataset = read_as_trained(checkpoint, run, checkpoint.extra["dataset"])
@@ -31,7 +33,7 @@ def dataset_of(checkpoint: Checkpoint, run: RunFolder) -> agents.OfflineDataset:
         raise ConfigError(
             f"{problem} ({here[:12]} here, {there[:12]} there); name the run's folder, which says how they were read"
         )
-    return dataset
+    return split_again(checkpoint, dataset)[0]
 
 
 def read_as_trained(checkpoint: Checkpoint, run: RunFolder, dataset_id: str) -> agents.OfflineDataset:

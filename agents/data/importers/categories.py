@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,6 +35,15 @@ def no_words_yet(
         if column in words:
             words[following] = words[column]
     return words
+
+
+def in_order(words: Iterable[str]) -> list[str]:
+    """By the alphabet; where all are numbers, by their size."""
+    try:
+        sizes = {word: float(word) for word in words}
+    except ValueError:
+        return sorted(words)
+    return sorted(words, key=lambda word: (math.isnan(sizes[word]), sizes[word], word))
 
 
 def read_words(rows: Rows, column: str, words: dict[str, int]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import gzip
+import io
 import itertools
 import re
 import zlib
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from agents.data.importers.gzip_files import open_bytes
 from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError, one_line
 
@@ -75,14 +76,13 @@ def _complete(lines: Any, file: Path) -> Iterator[str]:
 
 def open_text(file: Path, encoding: str) -> Any:
     """Its lines; what is not in the encoding is replaced."""
-    opener = partial(gzip.open, mode="rt") if file.suffix == ".gz" else open
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
-    return opener(file, encoding=encoding, errors="replace", newline="")  # pyright: ignore
+    return io.TextIOWrapper(open_bytes(file), encoding=encoding, errors="replace", newline="")
 
 
 def _encoding(file: Path) -> str:
     """UTF-16 or UTF-8 where the file begins so, else that of spreadsheets in the west."""
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:
+    with open_bytes(file) as content:
         try:
             start = content.read(START)
         except (OSError, EOFError, zlib.error):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from agents.data.importers.csv_dialect import COMMA, Dialect, is_number, open_text
+from agents.data.importers.gzip_files import open_bytes
 from agents.errors import DataError, one_line
 
 GROUPS = re.compile(r"[-+]?\d{1,3}([., '\u00a0\u202f\u2019]\d{3})+([.,]\d+)?")  # a number with signs between thousands
@@ -53,6 +52,16 @@ def _way_out(value: str, dialect: Dialect) -> str:
     if GROUPS.fullmatch(value):
         return "write numbers without signs between their thousands"
     return "write numbers, leave it empty or the column out, or name that in columns.category, if words are choices"
+
+
+def empty_rows(file: Path, dialect: Dialect) -> list[int]:
+    """The rows without any value that spreadsheets leave, as ``;;;``; the first below the header is row 0."""
+    encodings = ("utf-16-le", "utf-16-be") if dialect.encoding == "utf-16" else (dialect.encoding,)
+    starts = [f"\n{cell}{dialect.separator}".encode(each) for cell in ("", '""') for each in encodings]
+    with contextlib.suppress(csv.Error, *UNREADABLE):
+        if _has(file, starts):
+            return [index for index, (_, row) in enumerate(_rows(file, dialect), -1) if not any(row)]
+    return []
 
 
 def require_closed_quotes(file: Path, dialect: Dialect) -> None:
@@ -103,11 +112,21 @@ def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
 
 def _has_values_of_several_lines(file: Path) -> bool:
     """Whether there are quotes that another line closes, by their numbers."""
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as content:
-        if not any(b'"' in piece for piece in iter(partial(content.read, 1 << 20), b"")):
-            return False
-        content.seek(0)
+    if not _has(file, [b'"']):
+        return False
+    with open_bytes(file) as content:
         return any(line.count(b'"') % 2 for line in content)
+
+
+def _has(file: Path, signs: Sequence[bytes]) -> bool:
+    """Whether one of them is anywhere in a file; it is quick."""
+    with open_bytes(file) as content:
+        end = b""
+        while piece := content.read(1 << 20):
+            if any(sign in end + piece for sign in signs):
+                return True
+            end = piece[len(piece) - max(map(len, signs)) + 1 :]
+    return False
 
 
 def _holding(lines: Iterable[str], held: list[str]) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 
 from agents.data.importers.arrow import to_numpy
 from agents.data.importers.csv_dialect import Dialect, is_number, read_dialect, read_header
-from agents.data.importers.csv_lines import explain, line_of, require_closed_quotes
+from agents.data.importers.csv_lines import empty_rows, explain, line_of, require_closed_quotes
+from agents.data.importers.gzip_files import is_packed
 from agents.data.importers.rows import Array, Log, Rows
 from agents.data.importers.settings import MeaningConfig
 from agents.errors import DataError
@@ -27,6 +28,7 @@ class CsvTables(Log):
     """CSV files with the same columns, one below the other."""
 
     dialect: Dialect = Dialect(",", ".")
+    empty: Mapping[Path, Sequence[int]] = field(default_factory=dict)  # rows without any value, of files that have some
 
     @classmethod
     def open(cls, files: list[Path], config: MeaningConfig) -> CsvTables:
@@ -38,8 +40,14 @@ class CsvTables(Log):
         facts = {"numbers": reason} if reason else {}
         if dialect.encoding == "cp1252":
             facts["text"] = "in Windows-1252, since it is not in UTF-8"
+        empty = {file: rows for file in files if (rows := empty_rows(file, dialect))}
+        if empty:
+            file, rows = next(iter(empty.items()))
+            where = f"the first in line {line_of(file, dialect, rows[0])} of {file}"
+            way_out = "where they part episodes, name these by columns.episode"
+            facts["empty rows"] = f"{sum(map(len, empty.values())):,} left out, {where}; {way_out}"
         columns = {name: str(kind) for name, kind in types.items()}
-        return cls(files, "CSV", columns, _count(files), facts=facts, dialect=dialect)
+        return cls(files, "CSV", columns, _count(files), facts=facts, dialect=dialect, empty=empty)
 
     def read(self, uses: Mapping[str, str]) -> Iterator[Rows]:
         import pyarrow as pa
@@ -59,7 +67,8 @@ class CsvTables(Log):
                     for batch in reader:
                         columns = {name: to_numpy(batch.column(name)) for name in wanted}
                         _require_exact({name: columns[name] for name, use in uses.items() if use == "any"}, file)
-                        yield Rows(columns, str(file), first, partial(line_of, file, self.dialect))
+                        rows = Rows(columns, str(file), first, partial(line_of, file, self.dialect))
+                        yield from _between(rows, batch.num_rows, self.empty.get(file, ()))
                         first += batch.num_rows
             except (pa.ArrowException, OSError, UnicodeError) as error:
                 numbers = [name for name, kind in wanted.items() if kind == pa.float64()]
@@ -67,6 +76,7 @@ class CsvTables(Log):
 
 
 def _open(file: Path, dialect: Dialect, **columns: Any) -> Any:
+    import pyarrow as pa
     from pyarrow.csv import ISO8601, ConvertOptions, ParseOptions, ReadOptions, open_csv
 
     options = ConvertOptions(decimal_point=dialect.decimal, timestamp_parsers=[ISO8601, *DATES], **columns)
@@ -74,7 +84,8 @@ def _open(file: Path, dialect: Dialect, **columns: Any) -> Any:
     reading = ReadOptions(block_size=BLOCK, encoding=dialect.encoding)
     if (names := read_header(file, dialect)) != (stripped := [name.strip() for name in names]):
         reading.column_names, reading.skip_rows = stripped, 1
-    return open_csv(str(file), reading, parsing, options)
+    content = pa.input_stream(str(file), compression="gzip" if is_packed(file) else None)
+    return open_csv(content, reading, parsing, options)
 
 
 def _types(file: Path, dialect: Dialect) -> dict[str, Any]:
@@ -109,6 +120,16 @@ def _read_as(guess: Any, use: str) -> Any:
     return pa.float64()
 
 
+def _between(rows: Rows, number: int, empty: Sequence[int]) -> Iterator[Rows]:
+    """The rows, so many, in pieces without those that are empty, by their numbers in the file."""
+    start = 0
+    for stop in (*(row - rows.first for row in empty if 0 <= row - rows.first < number), number):
+        if start < stop:
+            columns = {name: values[start:stop] for name, values in rows.columns.items()}
+            yield replace(rows, columns=columns, first=rows.first + start)
+        start = stop + 1
+
+
 def _require_exact(kept: Mapping[str, Array], file: Path) -> None:
     """A DataError where whole numbers are too long for floating point, as those of customers."""
     for name, values in kept.items():
@@ -121,7 +142,7 @@ def _require_exact(kept: Mapping[str, Array], file: Path) -> None:
 
 def _count(files: list[Path]) -> int | None:
     """About how many rows there are, by the length of the first ones; None: of compressed files nobody knows."""
-    if any(file.suffix == ".gz" for file in files):
+    if any(map(is_packed, files)):
         return None
     with files[0].open("rb") as lines:
         start = lines.read(1 << 16)

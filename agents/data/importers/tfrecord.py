@@ -8,7 +8,6 @@ is not.
 from __future__ import annotations
 
 import functools
-import gzip
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from agents.data.importers.crc32c import crc32c
+from agents.data.importers.gzip_files import open_bytes
 from agents.data.importers.rows import Array
 from agents.errors import DataError, one_line
 
@@ -40,9 +40,7 @@ def records(path: Path) -> Iterator[bytes]:
     Raises:
         DataError: a sum differs, or the file ends within a record.
     """
-    with path.open("rb") as start:
-        opener = gzip.open if start.read(2) == b"\x1f\x8b" else open
-    with opener(path, "rb") as file:
+    with open_bytes(path) as file:
         index = 0
         try:
             while header := file.read(HEADER.size):

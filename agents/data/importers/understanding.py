@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from agents.data.importers.categories import in_order
 from agents.data.importers.columns import Selection
 from agents.data.importers.extent import Extent
 from agents.data.importers.meaning import Episode, require_whole
@@ -185,7 +186,7 @@ class Understanding:
     def choices(self, use: str) -> dict[int, list[str]]:
         """The words of each dimension of observations or actions that is a category, in their order."""
         words = self.selection.words
-        return {index: sorted(words[name]) for index, name in enumerate(self.names[use]) if name in words}
+        return {index: in_order(words[name]) for index, name in enumerate(self.names[use]) if name in words}
 
     def observation_space(self) -> spaces.Space:
         """One of parts where there are pictures or categories."""

@@ -23,7 +23,7 @@ from agents.data.importers.minari_hdf5 import Parts, Pictures, append_episodes
 from agents.data.importers.pictures import Picture, stored
 from agents.data.importers.rows import Array
 from agents.data.importers.understanding import Understanding
-from agents.data.store import minari_root
+from agents.data.store import BEFORE, IMPORTING, minari_root, put_back
 from agents.data.units import ACTION, OBSERVATION, RATE
 from agents.errors import ConfigError, DataError, one_line
 from agents.files import remove_leftovers
@@ -162,21 +162,25 @@ def _require_room(folder: Path, understanding: Understanding) -> None:
 
 @contextlib.contextmanager
 def _destination(dataset_id: str) -> Iterator[Path]:
-    """A hidden folder of the store to fill; after the block it is the dataset, in the place of one of before."""
+    """A hidden folder of the store to fill; after the block it is the dataset, in the place of one of before.
+
+    No system renames two folders at once: a kill in between leaves the one of before aside, until :func:`put_back`.
+    """
     root = minari_root()
-    destination, importing = root / dataset_id, root / "importing"
-    remove_leftovers(importing)
+    put_back(root)
+    remove_leftovers(root / IMPORTING)
     # Minari overlooks such folders
-    with tempfile.TemporaryDirectory(prefix=".importing.", suffix=f".{os.getpid()}.tmp", dir=root) as hidden:
-        folder = Path(hidden, "dataset")
+    with tempfile.TemporaryDirectory(prefix=f".{IMPORTING}.", suffix=f".{os.getpid()}.tmp", dir=root) as hidden:
+        folder, destination, before = Path(hidden, "dataset"), root / dataset_id, Path(hidden, BEFORE, dataset_id)
         folder.mkdir()
         yield folder
         destination.parent.mkdir(parents=True, exist_ok=True)
         if destination.exists():
-            os.rename(destination, Path(hidden, "before"))
+            before.parent.mkdir(parents=True)
+            os.rename(destination, before)
         try:
             os.rename(folder, destination)
         except OSError:
-            if Path(hidden, "before").exists():
-                os.rename(Path(hidden, "before"), destination)
+            if before.exists():
+                os.rename(before, destination)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from agents.algorithms.iql import ExtractionConfig, IQLConfig
 from agents.deployment.acting import FilePolicy, parts_of, specs_of
 from agents.deployment.contract import Contract, Memory
 from agents.deployment.describing import describe
-from agents.deployment.exporting import contract_file, export_policy
+from agents.deployment.exporting import contract_file, export_policy, write_policy
 from agents.deployment.formats import load
 from agents.deployment.graph import PolicyGraph
 from agents.deployment.memory import core_of
@@ -29,6 +30,7 @@ from agents.deployment.policy import DeployedPolicy
 from agents.deployment.pt2_format import as_function
 from agents.environments.environment import EvaluationEnv
 from agents.errors import PolicyError
+from agents.files import write_atomically
 from tests.agents.deployment.test_loading import ACTION, vector
 from tests.worlds import WORLDS, environment_id
 
@@ -262,6 +264,33 @@ def test_held_out_episodes_are_compared_on_their_own_rows(checkpoint_of) -> None
         first = Steps(part).first(1)[0]
         assert part.starts is not None
         np.testing.assert_array_equal(first, dataset.rows[part.starts[0], : len(first)])
+
+
+def test_the_range_is_that_of_the_episodes_that_were_learned_from(checkpoint_of) -> None:
+    """Their last observations among them."""
+    checkpoint, dataset = checkpoint_of(BCConfig(), "goal-box")
+    core = core_of(checkpoint.build_agent().policy.eval())
+    kept, held_out = dataset.split(0.5)
+    rows = dataset.rows.clone()
+    rows[kept.starts[0] + int(kept.statistics.lengths[0]), 0], rows[held_out.starts, 0] = 7.0, 9.0
+    contracts = [describe(checkpoint, replace(part, rows=rows), core) for part in (kept, dataset)]
+    assert [contract.observations[0].high[0] for contract in contracts] == [7.0, 9.0]
+    assert [contract.dataset["episodes"] for contract in contracts] == [8, 8]
+
+
+def test_after_a_kill_between_two_files_no_policy_has_the_contract_of_another(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "policy.onnx"
+    write_policy(path, b"old", b"{}")
+
+    def killed(file: Path, payload: bytes) -> None:
+        if file.suffix == ".json":
+            raise KeyboardInterrupt
+        write_atomically(file, payload)
+
+    monkeypatch.setattr("agents.deployment.exporting.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_policy(path, b"new", b"[]")
+    assert path.read_bytes() == b"new" and not contract_file(path).exists()
 
 
 def test_the_contract_refuses_what_it_does_not_know() -> None:

@@ -126,6 +126,23 @@ def test_seeds_without_an_estimate_are_named() -> None:
     assert section.notes == [results.ESTIMATE.meaning, f"bc on {PEN}: 1 of 2 seeds."]
 
 
+@pytest.mark.parametrize(("low", "parted"), [(8.5, True), (7.0, False), (None, True)])
+def test_estimates_are_parted_where_neither_seeds_nor_data_leave_it_open(low, parted) -> None:
+    """The data's intervals of all seeds are about [low, 12] and [4, 8]."""
+
+    def row(value: float, seed: int, bounds: tuple[float, float]) -> list[dict[str, float]]:
+        known = {} if low is None else dict(zip(results.ESTIMATE.details, bounds))
+        return [{"step": 1.0, "estimate/fqe": value + seed / 100, **known}]
+
+    curves = {(PEN, "iql", seed): row(10.0, seed, (low, 12.0)) for seed in (0, 1, 2)}
+    curves |= {(PEN, "bc", seed): row(6.0, seed, (4.0, 8.0)) for seed in (0, 1, 2)}
+    (section,) = sections(curves)
+    best, other = section.cells[PEN, "iql"], section.cells[PEN, "bc"]
+    assert other.parted_from(best) is best.parted_from(other) is parted
+    assert [type(cell) for cell in tables.matrix(section, "")[1][1:]] == [tables.Best, str if parted else tables.Best]
+    assert "90 % interval and its own overlap" in tables.caption(section)
+
+
 def test_a_dataset_that_no_run_has_finished_yet_is_said_to_be_so(curves) -> None:
     options = {"algorithms": ("iql", "bc"), "seeds": (0, 1), "baseline": "bc", "num_resamples": 50}
     for section in results.sections(curves, {}, datasets=[PEN, DOOR, "demo/pen/mixed-v1"], **options):

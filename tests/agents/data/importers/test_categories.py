@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 import agents
+from agents.data.importers.categories import in_order
 from agents.environments.adapter import Spaces
 from agents.errors import ConfigError, DataError
 
@@ -125,10 +126,13 @@ def test_what_does_not_fit_is_a_line(take, table, monkeypatch, name) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_numbers_may_be_names(take, table) -> None:
-    take(table("code,a", [[7, 0.5], [300, 0.5], [7, 0.5]]), observation=["code"], action=["a"], category=["code"])
+def test_numbers_may_be_names_in_the_order_of_their_size(take, table) -> None:
+    rows = [[code, 0.5] for code in (300, 7, 10, 7, -20, -3)]
+    take(table("code,a", rows), observation=["code"], action=["a"], category=["code"])
     names = agents.load_dataset("robot/arm-v0", progress=False).specs.observation_names
-    assert names == ("code=300", "code=7") and np.unique(names).size == 2
+    assert names == ("code=-20", "code=-3", "code=7", "code=10", "code=300")
+    assert in_order(["10", "2", "one"]) == ["10", "2", "one"]
+    assert in_order(["nan", "10", "2.0", "2"]) == in_order(["2", "nan", "2.0", "10"]) == ["2", "2.0", "10", "nan"]
 
 
 def test_numbers_beside_missing_ones_are_the_same_words(take, episodes, monkeypatch) -> None:

@@ -83,6 +83,29 @@ def test_names_may_have_commas_where_another_sign_separates(take, episodes, head
     assert values(episodes) == [[1.5, 2.5], [-0.25, 0.1]]
 
 
+@pytest.mark.parametrize("ending", ["csv", "CSV.GZ", "csv.gz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_rows_without_a_value_are_none(take, episodes, monkeypatch, ending, encoding) -> None:
+    """As spreadsheets leave them, between others and below them, wherever a piece of the file ends."""
+    monkeypatch.setattr("agents.data.importers.csv_tables.BLOCK", 64)
+    rows = [f"ä{index // 10};{index},5;0,5;{index % 10 == 9:d}" for index in range(20)]
+    rows = [row for each in rows for row in ([each, ";;;"] if each[-1] == "1" else [each])] + [";;;", '"";;;', ";;;"]
+    content = "\r\n".join(["run;s;a;over", *rows, ""]).encode(encoding)
+    Path(f"log.{ending}").write_bytes(gzip.compress(content) if "z" in ending.lower() else content)
+    imported = take(f"log.{ending}", observation=["s"], action=["a"], episode="run", terminated="over")
+    assert [episode.observations.ravel()[:-1].tolist() for episode in episodes()] == [
+        [first + index + 0.5 for index in range(10)] for first in (0, 10)
+    ]
+    assert all(episode.terminations[-1] for episode in episodes())
+    assert imported.meaning["empty rows"].startswith(f"5 left out, the first in line 12 of log.{ending}; where they")
+
+
+def test_a_place_below_an_empty_row_is_that_of_its_line(take) -> None:
+    Path("log.csv").write_text("s;a\n1,5;0,5\n;\n2,5;\n3,5;0,5\n")
+    with pytest.raises(DataError, match="line 4 of log.csv: action 'a' is missing"):
+        take("log.csv", **USES)
+
+
 def test_columns_without_a_name_are_none(take, episodes) -> None:
     Path("log.csv").write_text(";s;a;;\n0;1,5;-0,25;;\n1;2,5;0,1;;\n")
     take("log.csv", observation=["*"], action=["a"], last_observation="repeat")

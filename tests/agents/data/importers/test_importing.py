@@ -26,6 +26,7 @@ from agents.data.importers import ColumnsConfig, writing
 from agents.data.importers.meaning import Episode
 from agents.data.importers.minari_hdf5 import Parts
 from agents.data.importers.understanding import Understanding
+from agents.data.store import is_here
 from agents.data.units import Units, read_units
 from agents.environments.adapter import Spaces
 from agents.errors import ConfigError, DataError
@@ -169,6 +170,30 @@ def test_what_a_killed_import_left_is_removed_by_the_next(take, log, store, dead
     (store / f".importing.x.{dead_pid}.tmp" / "dataset").mkdir(parents=True)
     take(log, **USES)
     assert [path.name for path in store.iterdir()] == ["robot"]
+
+
+def test_a_kill_between_two_renames_leaves_the_dataset_of_before(take, log, store, episodes, dead_pid) -> None:
+    """It is aside then, in the hidden folder of that import, and again in its place for whoever asks for one first."""
+    take(log, **USES)
+    aside = store / f".importing.x.{dead_pid}.tmp"
+    for ask in (
+        lambda: agents.load_dataset("robot/arm-v0", progress=False),
+        lambda: take(log, "robot/leg-v0", **USES),
+        lambda: take(log, **USES),
+    ):
+        (aside / "dataset" / "data").mkdir(parents=True, exist_ok=True)
+        (aside / "before" / "robot").mkdir(parents=True, exist_ok=True)
+        (store / "robot" / "arm-v0").rename(aside / "before" / "robot" / "arm-v0")
+        ask()
+        assert len(episodes()) == 4
+
+
+def test_what_a_living_import_has_aside_stays_there(take, log, store) -> None:
+    take(log, **USES)
+    before = store / f".importing.x.{os.getpid()}.tmp" / "before" / "robot"
+    before.mkdir(parents=True)
+    (store / "robot" / "arm-v0").rename(before / "arm-v0")
+    assert not is_here("robot/arm-v0") and (before / "arm-v0" / "data").is_dir()
 
 
 KILLED = """
