@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from agents.checkpoint import load_policy as load_policy
     from agents.data.contents import Inspection as Inspection
     from agents.data.dataset import OfflineDataset as OfflineDataset
-    from agents.data.dataset import load_dataset as load_dataset
     from agents.data.dataset_statistics import DatasetStatistics as DatasetStatistics
     from agents.data.importers.importing import Import as Import
     from agents.data.importers.importing import import_dataset as import_dataset
     from agents.data.importers.settings import ColumnsConfig as ColumnsConfig
     from agents.data.inspection import inspect_dataset as inspect_dataset
+    from agents.data.loading import load_dataset as load_dataset
     from agents.data.settings import RewardsConfig as RewardsConfig
     from agents.data.specs import Specs as Specs
     from agents.environments.environment import EvaluationEnv as EvaluationEnv

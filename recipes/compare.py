@@ -30,13 +30,13 @@ from recipes.many.executors import executor
 from recipes.many.plan import Run, changed_data, is_finished, plan, prepare
 from recipes.many.pool import Outcomes, run_jobs
 from recipes.many.valuation import KEY, is_evaluated, value_runs, verdicts
-from recipes.reporting import figures, html_report, results, tables, terminal
+from recipes.reporting import figures, html_report, latex, markdown, results, tables, terminal
 from recipes.reporting.choice import choice_table
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import minutes, read_csv
 from recipes.settings import checks
 from recipes.settings.composition import build
-from recipes.settings.schema import CompareConfig
+from recipes.settings.many_runs import CompareConfig
 
 ENDS = {"": "value", "_low": "low", "_high": "high"}  # of the keys of an estimate
 
@@ -162,9 +162,9 @@ def write(
     options = {"cost": cost, "choice": choice, "folders": folders, "links": links, "data": data}
     page = html_report.comparison(sections, lines, images, output, **options)
     files = {
-        "results.md": tables.to_markdown(sections, lines, images, cost, choice),
+        "results.md": markdown.to_markdown(sections, lines, images, cost, choice),
         "results.html": page,
-        "results.tex": tables.to_latex(sections),
+        "results.tex": latex.to_latex(sections),
         "results.json": data,
         **{f"{name}.csv": tables.to_csv(table) for name, table in numbers.items()},
     }

@@ -34,7 +34,7 @@ from recipes.runs.process import resolve_device
 from recipes.runs.validation import episodes_to_ask, has_learned_from
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
-from recipes.settings.schema import EstimateConfig
+from recipes.settings.estimation import EstimateConfig
 
 
 def estimate(cfg: DictConfig) -> None:

@@ -35,7 +35,7 @@ from recipes.runs.process import resolve_device
 from recipes.runs.validation import episodes_to_ask, has_learned_from
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
-from recipes.settings.schema import SelectConfig
+from recipes.settings.estimation import SelectConfig
 
 ALIKE = 1e-3  # of the range of the data's returns: policies that are no further apart are rounded apart
 MOST_EPISODES = 1_000_000  # beyond which it is not said how many would tell two policies apart

@@ -34,12 +34,12 @@ from recipes.many.plan import changed_data, compose_settings
 from recipes.many.search_space import Sweep, extremes, make_search, read_sweep
 from recipes.many.trials import Trial, by_name, plan_trial, run_trials, short, shown
 from recipes.many.valuation import KEY, verdicts
-from recipes.reporting import figures, html_report, tables, terminal
+from recipes.reporting import figures, html_report, markdown, tables, terminal
 from recipes.reporting.results import Cell, measures
 from recipes.settings import checks
 from recipes.settings.composition import build
+from recipes.settings.many_runs import SweepConfig
 from recipes.settings.overrides import KEPT
-from recipes.settings.schema import SweepConfig
 
 NUM_FRESH = 3  # seeds on which the best trial is to be trained again
 
@@ -188,14 +188,14 @@ def publish(
     title, runs, cost = f"Sweep {sweep.name}", [run for trial in trials for run in trial.runs], costs(trials)
     lines = [*provenance.about(runs, overrides), *warnings]
     text = [
-        f"# {tables.escaped(title)}",
+        f"# {markdown.escaped(title)}",
         f"{caption}.",
-        tables.pipes(rows),
+        markdown.pipes(rows),
         hint,
         f"```\n{command}\n```",
         "![trials.png](trials.png)",
     ]
-    text += ["## Cost", tables.COST, tables.pipes(cost)] if len(cost) > 1 else []
+    text += ["## Cost", tables.COST, markdown.pipes(cost)] if len(cost) > 1 else []
     figure = html_report.read_image(output / "trials.png", "Scores of the trials over each of the settings")
     part = html_report.Part(f"{caption}.", rows, "Trials", notes=[f"{hint} `{command}`"], images=[figure])
     parts = [part, *html_report.of_runs(cost, *provenance.places(runs, output))]

@@ -619,7 +619,7 @@ DATA = [
     ),
     *of(
         "agents/data/episodes.py",
-        "tests/agents/data/test_conversion.py tests/agents/data/test_source.py",
+        "tests/agents/data/test_conversion.py tests/agents/data/test_opening.py",
         ("[-self.num_steps :] > 0", "[: self.num_steps] > 0"),
         ("combine_chunks())[:num_steps]", "combine_chunks())"),
         ("if flags[-1][:-1].any():", "if False:"),
@@ -746,6 +746,10 @@ DATA = [
         ("self.rows[rows.to(self.rows.device), -1] == 0", "self.rows[rows.to(self.rows.device), -1] == 1"),
         ("lengths.cumsum() - 1)  # [E], steps", "lengths.cumsum() - 2)  # [E], steps"),
         ("manual_seed(seed)", "manual_seed(0)"),
+    ),
+    *of(
+        "agents/data/loading.py",
+        "tests/agents/data/test_dataset.py tests/agents/data/test_parts.py",
         ("max_return=cache.statistics.returns.max()", "max_return=cache.statistics.returns.mean()"),
     ),
     *of(
@@ -767,7 +771,7 @@ ENVIRONMENTS = [
     *of(
         "agents/environments/adroit.py",
         "tests/agents/environments/test_environment.py tests/agents/evaluation/test_rollouts.py "
-        "tests/agents/data/test_source.py",
+        "tests/agents/data/test_opening.py",
         ("PEN_DROPPED = 0.075", "PEN_DROPPED = 0.06"),
         ("PEN_HEIGHT = 26", "PEN_HEIGHT = 25"),
         ("rewards[: dropped[0] + 1]", "rewards[: dropped[0]]"),

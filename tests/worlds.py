@@ -11,7 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from agents.data.dataset import OfflineDataset, load_dataset
+from agents.data.dataset import OfflineDataset
+from agents.data.loading import load_dataset
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,))
 GOAL = spaces.Dict({"achieved_goal": VECTOR, "desired_goal": VECTOR, "observation": spaces.Box(-9.0, 9.0, (2,))})

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.data.episodes import REOPEN_EVERY
-from agents.data.source import Source, open_source
+from agents.data.opening import open_source
+from agents.data.source import Source
 from agents.errors import DataError, one_line
 
 Array = NDArray[Any]

@@ -20,8 +20,9 @@ from agents.data import advantages
 from agents.data.contents import Actions, Array, Columns, Inspection, NotFinite, Sample
 from agents.data.dataset_statistics import SATURATION, Moments, collect, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
+from agents.data.opening import open_source
 from agents.data.rows import BOUND_SLACK
-from agents.data.source import Source, open_source
+from agents.data.source import Source
 from agents.errors import DataError
 
 SAMPLE = 20_000  # steps, evenly spaced, that are kept whole for plots

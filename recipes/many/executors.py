@@ -19,7 +19,7 @@ from typing import Any
 from agents.cores import usable_cores
 from agents.errors import ConfigError, optional_package
 from recipes.many.pool import ONE_THREAD, Job, Process, begin_output, beside, start_process
-from recipes.settings.schema import CompareConfig, SlurmConfig, SweepConfig
+from recipes.settings.many_runs import CompareConfig, SlurmConfig, SweepConfig
 
 Start = Callable[[Job], Process]
 

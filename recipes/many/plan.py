@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from agents.algorithms.registry import as_formerly, check_actions
 from agents.checkpoint import load
-from agents.data.source import Source, open_source
+from agents.data.opening import open_source
+from agents.data.source import Source
 from agents.data.split import check_split
 from agents.data.store import is_here
 from agents.errors import AgentsError, CheckpointError, ConfigError
@@ -28,8 +29,9 @@ from recipes.runs.resume import FREE_ON_RESUME, read_settings
 from recipes.runs.training import open_dataset
 from recipes.settings import checks
 from recipes.settings.composition import build, compose
+from recipes.settings.many_runs import CompareConfig, ManyRunsConfig
 from recipes.settings.overrides import quoted
-from recipes.settings.schema import CompareConfig, ManyRunsConfig, TrainConfig
+from recipes.settings.schema import TrainConfig
 
 # what a result does not depend on, or what only says which run it is and where
 NOT_OF_THE_RESULT = (*FREE_ON_RESUME, "log_every", "run_dir", "overwrite", "seeds", "stack")

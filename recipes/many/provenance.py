@@ -17,7 +17,7 @@ from recipes.many.pool import Outcomes
 from recipes.runs.resume import read_settings
 from recipes.runs.versions import differences
 from recipes.settings.command_line import invocation
-from recipes.settings.schema import ManyRunsConfig
+from recipes.settings.many_runs import ManyRunsConfig
 from recipes.tracking import loggers
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from agents.errors import ConfigError, optional_package, require_choice
-from recipes.settings.schema import METHODS
+from recipes.settings.many_runs import METHODS
 
 if TYPE_CHECKING:
     import optuna

@@ -18,8 +18,8 @@ from recipes.many.pool import Outcome, Outcomes, run_jobs
 from recipes.many.search_space import Search, Settings, Sweep
 from recipes.many.valuation import GAMMA, KEY, value_runs
 from recipes.runs.metrics_log import read_csv
+from recipes.settings.many_runs import SweepConfig
 from recipes.settings.overrides import as_typed, quoted
-from recipes.settings.schema import SweepConfig
 
 
 @dataclass(frozen=True)

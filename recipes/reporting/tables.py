@@ -1,17 +1,15 @@
-"""The tables of a comparison as Markdown, LaTeX and CSV."""
+"""The tables of a comparison: cells as texts, and as plain numbers with their CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from agents.errors import printable
 from agents.evaluation.statistics import Interval
 from recipes.reporting.published_scores import SOURCES
 from recipes.reporting.results import ESTIMATE, RETURN, STATISTICS, Cell, Section
@@ -28,20 +26,6 @@ CHOICE = (
     "the best run (regret), and the best that is to be expected of trying some of the runs, drawn at random:"
 )
 COST = "What a run took, mean over seeds; minutes by the clock, evaluations included, whatever else the machine did:"
-SPREAD = re.compile(r"-?[\d.]+( ± [\d.]+)?")
-MARKDOWN_SPECIAL = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*|"}, "&": "&amp;", "<": "&lt;"})
-LATEX_SPECIAL = str.maketrans(
-    {
-        **{mark: f"\\{mark}" for mark in "_%&#${}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "±": r"$\pm$",
-    }
-)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would compute
 
 
@@ -135,29 +119,6 @@ def sources(section: Section) -> list[str]:
     return [f"published: {name}" for name in sorted(names)]
 
 
-def to_markdown(
-    sections: Iterable[Section],
-    about: Sequence[str],
-    figures: Mapping[str, Sequence[str]],
-    cost: Sequence[Sequence[str]] = (),
-    choice: Sequence[Sequence[str]] = (),
-) -> str:
-    """The whole comparison as a page, with lines about it and image files beside it, by the measure's name."""
-    parts = ["# Comparison", *about]
-    for section in sections:
-        parts += [f"## {section.measure.title}", caption(section), pipes(matrix(section, "")), *sources(section)]
-        if section.aggregates:
-            parts += [OVER_DATASETS, pipes(aggregates_table(section, ""))]
-        parts += map(escaped, section.notes)
-        parts += [f"![{name}]({name})" for name in figures.get(section.measure.name, ())]
-        parts += ["Each seed:", pipes(seeds_table(section, ""))]
-    if len(choice) > 1:
-        parts += ["## Choice", CHOICE, pipes(choice)]
-    if len(cost) > 1:
-        parts += ["## Cost", COST, pipes(cost)]
-    return "\n\n".join(parts) + "\n"
-
-
 def caption(section: Section, *, bold: bool = True) -> str:
     """A line on the numbers of the main table; where it is shown, something can be bold or not."""
     estimated = section.measure is ESTIMATE
@@ -169,62 +130,6 @@ def caption(section: Section, *, bold: bool = True) -> str:
     best += ", or whose 90 % interval and its own overlap" * estimated
     parts += [best] if bold else []
     return f"{'; '.join(parts)}.{FEW.get(min((len(cell.seeds) for cell in section.cells.values()), default=0), '')}"
-
-
-def pipes(table: Sequence[Sequence[str]]) -> str:
-    """A header and rows as Markdown."""
-    header, *rows = (map(_markdown, row) for row in table)
-    lines = [header, ["---"] * len(table[0]), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def escaped(text: str) -> str:
-    """A text that says the same in Markdown, in one line."""
-    return printable(" ".join(text.split())).translate(MARKDOWN_SPECIAL).replace("](", r"]\(")  # no link
-
-
-def _markdown(cell: str) -> str:
-    return f"**{escaped(cell)}**" if isinstance(cell, Best) else escaped(cell)
-
-
-def to_latex(sections: Iterable[Section]) -> str:
-    """The tables for a paper; they need ``\\usepackage{booktabs}``."""
-    parts = []
-    for section in sections:
-        title = section.measure.title
-        words = " ".join((f"{title}.", caption(section), *sources(section)))
-        parts.append(_tabular(matrix(section, "--"), words, section, "scores"))
-        if section.aggregates:
-            words = f"{title} over all datasets, with 95 % stratified bootstrap intervals."
-            parts.append(_tabular(aggregates_table(section, "--"), words, section, "aggregates"))
-    return "\n\n".join(parts) + "\n"
-
-
-def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, label: str) -> str:
-    header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in table)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{caption.translate(LATEX_SPECIAL)}}}",
-            rf"\label{{tab:{section.measure.name}-{label}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table[0]) - 1)}}}",
-            r"\toprule",
-            header,
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-def _latex(cell: str) -> str:
-    if not SPREAD.fullmatch(cell):
-        return printable(" ".join(cell.split())).translate(LATEX_SPECIAL)
-    number = cell.replace("±", r"\pm")
-    return rf"$\mathbf{{{number}}}$" if isinstance(cell, Best) else f"${number}$"
 
 
 def numbers(sections: Iterable[Section]) -> dict[str, Table]:

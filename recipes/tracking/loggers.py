@@ -17,8 +17,9 @@ from agents import metrics
 from agents.data.dataset import OfflineDataset
 from agents.errors import ConfigError, one_line, optional_package
 from agents.evaluation.rollouts import EvalResult
+from recipes.settings.many_runs import ManyRunsConfig
 from recipes.settings.overrides import PATHS
-from recipes.settings.schema import EvaluateConfig, InspectConfig, ManyRunsConfig, WandbConfig
+from recipes.settings.schema import EvaluateConfig, InspectConfig, WandbConfig
 from recipes.tracking.wandb_client import wandb_client
 from recipes.tracking.wandb_logger import PatientLogger
 

@@ -12,7 +12,7 @@ from typing import Any
 import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2.interface as wr
 
-from recipes.reporting import results, styles, tables
+from recipes.reporting import markdown, results, styles, tables
 from recipes.reporting.results import Section
 from recipes.tracking.panels import arrange
 from recipes.tracking.wandb_project import COMPARE, EVALUATE, INSPECT, SWEEP, TRAIN, TRIAL, Project
@@ -107,12 +107,12 @@ def scores(project: Project, section: Section) -> list[Any]:
     blocks = [
         wr.H1(f"Results: {measure.title}"),
         wr.P(measure.meaning),
-        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{tables.pipes(tables.matrix(section, '-'))}"),
+        wr.MarkdownBlock(f"{tables.caption(section)}\n\n{markdown.pipes(tables.matrix(section, '-'))}"),
         *(wr.P(line) for line in (*tables.sources(section), *section.notes)),
     ]
     if section.aggregates and len(section.datasets) > 1:
         text = "Over the tasks, with 95 % stratified bootstrap intervals (arXiv 2108.13264).\n\n"
-        blocks.append(wr.MarkdownBlock(text + tables.pipes(tables.aggregates_table(section, "-"))))
+        blocks.append(wr.MarkdownBlock(text + markdown.pipes(tables.aggregates_table(section, "-"))))
     text = (
         "The curves show how the score develops; one that falls again is the sign of overestimated Q values (see "
         "Learning). The bars are its last point, the numbers of the table."

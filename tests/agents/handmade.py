@@ -19,8 +19,9 @@ import pytest
 import torch
 from minari.data_collector.episode_buffer import EpisodeBuffer
 
-from agents.data.dataset import OfflineDataset, load_dataset
+from agents.data.dataset import OfflineDataset
 from agents.data.layout import DEFAULT_KEYS, END_KEYS
+from agents.data.loading import load_dataset
 from agents.errors import DataError
 
 NUM_OBSERVATIONS, NUM_ACTIONS = 3, 2

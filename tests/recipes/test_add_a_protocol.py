@@ -14,7 +14,7 @@ import pytest
 
 import agents
 from agents import metrics
-from agents.data.source import open_source
+from agents.data.opening import open_source
 from agents.environments.protocols import PROTOCOLS
 from recipes.many.trials import check_metric
 from recipes.reporting import results, tables

@@ -18,7 +18,7 @@ import agents
 from agents import metrics
 from recipes import dashboard
 from recipes.reporting import styles
-from recipes.reporting.tables import escaped
+from recipes.reporting.markdown import escaped
 from recipes.tracking import panels, wandb_project, wandb_report, wandb_workspace
 
 RUN = "runs/iql/test/pendulum-v0/seed0"

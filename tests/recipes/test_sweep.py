@@ -22,7 +22,7 @@ from agents.environments.protocols import PROTOCOLS
 from agents.environments.scoring import Reference, Scoring
 from agents.errors import ConfigError
 from recipes.many.trials import is_scored
-from recipes.settings.schema import SweepConfig
+from recipes.settings.many_runs import SweepConfig
 
 Recipe = Callable[..., Any]
 DATASET = "test/pendulum-v0"

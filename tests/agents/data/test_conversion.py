@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from agents import metrics
 from agents.data import conversion, episodes, rows, store
-from agents.data.dataset import OfflineDataset, load_dataset
+from agents.data.dataset import OfflineDataset
+from agents.data.loading import load_dataset
 from agents.environments import protocols
 from agents.environments.adroit import adroit_task, d4rl_return, success_held
 from tests.agents.handmade import (
@@ -355,7 +356,7 @@ CHILD = """
 import os, pathlib, signal, sys
 import numpy
 from agents.data import rows
-from agents.data.dataset import load_dataset
+from agents.data.loading import load_dataset
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

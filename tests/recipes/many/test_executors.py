@@ -14,7 +14,7 @@ from agents.errors import ConfigError
 from recipes.many import executors, pool
 from recipes.many.executors import executor
 from recipes.many.pool import Job, run_jobs
-from recipes.settings.schema import CompareConfig
+from recipes.settings.many_runs import CompareConfig
 
 # two updates and, with seed 1, as many as there is time for until it is asked to stop; seed 13 fails
 SCRIPT = """

@@ -15,7 +15,8 @@ from recipes.many import plan
 from recipes.many.plan import compose_settings, fingerprint, place
 from recipes.runs.folder import RunFolder
 from recipes.settings import command_line, schema
-from recipes.settings.schema import CompareConfig, TrainConfig
+from recipes.settings.many_runs import CompareConfig
+from recipes.settings.schema import TrainConfig
 
 ANY = "demo/pen/mixed-v1"
 DATASET = "test/pendulum-v0"

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from recipes.reporting import html_report, results, tables
+from recipes.reporting import html_report, markdown, results, tables
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1000).to_bytes(4, "big") + (500).to_bytes(4, "big")
 
@@ -118,6 +118,6 @@ def test_the_page_of_a_comparison_is_whole_and_has_the_tables_of_the_markdown(tm
     assert is_whole(text)
     read = Reader(text)
     assert read.bold == ["72.0 ± 2.0"] and len(read.addresses) == 1 and "Made by mine." in read.text
-    lines = [line for line in tables.to_markdown(made, [], images).splitlines() if line.startswith("| ")]
+    lines = [line for line in markdown.to_markdown(made, [], images).splitlines() if line.startswith("| ")]
     cells = [[cell.strip(" *") for cell in line[1:-1].split("|")] for line in lines if "---" not in line]
     assert read.rows == cells

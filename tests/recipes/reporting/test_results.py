@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from recipes.reporting import figures, published_scores, results, styles, tables
+from recipes.reporting import figures, latex, markdown, published_scores, results, styles, tables
 from recipes.reporting.results import Section
 
 BOTH = ("eval/return", "eval/minari_score", "eval/d4rl_score")
@@ -198,7 +198,7 @@ def test_published_scores_are_those_of_the_tables_they_come_from() -> None:
 
 
 def test_markdown_has_every_number_of_the_comparison(curves) -> None:
-    page = tables.to_markdown(sections(curves), ["Made somehow."], {"d4rl": ["curves_d4rl.png"]})
+    page = markdown.to_markdown(sections(curves), ["Made somehow."], {"d4rl": ["curves_d4rl.png"]})
     assert page.startswith("# Comparison\n\nMade somehow.\n\n## D4RL score\n")
     assert f"| {PEN} | **72.0 ± 2.0** | **66.0 ± 6.0** |" in page
     assert f"| {DOOR} | bc | -1.0 | 1.0 | 0: -2.0, 1: 0.0 |" in page
@@ -210,7 +210,7 @@ def test_markdown_has_every_number_of_the_comparison(curves) -> None:
 
 def test_latex_has_the_same_tables_and_no_special_character_is_left(curves) -> None:
     curves = {(dataset, {"bc": "td3_bc"}.get(name, name), seed): run for (dataset, name, seed), run in curves.items()}
-    text = tables.to_latex(sections(curves, ("iql", "td3_bc")))
+    text = latex.to_latex(sections(curves, ("iql", "td3_bc")))
     assert rf"{PEN} & $\mathbf{{72.0 \pm 2.0}}$ & $\mathbf{{66.0 \pm 6.0}}$ \\" in text
     assert r"dataset & iql & td3\_bc \\" in text and "95 \\%" in text
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
@@ -222,12 +222,13 @@ def test_names_mean_nothing_in_markdown_latex_and_csv(curves) -> None:
     hostile = "a|b<i>`c`*d*[e](f)\\\n\x1b[2J"
     renamed = {(hostile, name, seed): run for (dataset, name, seed), run in curves.items() if dataset == PEN}
     d4rl, _ = made = sections(renamed)
-    assert tables.escaped(hostile) == r"a\|b&lt;i>\`c\`\*d\*[e]\(f)\\ \\x1b[2J"
-    page = tables.to_markdown(made, [], {})
-    assert f"| {tables.escaped(hostile)} | **72.0 ± 2.0** | **66.0 ± 6.0** |\n" in page and "\x1b" not in page
+    assert markdown.escaped(hostile) == r"a\|b&lt;i>\`c\`\*d\*[e]\(f)\\ \\x1b[2J"
+    page = markdown.to_markdown(made, [], {})
+    assert f"| {markdown.escaped(hostile)} | **72.0 ± 2.0** | **66.0 ± 6.0** |\n" in page and "\x1b" not in page
     del renamed[hostile, "bc", 0]
-    assert f"\n\nbc on {tables.escaped(hostile)}: 1 of 2 seeds.\n\n" in tables.to_markdown(sections(renamed), [], {})
-    (row,) = (line for line in tables.to_latex([d4rl]).splitlines() if line.startswith("a\\textbar{}b"))
+    page = markdown.to_markdown(sections(renamed), [], {})
+    assert f"\n\nbc on {markdown.escaped(hostile)}: 1 of 2 seeds.\n\n" in page
+    (row,) = (line for line in latex.to_latex([d4rl]).splitlines() if line.startswith("a\\textbar{}b"))
     assert row.startswith(
         r"a\textbar{}b\textless{}i\textgreater{}`c`*d*[e](f)\textbackslash{} \textbackslash{}x1b[2J & $\mathbf"
     )
@@ -260,7 +261,7 @@ def test_one_seed_has_neither_error_nor_interval(curves) -> None:
     assert cells(tables.matrix(d4rl, "-"))[PEN] == ["70.0", "60.0"]
     assert cells(tables.aggregates_table(d4rl, "-"))["iql"] == ["37.0", "37.0", "63.0", "1.00"]
     assert cells(tables.seeds_table(d4rl, "-"))[DOOR] == ["bc", "-2.0", "-", "0: -2.0"]
-    assert "± nan" not in tables.to_markdown([d4rl], [], {}) and "nan" not in tables.to_latex([d4rl])
+    assert "± nan" not in markdown.to_markdown([d4rl], [], {}) and "nan" not in latex.to_latex([d4rl])
 
 
 @pytest.mark.parametrize(("value", "shown"), [(3.14159, "3.1"), (-0.26, "-0.3"), (999.94, "999.9"), (12345.6, "12346")])

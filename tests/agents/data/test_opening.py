@@ -18,7 +18,7 @@ import minari
 import numpy as np
 import pytest
 
-from agents.data import episodes, source
+from agents.data import episodes, opening
 from agents.errors import DataError
 from tests.agents.handmade import (
     ACTION_SPACE,
@@ -67,7 +67,7 @@ def test_built_in_datasets_are_made_on_first_use(monkeypatch: pytest.MonkeyPatch
         made.append((dataset_id, progress))
         create(*ENDS, dataset_id=dataset_id)
 
-    monkeypatch.setattr(source.demos, "make", make)
+    monkeypatch.setattr(opening.demos, "make", make)
     assert_transitions(load("demo/pen/mixed-v1"), ENDS)
     load("demo/pen/mixed-v1")
     assert made == [("demo/pen/mixed-v1", False)]
@@ -241,7 +241,7 @@ def test_damaged_files(root: Path, name: str) -> None:
 
 def test_what_can_be_had_again_is_to_be_moved_away_and_nothing_deleted(hub: type[FakeHub], root: Path) -> None:
     def remedy(dataset_id: str) -> str:
-        return source.open_source(dataset_id, progress=False).remedy
+        return opening.open_source(dataset_id, progress=False).remedy
 
     for dataset_id, anew in {"demo/pen/mixed-v1": "made", "D4RL/pen/human-v2": "downloaded"}.items():
         create(*ENDS, dataset_id=dataset_id)
@@ -278,7 +278,7 @@ def test_a_lock_that_shows_with_the_metadata_is_not_called_damage(monkeypatch: p
     def read(path: Path) -> None:
         raise OSError(f"Unable to open file (unable to lock file, errno = {errno.EAGAIN}, error message = 'busy')")
 
-    monkeypatch.setattr(source.MinariStorage, "read", read)
+    monkeypatch.setattr(opening.MinariStorage, "read", read)
     assert f"another process has {file} open for writing" in refusal()
 
 
@@ -355,4 +355,4 @@ def test_several_episodes_in_one_are_refused() -> None:
 @pytest.mark.parametrize("dataset_id", ["../store/demo/pen/mixed-v1", "/store/demo/pen/mixed-v1", "demo/../pen-v0"])
 def test_a_path_is_not_an_id(dataset_id) -> None:
     with pytest.raises(DataError, match="is a path, not the id of a dataset"):
-        source.open_source(dataset_id, progress=False)
+        opening.open_source(dataset_id, progress=False)
