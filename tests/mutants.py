@@ -1012,6 +1012,42 @@ IMPORTERS = [
         ("    return pa.float64()", "    return guess"),
         ("first += batch.num_rows", "pass"),
     ),
+    *of(
+        "agents/data/importers/csv_tables.py",
+        "tests/agents/data/importers/test_csv_tables.py -k 'without_a_value or below_an_empty'",
+        ("start = stop + 1", "start = stop"),
+        ("first=rows.first + start", "first=rows.first"),
+        ('compression="gzip" if is_packed(file) else None', "compression=None"),
+    ),
+    *of(
+        "agents/data/importers/csv_lines.py",
+        "tests/agents/data/importers/test_csv_tables.py -k 'without_a_value or below_an_empty'",
+        ("if not any(row)]", "if not all(row)]"),
+        (
+            "for index, (_, row) in enumerate(_rows(file, dialect), -1) if",
+            "for index, (_, row) in enumerate(_rows(file, dialect)) if",
+        ),
+    ),
+    *of(
+        "agents/data/store.py",
+        "tests/agents/data/importers/test_importing.py",
+        ("        put_back(root)\n", "        pass\n"),
+        ("for leftover in leftovers(root / IMPORTING):", 'for leftover in root.glob(".importing.*.tmp"):'),
+    ),
+]
+
+DEPLOYMENT = [
+    *of(
+        "agents/deployment/describing.py",
+        "tests/agents/deployment/test_exporting.py -k learned_from",
+        ("rows_of_steps(lengths + 1, dataset.starts)", "rows_of_steps(lengths, dataset.starts)"),
+        ("if dataset.starts is None:", "if True:"),
+    ),
+    *of(
+        "agents/deployment/exporting.py",
+        "tests/agents/deployment/test_exporting.py -k after_a_kill",
+        ("        contract_file(path).unlink()", "        pass"),
+    ),
 ]
 
 ONLINE = [
@@ -1126,6 +1162,13 @@ RECIPES = [
         ('if ":" in (eval_env or ""):', "if False:"),
     ),
     *of(
+        "recipes/reporting/results.py",
+        "tests/recipes/reporting/test_results.py -k estimates",
+        ("high < others_low or others_high < low", "high < others_low and others_high < low"),
+        ("not (high < others_low or others_high < low)", "False"),
+        ("if self.interval and other.interval:", "if True:"),
+    ),
+    *of(
         "recipes/runs/resume.py",
         "tests/recipes/many/test_plan.py -k fingerprint",
         ('"resume", "device", "compile"', '"batch_size", "resume", "device", "compile"'),
@@ -1141,6 +1184,7 @@ MUTANTS: list[Mutant] = [
     *ENVIRONMENTS,
     *EVALUATION,
     *ONLINE,
+    *DEPLOYMENT,
     *CHECKPOINT,
     *SEAL,
     *RECIPES,

@@ -40,9 +40,8 @@ def main(words: list[str]) -> int:
     """Try the mutants that the words choose; returns the exit code: 1 if one was not caught."""
     start = time.monotonic()
     mutants = [mutant for mutant in MUTANTS if not words or any(word in mutant.file for word in words)]
-    unchanged: list[Job] = [(tests, None) for tests in dict.fromkeys(mutant.tests for mutant in mutants)]
     failing = 0
-    for (tests, _), code, output in outcomes(unchanged):
+    for (tests, _), code, output in outcomes([(tests, None) for tests in all_tests(mutants)]):
         if code != 0:
             failing += 1
             print(f"{output}\nexit code {code} without any change: {tests}", file=sys.stderr)
@@ -56,6 +55,14 @@ def main(words: list[str]) -> int:
             print(f"{OUTCOMES.get(code, 'BROKEN')}: {mutant.file}: {mutant.old!r} -> {mutant.new!r}", flush=True)
     print(f"{caught} of {len(mutants)} mutants caught ({time.monotonic() - start:.0f} s)")
     return int(caught < len(mutants))
+
+
+def all_tests(mutants: Sequence[Mutant]) -> list[str]:
+    """Arguments of pytest by which every test of the mutants is run once, those of a word alone by that word."""
+    chosen = dict.fromkeys(mutant.tests for mutant in mutants)
+    words = dict.fromkeys(word for tests in chosen if " -k " not in tests for word in shlex.split(tests))
+    whole = [word for word in words if not any(word.startswith((f"{other}/", f"{other}::")) for other in words)]
+    return [*map(shlex.quote, whole), *(tests for tests in chosen if " -k " in tests)]
 
 
 def outcomes(jobs: Sequence[Job]) -> Iterator[tuple[Job, int, str]]:
