@@ -112,14 +112,16 @@ def start_tests(job: Job, place: Path) -> int:
 
 
 def run_tests(tests: str, mutant: Mutant | None, place: Path) -> int:
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
-        copy(ROOT / part, place / part)
+    """The exit code of pytest in a changed copy; without a change in the project itself, where bytecode stays."""
+    root = ROOT if mutant is None else place
     if mutant is not None:
+        for part in PARTS:
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+            copy(ROOT / part, place / part)
         mutant.apply(place)
-    os.chdir(place)
-    sys.path[0] = str(place)
-    sys.dont_write_bytecode = True  # after a change of the same length in the same second, it would be out of date
+        sys.dont_write_bytecode = True  # after a change of the same length in the same second, it would be out of date
+    os.chdir(root)
+    sys.path[0] = str(root)
     return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={place}/tmp", *shlex.split(tests)]))
 
 
