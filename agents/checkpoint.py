@@ -98,7 +98,7 @@ class Checkpoint:
             action: TensorSpec = MultiCategorical(number) if number.ndim else Categorical(int(number))
         else:
             action = Bounded(stored["action_low"], stored["action_high"], stored["action_low"].shape)
-        declared = "declared_low" in stored and "declared_high" in stored
+        declared, limited = ({f"{name}_low", f"{name}_high"} <= stored.keys() for name in ("declared", "limit"))
         return Specs(
             observation=Unbounded(stored["observation_mean"].shape),
             action=action,
@@ -107,6 +107,7 @@ class Checkpoint:
             max_return=stored["max_return"].item() if "max_return" in stored else None,
             spaces=self._spaces(),
             declared_bounds=(stored["declared_low"], stored["declared_high"]) if declared else None,
+            limits=(stored["limit_low"], stored["limit_high"]) if limited else None,
         )
 
     def _spaces(self) -> Spaces | None:
@@ -274,6 +275,8 @@ def _as_tensors(specs: Specs) -> dict[str, Tensor]:
         tensors["action_low"], tensors["action_high"] = action_bounds(specs.action)
     if specs.declared_bounds is not None:
         tensors["declared_low"], tensors["declared_high"] = specs.declared_bounds
+    if specs.limits is not None:
+        tensors["limit_low"], tensors["limit_high"] = specs.limits
     if specs.max_return is not None:
         tensors["max_return"] = torch.tensor(specs.max_return, dtype=torch.float64)
     return tensors

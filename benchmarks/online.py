@@ -1,11 +1,12 @@
 """Online after offline: scores before and after, on the Adroit tasks; one row once more; and runs that are killed.
 
     python benchmarks/online.py             train what is not there yet, below runs/online; the table into results/
+    python benchmarks/online.py wsrl/ iql/  the same of the rows alone whose names begin so
     python benchmarks/online.py --check     train one row of the committed table again, and compare to the last digit
     python benchmarks/online.py --kills 50  kill a small run so often, at random moments, and find the same bytes
 
-The first can be stopped and called again; it takes some days on two cores. The second takes a quarter of an hour, the
-third a minute for every four kills.
+The first can be stopped and called again; it takes some days on two cores. A check takes a quarter of an hour, and
+killing a minute for every four kills.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f"{self.online}/{self.dataset}/seed{self.seed}"
+        return f"{self.online}/{self.dataset}/{self.online_steps}/seed{self.seed}"
 
 
 TASKS = ("demo/pen/mixed-v1", "demo/hammer/mixed-v1", "demo/door/mixed-v1", "D4RL/door/human-v2")
 LONG = [Row(d, a, a, seed, 100_000) for d in TASKS for a in ("iql", "rebrac") for seed in range(3)]
 PAIRS = (("sac", "rlpd"), ("cal_ql", "cal_ql"), ("cal_ql", "wsrl"))
 SHORT = [Row(TASKS[0], before, after, seed, 20_000) for before, after in PAIRS for seed in range(3)]
-CHECKED = LONG[0]
+CHECKED = Row(TASKS[0], "iql", "iql", 0, 5_000)  # the cheapest
 
 
 def train(row: Row, runs: Path) -> dict[str, Any]:
@@ -67,8 +68,15 @@ def train(row: Row, runs: Path) -> dict[str, Any]:
     evaluations = from_the_switch(_read(after / "evaluations.csv"))
     info = json.loads((after / "run.json").read_text())
     scores = [float(each["eval/d4rl_score"]) for each in evaluations]
-    cost = {"updates_per_second": info["cost"]["updates_per_second"], "minutes": info["cost"]["minutes"]}
-    return {**asdict(row), "scores": scores, **info["online"], **cost, "gains": gains(after)}
+    cost = {name: info["cost"][name] for name in ("updates_per_second", "minutes")}
+    return {
+        **asdict(row),
+        "scores": scores,
+        **info["online"],
+        **cost,
+        "versions": info["versions"],
+        "gains": gains(after),
+    }
 
 
 def from_the_switch(evaluations: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -92,33 +100,48 @@ def gains(run: Path) -> list[float]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each method and dataset: mean scores, and the lower bound of the paired gain."""
+    """A line for each method, dataset and length: mean scores, and the lower bound of the paired gain."""
     lines = []
-    for online, dataset in dict.fromkeys((row["online"], row["dataset"]) for row in rows):
-        own = [row for row in rows if (row["online"], row["dataset"]) == (online, dataset)]
+    for kind in dict.fromkeys((row["dataset"], row["online"], row["online_steps"]) for row in rows):
+        own = [row for row in rows if (row["dataset"], row["online"], row["online_steps"]) == kind]
         gain = np.concatenate([row["gains"] for row in own])
         bound = gain.mean() - T_QUANTILE * gain.std(ddof=1) / np.sqrt(len(gain))
         first, worst, last = (
             np.mean([f(row["scores"]) for row in own]) for f in (lambda s: s[0], min, lambda s: s[-1])
         )
         regret = np.mean([row["regret"] for row in own])
-        lines.append(
-            f"| {dataset} | {online} | {len(own)} | {first:.1f} | {worst:.1f} | {last:.1f} | {gain.mean():.1f} "
-            f"(>= {bound:.1f}) | {regret:.2f} |"
-        )
-    header = "| data | method | seeds | before | worst | after | paired gain, 95 % | regret |"
-    return "\n".join([header, "|---|---|---|---|---|---|---|---|", *lines])
+        what = f"{kind[0]} | {kind[1]} | {kind[2]:,} | {len(own)}"
+        numbers = f"{first:.1f} | {worst:.1f} | {last:.1f} | {gain.mean():.1f} (>= {bound:.1f}) | {regret:.2f}"
+        lines.append(f"| {what} | {numbers} |")
+    header = "| data | method | steps | seeds | before | worst | after | paired gain, 95 % | regret |"
+    return "\n".join([header, "|---|---|---|---|---|---|---|---|---|", *lines])
 
 
 def check() -> None:
     """Train the row ``CHECKED`` again, and exit with 1 if its scores are others."""
-    rows = json.loads(RESULTS.read_text())["rows"]
-    committed = next(row["scores"] for row in rows if asdict(CHECKED).items() <= row.items())
+    committed = next(row["scores"] for row in read_rows() if is_of(CHECKED, row))
     with tempfile.TemporaryDirectory() as folder:
         scores = train(CHECKED, Path(folder))["scores"]
     print(f"{CHECKED.name}: {scores}\ncommitted: {committed}")
     if scores != committed:
         sys.exit("other scores: equal ones need the committed versions and a processor that sums as the committed one")
+
+
+def read_rows() -> list[dict[str, Any]]:
+    return json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+
+
+def is_of(row: Row, result: Mapping[str, Any]) -> bool:
+    return asdict(row).items() <= result.items()
+
+
+def train_all(names: Sequence[str]) -> None:
+    """Make the rows whose names begin so, all where there is none, and write each into the table."""
+    wanted = [row for row in (CHECKED, *SHORT, *LONG) if row.name.startswith(tuple(names or [""]))]
+    for row in wanted:
+        rows = [*(each for each in read_rows() if not is_of(row, each)), train(row, RUNS)]
+        RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    print(summary(read_rows()))
 
 
 def kill(number: int) -> None:
@@ -208,6 +231,7 @@ def _environment() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="ROW", help="beginning of the names of rows")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--kills", type=int, metavar="N")
     options = parser.parse_args()
@@ -216,11 +240,7 @@ def main() -> None:
     elif options.check:
         check()
     else:
-        rows = []
-        for row in (*LONG, *SHORT):
-            rows.append(train(row, RUNS))
-            RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-        print(summary(rows))
+        train_all(options.names)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ from recipes.reporting import figures, html_report, latex, markdown, results, ta
 from recipes.reporting.choice import choice_table
 from recipes.reporting.results import Curves, Section
 from recipes.runs.metrics_log import minutes, read_csv
+from recipes.runs.recovery import Recovery, recovery, recovery_table
+from recipes.runs.switch import online_folder
 from recipes.settings import checks
 from recipes.settings.composition import build
 from recipes.settings.many_runs import CompareConfig
@@ -80,11 +82,12 @@ def compare(cfg: DictConfig, overrides: Sequence[str]) -> None:
     trust = verdicts(silent, values)
     judged = [run for run in finished if run not in silent] if config.select and not stopped else []
     choice = choice_table(sections, by_run(judged, value_runs(judged, config.fqe)))
-    show(sections, choice)
+    online = recovery_table(switches(finished))
+    show(sections, choice, online)
     print(*trust, sep="\n", end="\n" if trust else "")
     if sections and not stopped:  # a whole comparison that is there stays
         lines = [*provenance.about(finished, overrides), *warnings, *trust, *lost]
-        write(sections, choice, finished, lines, config, overrides)
+        write(sections, choice, online, finished, lines, config, overrides)
     for line in lost:
         print(f"warning: {line}", file=sys.stderr)
     if stopped:
@@ -130,7 +133,18 @@ def costs(finished: Iterable[Run]) -> dict[tuple[str, ...], list[dict[str, Any]]
     return costs
 
 
-def show(sections: Sequence[Section], choice: list[list[str]]) -> None:
+def switches(finished: Iterable[Run]) -> dict[tuple[str, str], list[Recovery]]:
+    """What came of going on online, of runs that did, by dataset and algorithm."""
+    outcomes: dict[tuple[str, str], list[Recovery]] = {}
+    for run in finished:
+        if run.config.online_steps is not None:
+            outcome = recovery(read_csv(online_folder(run.folder).evaluations_file))
+            assert outcome is not None  # it has ended
+            outcomes.setdefault((run.dataset, run.algorithm), []).append(outcome)
+    return outcomes
+
+
+def show(sections: Sequence[Section], choice: list[list[str]], online: list[list[str]]) -> None:
     for section in sections:
         print(f"\n{section.measure.title}. {tables.caption(section, bold=sys.stdout.isatty())}")
         terminal.show(terminal.table(tables.matrix(section, "-")))
@@ -139,14 +153,16 @@ def show(sections: Sequence[Section], choice: list[list[str]]) -> None:
         if section.aggregates:
             print("\nover the datasets, with 95 % stratified bootstrap intervals:")
             terminal.show(terminal.table(tables.aggregates_table(section, "-")))
-    if len(choice) > 1:
-        print(f"\n{tables.CHOICE}")
-        terminal.show(terminal.table(choice))
+    for caption, table in ((tables.ONLINE, online), (tables.CHOICE, choice)):
+        if len(table) > 1:
+            print(f"\n{caption}")
+            terminal.show(terminal.table(table))
 
 
 def write(
     sections: Sequence[Section],
     choice: list[list[str]],
+    online: list[list[str]],
     finished: Sequence[Run],
     lines: Sequence[str],
     config: CompareConfig,
@@ -157,12 +173,13 @@ def write(
         options = {"num_resamples": config.num_resamples, "each_seed": config.each_seed}
         images[section.measure.name] = figures.draw(section, output, **options)
     numbers, cost = tables.numbers(sections), tables.cost_table(costs(finished), "dataset", "algorithm")
-    data = json.dumps({"about": lines, **numbers, "costs": cost, "choice": choice}, indent=1, allow_nan=False) + "\n"
+    values = {"about": lines, **numbers, "costs": cost, "choice": choice, "online": online}
+    data = json.dumps(values, indent=1, allow_nan=False) + "\n"
     folders, links = provenance.places(finished, output)
-    options = {"cost": cost, "choice": choice, "folders": folders, "links": links, "data": data}
+    options = {"cost": cost, "choice": choice, "online": online, "folders": folders, "links": links, "data": data}
     page = html_report.comparison(sections, lines, images, output, **options)
     files = {
-        "results.md": markdown.to_markdown(sections, lines, images, cost, choice),
+        "results.md": markdown.to_markdown(sections, lines, images, cost, choice, online),
         "results.html": page,
         "results.tex": latex.to_latex(sections),
         "results.json": data,

@@ -145,7 +145,17 @@ def evaluation_env(config: EvaluateConfig | ExportConfig, checkpoint: Checkpoint
     spec = dataclasses.replace(spec, max_episode_steps=limit)
     reference = agents.Reference(*reference) if reference else None
     num_envs = config.num_envs or default_num_envs()
-    return checkpoint.specs().environment(spec, num_envs=num_envs, reference=reference, owner=owner)
+    specs, change = checkpoint.specs(), max_action_change(checkpoint)
+    env = specs.environment(spec, num_envs=num_envs, reference=reference, owner=owner)
+    if specs.limits is not None:  # under which it learned online
+        low, high = specs.limits
+        env.limit(low=low.numpy(), high=high.numpy(), max_change=change)
+    return env
+
+
+def max_action_change(checkpoint: Checkpoint | PolicyFile) -> float | None:
+    """The largest change of an action, as a share of its range, under which the policy learned online."""
+    return checkpoint.extra.get("online", {}).get("max_action_change")
 
 
 def trained_in(stored: object) -> EnvSpec | None:

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import contextlib
 import math
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ from agents.deployment.latency import measure
 from agents.deployment.memory import core_of
 from agents.deployment.parity import TOLERANCE, Steps, compare
 from agents.deployment.policy import DeployedPolicy
-from recipes.evaluate import evaluation_env, read_checkpoint
+from recipes.evaluate import evaluation_env, max_action_change, read_checkpoint
 from recipes.reporting import terminal
 from recipes.runs import console
 from recipes.runs.datasets import dataset_of
@@ -69,6 +70,9 @@ def export(cfg: DictConfig) -> None:
         _prove(config, policy, file, dataset)
         write_policy(output, staged.read_bytes(), contract_file(staged).read_bytes())
         print(f"policy:   {output} ({output.stat().st_size / 1024:,.0f} KiB)\ncontract: {contract_file(output)}")
+        if change := max_action_change(checkpoint):
+            limit = f"max_action_change={change:g} held where the policy learned"
+            print(f"note: {limit}, and the file does not know it: let the controller see to it", file=sys.stderr)
         if env is not None:
             _compare_scores(config, policy, file, env)
 

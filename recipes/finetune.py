@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from typing import cast
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDictBase
 from tqdm import tqdm
@@ -41,13 +42,22 @@ from agents.training.transfer import take_over
 from recipes.evaluate import read_checkpoint
 from recipes.runs import console, validation
 from recipes.runs.folder import RunFolder
-from recipes.runs.lifecycle import begin, require_free, undo_overwrite
+from recipes.runs.lifecycle import begin, claim, require_free, undo_overwrite
 from recipes.runs.online import EXPERIENCE, Online
 from recipes.runs.process import STAGES, Stopwatch, progress_bar, resolve_device
-from recipes.runs.resume import read_settings, refuse_module
+from recipes.runs.resume import lengthen, read_settings, refuse_module
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up
-from recipes.runs.switch import files_to_begin_with, note_length, resumed, run_of, settings_of_both
+from recipes.runs.switch import (
+    ALIKE,
+    files_to_begin_with,
+    next_phase,
+    note_length,
+    online_folder,
+    resumed,
+    run_of,
+    settings_of_both,
+)
 from recipes.runs.training import Training, acting_env, open_dataset
 from recipes.runs.writer import RunWriter
 from recipes.settings.composition import build
@@ -58,27 +68,51 @@ from recipes.settings.schema import TrainConfig
 
 def finetune(cfg: DictConfig) -> None:
     config: FinetuneConfig = build(cfg, "finetune")
-    if config.resume is not None:
+    if config.resume is None:
+        begin_online(config)
+    else:
         folder = RunFolder(config.resume)
         undo_overwrite(folder)
-        config, settings, checkpoint = resumed(folder, config)
+        typed = {override.partition("=")[0].split(".")[0] for override in HydraConfig.get().overrides.task}
+        go_online(*resumed(folder, config, typed), folder)
+
+
+def go_on(run: RunFolder, offline: TrainConfig) -> None:
+    """The second phase of a run of ``online_steps=``, begun or gone on with where it stopped."""
+    claim(run)
+    lengthen(run, offline)
+    online, config = online_folder(run), next_phase(run, offline)
+    undo_overwrite(online)
+    if config.resume is None:
+        begin_online(config, both=run)
     else:
-        checkpoint = read_checkpoint(str(config.checkpoint))
-        before = run_of(checkpoint)
-        folder = RunFolder(config.run_dir or before.path / "online")
-        elsewhere = not before.path.resolve().is_relative_to(folder.path.resolve())
-        require(elsewhere, "run_dir", "be another folder than that of the run before", folder.path)
-        require_free(folder, overwrite=config.overwrite)
-        config = dataclasses.replace(config, run_dir=str(folder.path))
-        offline = cast(TrainConfig, OmegaConf.to_object(read_settings(before)))
-        if config.eval_env is None:
-            refuse_module(before, offline.eval_env)
-        first_step = 0 if config.from_scratch else checkpoint.num_updates
-        config, settings = settings_of_both(config, offline, first_step)
-    go_online(config, settings, folder, checkpoint)
+        go_online(*resumed(online, config, {*ALIKE, "online_steps", "eval_env"}), online, both=run)
 
 
-def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, checkpoint: Checkpoint) -> None:
+def begin_online(config: FinetuneConfig, *, both: RunFolder | None = None) -> None:
+    """A run from the checkpoint that the settings name."""
+    checkpoint = read_checkpoint(str(config.checkpoint))
+    before = run_of(checkpoint)
+    folder = RunFolder(config.run_dir) if config.run_dir else online_folder(before)
+    elsewhere = not before.path.resolve().is_relative_to(folder.path.resolve())
+    require(elsewhere, "run_dir", "be another folder than that of the run before", folder.path)
+    require_free(folder, overwrite=config.overwrite)
+    config = dataclasses.replace(config, run_dir=str(folder.path))
+    offline = cast(TrainConfig, OmegaConf.to_object(read_settings(before)))
+    if config.eval_env is None:
+        refuse_module(before, offline.eval_env)
+    first_step = 0 if config.from_scratch else checkpoint.num_updates
+    go_online(*settings_of_both(config, offline, first_step), checkpoint, folder, both=both)
+
+
+def go_online(
+    config: FinetuneConfig,
+    settings: TrainConfig,
+    checkpoint: Checkpoint,
+    folder: RunFolder,
+    *,
+    both: RunFolder | None = None,
+) -> None:
     """The run of these settings from a checkpoint on, or from where it stopped."""
     device, resuming = resolve_device(config.device), config.resume is not None
     whole = open_dataset(settings, device)
@@ -102,7 +136,7 @@ def go_online(config: FinetuneConfig, settings: TrainConfig, folder: RunFolder, 
 
     online = Online(folder, config, example, first_step=agent.num_updates, seed=settings.seed)
     scale = rewards.scale if rewards else 1.0
-    run = Training(folder, settings, dataset, env, agent, buffer, scale, online=online)
+    run = Training(folder, settings, dataset, env, agent, buffer, scale, online=online, both=both)
     beginning = contextlib.nullcontext()
     if not resuming:
         word, files = config.method or checkpoint.extra["algorithm"], files_to_begin_with(config, checkpoint)

@@ -32,6 +32,7 @@ from recipes.reporting import estimates, terminal
 from recipes.runs.datasets import read_as_trained
 from recipes.runs.folder import RunFolder
 from recipes.runs.process import resolve_device
+from recipes.runs.resume import ONLINE
 from recipes.runs.validation import episodes_to_ask, has_learned_from
 from recipes.settings.checks import require_place
 from recipes.settings.composition import build
@@ -71,7 +72,9 @@ def select(cfg: DictConfig) -> None:
 def read_runs(config: SelectConfig) -> list[tuple[RunFolder, Checkpoint]]:
     """The runs in a folder with their last checkpoints, of those on one dataset."""
     root = Path(config.runs)
-    folders = [RunFolder(path.parent) for path in sorted(root.rglob("run.json"))] if root.is_dir() else []
+    paths = [path.parent for path in sorted(root.rglob("run.json"))] if root.is_dir() else []
+    # one that went on in an environment learned from other steps too, and was measured there
+    folders = [RunFolder(path) for path in paths if not (path / ONLINE).exists()]
     found = [(folder, read_checkpoint(str(folder.path))) for folder in folders if folder.has_checkpoint]
     on = {str(checkpoint.extra["dataset"]) for _, checkpoint in found}
     if config.dataset in on or len(on) == 1:

@@ -3,8 +3,7 @@
 For example:
 
     offline-agents train                                     IQL on the built-in pen dataset
-    offline-agents train dataset=D4RL/pen/human-v2 algorithm=iql seed=0 gradient_steps=1000000
-    offline-agents train algorithm=iql_corl algorithm.expectile=0.9 algorithm.actor.hidden_sizes=[512,512]
+    offline-agents train dataset=D4RL/pen/human-v2 algorithm=iql_corl algorithm.expectile=0.9 gradient_steps=1000000
     offline-agents train seeds=[0,1,2,3]                     a process per core; on a GPU all of them in one
     offline-agents train resume=runs/iql/demo/pen/mixed-v1/seed0
 """
@@ -25,15 +24,19 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
+from recipes.finetune import go_on
 from recipes.many import seeds
 from recipes.runs import console, validation
+from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar, resolve_device
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up, updates
+from recipes.runs.switch import check_next_phase, has_switched
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 from recipes.settings.interrupt import Interrupt
+from recipes.settings.schema import TrainConfig
 
 
 def train(cfg: DictConfig) -> None:
@@ -41,14 +44,18 @@ def train(cfg: DictConfig) -> None:
     device, cfgs = resolve_device(cfg.device), seeds.one_by_one(cfg)
     if seeds.in_processes(cfg, device):
         seeds.train_in_processes(cfgs)
-    elif len(cfgs) > 1:
-        seeds.train_stacked(cfgs, device)
-    else:
-        train_one(cfgs[0], device)
+        return
+    runs = seeds.train_stacked(cfgs, device) if len(cfgs) > 1 else [train_one(cfgs[0], device)]
+    for folder, config in runs:
+        if config.online_steps is not None:
+            go_on(folder, config)
 
 
-def train_one(cfg: DictConfig, device: torch.device) -> None:
+def train_one(cfg: DictConfig, device: torch.device) -> tuple[RunFolder, TrainConfig]:
+    """The updates from data; the run's folder and settings."""
     folder, config, resuming = open_run(cfg)
+    if resuming and has_switched(folder, config):
+        return folder, config
     whole = load_data(config, device)
     dataset, held_out = validation.split_data(config, whole)
     rewards = learner_rewards(config, dataset)
@@ -59,6 +66,7 @@ def train_one(cfg: DictConfig, device: torch.device) -> None:
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, rewards=rewards, **agent.sampling).sample()
     agent.check(example)
+    check_next_phase(folder, config, agent)
     speed = speed_up(agent, example, config, before=folder.info if resuming else {})
 
     held_out_steps = validation.draw(config, held_out, agent.sampling, rewards)
@@ -67,6 +75,7 @@ def train_one(cfg: DictConfig, device: torch.device) -> None:
     with contextlib.nullcontext() if resuming else begin(folder, cfg, config, dataset, speed):
         writer = RunWriter(run, resuming=resuming, random=random, speed=speed)
     learn(run, writer)
+    return folder, config
 
 
 def learn(run: Training, writer: RunWriter) -> None:

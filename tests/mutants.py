@@ -1075,6 +1075,7 @@ ONLINE = [
         ("_mixed(self._seed, step)", "_mixed(self._seed, 0)"),
         ("with drawing_from(self._generator):", "if True:"),
         ("if step < self._num_random_steps:", "if step <= self._num_random_steps + 10:"),
+        ("for bound in specs.limits or bounds)", "for bound in bounds)"),
     ),
     *of(
         "agents/online/batches.py",
@@ -1083,6 +1084,7 @@ ONLINE = [
         ("len(self._data) + self._experience.num_drawable", "len(self._data) + self._experience.length"),
         ("return joined(parts, self._keys)", "return parts[0] if len(parts) == 1 else joined(parts, self._keys)"),
         ("self._experience.num_drawable > 0 or self.share > 0.0", "True"),
+        ("if self._share is None:  # binomial", "if False:  # binomial"),
     ),
     *of(
         "agents/environments/limits.py",

@@ -58,9 +58,14 @@ class AlgorithmConfig:
         """Those of the fields of these names that this algorithm has."""
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
-    def going_online(self, num_updates: int) -> Self:
-        """The same for an online phase of so many updates after the offline ones: no learning rate decays any more."""
-        del num_updates  # for what fades over the phase
+    def going_online(self, num_updates: int, updates_per_step: float | None = None) -> Self:
+        """The same for an online phase after the offline one: no learning rate decays any more.
+
+        Args:
+            num_updates: of the phase, for what fades over it.
+            updates_per_step: of the environment, for what is done once for each; None: as the source has them.
+        """
+        del num_updates, updates_per_step
         constant = {
             name: replace(value, decay_steps=None, torch_scheduler={})
             for name, value in vars(self).items()
@@ -170,6 +175,16 @@ def assemble(
             optimizers[group] = (parameters, getattr(config, f"{group}_optimizer"))
     sampling = Sampling() if sampling is None else sampling
     return Agent(loss_module, policy, optimizers=optimizers, sampling=sampling, **config.update_settings())
+
+
+def with_actor_every_step(config: Any, updates_per_step: float | None) -> Any:
+    """The config whose actor and alpha step as often for a step of the environment as with its source's updates."""
+    if updates_per_step is None:
+        return config
+    ratio, names = updates_per_step / config.online.updates_per_step, ("actor_optimizer", "alpha_optimizer")
+    optimizers = {name: getattr(config, name) for name in names}
+    slower = {name: replace(each, every=max(1, round(each.every * ratio))) for name, each in optimizers.items()}
+    return replace(config, **slower)
 
 
 def redq_agent(config: Any, specs: Specs, device: Device) -> Agent:

@@ -60,9 +60,9 @@ class ReBRACConfig(TDConfig):
         super().__post_init__()
         check_rebrac(**self._loss_settings())
 
-    def going_online(self, num_updates: int) -> Self:
+    def going_online(self, num_updates: int, updates_per_step: float | None = None) -> Self:
         decay = PenaltyDecayConfig("linear", final=0.5, num_steps=num_updates)
-        return replace(super().going_online(num_updates), critic_penalty=0.0, penalty_decay=decay)
+        return replace(super().going_online(num_updates, updates_per_step), critic_penalty=0.0, penalty_decay=decay)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.policies import deterministic_policy

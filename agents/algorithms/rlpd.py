@@ -13,12 +13,16 @@ for each step of the environment. LayerNorm in the critics bounds what they make
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, redq_agent
+from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, redq_agent, with_actor_every_step
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives.settings import check_redq
 from agents.training.adam import AdamConfig
 from agents.training.online import OnlineConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass
@@ -26,7 +30,8 @@ class RLPDConfig(MaxEntropyConfig):
     """RLPD with the settings of the authors' code on Adroit.
 
     On locomotion they have an entropy in the target and two hidden layers, on AntMaze a single target critic
-    (``num_target_nets=1``). Actor and alpha step once for the 20 updates of a step of the environment.
+    (``num_target_nets=1``). Actor and alpha step once for the 20 updates of a step of the environment, and once for
+    however many others it is given.
 
     It differs from that code in four ways: the actor steps from the critics before its update, not after; alpha's loss
     is that of SAC's paper, of its logarithm; initialisation is torch's; and offline, where nothing is collected, it is
@@ -55,6 +60,9 @@ class RLPDConfig(MaxEntropyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_redq(**self.settings("num_target_nets", "actor_qvalue", "gamma", "alpha_init"))
+
+    def going_online(self, num_updates: int, updates_per_step: float | None = None) -> Self:
+        return with_actor_every_step(super().going_online(num_updates, updates_per_step), updates_per_step)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         return redq_agent(self, specs, device)

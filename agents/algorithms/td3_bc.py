@@ -52,9 +52,9 @@ class TD3BCConfig(TDConfig):
         super().__post_init__()
         check_not_negative(**self.settings("alpha", "policy_noise", "noise_clip"))
 
-    def going_online(self, num_updates: int) -> Self:
+    def going_online(self, num_updates: int, updates_per_step: float | None = None) -> Self:
         decay = PenaltyDecayConfig("exponential", final=0.5, num_steps=num_updates)
-        return replace(super().going_online(num_updates), penalty_decay=decay)
+        return replace(super().going_online(num_updates, updates_per_step), penalty_decay=decay)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         from agents.networks.bounds import action_bounds, center_and_half_range

@@ -13,12 +13,16 @@ policy as it is, before the first update, take their place and keep the critics 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, redq_agent
+from agents.algorithms.common import Agent, Device, MaxEntropyConfig, Specs, redq_agent, with_actor_every_step
 from agents.networks.configs import ActorConfig, QValueConfig
 from agents.objectives.settings import check_redq
 from agents.training.adam import AdamConfig
 from agents.training.online import OnlineConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass
@@ -27,7 +31,7 @@ class WSRLConfig(MaxEntropyConfig):
 
     Of a checkpoint of another algorithm, ``take_over`` needs the actor; critics and alpha are taken where they agree,
     which they do for networks as the checkpoint's (``with_networks_of``): two critics, say, of most algorithms. Actor
-    and alpha step once for the 4 updates of a step of the environment.
+    and alpha step once for the 4 updates of a step of the environment, and once for however many others it is given.
 
     It differs from that code in five ways: every critic has an output layer of its own, where theirs share one; the
     actor steps from the critics before its update, not after, and on one batch of 256 of the four; the set M is drawn
@@ -60,6 +64,9 @@ class WSRLConfig(MaxEntropyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_redq(**self.settings("num_target_nets", "actor_qvalue", "gamma", "alpha_init"))
+
+    def going_online(self, num_updates: int, updates_per_step: float | None = None) -> Self:
+        return with_actor_every_step(super().going_online(num_updates, updates_per_step), updates_per_step)
 
     def build(self, specs: Specs, *, device: Device = "cpu") -> Agent:
         return redq_agent(self, specs, device)

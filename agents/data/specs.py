@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +18,7 @@ from agents.environments.adapter import Bounds, Spaces
 from agents.environments.environment import EvaluationEnv
 from agents.environments.parts import Actions, Observations, Part
 from agents.environments.scoring import Reference
+from agents.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,20 @@ class Specs:
     max_return: float | None = None  # largest undiscounted return of an episode; None: not known
     spaces: Spaces | None = None  # of the data; None: observations and actions are vectors, or an action an index
     declared_bounds: tuple[Tensor, Tensor] | None = None  # [A] each, of the data's action space; None: action's
+    limits: tuple[Tensor, Tensor] | None = None  # [A] each, narrower bounds of what is done of an action; None: none
+
+    def limited(self, low: NDArray[Any], high: NDArray[Any]) -> Specs:
+        """The same for a policy whose actions are kept inside these bounds, ``[A]`` each, wherever it acts.
+
+        Raises:
+            ConfigError: no action of the policy's lies inside them.
+        """
+        space: Any = self.action.space
+        low, high = (torch.as_tensor(bound, dtype=torch.float32).flatten() for bound in (low, high))
+        limits = torch.maximum(space.low.cpu(), low), torch.minimum(space.high.cpu(), high)
+        if (limits[0] > limits[1]).any():
+            raise ConfigError("no action lies inside both the limits and the bounds of the data's actions")
+        return replace(self, limits=limits)
 
     @property
     def discrete(self) -> bool:

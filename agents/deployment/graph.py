@@ -41,7 +41,7 @@ class PolicyGraph(nn.Module):
 
 
 class ActionLayer(nn.Module):
-    """A policy's action, ``[B, A]`` or indices from 0, as the environment takes it."""
+    """A policy's action, ``[B, A]`` or indices from 0, as the environment takes it, inside the limits of the specs."""
 
     starts: Tensor
 
@@ -50,11 +50,14 @@ class ActionLayer(nn.Module):
         self.actions: Actions = specs.numbers.actions
         self.register_buffer("starts", torch.tensor(self.actions.starts, dtype=torch.int64))
         self.bounds: tuple[Tensor, Tensor] | None = specs.declared_bounds
+        self.limits: tuple[Tensor, Tensor] | None = specs.limits
 
     def forward(self, action: Tensor) -> Tensor:
         shape = self.actions.shape
         if self.actions.categories:
             return (action.reshape(action.shape[0], -1) + self.starts).reshape(action.shape[0], *shape)
+        if self.limits is not None:
+            action = action.clamp(*self.limits)
         if not self.actions.integer:
             return action.reshape(action.shape[0], *shape)
         rounded = action.round()

@@ -95,8 +95,7 @@ def compare(
         theirs = np.concatenate([*_of_file(file, data, episodes)])  # [N, A]
     raw = np.concatenate(answers)
     ours = np.stack([_flat(specs.numbers.actions.for_environment(action)) for action in raw])
-    if specs.numbers.actions.integer and specs.declared_bounds is not None:  # as environments do after rounding
-        ours = ours.clip(*(bound.cpu().numpy() for bound in specs.declared_bounds))
+    ours = ours.clip(file.contract.action.low, file.contract.action.high)  # as environments do, and limits
     difference, tolerance = np.abs(ours - theirs), _tolerance(file.contract)
     discrete = file.contract.action.type == "int64"
     apart = (difference > tolerance).any(-1)  # [N]

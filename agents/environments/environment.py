@@ -51,6 +51,7 @@ class EvaluationEnv:
         self._owner, self._spaces, self._bounds = owner, spaces, bounds
         self._idle: list[gym.Env] = []
         self._limits: dict[str, Any] = {}
+        self.action_limits: tuple[NDArray[Any], NDArray[Any]] | None = None  # bounds of what is done, where limited
 
     @property
     def scorings(self) -> dict[str, Scoring]:
@@ -88,8 +89,9 @@ class EvaluationEnv:
         """
         self.close()
         self._limits = limits
-        with self.borrow(1):
-            pass
+        with self.borrow(1) as (env,):
+            assert isinstance(env, Limits)
+            self.action_limits = env.low, env.high
 
     def _limited(self, env: gym.Env) -> gym.Env:
         return Limits(env, **self._limits) if self._limits else env

@@ -19,6 +19,7 @@ class Limits(gym.Wrapper):
 
     Args:
         low, high: bounds, of all actions or ``[A]``, which only take effect inside the environment's own; None: those.
+            The attributes of these names are what takes effect.
         max_change: largest change of an action from one step to the next, as a share of its bounds' range, in (0, 1];
             an episode's first action is free. None: any.
 
@@ -43,11 +44,11 @@ class Limits(gym.Wrapper):
         # of float64, what float32 can hold: what a log keeps of an action is then what was done
         self._dtype = np.dtype(np.float32 if space.dtype == np.float64 else space.dtype)
         try:
-            self._low = self._inside(np.maximum(space.low, np.asarray(bounds[0], space.dtype)), np.inf)
-            self._high = self._inside(np.minimum(space.high, np.asarray(bounds[1], space.dtype)), -np.inf)
+            self.low = self._inside(np.maximum(space.low, np.asarray(bounds[0], space.dtype)), np.inf)
+            self.high = self._inside(np.minimum(space.high, np.asarray(bounds[1], space.dtype)), -np.inf)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"limits of actions need {space.shape} numbers each, or one; got {[*bounds]}") from error
-        if self._low.shape != space.shape or not (self._low <= self._high).all():
+        if self.low.shape != space.shape or not (self.low <= self.high).all():
             raise ConfigError(f"no action lies inside the limits {[*bounds]} and the environment's own bounds")
         self._change = None if max_change is None else (max_change * (space.high - space.low)).astype(self._dtype)
         self.executed: NDArray[Any] | None = None  # the last action of the running episode
@@ -57,7 +58,7 @@ class Limits(gym.Wrapper):
         return self.env.reset(**kwargs)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        low, high = self._low, self._high
+        low, high = self.low, self.high
         if self._change is not None and self.executed is not None:
             low, high = np.maximum(low, self.executed - self._change), np.minimum(high, self.executed + self._change)
         self.executed = np.clip(np.asarray(action, self._dtype), low, high)

@@ -22,13 +22,13 @@ class MixedBatches:
 
     Args:
         data: whose batches are of the same entries and rewards as those of the experience.
-        share: of a batch that is from the data, in [0, 1], rounded; None: as large as the data's share of all steps, as
+        share: of a batch that is from the data, in [0, 1], rounded; None: each step is drawn from all steps alike, as
             if both were in one buffer (IQL, arXiv 2110.06169, section 5.2).
         final_share: after ``fades_over`` steps, reached in a straight line; None: the same.
         fades_over: steps in the environment; None: the experience's capacity.
         like: a batch of the data, by :func:`joined`: what was compiled for it takes the entries of others by their
             places, in its order and as it lies in memory.
-        generator: of what is drawn from the experience.
+        generator: of what is drawn from the experience, and of how much.
     """
 
     def __init__(
@@ -52,15 +52,8 @@ class MixedBatches:
         self._generator, self._device = generator, like["action"].device
 
     @property
-    def num_from_data(self) -> int:
-        """Steps of the next batch that are from the data: all of them, while there is no experience to draw from."""
-        if self._experience.num_drawable == 0:
-            return self._batch_size
-        return round(self.share * self._batch_size)
-
-    @property
     def share(self) -> float:
-        """Of a batch that is from the data, now."""
+        """Of a batch that is from the data, now and on average."""
         if self._share is None:
             return len(self._data) / (len(self._data) + self._experience.num_drawable)
         final = self._share if self._final_share is None else self._final_share
@@ -73,13 +66,21 @@ class MixedBatches:
 
     def sample(self) -> TensorDictBase:
         """A batch ``[B]``: steps of the data first, then those of the experience."""
-        parts, number = [], self.num_from_data
+        parts, number = [], self._draw_number()
         if number:
             parts.append(self._data.sample(number))
         if number < self._batch_size:
             own = self._experience.sample(self._batch_size - number, self._generator)
             parts.append(own.to(self._device))
         return joined(parts, self._keys)
+
+    def _draw_number(self) -> int:
+        """Steps of a batch that are from the data: all of them, while there is no experience to draw from."""
+        if self._experience.num_drawable == 0:
+            return self._batch_size
+        if self._share is None:  # binomial, as of steps that are drawn one by one
+            return int((torch.rand(self._batch_size, generator=self._generator) < self.share).sum())
+        return round(self.share * self._batch_size)
 
 
 def joined(parts: Sequence[TensorDictBase], keys: Iterable[Any] | None = None) -> TensorDict:

@@ -24,7 +24,7 @@ NOISE = 0.1  # of a policy that draws nothing and is told nothing: TD3's
 
 
 class Exploration:
-    """The agent's policy as it is now, with its own spread or with noise, inside the bounds.
+    """The agent's policy as it is now, with its own spread or with noise, inside the bounds and limits of the specs.
 
     What is drawn at a step depends on the seed and the number of the step alone: there is no state to be saved.
 
@@ -59,8 +59,10 @@ class Exploration:
         self._specs, self._num_random_steps, self._seed = specs, num_random_steps, seed
         self._generator = Generator(agent.device)
         if not specs.discrete:
-            self._low, self._high = (bound.to(agent.device) for bound in action_bounds(specs.action))
-            self._center, self._half_range = center_and_half_range(self._low, self._high)
+            bounds = tuple(bound.to(agent.device) for bound in action_bounds(specs.action))
+            _, self._half_range = center_and_half_range(*bounds)
+            self._low, self._high = (bound.to(agent.device) for bound in specs.limits or bounds)
+            self._center, self._reach = center_and_half_range(self._low, self._high)  # of random actions
 
     @torch.no_grad()
     def __call__(self, observations: NDArray[Any], step: int) -> NDArray[Any]:
@@ -74,7 +76,7 @@ class Exploration:
     def _numbers(self, observation: Tensor, step: int) -> Tensor:
         if step < self._num_random_steps:
             shape = (len(observation), len(self._low))
-            action = self._center + self._half_range * (2.0 * torch.rand(shape, device=observation.device) - 1.0)
+            action = self._center + self._reach * (2.0 * torch.rand(shape, device=observation.device) - 1.0)
         elif self._distribution is not None:
             action = self._distribution(observation).sample()
         else:

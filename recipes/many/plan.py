@@ -26,6 +26,7 @@ from recipes.many.pool import Job
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 from recipes.runs.resume import FREE_ON_RESUME, read_settings
+from recipes.runs.switch import has_ended_online
 from recipes.runs.training import open_dataset
 from recipes.settings import checks
 from recipes.settings.composition import build, compose
@@ -132,7 +133,11 @@ def place(parent: Path, seed: int, wanted: str, *, alone: bool = True) -> Path:
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the last evaluation, if something evaluates it, and the last checkpoint are those after all updates."""
+    """Whether the last evaluation, if something evaluates it, and the last checkpoint are those after all steps."""
+    return _has_all_updates(run) and has_ended_online(run.folder, run.config)
+
+
+def _has_all_updates(run: Run) -> bool:
     folder, last_step = run.folder, run.job.gradient_steps
     last = [int(row["step"]) for row in read_csv(folder.evaluations_file)[-1:]]
     is_silent = not last and folder.holds_run and not folder.info.get("random")  # it has no environment

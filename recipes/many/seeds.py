@@ -23,16 +23,19 @@ from agents.training.stack import AgentStack
 from recipes.many.plan import open_data
 from recipes.many.pool import Job, run_jobs
 from recipes.runs import console, validation
+from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up, updates
+from recipes.runs.switch import check_next_phase
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 from recipes.settings.command_line import invocation, user_script
 from recipes.settings.composition import algorithm_choice
 from recipes.settings.interrupt import Interrupt
 from recipes.settings.overrides import pasted
+from recipes.settings.schema import TrainConfig
 
 OWN = ("seed", "seeds", "stack", "run_dir", "overwrite")  # settings that each run has in its own way
 
@@ -84,8 +87,12 @@ def train_in_processes(cfgs: Sequence[DictConfig]) -> None:
         sys.exit(outcomes.exit_code)
 
 
-def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
-    """New runs whose settings differ in the seed alone; each leaves what it would have left alone."""
+def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> list[tuple[RunFolder, TrainConfig]]:
+    """New runs whose settings differ in the seed alone; each leaves what it would have left alone.
+
+    Returns:
+        Folder and settings of each.
+    """
     folders, configs, _ = zip(*map(open_run, cfgs))
     config = configs[0]
     whole = load_data(config, device)
@@ -105,6 +112,7 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, rewards=rewards, **runs[0].agent.sampling).sample()
     runs[0].agent.check(example)
+    check_next_phase(folders[0], config, runs[0].agent)
     speed: dict[str, Any] = speed_up(stack, stacked([example] * len(runs)), config, before={})
     speed |= {"stacked": len(runs)}
 
@@ -114,6 +122,7 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> None:
             starting.enter_context(begin(run.folder, cfg, run.config, dataset, speed))
             writers.append(RunWriter(run, resuming=False, random=random, speed=speed))
     learn(stack, runs, writers)
+    return [*zip(folders, configs)]
 
 
 def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWriter]) -> None:

@@ -96,6 +96,7 @@ def comparison(
     *,
     cost: Sequence[Sequence[str]] = (),
     choice: Sequence[Sequence[str]] = (),
+    online: Sequence[Sequence[str]] = (),
     folders: Mapping[str, str] = MappingProxyType({}),
     links: Mapping[str, str] = MappingProxyType({}),
     data: str | None = None,
@@ -117,6 +118,8 @@ def comparison(
         else:
             parts.append(Part(caption, matrix, heading, notes, pictures))
         parts.append(Part("Each seed:", tables.seeds_table(section, "")))
+    if len(online) > 1:
+        parts.append(Part(tables.ONLINE, online, "Online"))
     if len(choice) > 1:
         parts.append(Part(tables.CHOICE, choice, "Choice"))
     return page("Comparison", lines, [*parts, *of_runs(cost, folders, links)], data=data)

@@ -9,6 +9,7 @@ from recipes.reporting.results import Section
 from recipes.reporting.tables import (
     CHOICE,
     COST,
+    ONLINE,
     OVER_DATASETS,
     Best,
     aggregates_table,
@@ -27,6 +28,7 @@ def to_markdown(
     figures: Mapping[str, Sequence[str]],
     cost: Sequence[Sequence[str]] = (),
     choice: Sequence[Sequence[str]] = (),
+    online: Sequence[Sequence[str]] = (),
 ) -> str:
     """The whole comparison as a page, with lines about it and image files beside it, by the measure's name."""
     parts = ["# Comparison", *about]
@@ -37,6 +39,8 @@ def to_markdown(
         parts += map(escaped, section.notes)
         parts += [f"![{name}]({name})" for name in figures.get(section.measure.name, ())]
         parts += ["Each seed:", pipes(seeds_table(section, ""))]
+    if len(online) > 1:
+        parts += ["## Online", ONLINE, pipes(online)]
     if len(choice) > 1:
         parts += ["## Choice", CHOICE, pipes(choice)]
     if len(cost) > 1:

@@ -25,6 +25,10 @@ CHOICE = (
     "The run that fitted Q evaluation would take without an environment, how far its last evaluation is below that of "
     "the best run (regret), and the best that is to be expected of trying some of the runs, drawn at random:"
 )
+ONLINE = (
+    "Online after offline: the last evaluation of the offline policy, the worst and the last one online, by score or "
+    "else by return, mean ± standard error over seeds, and the regret, as Cal-QL counts it (arXiv 2303.05479):"
+)
 COST = "What a run took, mean over seeds; minutes by the clock, evaluations included, whatever else the machine did:"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would compute
 

@@ -55,7 +55,7 @@ class Online:
     @property
     def settings(self) -> dict[str, Any]:
         """Those that are no settings of a run that learns from data alone, and no places on this machine."""
-        others = {*PATHS, *(field.name for field in fields(TrainConfig))}
+        others = {*PATHS, *(field.name for field in fields(TrainConfig))} - {"online_steps"}
         return {name: value for name, value in asdict(self.config).items() if name not in others}
 
     @property
@@ -94,7 +94,7 @@ class Online:
         )
         act = Exploration(
             agent,
-            run.dataset.specs,
+            run.specs,
             noise=config.noise,
             random_share=config.random_share or 0.0,
             num_random_steps=config.num_random_steps or 0,
@@ -150,7 +150,8 @@ class Online:
             self._experience.flush()
         place = {"env_step": self.env_step, "episodes": episodes, "evaluated_at": self._evaluated_at}
         fall = {"first_return": self.first_return, "stopped": self.stopped}
-        return {**place, **fall, "fades_over": self._fades_over}
+        rules = {"fades_over": self._fades_over, "max_action_change": self.config.max_action_change}
+        return {**place, **fall, **rules}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Inverse of :meth:`save`, before it is started; a CheckpointError if that is not there."""

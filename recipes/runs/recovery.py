@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.environments.protocols import PROTOCOLS
+from recipes.reporting.results import Cell
+from recipes.reporting.tables import spread
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -59,6 +61,17 @@ def recovery(rows: Rows) -> Recovery | None:
     key = next(key for key in (*(f"eval/{p.score_key}" for p in PROTOCOLS), "eval/return") if rows[-1].get(key))
     first, values = float(at_switch[-1][key]), np.array([float(row[key]) for row in online])
     return Recovery(key, first, values.min(), values[-1], _steps_down(first, values, online), _regret(online, key))
+
+
+def recovery_table(outcomes: Mapping[tuple[str, str], Sequence[Recovery]]) -> list[list[str]]:
+    """A row per dataset and algorithm, over its runs; the header alone if there are none."""
+    table = [["dataset", "algorithm", "runs", "offline", "at worst", "online", "gain", "regret"]]
+    for key, runs in outcomes.items():
+        columns = zip(*((run.first, run.worst, run.last, run.last - run.first) for run in runs))
+        cells = [Cell(dict(enumerate(column))) for column in columns]
+        regrets = [run.regret for run in runs if run.regret is not None]
+        table.append([*key, str(len(runs)), *map(spread, cells), f"{np.mean(regrets):.2f}" if regrets else ""])
+    return table
 
 
 def _steps_down(first: float, values: np.ndarray, online: Rows) -> int | None:

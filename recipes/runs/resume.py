@@ -24,7 +24,7 @@ ONLINE = "online.yaml"  # of a run of offline-agents finetune, its settings
 # settings that change where and how a run goes on; another kind of device ends bit-exactness, with a warning
 FREE_ON_RESUME = (
     "resume", "device", "compile", "storage", "logger", "wandb", "num_eval_envs", "checkpoint_every", "eval_videos",
-    "keep_videos", "trust_env", "divergence_alarm",
+    "keep_videos", "trust_env", "divergence_alarm", "online_steps",
 )  # fmt: skip
 
 # of config.yaml, which every version wrote
@@ -110,10 +110,10 @@ def _tell_of_rates(saved: DictConfig) -> None:
 
 
 def lengthen(folder: RunFolder, config: TrainConfig) -> None:
-    """Note another number of updates, and the schedules that go with it, in the settings of a run that is resumed."""
+    """Note other numbers of steps, and the schedules that go with them, in the settings of a run that is resumed."""
     saved = read_settings(folder)
-    if saved.gradient_steps != config.gradient_steps:
-        saved.gradient_steps = config.gradient_steps
+    if (saved.gradient_steps, saved.online_steps) != (config.gradient_steps, config.online_steps):
+        saved.gradient_steps, saved.online_steps = config.gradient_steps, config.online_steps
         saved.algorithm = config.algorithm
         write_atomically(folder.config_file, OmegaConf.to_yaml(saved).encode())
 

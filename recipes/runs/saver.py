@@ -64,7 +64,7 @@ class Saver:
             self._agent,
             is_best=is_best,
             config=self._run.config.algorithm,
-            specs=self._run.dataset.specs,
+            specs=self._run.specs,
             generators={name: generator.get_state() for name, generator in self._generators.items()},
             extra={**self._extra, **self._note_experience(), "best_return": self._best_return},
         )

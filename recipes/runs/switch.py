@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from typing import Any, cast
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from agents.algorithms.registry import ALGORITHMS
 from agents.checkpoint import Checkpoint, load
-from agents.errors import ConfigError, require, require_choice
+from agents.errors import CheckpointError, ConfigError, require, require_choice
 from agents.files import write_atomically
+from agents.online.exploration import require_no_memory
+from agents.training.agent import Agent
 from agents.training.transfer import with_networks_of
 from recipes.runs.folder import RunFolder, damaged
 from recipes.runs.metrics_log import csv_text, read_csv
@@ -29,6 +31,46 @@ OF_RUN = ("seed", "batch_size", "eval_every", "num_eval_episodes", "log_every", 
 OF_METHOD = ("num_random_steps", "num_warm_up_steps", "noise", "random_share", "updates_per_step", "keep_moments")
 ALIKE = ("device", "compile", "logger", "wandb", "num_eval_envs", "checkpoint_every", "trust_env")
 FREE_ON_RESUME = (*ALIKE, "resume", "online_steps", "eval_env")  # the last only as it is
+
+
+def online_folder(offline: RunFolder) -> RunFolder:
+    """Where a run goes on in its environment unless told otherwise."""
+    return RunFolder(offline.path / "online")
+
+
+def has_switched(run: RunFolder, config: TrainConfig) -> bool:
+    """Whether a run of ``online_steps=`` has made all updates before; a ConfigError if it is to make more of these."""
+    online = online_folder(run)
+    if config.online_steps is None or not online.holds_run:
+        return False
+    made, wanted = load(online.path / OFFLINE).num_updates, config.gradient_steps
+    require(wanted <= made, "gradient_steps", f"be at most {made}, after which it went online", wanted)
+    return True
+
+
+def has_ended_online(run: RunFolder, config: TrainConfig) -> bool:
+    """Whether a run has made all steps of ``online_steps=``, as far as it has to make any."""
+    if config.online_steps is None:
+        return True
+    try:
+        note = load(online_folder(run).checkpoints.last).extra["online"]
+    except CheckpointError:
+        return False
+    return note["stopped"] or note["env_step"] >= config.online_steps
+
+
+def check_next_phase(run: RunFolder, config: TrainConfig, agent: Agent) -> None:
+    """Refuse ``online_steps=`` of a run that could not go online after its updates, by a ConfigError."""
+    if config.online_steps is not None:
+        settings_of_both(next_phase(run, config), config, config.gradient_steps)
+        require_no_memory(agent)
+
+
+def next_phase(run: RunFolder, config: TrainConfig) -> FinetuneConfig:
+    """The settings with which a run of ``online_steps=`` goes on in its environment, or has gone on."""
+    online, shared = online_folder(run), {name: getattr(config, name) for name in (*ALIKE, "eval_env")}
+    place = {"resume": str(online.path), "checkpoint": None} if online.holds_run else {"checkpoint": str(run.path)}
+    return FinetuneConfig(online_steps=config.online_steps, **place, **shared)
 
 
 def run_of(checkpoint: Checkpoint) -> RunFolder:
@@ -93,7 +135,7 @@ def settings_of_both(
     if learned == 0:
         idle = f"num_warm_up_steps={config.num_warm_up_steps} and num_random_steps={config.num_random_steps}"
         raise ConfigError(f"online_steps={config.online_steps} leaves no update after {idle}; take more steps")
-    algorithm = algorithm.going_online(learned)
+    algorithm = algorithm.going_online(learned, config.updates_per_step)
     of_run = {name: getattr(config, name) for name in (*OF_RUN, *ALIKE)}
     settings = dataclasses.replace(
         offline,
@@ -106,6 +148,7 @@ def settings_of_both(
         run_dir=config.run_dir,
         resume=None,
         overwrite=config.overwrite,
+        online_steps=None,
     )
     return config, settings
 
@@ -142,18 +185,30 @@ def read_both(folder: RunFolder) -> tuple[FinetuneConfig, TrainConfig]:
     return cast(FinetuneConfig, config), settings
 
 
-def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, TrainConfig, Checkpoint]:
+def _refuse_stopped(folder: RunFolder, saved: FinetuneConfig) -> None:
+    """Refuse further steps of a run that has given the offline policy back."""
+    last = folder.checkpoints.last
+    if last.exists() and load(last).extra.get("online", {}).get("stopped"):
+        why = f"its return fell more than stop_below={saved.stop_below:g} below that of the offline policy"
+        raise ConfigError(f"the run in {folder.path} has ended, as {why}; begin another one in another run_dir")
+
+
+def resumed(
+    folder: RunFolder, config: FinetuneConfig, typed: Collection[str]
+) -> tuple[FinetuneConfig, TrainConfig, Checkpoint]:
     """The settings that a run goes on with, its own and of those that are typed what may change, and where it began.
 
     With more steps than it was begun with, what fades over them keeps its length.
+
+    Args:
+        typed: names of settings.
 
     Raises:
         ConfigError: another setting is typed, or there is no such run.
     """
     saved, settings = read_both(folder)
     refuse_loss(folder)
-    typed = {override.partition("=")[0].split(".")[0] for override in HydraConfig.get().overrides.task}
-    if others := sorted(typed - {*FREE_ON_RESUME}):
+    if others := sorted({*typed} - {*FREE_ON_RESUME}):
         raise ConfigError(
             f"resume={folder.path} goes on with its own settings; leave out {', '.join(others)}, or start a new run"
         )
@@ -161,6 +216,8 @@ def resumed(folder: RunFolder, config: FinetuneConfig) -> tuple[FinetuneConfig, 
     if "online_steps" in typed:
         at_least = f"be at least {steps}, as the run was begun with"
         require(config.online_steps >= steps, "online_steps", at_least, config.online_steps)
+        if config.online_steps > steps:
+            _refuse_stopped(folder, saved)
         saved = dataclasses.replace(saved, online_steps=config.online_steps)
     first_step = 0 if saved.from_scratch else checkpoint.num_updates
     settings.gradient_steps = first_step + num_updates(saved, saved.online_steps)

@@ -21,6 +21,8 @@ from recipes.settings.composition import algorithm_choice
 from recipes.settings.finetuning import FinetuneConfig
 from recipes.settings.schema import TrainConfig
 
+NOWHERE = "{} names no environment to act in; name one by eval_env=ID"
+
 
 @dataclass(frozen=True)
 class Training:
@@ -36,6 +38,13 @@ class Training:
     generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
     held_out: TensorDictBase | None = None  # steps that it does not learn from; None: it learns from all
     online: Online | None = None  # where it goes on learning in its environment; None: from the dataset alone
+    both: RunFolder | None = None  # of the run of both phases, by which this one, the second, goes on; None: by its own
+
+    @property
+    def specs(self) -> agents.Specs:
+        """Of the data, with the limits of what is done in the environment."""
+        specs, limits = self.dataset.specs, None if self.env is None else self.env.action_limits
+        return specs if limits is None else specs.limited(*limits)
 
     @property
     def is_evaluated(self) -> bool:
@@ -72,6 +81,8 @@ def open_dataset(config: TrainConfig, device: torch.device, storage: str | None 
 def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv | None:
     """Where the policy is evaluated; None, with a warning, when neither dataset nor settings name an environment."""
     if config.eval_env is None and dataset.env_spec is None:
+        if config.online_steps is not None:
+            raise ConfigError(NOWHERE.format(dataset.id))
         what, other = "nothing is evaluated", ", or hold out episodes by validation=0.1"
         if config.validation:
             what, other = "no returns are measured", ""
@@ -95,7 +106,7 @@ def evaluation_env(config: TrainConfig, dataset: agents.OfflineDataset) -> agent
 def acting_env(config: FinetuneConfig, settings: TrainConfig, dataset: agents.OfflineDataset) -> agents.EvaluationEnv:
     """Where a policy acts and is evaluated, inside the limits of its actions; a ConfigError where there is none."""
     if settings.eval_env is None and dataset.env_spec is None:
-        raise ConfigError(f"{dataset.id} names no environment to act in; name one by eval_env=ID")
+        raise ConfigError(NOWHERE.format(dataset.id))
     env = evaluation_env(settings, dataset)
     assert env is not None
     if dataset.env_spec is not None and env.spec.id != dataset.env_spec.id:

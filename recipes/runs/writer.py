@@ -218,8 +218,10 @@ class RunWriter:
 
     def tell_how_to_go_on(self, problem: str) -> None:
         """A line on standard error on why the run ends here, and how it goes on."""
-        command = f"{invocation()} {pasted('resume', self._folder.path)}"
-        tqdm.write(f"{printable(problem)}; all until then is saved, go on with: {command}", file=sys.stderr)
+        tqdm.write(f"{printable(problem)}; all until then is saved, go on with: {self._command()}", file=sys.stderr)
+
+    def _command(self) -> str:
+        return f"{invocation()} {pasted('resume', (self._run.both or self._folder).path)}"
 
     def stop(self, step: int, exit_code: int) -> None:
         """End early, and say how to go on; the dashboard shows how it ended."""
@@ -227,7 +229,7 @@ class RunWriter:
         loggers.close(self._logger, exit_code=exit_code)
         info = self._folder.info
         how = "" if exact_alone(info) else f" compile={info['compile']}  (alone, with other rounding errors)"
-        print(f"stopped after step {step}; go on with: {invocation()} {pasted('resume', self._folder.path)}{how}")
+        print(f"stopped after step {step}; go on with: {self._command()}{how}")
 
     def finish(self) -> None:
         """Sum up for a person and for the dashboard."""

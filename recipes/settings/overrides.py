@@ -13,7 +13,7 @@ from recipes.settings.schema import RECIPES, TrainConfig
 
 # settings of train.py that these two do not hand on: they have one of their own, or choose the value
 OF_SWEEP = ("seed", "seeds", "stack", "run_dir", "resume", "overwrite", "logger", "wandb")
-KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": OF_SWEEP}
+KEPT = {"compare": ("algorithm", "dataset", *OF_SWEEP), "sweep": (*OF_SWEEP, "online_steps")}
 PATHS = (
     "run_dir",
     "resume",

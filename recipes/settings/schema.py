@@ -60,6 +60,7 @@ class TrainConfig:
     stack: bool | None = None  # the seeds in one process, each update one of all of them; null: on a GPU
     gradient_steps: int = 20_000  # updates in all, >= 1
     batch_size: int = 256  # transitions per update, or windows of them, >= 1; with algorithm=dt 64
+    online_steps: int | None = None  # steps in the environment after these updates, as of finetune, >= 1; None: none
     validation: float = 0.0  # share of the episodes, in [0, 1), that is held out and measured on as validation/*
     # Evaluation, log and checkpoints
     eval_every: int = 2_500  # updates between evaluations, >= 1
@@ -95,7 +96,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require_dataset_id("dataset", self.dataset)
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
-        require_counts(self, "num_eval_envs", "checkpoint_every", "n_step", "max_episode_steps")
+        require_counts(self, "num_eval_envs", "checkpoint_every", "n_step", "max_episode_steps", "online_steps")
         require_memory(8 * self.num_eval_episodes, "num_eval_episodes", self.num_eval_episodes)
         require_seed("seed", self.seed)
         require(0.0 <= self.validation < 1.0, "validation", "be a share of the episodes, in [0, 1)", self.validation)

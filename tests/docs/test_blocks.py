@@ -106,7 +106,7 @@ def _shorten(command: str) -> str:
     for name, value in SHORT.get(match["recipe"] or "train", {}).items():
         command, there = re.subn(rf"(?<=\s){name}=\S+", f"{name}={value}", command)
         command += "" if there else f" {name}={value}"
-    return command
+    return re.sub(r"(?<=\s)online_steps=\S+", "online_steps=20", command)
 
 
 def shortened_python(code: str) -> str:

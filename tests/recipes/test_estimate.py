@@ -17,6 +17,7 @@ from agents.evaluation.offline.estimate import Estimate, Trust
 from agents.evaluation.offline.settings import FQEConfig
 from recipes import compare, select_policy, sweep
 from recipes.many import trials, valuation
+from recipes.runs.resume import ONLINE
 from tests.agents.evaluation.offline.tabular import world
 
 WITHOUT = "test/no-env-v0"
@@ -107,6 +108,8 @@ def test_a_mistake_is_one_line(estimate, typed, message) -> None:
 
 
 def test_the_best_of_many_is_named_or_that_the_data_cannot_tell(select, here) -> None:
+    shutil.copytree(here / "iql", here / "iql" / "online")  # as of a run that went on there, which has other steps too
+    (here / "iql" / "online" / ONLINE).touch()
     done = select("runs=.", *FAST)
     assert done.code == 0, done.err
     assert f"2 policies on {WITHOUT}: 8 episodes" in done.out and "note: the policies have learned" in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from agents import checkpoint
 from recipes.runs.folder import RunFolder
 from recipes.runs.online import Online
 from recipes.settings.finetuning import FinetuneConfig
+from tests.recipes.kills import AFTER_A_ROW, IN_A_STEP, KILL
 
 Recipe = Callable[..., Any]
 OFFLINE = "runs/iql/test/pendulum-v0/seed0"
@@ -66,15 +68,6 @@ def test_both_phases_are_in_one_run(never_stopped, usual, read_csv) -> None:
     assert checkpoint.load(never_stopped / "checkpoints" / "last.safetensors").extra["online"]["env_step"] == 60
 
 
-KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
-IN_A_STEP = """
-from agents.online import collection
-step = collection.Collection.step
-def dying_step(self):
-    step(self)
-    if self.env_step == {step}: die()
-collection.Collection.step = dying_step
-"""
 IN_AN_UPDATE = """
 from agents.training.agent import Agent
 update = Agent.update
@@ -82,14 +75,6 @@ def dying_update(self, batch):
     if self.num_updates == {update}: die()
     return update(self, batch)
 Agent.update = dying_update
-"""
-AFTER_A_ROW = """
-from recipes.runs import metrics_log
-write = metrics_log.CsvLog.write
-def dying_write(self, step, values):
-    write(self, step, values)
-    if self.path.name == "{name}" and step == {step}: die()
-metrics_log.CsvLog.write = dying_write
 """
 MOMENTS = {
     "before anything is evaluated": AFTER_A_ROW.format(name="evaluations.csv", step=20),
@@ -220,7 +205,7 @@ agents.evaluate = worse
 
 
 @pytest.mark.slow
-def test_a_policy_that_has_fallen_is_given_back(finetune, tmp_path, read_csv) -> None:
+def test_a_policy_that_has_fallen_is_given_back(finetune, resume, tmp_path, read_csv) -> None:
     stopped = finetune("stop_below=0", before=WORSE)
     assert stopped.code == 0, stopped.err
     assert "stopped: the return fell more than stop_below=0 below" in stopped.err
@@ -229,8 +214,31 @@ def test_a_policy_that_has_fallen_is_given_back(finetune, tmp_path, read_csv) ->
     folder = tmp_path / ONLINE / "checkpoints"
     last, offline = (checkpoint.load(folder / f"{name}.safetensors") for name in ("last", "offline"))
     assert last.num_updates > offline.num_updates and last.extra["online"]["stopped"]
+    assert "has ended, as its return fell more than stop_below=0 below" in resume("online_steps=80").refusal()
     networks = [name for name in offline.tensors if "actor_network_params" in name and name.startswith("loss_module")]
     assert networks and all(last.tensors[name].equal(offline.tensors[name]) for name in networks)
+
+
+@pytest.mark.slow
+def test_limits_stay_with_the_policy(finetune, run_recipe, tmp_path, read_csv) -> None:
+    assert finetune("action_limits=[-0.5,0.3]", "max_action_change=0.1").code == 0
+    where = {
+        "before": "from recipes.runs import figures; figures.plot_episodes = lambda *_, **__: None",
+        "cwd": tmp_path,
+    }
+    evaluated = run_recipe("evaluate", f"checkpoint={ONLINE}", "num_episodes=2", "num_envs=1", **where)
+    assert evaluated.code == 0, evaluated.err
+    returns = [float(row["return"]) for row in read_csv(tmp_path / ONLINE / "evaluation" / "episodes.csv")]
+    last = read_csv(tmp_path / ONLINE / "evaluations.csv")[-1]
+    assert float(last["eval/return"]) == pytest.approx(sum(returns) / 2, rel=1e-6)
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    exported = run_recipe(
+        "export", f"checkpoint={ONLINE}", "num_envs=1", "num_episodes=2", "num_observations=50", **where
+    )
+    assert exported.code == 0, exported.err
+    assert "max_action_change=0.1 held where the policy learned, and the file does not know it" in exported.err
+    contract = json.loads((tmp_path / ONLINE / "policy.json").read_text())["action"]
+    assert (contract["low"], contract["high"]) == ([-0.5], [pytest.approx(0.3)])
 
 
 NO_RESULT = """

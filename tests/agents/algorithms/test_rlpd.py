@@ -61,6 +61,11 @@ def test_the_entropy_that_they_steer_to_is_so_many_nats_per_dimension_in_bounds_
 def test_actor_and_alpha_step_once_for_all_updates_of_a_step(steps) -> None:
     config = {20: agents.RLPDConfig, 4: agents.WSRLConfig}[steps]()
     assert config.online.updates_per_step == config.actor_optimizer.every == config.alpha_optimizer.every == steps
+    assert config.going_online(100) == config == config.going_online(100, steps)
+    for updates_per_step, every in ((10, 10), (1, 1), (0.5, 1)):
+        online = config.going_online(100, updates_per_step)
+        assert online.actor_optimizer.every == online.alpha_optimizer.every == every
+        assert online.critic_optimizer == config.critic_optimizer
 
 
 @pytest.mark.parametrize("config", [agents.RLPDConfig, agents.WSRLConfig])

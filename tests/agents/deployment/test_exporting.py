@@ -18,6 +18,8 @@ from agents.algorithms.diffusion_bc import DiffusionBCConfig
 from agents.algorithms.discrete_bc import DiscreteBCConfig
 from agents.algorithms.dt import DTConfig
 from agents.algorithms.iql import ExtractionConfig, IQLConfig
+from agents.checkpoint import load as load_checkpoint
+from agents.checkpoint import save
 from agents.deployment.acting import FilePolicy, parts_of, specs_of
 from agents.deployment.contract import Contract, Memory
 from agents.deployment.describing import describe
@@ -255,6 +257,19 @@ def test_whole_numbers_stay_in_the_space_of_the_data_where_the_policy_has_other_
     contract, graph = file.contract, PolicyGraph(core_of(policy), checkpoint.specs())
     assert compare(policy, DeployedPolicy(contract, as_function(graph, contract)), dataset).holds
     assert (contract.action.low, contract.action.high) == ((-2.0, -2.0), (3.0, 3.0))
+
+
+def test_the_limits_under_which_a_policy_learned_are_in_its_file(checkpoint_of, tmp_path) -> None:
+    checkpoint, dataset = checkpoint_of(BCConfig(), "goal-box")
+    agent, space = checkpoint.build_agent(), dataset.specs.action.space
+    low, high = (space.low + share * (space.high - space.low) for share in (0.45, 0.55))
+    options = {"config": checkpoint._config(), "specs": dataset.specs.limited(low, high), "extra": checkpoint.extra}
+    file = in_torch(load_checkpoint(save(tmp_path / "limited.safetensors", agent, **options)), dataset)
+    assert (file.contract.action.low, file.contract.action.high) == (tuple(low.tolist()), tuple(high.tolist()))
+    assert compare(agent.policy, file, dataset).holds, "up to the limits"
+    actions = file.batch(parts_of(file.contract, Steps(dataset).first(64)))
+    np.testing.assert_array_equal(actions, actions.clip(low, high))
+    assert ((actions == low.numpy()) | (actions == high.numpy())).mean() > 0.2
 
 
 def test_held_out_episodes_are_compared_on_their_own_rows(checkpoint_of) -> None:

@@ -91,7 +91,7 @@ def rows_with(rewards: torch.Tensor) -> TensorDict:
 
 @pytest.mark.parametrize(
     ("share", "final", "expected"),
-    [(0.5, None, [12, 6, 6, 6]), (0.0, None, [12, 0, 0, 0]), (1.0, 0.0, [12, 9, 6, 0]), (None, None, [12, 9, 7, 5])],
+    [(0.5, None, [12, 6, 6, 6]), (0.0, None, [12, 0, 0, 0]), (1.0, 0.0, [12, 9, 6, 0])],
 )
 @pytest.mark.parametrize("capacity", [40, 80])
 def test_the_share_of_the_data_is_as_told(share, final, expected, capacity, experience) -> None:
@@ -100,7 +100,7 @@ def test_the_share_of_the_data_is_as_told(share, final, expected, capacity, expe
     settings = {"like": like, "share": share, "final_share": final, "generator": torch.Generator().manual_seed(0)}
     settings |= {"fades_over": 40 if capacity == 80 else None}
     mixed, shares = MixedBatches(Data(), rows, **settings), []
-    for length in (0, 10, 20, 40, *[60] * (capacity == 80 and share is not None)):
+    for length in (0, 10, 20, 40, *[60] * (capacity == 80)):
         while rows.length < length:
             rows.append(*[np.ones((1, n)) for n in (2, 1, 1)], np.zeros((1, 1)), np.zeros((1, 1)), np.ones((1, 2)))
         batch = mixed.sample()
@@ -108,6 +108,18 @@ def test_the_share_of_the_data_is_as_told(share, final, expected, capacity, expe
         assert batch.shape == (12,) and [*batch.keys(True, True)] == [*like.keys(True, True)]
         assert all(value.is_contiguous() for value in batch.values(True, True))
     assert shares[:4] == expected and {*shares[4:]} <= {expected[-1]}
+
+
+def test_pooled_steps_are_drawn_as_if_all_were_in_one_buffer(experience) -> None:
+    rows, batch_size, number = experience(capacity=10), 12, 2000
+    for _ in range(10):
+        rows.append(*[np.ones((1, n)) for n in (2, 1, 1)], np.zeros((1, 1)), np.zeros((1, 1)), np.ones((1, 2)))
+    like, generator = joined([rows_with(torch.zeros(batch_size))]), torch.Generator().manual_seed(0)
+    pooled = MixedBatches(Data(), rows, like=like, share=None, generator=generator)
+    counts = np.array([int((pooled.sample()["next", "reward"] == -1.0).sum()) for _ in range(number)])
+    share = 30 / 40
+    assert counts.mean() == pytest.approx(batch_size * share, abs=0.15)
+    assert counts.var() == pytest.approx(batch_size * share * (1 - share), rel=0.15), "each step by itself"
 
 
 def test_steps_are_drawn_uniformly_and_from_ended_episodes_alone_where_so_told(experience) -> None:

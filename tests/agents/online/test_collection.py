@@ -15,7 +15,7 @@ from agents.algorithms.discrete_iql import DiscreteIQLConfig
 from agents.algorithms.td3_bc import TD3BCConfig
 from agents.data.layout import DEFAULT_KEYS, END_KEYS
 from agents.environments.environment import EvaluationEnv
-from agents.errors import DataError
+from agents.errors import ConfigError, DataError
 from agents.networks.configs import DeterministicActorConfig
 from agents.online.collection import Collection
 from agents.online.exploration import Exploration
@@ -145,6 +145,19 @@ def test_exploration_depends_on_the_step_and_not_on_what_was_drawn_before(specs)
     assert first.std() == pytest.approx(0.2, rel=0.1) and first.mean() == pytest.approx(mean, abs=0.02)
     random = act(observations, 9)
     assert random.std() == pytest.approx(2 / 12**0.5, rel=0.05) and abs(random).max() <= 1.0
+
+
+def test_what_is_drawn_lies_inside_limits_and_random_actions_are_spread_over_them(specs) -> None:
+    agent = TD3BCConfig(actor=DeterministicActorConfig(hidden_sizes=[4])).build(specs)
+    limited = specs.limited(np.array([-0.25]), np.array([3.0]))
+    act = Exploration(agent, limited, noise=5.0, num_random_steps=10)
+    random, noisy = (act(np.zeros((2000, 2), np.float32), step) for step in (0, 10))
+    for actions in (random, noisy):
+        assert actions.min() >= -0.25 and actions.max() <= 1.0
+    assert random.mean() == pytest.approx(0.375, abs=0.03) and random.std() == pytest.approx(1.25 / 12**0.5, rel=0.05)
+    assert (noisy == -0.25).mean() > 0.1, "noise is clipped, as ever"
+    with pytest.raises(ConfigError, match="no action lies inside both the limits and the bounds"):
+        specs.limited(np.array([2.0]), np.array([3.0]))
 
 
 def test_indices_are_drawn_whatever_the_noise_of_numbers_is(specs) -> None:

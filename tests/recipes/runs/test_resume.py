@@ -16,6 +16,7 @@ import yaml
 
 import agents
 from agents import checkpoint
+from tests.recipes.kills import AFTER_A_ROW, KILL
 
 Recipe = Callable[..., Any]
 
@@ -30,7 +31,6 @@ SETTINGS = (
 )
 RUN = "runs/iql/test/pendulum-v0/seed0"
 
-KILL = "import os, signal\ndef die(): os.kill(os.getpid(), signal.SIGKILL)\n"
 DURING_AN_UPDATE = """
 from agents.training import update_rule
 check = update_rule.check_finite
@@ -62,14 +62,6 @@ def dying_replace(source, destination):
     replace(source, destination)
     if not {before}: die()
 os.replace = dying_replace
-"""
-AFTER_A_ROW = """
-from recipes.runs import metrics_log
-write = metrics_log.CsvLog.write
-def dying_write(self, step, values):
-    write(self, step, values)
-    if self.path.name == "{name}" and step == {step}: die()
-metrics_log.CsvLog.write = dying_write
 """
 WITHIN_A_ROW = """
 from recipes.runs import metrics_log
