@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 TASKS = ("pen", "hammer", "door", "relocate")
-FAST = "iql,iql_deep,iql_corl,bc,bc_top,awac,td3_bc,rebrac"
+FAST = "iql,iql_official,iql_corl,bc,bc_top,awac,td3_bc,rebrac"
 SLOW = "cql_small,dt_small,edac,sac_n"  # 5 to 50 times as long for an update
 SETTINGS = ("num_eval_episodes=50", "compile=inductor", "matmul_precision=highest", "logger=none")
 CHECKED = ("d4rl", "demo/pen/mixed-v1", "bc", 0)  # the cheapest row

@@ -19,26 +19,31 @@ from pathlib import Path
 DATASETS = ("demo/pen/mixed-v1", "demo/relocate/mixed-v1")
 SEEDS = (10, 11)
 RUNS = Path("runs/iql_settings")
+BUDGET = ("eval_every=20000", "num_eval_episodes=50", "compile=inductor", "matmul_precision=highest")
+DEEP = (
+    "algorithm=iql_official",
+    "algorithm.normalize_observations=true",
+    *(f"algorithm.{network}.hidden_sizes=[256,256,256]" for network in ("actor", "qvalue", "value")),
+)
 LAYER_NORM = ("algorithm.qvalue.layer_norm=true", "algorithm.value.layer_norm=true")
-DEEP_NORM = ("algorithm=iql_deep", *LAYER_NORM)
-SCALED = (*DEEP_NORM, "algorithm.scale_advantage=true", "algorithm.temperature=1.0")
+SCALED = ("algorithm.scale_advantage=true", "algorithm.temperature=1.0")
+CHOSEN = (*DEEP, *LAYER_NORM, *SCALED)  # what algorithm=iql is
 SETTINGS: dict[str, tuple[str, ...]] = {
-    "official": ("algorithm=iql",),
+    "official": ("algorithm=iql_official",),
     "corl": ("algorithm=iql_corl",),
-    "deep": ("algorithm=iql_deep",),
-    "deep, LN": DEEP_NORM,
-    "deep, scaled 1": ("algorithm=iql_deep", "algorithm.scale_advantage=true", "algorithm.temperature=1.0"),
-    "deep, LN, scaled 1": SCALED,
-    "deep, LN, scaled 0.5": (*SCALED, "algorithm.temperature=0.5"),
-    "deep, LN, scaled 2": (*SCALED, "algorithm.temperature=2.0"),
-    "deep, LN, scaled 1, 0.9": (*SCALED, "algorithm.expectile=0.9"),
-    "deep, LN, scaled 1, no dropout": (*SCALED, "algorithm.actor.dropout=0.0"),
+    "deep": DEEP,
+    "deep, LN": (*DEEP, *LAYER_NORM),
+    "deep, scaled 1": (*DEEP, *SCALED),
+    "deep, LN, scaled 1": CHOSEN,
+    "deep, LN, scaled 0.5": (*CHOSEN, "algorithm.temperature=0.5"),
+    "deep, LN, scaled 2": (*CHOSEN, "algorithm.temperature=2.0"),
+    "deep, LN, scaled 1, 0.9": (*CHOSEN, "algorithm.expectile=0.9"),
+    "deep, LN, scaled 1, no dropout": (*CHOSEN, "algorithm.actor.dropout=0.0"),
     "wide, LN, scaled 1": (
-        "algorithm=iql",
+        "algorithm=iql_official",
         "algorithm.normalize_observations=true",
         *LAYER_NORM,
-        "algorithm.scale_advantage=true",
-        "algorithm.temperature=1.0",
+        *SCALED,
     ),
     "bc": ("algorithm=bc",),
 }
@@ -62,7 +67,7 @@ def train() -> None:
         run = folder(name, dataset, seed)
         if rows(run):
             continue
-        settings = (f"dataset={dataset}", f"seed={seed}", *overrides, "eval_every=20000", "num_eval_episodes=50")
+        settings = (f"dataset={dataset}", f"seed={seed}", *overrides, *BUDGET)
         command = [sys.executable, "-m", "recipes.train", *settings, "logger=csv", f"run_dir='{run}'", "overwrite=true"]
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
 

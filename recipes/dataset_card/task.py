@@ -60,7 +60,8 @@ def weights(inspection: Inspection) -> Findings:
         f"an estimate by linear regressions on {counted(len(inspection.advantages), 'step')}: advantages of "
         f"{number(weights.size)} in size; a training logs train/effective_sample_size and train/clip_fraction"
     )
-    way_out = f"rewards.scale={weights.scale:g}, or algorithm.scale_advantage=true, whatever the scale"
+    scaled = "algorithm.scale_advantage=true" if inspection.actions.discrete else "algorithm=iql"
+    way_out = f"rewards.scale={weights.scale:g}, or {scaled}, whatever the scale"
     if weights.spread < ALIKE:
         yield warning(
             f"Rewards are small: the weights that {of_default} gives the data's actions would differ by about "

@@ -15,7 +15,7 @@ from agents.data.contents import Inspection
 class Weights:
     """Statistics of exp(temperature x advantage), clipped, over the sampled steps."""
 
-    algorithm: str  # with its default temperature
+    algorithm: str  # with the temperature of its preset
     temperature: float
     size: float  # standard deviation of the estimated advantages, > 0
     effective_sample_size: float  # as a share, as train/effective_sample_size
@@ -33,9 +33,9 @@ class Weights:
 
 
 def expected_weights(inspection: Inspection) -> Weights | None:
-    """The weights by the default settings of the IQL that suits the actions; None where no action matters."""
+    """The weights by settings of the IQL that suits the actions, advantages as they are; None where none matters."""
     discrete = inspection.actions.discrete
-    name, config = ("discrete_iql", DiscreteIQLConfig()) if discrete else ("iql", IQLConfig())
+    name, config = ("discrete_iql", DiscreteIQLConfig()) if discrete else ("iql_official", IQLConfig())
     advantages, clip = inspection.advantages, config.advantage_clip
     size = float(advantages.std()) if len(advantages) else 0.0
     if not size > 0.0 or clip is None:

@@ -11,7 +11,7 @@ MARKERS = "os^Dv*Px<"
 # nine that are often compared have a colour each; who comes later shares one, with another dash and marker
 ORDER = (
     "iql", "bc", "td3_bc", "awac", "cql", "rebrac", "dt", "edac", "bc_top",
-    "iql_corl", "sac", "sac_n", "iql_tuned", "cql_small", "rebrac_tuned", "dt_small", "iql_deep", "diffusion_bc",
+    "iql_corl", "sac", "sac_n", "iql_tuned", "cql_small", "rebrac_tuned", "dt_small", "iql_official", "diffusion_bc",
     "cql_lagrange", "discrete_iql", "discrete_cql", "dqn", "discrete_bc", "discrete_bc_top",
     "iql_locomotion", "iql_antmaze", "cal_ql", "rlpd", "wsrl",
 )  # fmt: skip

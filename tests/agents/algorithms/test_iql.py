@@ -71,7 +71,17 @@ def test_the_defaults_are_the_official_codes_on_adroit() -> None:
 
 def test_the_presets_are_what_they_say(preset) -> None:
     decayed = AdamConfig(lr=3e-4, decay_steps=1000)  # the actor's rate alone, over the whole run
-    assert preset("iql") == agents.IQLConfig(actor_optimizer=decayed)
+    assert preset("iql_official") == agents.IQLConfig(actor_optimizer=decayed)
+    deep = [256, 256, 256]
+    assert preset("iql") == agents.IQLConfig(
+        normalize_observations=True,
+        scale_advantage=True,
+        temperature=1.0,
+        actor=ActorConfig(deep, dropout=0.1),
+        qvalue=QValueConfig(deep, layer_norm=True),
+        value=ValueConfig(deep, layer_norm=True),
+        actor_optimizer=decayed,
+    )
     assert preset("iql_corl") == corl()
     assert preset("iql_tuned", "D4RL/hammer/expert-v2") == corl(temperature=0.5, expectile=0.95)
     official = {"actor": ActorConfig(dropout=0.0), "actor_optimizer": decayed}
