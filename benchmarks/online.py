@@ -1,7 +1,7 @@
 """Online after offline: scores before and after, on the Adroit tasks; one row once more; and runs that are killed.
 
     python benchmarks/online.py             train what is not there yet, below runs/online; the table into results/
-    python benchmarks/online.py wsrl/ iql/  the same of the rows alone whose names begin so
+    python benchmarks/online.py wsrl/ rlpd/  the same of the rows alone whose names begin so
     python benchmarks/online.py --check     train one row of the committed table again, and compare to the last digit
     python benchmarks/online.py --kills 50  kill a small run so often, at random moments, and find the same bytes
 
@@ -51,16 +51,16 @@ class Row:
 
 
 TASKS = ("demo/pen/mixed-v1", "demo/hammer/mixed-v1", "demo/door/mixed-v1", "D4RL/door/human-v2")
-LONG = [Row(d, a, a, seed, 100_000) for d in TASKS for a in ("iql", "rebrac") for seed in range(3)]
+LONG = [Row(d, a, a, seed, 100_000) for d in TASKS for a in ("iql_official", "rebrac") for seed in range(3)]
 PAIRS = (("sac", "rlpd"), ("cal_ql", "cal_ql"), ("cal_ql", "wsrl"))
 SHORT = [Row(TASKS[0], before, after, seed, 20_000) for before, after in PAIRS for seed in range(3)]
-CHECKED = Row(TASKS[0], "iql", "iql", 0, 5_000)  # the cheapest
+CHECKED = Row(TASKS[0], "iql_official", "iql_official", 0, 5_000)  # the cheapest
 
 
 def train(row: Row, runs: Path) -> dict[str, Any]:
     """Make both phases, or what is left of them; the row of the table."""
     before, after = runs / "offline" / row.offline / row.dataset / f"seed{row.seed}", runs / row.name
-    settings = (f"algorithm={row.offline}", f"dataset={row.dataset}", f"seed={row.seed}")
+    settings = (f"algorithm={row.offline}", f"dataset={row.dataset}", f"seed={row.seed}", "matmul_precision=highest")
     _go_on("train", before, f"run_dir={before}", *settings, *ALIKE)
     further = (f"checkpoint={before}", f"run_dir={after}", f"online_steps={row.online_steps}", "eval_every=5000")
     method = () if row.online == row.offline else (f"method={row.online}",)

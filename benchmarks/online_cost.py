@@ -45,9 +45,10 @@ def checkpoints(dataset: agents.OfflineDataset, agent: agents.Agent, rows: int, 
     experience = Experience(file, dataset.layout, capacity=capacity, num_envs=PIECE, keys=keys)
     generator, saved = np.random.default_rng(0), CheckpointFolder(folder / "checkpoints")
     parts = [generator.standard_normal((PIECE, width), np.float32) for width in experience.widths]
-    parts[3][:] = parts[4][:] = 0.0  # no episode ends
+    observations, actions, rewards, *_, following = parts
+    running = np.zeros((PIECE, 1), np.bool_)
     while experience.length < capacity:
-        experience.append(*parts)
+        experience.append(observations, actions, rewards, running, running, following)
         if experience.length > rows:
             with timed(times):
                 experience.flush()

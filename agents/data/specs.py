@@ -41,8 +41,8 @@ class Specs:
             ConfigError: no action of the policy's lies inside them.
         """
         space: Any = self.action.space
-        low, high = (torch.as_tensor(bound, dtype=torch.float32).flatten() for bound in (low, high))
-        limits = torch.maximum(space.low.cpu(), low), torch.minimum(space.high.cpu(), high)
+        lowest, highest = (torch.as_tensor(bound, dtype=torch.float32).flatten() for bound in (low, high))
+        limits = torch.maximum(space.low.cpu(), lowest), torch.minimum(space.high.cpu(), highest)
         if (limits[0] > limits[1]).any():
             raise ConfigError("no action lies inside both the limits and the bounds of the data's actions")
         return replace(self, limits=limits)

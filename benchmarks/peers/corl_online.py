@@ -60,10 +60,10 @@ class OldEnv:
         self._steps += 1
         dropped = self._early and observation[PEN_HEIGHT] < PEN_DROPPED
         done = terminated or truncated or dropped or self._steps == self._max_episode_steps
-        return self._change(observation), reward, done, {**info, GOAL: bool(info["success"])}
+        return self._change(observation), float(reward), bool(done), {**info, GOAL: bool(info["success"])}
 
     def get_normalized_score(self, episode_return: float) -> float:
-        return PEN.d4rl_reference.score(episode_return) / 100.0
+        return float(PEN.d4rl_reference.score(np.asarray(episode_return))) / 100.0
 
     def changed(self, change: Any) -> OldEnv:
         """The same, whose observations are changed so."""
@@ -102,11 +102,12 @@ def run(corl: Path, algorithm: str, dataset: agents.OfflineDataset, **settings: 
     """Both phases by CORL's code; its evaluations."""
     log = Log(settings["offline_iterations"])
     stand_ins = {name: MagicMock() for name in ("d4rl", "gym", "pyrallis", "wandb")}
-    env, limits = dataset.make_env(), [None, PEN.d4rl_horizon]  # to learn in, and to be evaluated in
+    env = dataset.make_env()
+    limits = [(env.spec.max_episode_steps, False), (PEN.d4rl_horizon, True)]  # to learn in, and to be evaluated in
 
     def make(_: str) -> OldEnv:
-        limit = limits.pop(0)
-        return OldEnv(env.make(), limit=limit or env.spec.max_episode_steps, early=limit is not None)
+        limit, early = limits.pop(0)
+        return OldEnv(env.make(), limit=limit or 200, early=early)
 
     stand_ins["gym"].make = make
     stand_ins["gym"].wrappers.TransformObservation = OldEnv.changed

@@ -87,7 +87,10 @@ def make_run(
     ``alone``: no other run of the same plan has this algorithm, dataset and seed.
     """
     cfg.seed = seed
-    own = (f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}")
+    own = [f"algorithm={algorithm}", f"dataset={quoted(dataset)}", f"seed={seed}", f"logger={config.logger}"]
+    if cfg.online_steps is not None and getattr(OmegaConf.get_type(cfg, "algorithm"), "online", None) is None:
+        cfg.online_steps = None  # what only clones is compared as it is
+        own.append("online_steps=null")
     folder = place(Path(config.runs) / algorithm / dataset, seed, fingerprint(cfg), alone=alone)
     job = Job(name or f"{algorithm}/{dataset}/seed{seed}", folder, (*overrides, *own), cfg.gradient_steps)
     return Run(algorithm, dataset, seed, job, build(cfg, "train"))

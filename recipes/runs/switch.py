@@ -68,9 +68,9 @@ def check_next_phase(run: RunFolder, config: TrainConfig, agent: Agent) -> None:
 
 def next_phase(run: RunFolder, config: TrainConfig) -> FinetuneConfig:
     """The settings with which a run of ``online_steps=`` goes on in its environment, or has gone on."""
-    online, shared = online_folder(run), {name: getattr(config, name) for name in (*ALIKE, "eval_env")}
+    online, shared = online_folder(run), {name: getattr(config, name) for name in (*ALIKE, "eval_env", "online_steps")}
     place = {"resume": str(online.path), "checkpoint": None} if online.holds_run else {"checkpoint": str(run.path)}
-    return FinetuneConfig(online_steps=config.online_steps, **place, **shared)
+    return FinetuneConfig(**place, **shared)
 
 
 def run_of(checkpoint: Checkpoint) -> RunFolder:
