@@ -1,7 +1,7 @@
 """Online after offline: scores before and after, on the Adroit tasks; one row once more; and runs that are killed.
 
     python benchmarks/online.py             train what is not there yet, below runs/online; the table into results/
-    python benchmarks/online.py wsrl/ rlpd/  the same of the rows alone whose names begin so
+    python benchmarks/online.py rlpd/       the same of the rows alone whose names begin so
     python benchmarks/online.py --check     train one row of the committed table again, and compare to the last digit
     python benchmarks/online.py --kills 50  kill a small run so often, at random moments, and find the same bytes
 
