@@ -118,6 +118,7 @@ SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "keep_videos": "test_videos.py",
     "observations.include": "test_families.py",
     "observations.exclude": "test_families.py",
+    "online_steps": "test_both_phases.py",
     "overwrite": "test_a_run_is_overwritten_only_when_that_is_said",
     "resume": "test_resume.py",
     "seeds": "test_seeds.py",
