@@ -2,6 +2,7 @@
 
     python benchmarks/peers/iql.py peers            every table: a quarter of an hour on two quiet cores
     python benchmarks/peers/iql.py peers --check    the tables once more, in fewer rounds, held to the committed ones
+    python benchmarks/peers/iql.py peers --only cql some of them again: those whose title has this; the others stay
 
 ``peers`` is a folder with a checkout of each peer and an environment of its own, made anywhere by:
 
@@ -57,21 +58,27 @@ OTHERS = {  # than IQL, with a number of updates in a round
 }
 
 
-def tables(peers: Path, rounds: int) -> Iterator[tuple[str, str, Rows]]:
+def tables(peers: Path, rounds: int, only: str) -> Iterator[tuple[str, str, Rows]]:
     """Title, the one that the others are compared with, and rows, as they are measured."""
     for threads, loads in LOADS.items():
         for others in loads:
+            title = f"iql, {threads} threads, {others} busy processes"
+            if only not in title:
+                continue
             present = {name: each for name, each in CONTESTANTS.items() if not others or name in BESIDE_BUSY}
             with busy(others), start(present, peers, threads=threads) as processes:
                 rows = measure(processes, REFERENCE, rounds=rounds)
-            yield f"iql, {threads} threads, {others} busy processes", CONTESTANTS[REFERENCE].label, rows
+            yield title, CONTESTANTS[REFERENCE].label, rows
     for name, (module, number) in OTHERS.items():
+        title = f"{name}, 1 thread"
+        if only not in title:
+            continue
         pair = {
             "corl": Contestant("CORL", "corl", settings=(module,), number=number),
             "ours": Contestant("ours", "ours", settings=(name,), number=number),
         }
         with start(pair, peers, threads=1) as processes:
-            yield f"{name}, 1 thread", "CORL", measure(processes, "corl", rounds=rounds)
+            yield title, "CORL", measure(processes, "corl", rounds=rounds)
 
 
 def versions(peers: Path) -> dict[str, str]:
@@ -86,18 +93,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peers", type=Path, help="folder of checkouts and environments")
     parser.add_argument("--rounds", type=int, help="10, or 5 with --check")
+    parser.add_argument("--only", default="", metavar="TEXT", help="that the title of a table has to have")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    committed = json.loads(FILE.read_text())["tables"] if arguments.check else {}
+    committed = json.loads(FILE.read_text()) if FILE.exists() else {}
     measured, found = {}, []
-    for title, reference, rows in tables(arguments.peers, arguments.rounds or (5 if arguments.check else 10)):
+    rounds = arguments.rounds or (5 if arguments.check else 10)
+    for title, reference, rows in tables(arguments.peers, rounds, arguments.only):
         show(title, reference, rows)
-        measured[title] = rows
+        measured[title] = {"commits": versions(arguments.peers), "rows": rows}
         if arguments.check and "busy" not in title.replace("0 busy", ""):  # beside others, chance has a wider part
-            found += [f"{title}: {each}" for each in differences(committed[title], rows)]
+            found += [f"{title}: {each}" for each in differences(committed[title]["rows"], rows)]
     if arguments.check:
         sys.exit("\n".join(found) or None)
-    FILE.write_text(json.dumps({"commits": versions(arguments.peers), "tables": measured}, indent=1) + "\n")
+    FILE.write_text(json.dumps(committed | measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":
