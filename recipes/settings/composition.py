@@ -71,8 +71,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides([*overrides])
     except OverrideParseException as error:
-        way_out = "write name=value, lists as [1,2], special characters in quotes"
-        raise ConfigError(f"cannot read {error.override!r}: {way_out}") from error
+        way_out = "write name=value, lists as [1,2], what has special characters in quotes of its own"
+        raise ConfigError(f"cannot read {error.override!r}: {way_out}, as 'name=\"a (b)\"'") from error
 
 
 def compose(recipe: str, overrides: Sequence[str]) -> DictConfig:

@@ -29,7 +29,7 @@ from omegaconf.errors import (
 
 from agents.algorithms.registry import ALGORITHMS
 from agents.errors import AgentsError, one_line
-from recipes.settings.overrides import KEPT, handed_on, key_names
+from recipes.settings.overrides import KEPT, handed_on, key_names, list_names
 from recipes.settings.schema import RECIPES, TrainConfig, presets
 
 NEEDED = {  # by the kind of a setting: what it takes
@@ -55,9 +55,10 @@ def problem(override: Override, recipe: str, known: Collection[str]) -> str | No
         return unknown_key(key, recipe)
     if override.is_sweep_override():
         way_out = "add -m to run one after the other"
-        if key == "seeds":
+        if key == "seeds" or key in list_names(RECIPES[recipe]()):
             is_list = override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
-            way_out = f"{key}=[{typed.partition('=')[2] if is_list else '0,1,2'}] is a list"
+            example = "0,1,2" if key == "seeds" else "a,b"
+            way_out = f"{key}=[{typed.partition('=')[2] if is_list else example}] is a list"
         return f"{typed} has several values: {way_out}"
     if (recipe, key) == ("train", "algorithm") and str(value) not in presets():
         if isinstance(value, (list, dict)):

@@ -27,6 +27,7 @@ PATHS = (
 )  # the last is an expression
 # what Hydra reads as the text that it is; it takes 1e3 for a number
 SAFE = re.compile(r"(?!(?:true|false|null|nan|inf)$)(?:\.{1,2}/)?[a-z_/][\w./:+-]*", re.ASCII | re.IGNORECASE)
+WORDS = re.compile(r"""('[^']*'|"[^"]*")|[^][(){},'"]+""")  # in quotes, and without
 ARGUMENTS = ("torch_optimizer", "torch_scheduler")
 COMPILE = {"false": "off", "no": "off", "true": "auto", "yes": "auto", "on": "auto"}  # off is false, in YAML
 
@@ -47,6 +48,15 @@ def key_names(config: Any, prefix: str = "") -> Iterator[str]:
             yield from (f"{prefix}{entry.name}.{name}" for name in value)
 
 
+def list_names(config: Any, prefix: str = "") -> Iterator[str]:
+    """Of these, the keys that hold lists."""
+    for name, value in vars(config).items():
+        if is_dataclass(value):
+            yield from list_names(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield prefix + name
+
+
 def handed_on(key: str, recipe: str) -> bool:
     """Whether a recipe gives a setting to each of its runs."""
     return recipe in KEPT and (
@@ -55,12 +65,12 @@ def handed_on(key: str, recipe: str) -> bool:
 
 
 def normal(arguments: Sequence[str], recipe: str) -> list[str]:
-    """Arguments as Hydra reads them: lists of a recipe that has runs may be written with commas alone."""
-    lists = {name for name, value in vars(RECIPES[recipe]()).items() if isinstance(value, list) and recipe in KEPT}
+    """Arguments as Hydra reads them: lists may be written with commas alone, but for train, of which these are runs."""
+    lists = () if recipe == "train" else {*list_names(RECIPES[recipe]())}
     written = []
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key in lists and value[:1] not in ("", "["):
+        if key in lists and value not in ("", "null") and value[0] != "[":
             argument = f"{key}=[{value}]"
         elif argument == "--json" and recipe == "inspect_dataset":
             argument = "json=true"
@@ -69,19 +79,26 @@ def normal(arguments: Sequence[str], recipe: str) -> list[str]:
 
 
 def literal(setting: str, *, several: bool = False) -> str:
-    """A setting as Hydra reads it: a path may have any characters, and a yes or no stands for a word.
+    """A setting as Hydra reads it: a path may have any characters, a name letters of any alphabet, and a yes or no
+    stands for a word.
 
     Args:
         several: values may be lists of which each is tried; such a list is left as it stands.
     """
-    key, _, value = setting.partition("=")
+    key, sign, value = setting.partition("=")
     if key == "compile":
         return f"{key}={COMPILE.get(value.lower(), value)}"
     is_path = key in PATHS or (key == "dataset" and value[:1] in ("/", ".", "~"))  # the latter to be refused
     as_it_stands = value in ("", "null") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\"")
     if not is_path or as_it_stands or (several and re.search("[,(]", value)):
-        return setting
+        return f"{key}{sign}{WORDS.sub(_in_quotes, value)}"
     return f"{key}={quoted(value)}"
+
+
+def _in_quotes(words: re.Match[str]) -> str:
+    """Words of another alphabet than Hydra's with quotes around them."""
+    text = words[0]
+    return text if words[1] or text.isascii() else text.replace(text.strip(), quoted(text.strip()))
 
 
 def forced(setting: str) -> str:

@@ -87,6 +87,7 @@ MISTAKES = {
     "seeds=0,1": r"seeds=0,1 has several values: seeds=\[0,1\] is a list",
     "=": r"=: write name=value",
     "seed=0,1": r"seed=0,1 has several values: add -m to run one after the other",
+    "wandb.tags=a,b": r"wandb.tags=a,b has several values: wandb.tags=\[a,b\] is a list",
     "seed": r"'seed' has no = \(did you mean seed=<value>\?\); settings are written name=value, --help lists them",
     "iql": r"'iql' has no = \(did you mean algorithm=iql\?\); .*",
     "gamma_iql": r"'gamma_iql' has no =; settings are .*",
@@ -402,6 +403,16 @@ def test_a_path_is_what_is_typed_and_can_be_pasted(path) -> None:
         (typed,) = shlex.split(overrides.pasted(name, path))
         assert composition.compose(recipe, [typed])[name] == path
         assert composition.compose(recipe, [f"{name}={overrides.quoted(path)}"])[name] == path
+
+
+def test_names_may_be_of_any_alphabet_and_lists_without_brackets() -> None:
+    command_line.register("import_data")
+    typed = ["source=a (b).csv", "dataset=clinic/a-v0", "columns.reward=Überlebt am Tag", "columns.action=Gabe,Öl*"]
+    typed += ["columns.observation=[Puls, 'Größe in cm',\"Ärzte\",ω]", "columns.units=['Puls=1/min']"]
+    cfg = composition.compose("import_data", overrides.normal(typed, "import_data"))
+    assert (cfg.columns.reward, cfg.columns.action) == ("Überlebt am Tag", ["Gabe", "Öl*"])
+    assert cfg.columns.observation == ["Puls", "Größe in cm", "Ärzte", "ω"]
+    assert cfg.columns.units == ["Puls=1/min"] and cfg.source == "a (b).csv"
 
 
 def test_a_no_of_yaml_is_the_word_off() -> None:
