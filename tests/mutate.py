@@ -119,7 +119,8 @@ def run_tests(tests: str, mutant: Mutant | None, place: Path) -> int:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
             copy(ROOT / part, place / part)
         mutant.apply(place)
-        sys.dont_write_bytecode = True  # after a change of the same length in the same second, it would be out of date
+    # after a change of the same length in the same second, it would be out of date
+    sys.dont_write_bytecode = mutant is not None
     os.chdir(root)
     sys.path[0] = str(root)
     return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={place}/tmp", *shlex.split(tests)]))

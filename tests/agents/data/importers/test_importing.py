@@ -178,7 +178,7 @@ def test_a_kill_between_two_renames_leaves_the_dataset_of_before(take, log, stor
     aside = store / f".importing.x.{dead_pid}.tmp"
     for ask in (
         lambda: agents.load_dataset("robot/arm-v0", progress=False),
-        lambda: take(log, "robot/leg-v0", **USES),
+        lambda: take(log, "robot/leg-v0", **USES, overwrite=True),
         lambda: take(log, **USES),
     ):
         (aside / "dataset" / "data").mkdir(parents=True, exist_ok=True)
