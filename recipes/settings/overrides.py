@@ -70,7 +70,7 @@ def normal(arguments: Sequence[str], recipe: str) -> list[str]:
     written = []
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key in lists and value not in ("", "null") and value[0] != "[":
+        if key in lists and value != "null" and value[:1] not in ("", "[", "{"):
             argument = f"{key}=[{value}]"
         elif argument == "--json" and recipe == "inspect_dataset":
             argument = "json=true"
