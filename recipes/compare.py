@@ -33,9 +33,9 @@ from recipes.many.valuation import KEY, is_evaluated, value_runs, verdicts
 from recipes.reporting import figures, html_report, latex, markdown, results, tables, terminal
 from recipes.reporting.choice import choice_table
 from recipes.reporting.results import Curves, Section
+from recipes.runs.both_phases import online_folder
 from recipes.runs.metrics_log import minutes, read_csv
 from recipes.runs.recovery import Recovery, recovery, recovery_table
-from recipes.runs.switch import online_folder
 from recipes.settings import checks
 from recipes.settings.composition import build
 from recipes.settings.many_runs import CompareConfig

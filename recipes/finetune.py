@@ -41,6 +41,7 @@ from agents.online.exploration import require_no_memory
 from agents.training.transfer import take_over
 from recipes.evaluate import read_checkpoint
 from recipes.runs import console, validation
+from recipes.runs.both_phases import next_phase, online_folder
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, claim, require_free, undo_overwrite
 from recipes.runs.online import EXPERIENCE, Online
@@ -48,16 +49,7 @@ from recipes.runs.process import STAGES, Stopwatch, progress_bar, resolve_device
 from recipes.runs.resume import lengthen, read_settings, refuse_module
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up
-from recipes.runs.switch import (
-    ALIKE,
-    files_to_begin_with,
-    next_phase,
-    note_length,
-    online_folder,
-    resumed,
-    run_of,
-    settings_of_both,
-)
+from recipes.runs.switch import ALIKE, files_to_begin_with, note_length, resumed, run_of, settings_of_both
 from recipes.runs.training import Training, acting_env, open_dataset
 from recipes.runs.writer import RunWriter
 from recipes.settings.composition import build

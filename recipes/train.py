@@ -27,12 +27,12 @@ from agents import metrics
 from recipes.finetune import go_on
 from recipes.many import seeds
 from recipes.runs import console, validation
+from recipes.runs.both_phases import check_next_phase, has_switched
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar, resolve_device
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up, updates
-from recipes.runs.switch import check_next_phase, has_switched
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 from recipes.settings.interrupt import Interrupt

@@ -23,10 +23,10 @@ from agents.data.split import check_split
 from agents.data.store import is_here
 from agents.errors import AgentsError, CheckpointError, ConfigError
 from recipes.many.pool import Job
+from recipes.runs.both_phases import has_ended_online
 from recipes.runs.folder import RunFolder
 from recipes.runs.metrics_log import read_csv
 from recipes.runs.resume import FREE_ON_RESUME, read_settings
-from recipes.runs.switch import has_ended_online
 from recipes.runs.training import open_dataset
 from recipes.settings import checks
 from recipes.settings.composition import build, compose

@@ -23,12 +23,12 @@ from agents.training.stack import AgentStack
 from recipes.many.plan import open_data
 from recipes.many.pool import Job, run_jobs
 from recipes.runs import console, validation
+from recipes.runs.both_phases import check_next_phase
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
 from recipes.runs.process import Stopwatch, progress_bar
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up, updates
-from recipes.runs.switch import check_next_phase
 from recipes.runs.training import Training, evaluation_env, load_data
 from recipes.runs.writer import RunWriter
 from recipes.settings.command_line import invocation, user_script

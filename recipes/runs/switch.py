@@ -13,10 +13,8 @@ from yaml import YAMLError
 
 from agents.algorithms.registry import ALGORITHMS
 from agents.checkpoint import Checkpoint, load
-from agents.errors import CheckpointError, ConfigError, require, require_choice
+from agents.errors import ConfigError, require, require_choice
 from agents.files import write_atomically
-from agents.online.exploration import require_no_memory
-from agents.training.agent import Agent
 from agents.training.transfer import with_networks_of
 from recipes.runs.folder import RunFolder, damaged
 from recipes.runs.metrics_log import csv_text, read_csv
@@ -31,46 +29,6 @@ OF_RUN = ("seed", "batch_size", "eval_every", "num_eval_episodes", "log_every", 
 OF_METHOD = ("num_random_steps", "num_warm_up_steps", "noise", "random_share", "updates_per_step", "keep_moments")
 ALIKE = ("device", "compile", "logger", "wandb", "num_eval_envs", "checkpoint_every", "trust_env")
 FREE_ON_RESUME = (*ALIKE, "resume", "online_steps", "eval_env")  # the last only as it is
-
-
-def online_folder(offline: RunFolder) -> RunFolder:
-    """Where a run goes on in its environment unless told otherwise."""
-    return RunFolder(offline.path / "online")
-
-
-def has_switched(run: RunFolder, config: TrainConfig) -> bool:
-    """Whether a run of ``online_steps=`` has made all updates before; a ConfigError if it is to make more of these."""
-    online = online_folder(run)
-    if config.online_steps is None or not online.holds_run:
-        return False
-    made, wanted = load(online.path / OFFLINE).num_updates, config.gradient_steps
-    require(wanted <= made, "gradient_steps", f"be at most {made}, after which it went online", wanted)
-    return True
-
-
-def has_ended_online(run: RunFolder, config: TrainConfig) -> bool:
-    """Whether a run has made all steps of ``online_steps=``, as far as it has to make any."""
-    if config.online_steps is None:
-        return True
-    try:
-        note = load(online_folder(run).checkpoints.last).extra["online"]
-    except CheckpointError:
-        return False
-    return note["stopped"] or note["env_step"] >= config.online_steps
-
-
-def check_next_phase(run: RunFolder, config: TrainConfig, agent: Agent) -> None:
-    """Refuse ``online_steps=`` of a run that could not go online after its updates, by a ConfigError."""
-    if config.online_steps is not None:
-        settings_of_both(next_phase(run, config), config, config.gradient_steps)
-        require_no_memory(agent)
-
-
-def next_phase(run: RunFolder, config: TrainConfig) -> FinetuneConfig:
-    """The settings with which a run of ``online_steps=`` goes on in its environment, or has gone on."""
-    online, shared = online_folder(run), {name: getattr(config, name) for name in (*ALIKE, "eval_env", "online_steps")}
-    place = {"resume": str(online.path), "checkpoint": None} if online.holds_run else {"checkpoint": str(run.path)}
-    return FinetuneConfig(**place, **shared)
 
 
 def run_of(checkpoint: Checkpoint) -> RunFolder:

@@ -118,6 +118,18 @@ def test_a_comparison_shows_what_came_of_it_and_makes_what_is_missing(run_recipe
     assert "6 runs, of which 6 are finished already" in compare("online_steps=20").out
 
 
+@pytest.mark.slow
+def test_what_another_command_began_there_in_another_way_is_left_alone(run, run_recipe, tmp_path) -> None:
+    began = run_recipe(
+        "finetune", f"checkpoint={RUN}", "online_steps=10", "noise=0.3", *ALIKE, before=NO_PLOT, cwd=tmp_path
+    )
+    assert began.code == 0, began.err
+    before = (run / "online" / FILES[0]).read_bytes()
+    refusal = run_recipe("train", f"resume={RUN}", "online_steps=20", "logger=none", cwd=tmp_path).refusal()
+    assert "has other settings: noise is 0.3 there, None here; offline-agents finetune resume=" in refusal
+    assert (run / "online" / FILES[0]).read_bytes() == before
+
+
 REFUSALS = {
     "algorithm=bc online_steps=20": "BC learns nothing from what it does itself; choose from",
     "dataset=test/no-env-v0 online_steps=20": "test/no-env-v0 names no environment to act in; name one by eval_env=ID",

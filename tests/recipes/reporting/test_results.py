@@ -293,7 +293,17 @@ def test_an_algorithm_looks_the_same_whatever_it_is_compared_with_and_lines_diff
     grey = [(str(look["linestyle"]), look["marker"]) for look in looks[:9]]
     assert len({*grey}) == 9 and len({look["color"] for look in looks[:9]}) == 9
     assert styles.line("mine") == styles.line("mine")
-    shown = ("iql", "iql_official", "bc", "bc_top", "td3_bc", "awac", "rebrac", "dt_small", "cql_small")  # on our own pages
+    shown = (
+        "iql",
+        "iql_official",
+        "bc",
+        "bc_top",
+        "td3_bc",
+        "awac",
+        "rebrac",
+        "dt_small",
+        "cql_small",
+    )  # on our own pages
     assert len({*map(styles.color, shown)}) == len(shown)
 
 
