@@ -1,12 +1,13 @@
 """Every key of the dashboard, in one place.
 
 A key is ``<prefix>/<name>``: ``train`` for what an update returns, ``validation`` for what held-out steps give,
-``eval`` for evaluations, ``online`` for what a policy collects, ``time`` for where time and memory go, ``data`` for
-what the dataset holds. The x-axis of all of them is gradient steps.
+``eval`` for evaluations, ``estimate`` for what a policy is worth by the data alone, ``online`` for what it collects,
+``time`` for where time and memory go, ``data`` for what the dataset holds. The x-axis of all of them is gradient steps.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from tensordict import TensorDictBase
 
 from agents.data.dataset import OfflineDataset
 from agents.environments.protocols import PROTOCOLS
+from agents.evaluation.offline.estimate import Estimate
 from agents.evaluation.rollouts import EvalResult
 from agents.online.experience import CollectedEpisode
 
@@ -46,6 +48,20 @@ def training(
 def validation(measures: Mapping[str, float]) -> dict[str, float]:
     """``validation/*`` from what :class:`agents.evaluation.HeldOut` measured."""
     return {f"validation/{name}": value for name, value in measures.items()}
+
+
+def estimate(value: Estimate) -> dict[str, float]:
+    """``estimate/*``: a policy's value by the data, its interval, and what says when it means nothing."""
+    trust, key = value.trust, f"estimate/{value.estimator}"
+    known = {
+        key: value.value,
+        f"{key}_low": value.low,
+        f"{key}_high": value.high,
+        "estimate/own_value": value.own_value,
+        "estimate/outside_support": trust.outside_support,
+        "estimate/means_nothing": float(bool(value.refutations)),
+    }
+    return {name: number for name, number in known.items() if number is not None and math.isfinite(number)}
 
 
 def episodes(result: EvalResult) -> dict[str, NDArray[Any]]:

@@ -25,7 +25,12 @@ def seal(plain: bytes, metadata: str) -> bytes:
 def read_header(payload: bytes) -> tuple[dict[str, Any], bytes]:
     """The header of a safetensors file, and the bytes after it."""
     end = 8 + int.from_bytes(payload[:8], "little")
-    return json.loads(payload[8:end]), payload[end:]
+    if payload[8:9] != b"{":
+        raise ValueError("it does not begin as a .safetensors file does")
+    try:
+        return json.loads(payload[8:end]), payload[end:]
+    except ValueError as error:  # which speaks of JSON
+        raise ValueError("its header cannot be read") from error
 
 
 def _checksum(payload: bytes) -> str:

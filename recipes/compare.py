@@ -110,7 +110,9 @@ def curves(finished: Iterable[Run], values: Mapping[Path, Mapping[str, Any]]) ->
     curves = {}
     for run in finished:
         rows = read_csv(run.folder.evaluations_file)
-        numbers = [{name: float(value) for name, value in row.items() if value} for row in rows]
+        # estimates on the way are of fewer updates than those that runs are compared by
+        known = [{name: value for name, value in row.items() if not name.startswith("estimate/")} for row in rows]
+        numbers = [{name: float(value) for name, value in row.items() if value} for row in known]
         random = run.folder.info.get("random")
         curve = [*([{"step": 0.0, **random}] if random else []), *numbers]
         if value := values.get(run.folder.path):

@@ -53,6 +53,7 @@ def estimate(cfg: DictConfig) -> None:
         config.estimators,
         gamma=gamma,
         config=config.fqe,
+        model=config.model,
         learned_from=has_learned_from(checkpoint, dataset),
         seed=config.seed,
         device=device,

@@ -142,7 +142,9 @@ def _last_score(run: RunFolder, checkpoint: Checkpoint) -> Mapping[str, Any] | N
     if not run.holds_run:
         return None
     rows = read_csv(run.evaluations_file, checkpoint.num_updates)
-    values = {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
+    # an estimate is no score
+    last = {name: value for name, value in rows[-1].items() if not name.startswith("estimate/")} if rows else {}
+    values = {name: float(value) for name, value in last.items() if value}
     return {name: value for name, value in values.items() if math.isfinite(value)} or None  # JSON has no NaN
 
 

@@ -26,7 +26,7 @@ import agents
 from agents import metrics
 from recipes.finetune import go_on
 from recipes.many import seeds
-from recipes.runs import console, validation
+from recipes.runs import console, estimation, validation
 from recipes.runs.both_phases import check_next_phase, has_switched
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
@@ -67,11 +67,12 @@ def train_one(cfg: DictConfig, device: torch.device) -> tuple[RunFolder, TrainCo
     example = dataset.replay_buffer(config.batch_size, rewards=rewards, **agent.sampling).sample()
     agent.check(example)
     check_next_phase(folder, config, agent)
+    estimates = estimation.begin(config, agent, estimation.read(config, dataset if held_out is None else held_out))
     speed = speed_up(agent, example, config, before=folder.info if resuming else {})
 
     held_out_steps = validation.draw(config, held_out, agent.sampling, rewards)
     scale = rewards.scale if rewards else 1.0
-    run = Training(folder, config, dataset, env, agent, buffer, scale, held_out=held_out_steps)
+    run = Training(folder, config, dataset, env, agent, buffer, scale, held_out=held_out_steps, estimation=estimates)
     with contextlib.nullcontext() if resuming else begin(folder, cfg, config, dataset, speed):
         writer = RunWriter(run, resuming=resuming, random=random, speed=speed)
     learn(run, writer)
@@ -90,19 +91,19 @@ def learn(run: Training, writer: RunWriter) -> None:
                 with clock("update"):  # where a GPU is waited for
                     row = writer.row(losses)
                 with clock("evaluation"):
-                    row |= writer.validate(step, when_due=True)
+                    row |= writer.validate(step, when_due=True) | writer.estimate(step)
                 timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(agent.device)}
                 with clock("logging"):
                     writer.log(step, {**row, **timing})
                 logged_step = step
 
             finished = step == config.gradient_steps
-            evaluating = run.is_evaluated and (step % config.eval_every == 0 or finished)
+            evaluating = run.evaluation_due(step) or run.estimate_due(step)
             if evaluating:
                 result = writer.evaluate(step, clock)
                 if result is not None:
                     progress.set_postfix_str(console.score(result))
-                tqdm.write(f"step {step}: {console.headline(result, writer.validate(step))}")
+                tqdm.write(f"step {step}: {writer.headline(step, result)}")
 
             stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
             if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:

@@ -58,27 +58,33 @@ class ExtractionConfig:
 
 @dataclass
 class ExpectileScheduleConfig:
-    """How IQL's expectile goes on from ``expectile``; only ``constant`` is in the paper."""
+    """How IQL's expectile goes on from ``expectile``; only ``constant`` is in the paper.
 
-    kind: str = "constant"  # constant, linear, or adaptive: steers the share of positive advantages
+    ``validation`` climbs what the policy is worth by held-out episodes, as somebody tells it by
+    :meth:`agents.objectives.schedules.ValidationExpectile.look`, in training by ``estimate_every``.
+    """
+
+    kind: str = "constant"  # constant, linear, adaptive (share of advantages above 0) or validation
     final: float = 0.9  # linear: the expectile in the end, in (0, 1)
     num_steps: int = 10_000  # linear: updates to get there, >= 1
     positive_share: float = 0.3  # adaptive: share of positive advantages to steer to, in (0, 1)
     rate: float = 1e-3  # adaptive: change per update and unit of share, in (0, 1)
 
     def __post_init__(self) -> None:
-        require_choice("kind", self.kind, ("constant", "linear", "adaptive"))
+        require_choice("kind", self.kind, ("constant", "linear", "adaptive", "validation"))
         check_linear_expectile(self.final, self.num_steps)
         check_adaptive_expectile(self.positive_share, self.rate)
 
     def start(self, expectile: float) -> float | nn.Module:
         """IQLLoss's expectile: a number, or a module that changes it from update to update."""
-        from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile
+        from agents.objectives.schedules import AdaptiveExpectile, LinearExpectile, ValidationExpectile
 
         if self.kind == "linear":
             return LinearExpectile(expectile, self.final, self.num_steps)
         if self.kind == "adaptive":
             return AdaptiveExpectile(expectile, self.positive_share, self.rate)
+        if self.kind == "validation":
+            return ValidationExpectile(expectile)
         return expectile
 
 

@@ -83,7 +83,7 @@ class HeldOut:
         network on windows, and one that takes several passes for an action on a fourth of the steps.
         """
         exploration = set_exploration_type(ExplorationType.DETERMINISTIC)
-        with self._losses.undone(), _in_eval_mode(self._modules), exploration:
+        with self._losses.undone(), in_eval_mode(self._modules), exploration:
             torch.manual_seed(SEED)
             outputs, _ = self._losses.eager(self.batch)
             with torch.no_grad():
@@ -130,7 +130,7 @@ class HeldOut:
 
 
 @contextmanager
-def _in_eval_mode(modules: list[nn.Module]) -> Iterator[None]:
+def in_eval_mode(modules: list[nn.Module]) -> Iterator[None]:
     """Modules without dropout for a while, those too that a loss hides from its ``eval``."""
     before = [module.training for module in modules]
     try:

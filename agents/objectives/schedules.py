@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from agents.errors import require
 from agents.objectives.settings import check_adaptive_expectile, check_decay, check_linear_expectile
 
 ADAPTIVE_RANGE = (0.5, 0.99)  # from the mean of Q to where its largest values own the loss
@@ -61,6 +62,49 @@ class AdaptiveExpectile(nn.Module):
             share = (advantage > 0).float().mean()
             self.expectile.add_(self.rate * (share - self.positive_share)).clamp_(*ADAPTIVE_RANGE)
         return expectile
+
+
+class ValidationExpectile(nn.Module):
+    r"""An expectile that climbs what the policy is worth by episodes that nothing is learned from; a rule of our own.
+
+    It takes a step at each look at that worth, :math:`v_k`, onwards as long as it does not fall, else back by half of
+    the last one: a search of a coordinate by direct trials (Hooke, Jeeves 1961) that is never repeated, since the
+    policy goes on learning in between.
+
+    .. math::
+        \delta_k &= \delta_{k-1} \text{ if } v_k \ge v_{k-1} \text{ else } -\delta_{k-1} / 2 \\
+        \tau &\leftarrow \mathrm{clip}(\tau + \delta_k, 0.5, 0.99)
+
+    Without looks it stays where it is. Who looks, and what at, is not its matter: :meth:`look` is called between
+    updates.
+
+    Args:
+        initial: that of the updates before the first look.
+        step_size: the first step, in (0, 1).
+    """
+
+    expectile: Tensor  # []
+    step: Tensor  # [], delta
+    worth: Tensor  # [], at the last look
+
+    def __init__(self, initial: float, step_size: float = 0.05) -> None:
+        super().__init__()
+        require(0.0 < step_size < 1.0, "step_size", "lie in (0, 1)", step_size)
+        for name, value in (("expectile", initial), ("step", step_size), ("worth", -torch.inf)):
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, advantage: Tensor) -> Tensor:
+        """The expectile of this update, ``[B] -> []``."""
+        return self.expectile.clone()
+
+    @torch.no_grad()
+    def look(self, worth: float | None) -> None:
+        """Take a step by what the policy is worth now; None: that cannot be told, and so is worse than anything."""
+        now = self.worth.new_tensor(-torch.inf if worth is None else worth)
+        if worth is None or now < self.worth:
+            self.step.mul_(-0.5)
+        self.worth.copy_(now)
+        self.expectile.add_(self.step).clamp_(*ADAPTIVE_RANGE)
 
 
 class Decay(nn.Module):

@@ -110,8 +110,9 @@ def fingerprint(cfg: DictConfig) -> str:
     """The same for two runs that give the same result on the same data."""
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     values = {name: value for name, value in settings.items() if name not in NOT_OF_THE_RESULT}
-    if not values["validation"]:  # a setting that version 0.1 had not
-        del values["validation"]
+    for name in ("validation", "estimate_every"):  # settings that version 0.1 had not
+        if not values[name]:
+            del values[name]
     algorithm = cast(type, OmegaConf.get_type(cfg, "algorithm"))
     kind, values["algorithm"] = as_formerly(algorithm.__name__, values["algorithm"])
     return hashlib.sha256(json.dumps([kind, values], sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from agents.errors import printable
-from recipes.reporting.results import measures
+from recipes.reporting.results import ESTIMATE, measures
 from recipes.reporting.terminal import inert
 from recipes.runs.folder import RunFolder
 
@@ -51,7 +51,7 @@ class _Row:
     def score(self) -> str:
         """The shortest word on how good it is so far; empty before its first evaluation."""
         row = last_row(self.folder.evaluations_file, self.valid_from)
-        key = next((measure.key for measure in measures() if measure.key in row), None)
+        key = next((measure.key for measure in (*measures(), ESTIMATE) if measure.key in row), None)
         return f"{key.removeprefix('eval/').replace('_', ' ')} {float(row[key]):.1f}" if key else ""
 
 

@@ -22,7 +22,7 @@ from agents.training.generators import random_generator
 from agents.training.stack import AgentStack
 from recipes.many.plan import open_data
 from recipes.many.pool import Job, run_jobs
-from recipes.runs import console, validation
+from recipes.runs import console, estimation, validation
 from recipes.runs.both_phases import check_next_phase
 from recipes.runs.folder import RunFolder
 from recipes.runs.lifecycle import begin, open_run
@@ -99,6 +99,7 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> list[tupl
     dataset, held_out = validation.split_data(config, whole)
     rewards = learner_rewards(config, dataset)
     env = evaluation_env(config, whole)
+    steps = estimation.read(config, dataset if held_out is None else held_out)
     runs, generators = [], []
     for folder, own in zip(folders, configs):
         torch.manual_seed(own.seed)
@@ -107,7 +108,9 @@ def train_stacked(cfgs: Sequence[DictConfig], device: torch.device) -> list[tupl
         buffer = dataset.replay_buffer(own.batch_size, seed=own.seed, rewards=rewards, **agent.sampling)
         scale = rewards.scale if rewards else 1.0
         held_out_steps = validation.draw(own, held_out, agent.sampling, rewards)
-        runs.append(Training(folder, own, dataset, env, agent, buffer, scale, generators[-1], held_out_steps))
+        estimates = estimation.begin(own, agent, steps)
+        parts = (folder, own, dataset, env, agent, buffer, scale, generators[-1], held_out_steps, estimates)
+        runs.append(Training(*parts))
     stack = AgentStack([run.agent for run in runs], generators)
     random = None if env is None else agents.evaluate(agents.random_policy(env), env, config.num_eval_episodes)
     example = dataset.replay_buffer(config.batch_size, rewards=rewards, **runs[0].agent.sampling).sample()
@@ -140,7 +143,8 @@ def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWrit
                 with clock("update"):  # where a GPU is waited for
                     rows = [writer.row(own) for writer, own in zip(writers, split(losses, len(runs)))]
                 with clock("evaluation"):
-                    rows = [row | writer.validate(step, when_due=True) for writer, row in zip(writers, rows)]
+                    looks = [writer.validate(step, when_due=True) | writer.estimate(step) for writer in writers]
+                    rows = [row | look for row, look in zip(rows, looks)]
                 timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(stack.device)}
                 with clock("logging"):
                     for writer, row in zip(writers, rows):
@@ -148,13 +152,12 @@ def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWrit
                 logged_step = step
 
             finished = step == config.gradient_steps
-            evaluating = runs[0].is_evaluated and (step % config.eval_every == 0 or finished)
+            evaluating = runs[0].evaluation_due(step) or runs[0].estimate_due(step)
             for run, writer in each if evaluating else ():
                 result = writer.evaluate(step, clock)
                 if result is not None:
                     progress.set_postfix_str(console.score(result))
-                text = console.headline(result, writer.validate(step))
-                tqdm.write(f"seed {run.config.seed}, step {step}: {text}")
+                tqdm.write(f"seed {run.config.seed}, step {step}: {writer.headline(step, result)}")
 
             stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
             if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:

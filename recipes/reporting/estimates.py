@@ -18,6 +18,7 @@ NAMES = {
     "wis": "weighted importance sampling",
     "is": "importance sampling",
     "dr": "doubly robust",
+    "model": "learned model of the environment",
 }
 
 
@@ -33,7 +34,7 @@ def heading(name: str, dataset: agents.OfflineDataset, steps: Transitions, gamma
     if (share := steps.cut_off_share(gamma)) > CUT_OFF:
         lines.append(
             f"fqe and dr also value what is behind the end of episodes that were cut off, at {share:.0%} of its worth; "
-            "is, wis and the data's own return end there"
+            "the other estimators and the data's own return end there"
         )
     return "\n".join(lines)
 
@@ -59,6 +60,10 @@ def table(result: Estimates) -> list[list[str]]:
 def remarks(result: Estimates) -> list[str]:
     """The verdict on each estimate, and why others say nothing."""
     lines = [f"{name}: {estimate.verdict}" for name, estimate in result.by_estimator.items()]
+    if (model := result.by_estimator.get("model")) is not None:
+        trust = model.trust
+        text = f"a step's prediction is off by {trust.model_error:.2f} of what changes in one on unseen episodes"
+        lines.append(f"model: {text}, by {trust.model_error_seen:.2f} on the others")
     behaviors = {estimate.behavior for estimate in result.by_estimator.values()} - {None}
     if "cloned" in behaviors:
         text = "weights are over the probabilities of a clone of the data's policy: the data hold none (columns."

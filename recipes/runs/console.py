@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from agents.data.dataset import OfflineDataset
 from agents.data.dataset_statistics import DatasetStatistics
 from agents.environments.protocols import PROTOCOLS
+from agents.evaluation.offline.estimate import Estimate
 from agents.evaluation.rollouts import EvalResult
 from recipes.runs.folder import RunFolder
 from recipes.settings.overrides import pasted
@@ -24,15 +25,26 @@ def score(result: EvalResult) -> str:
     return _known_score(result) or f"return {result.returns.mean():.1f}"
 
 
-def headline(result: EvalResult | None, validation: Mapping[str, float] | None = None) -> str:
-    """One line on an evaluation, and on what held-out steps say."""
+def headline(
+    result: EvalResult | None, validation: Mapping[str, float] | None = None, estimate: Estimate | None = None
+) -> str:
+    """One line on an evaluation, and on what held-out steps and the data say."""
     parts = []
     if result is not None:
         success = None if result.success is None else f"success {_percent(result.success)}"
         parts = [*filter(None, (f"return {spread(result.returns)}", _known_score(result), success))]
     names = {f"validation/{name}": name.replace("_", " ") for name in SHOWN}
     held_out = [f"{names[key]} {value:.3g}" for key, value in (validation or {}).items() if key in names]
-    return "; ".join(filter(None, (", ".join(parts), f"held out: {', '.join(held_out)}" if held_out else "")))
+    beside = [f"held out: {', '.join(held_out)}"] if held_out else []
+    if estimate is not None:
+        word = "means nothing" if estimate.refutations else "with care" if estimate.doubts else ""
+        beside.append(", ".join(filter(None, (f"estimate {interval(estimate)}", word))))
+    return "; ".join(filter(None, (", ".join(parts), *beside)))
+
+
+def interval(estimate: Estimate) -> str:
+    """A value that is no score, and how sure it is."""
+    return f"{estimate.value:.4g} ({estimate.low:.4g} to {estimate.high:.4g})"
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> list[list[str]]:
@@ -69,6 +81,7 @@ def print_paths(folder: RunFolder, sync_hint: str | None) -> None:
     paths = {
         "policy": folder.checkpoints.last,
         "plot": folder.plot_file,
+        "estimates": folder.estimates_plot_file,
         "training": folder.training_plot_file,
         "metrics": folder.metrics_file,
         "evaluations": folder.evaluations_file,

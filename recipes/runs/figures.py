@@ -50,6 +50,28 @@ def returns_page(
     return to_image(figure)
 
 
+def estimates_page(rows: Sequence[Mapping[str, str]], own_return: float, *, algorithm: str, title: str) -> bytes:
+    """``estimate/fqe`` of evaluations.csv over gradient steps with its interval, beside the data's own return."""
+    steps = [int(row["step"]) for row in rows]
+    ends = ("estimate/fqe", "estimate/fqe_low", "estimate/fqe_high")
+    value, low, high = (np.array([float(row.get(key) or "nan") for row in rows]) for key in ends)
+    nothing = np.array([float(row["estimate/means_nothing"]) > 0.0 for row in rows])
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    axes.plot(steps, value, color="C0", label=f"{algorithm}, fitted Q evaluation")
+    axes.fill_between(steps, low, high, color="C0", alpha=0.2, linewidth=0, label="90 % interval")
+    for chosen, face in ((~nothing, "C0"), (nothing, "white")):
+        label = "means nothing" if face == "white" and chosen.any() else None
+        points = np.array(steps)[chosen], value[chosen]
+        axes.plot(*points, "o", markersize=4, color="C0", markerfacecolor=face, label=label)
+    axes.axhline(own_return, color="C2", linestyle="--", linewidth=1.2, label="the data's own return")
+    axes.set(title=title, xlabel="gradient steps", ylabel="discounted return, estimated: no score")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    return to_image(figure)
+
+
 def _axis(rows: Sequence[Mapping[str, str]]) -> tuple[NDArray[np.int64], int | None]:
     """Where each row of evaluations.csv stands, and the switch to the environment, if there was one."""
     steps = np.array([int(row["step"]) for row in rows])

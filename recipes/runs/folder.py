@@ -5,6 +5,7 @@
           metrics.csv        a row per log point: step, then the keys of the dashboard
           evaluations.csv    a row per evaluation
           returns.png        the evaluations as a curve, beside a random policy and the dataset
+          estimates.png      the same of estimates by the data alone, with estimate_every
           training.png       the columns of metrics.csv as curves
           videos/            with eval_videos=true
           checkpoints/       last, previous and best, as safetensors
@@ -51,6 +52,7 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.csv"
         self.evaluations_file = self.path / "evaluations.csv"
         self.plot_file = self.path / "returns.png"
+        self.estimates_plot_file = self.path / "estimates.png"
         self.training_plot_file = self.path / "training.png"
         self.checkpoints = CheckpointFolder(self.path / "checkpoints")
         self.lock: FileLock | None = None  # keeps other processes off it as long as this lives

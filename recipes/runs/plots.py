@@ -15,8 +15,8 @@ from recipes.runs.metrics_log import read_csv
 
 @dataclass
 class Plots:
-    """``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's mean, and
-    ``training.png``, all that an update reports.
+    """``returns.png``, average episode reward over gradient steps, beside a random policy and the dataset's mean,
+    ``estimates.png``, what the data say of the policy's worth, and ``training.png``, all that an update reports.
     """
 
     folder: RunFolder
@@ -24,6 +24,7 @@ class Plots:
     dataset: OfflineDataset
     random: EvalResult | None  # the random policy's on the same episodes; None: no evaluations, and no returns
     show_mean: bool = field(default=True, kw_only=True)  # the dataset's: if its environment is that of the evaluations
+    own_return: float | None = field(default=None, kw_only=True)  # discounted, of the data that estimates are from
     last_drawing: float = field(default=-math.inf, init=False)  # seconds
 
     def draw(self, *, at_most_every: float = 0.0) -> None:
@@ -34,6 +35,12 @@ class Plots:
         from recipes.runs import figures  # matplotlib is not waited for before the first update
 
         evaluations, training = read_csv(self.folder.evaluations_file), read_csv(self.folder.metrics_file)
+        estimates = [row for row in evaluations if row.get("estimate/fqe")]
+        if estimates and self.own_return is not None:
+            names = {"algorithm": self.algorithm, "title": self.dataset.id}
+            write_atomically(
+                self.folder.estimates_plot_file, figures.estimates_page(estimates, self.own_return, **names)
+            )
         evaluations = [row for row in evaluations if row.get("eval/return")]
         if evaluations and self.random is not None:
             data_mean = self.dataset.statistics.horizon_returns.mean() if self.show_mean else None

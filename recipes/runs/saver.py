@@ -26,7 +26,9 @@ class Saver:
         if run.online is not None:
             self._generators["experience"] = run.online.generator
         self._devices = [run.agent.device.type, run.buffer._rng.device.type]
-        self._best_return: float | None = None
+        # what the best checkpoint has most of
+        self._measure = "best_return" if run.env or not run.estimation else "best_estimate"
+        self._best: float | None = None
         self._saved_at: tuple[int, int, bool] | None = None
         self._said = False  # that a return is not finite
         reference = run.env.reference if run.env else run.dataset.reference
@@ -42,9 +44,13 @@ class Saver:
             "devices": self._devices,
         }
 
-    def save(self, mean_return: float | None = None) -> None:
-        """Write a checkpoint of this moment, once; an evaluation of these parameters decides about ``best``."""
-        if self._saved_at == self._moment and mean_return is None:
+    def save(self, merit: float | None = None, *, anew: bool = False) -> None:
+        """Write a checkpoint of this moment, once unless ``anew``; how good the policy is decides about ``best``.
+
+        Args:
+            merit: its mean return or, where there is no environment, its estimate; None: not known, or meaningless.
+        """
+        if self._saved_at == self._moment and merit is None and not anew:
             return
         # finite losses can still end in infinite parameters, which the next loss would show, too late
         if not all(parameter.isfinite().all() for parameter in self._agent.loss_module.parameters()):
@@ -52,21 +58,21 @@ class Saver:
                 f"parameters are no longer finite after step {self._agent.num_updates}; the last checkpoint stays: "
                 "lower the learning rate, or clip gradients (algorithm.max_grad_norm=1.0)"
             )
-        if mean_return is not None and not math.isfinite(mean_return):
+        if merit is not None and not math.isfinite(merit):
             if not self._said:
                 step = self._agent.num_updates
-                print(f"warning: the mean return at step {step} is {mean_return}: never the best", file=sys.stderr)
-            self._said, mean_return = True, None
-        is_best = mean_return is not None and (self._best_return is None or mean_return > self._best_return)
+                print(f"warning: the mean return at step {step} is {merit}: never the best", file=sys.stderr)
+            self._said, merit = True, None
+        is_best = merit is not None and (self._best is None or merit > self._best)
         if is_best:
-            self._best_return = mean_return
+            self._best = merit
         self._checkpoints.save(
             self._agent,
             is_best=is_best,
             config=self._run.config.algorithm,
             specs=self._run.specs,
             generators={name: generator.get_state() for name, generator in self._generators.items()},
-            extra={**self._extra, **self._note_experience(), "best_return": self._best_return},
+            extra={**self._extra, **self._note_experience(), "best_return": None, self._measure: self._best},
         )
         self._saved_at = self._moment
 
@@ -87,9 +93,9 @@ class Saver:
         checkpoint, warning = self._checkpoints.load_latest(self._use)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
-        best = checkpoint.extra.get("best_return")
+        best = checkpoint.extra.get(self._measure)
         # earlier versions kept a NaN, against which no return is better
-        self._best_return = best if isinstance(best, (int, float)) and math.isfinite(best) else None
+        self._best = best if isinstance(best, (int, float)) and math.isfinite(best) else None
         self._saved_at = self._moment
         return checkpoint.num_updates
 

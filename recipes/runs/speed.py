@@ -76,5 +76,6 @@ def updates(
 
 def next_stop(step: int, config: TrainConfig) -> int:
     """The next step after which something is to be done, or looked at."""
-    periods = (config.log_every, config.eval_every, config.checkpoint_every or config.eval_every)
+    eval_every = config.eval_every
+    periods = (config.log_every, eval_every, config.checkpoint_every or eval_every, config.estimate_every or eval_every)
     return min(step + GRAPHED_AT_ONCE, config.gradient_steps, *(step - step % period + period for period in periods))

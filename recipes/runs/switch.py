@@ -101,6 +101,7 @@ def settings_of_both(
         algorithm=algorithm,
         gradient_steps=first_step + learned,
         validation=offline.validation,
+        estimate_every=None,
         seeds=None,
         eval_videos=False,
         run_dir=config.run_dir,

@@ -13,7 +13,9 @@ from torchrl.data import TensorDictReplayBuffer
 import agents
 from agents.algorithms.registry import check_actions
 from agents.errors import ConfigError, one_line
+from agents.evaluation.offline.estimate import Estimate
 from agents.evaluation.video import check_rendering
+from recipes.runs.estimation import Estimation
 from recipes.runs.folder import RunFolder
 from recipes.runs.online import Online
 from recipes.runs.process import default_num_envs
@@ -37,6 +39,7 @@ class Training:
     reward_scale: float = 1.0  # by which the rewards that the agent learns from are larger than the data's
     generator: Generator | None = None  # of the agent's random numbers; None: torch's default one of its device
     held_out: TensorDictBase | None = None  # steps that it does not learn from; None: it learns from all
+    estimation: Estimation | None = None  # of the policy as it learns; None: none is made
     online: Online | None = None  # where it goes on learning in its environment; None: from the dataset alone
     both: RunFolder | None = None  # of the run of both phases, by which this one, the second, goes on; None: by its own
 
@@ -55,7 +58,16 @@ class Training:
         """Whether it is evaluated after so many updates, as it stands."""
         if self.online is not None:
             return self.online.evaluation_due(step)
-        return step > 0 and (step % self.config.eval_every == 0 or step == self.config.gradient_steps)
+        due = step % self.config.eval_every == 0 or step == self.config.gradient_steps
+        return self.is_evaluated and step > 0 and due
+
+    def estimate_due(self, step: int) -> bool:
+        """Whether its worth is estimated after so many updates."""
+        return self.estimation is not None and (self.estimation.due(step) or step == self.config.gradient_steps)
+
+    def estimate(self, step: int) -> Estimate | None:
+        """Its worth, as it stands after so many updates; None where none is due."""
+        return self.estimation.at(step) if self.estimation is not None and self.estimate_due(step) else None
 
 
 def load_data(config: TrainConfig, device: torch.device) -> agents.OfflineDataset:

@@ -56,7 +56,7 @@ class RunWriter:
         self._validation = None
         if run.held_out is not None:
             self._validation = Validation(run.agent, run.dataset.specs, run.held_out, log_every=run.config.log_every)
-        self._validation_logged_at = -1
+        self._logged: tuple[int, set[str]] = -1, set()  # the last row of metrics.csv: its step and keys
         last_step = evaluated = self._saver.restore() if resuming else None
         if run.online is not None and not (resuming and run.folder.has_checkpoint):
             last_step = run.online.first_step
@@ -90,7 +90,9 @@ class RunWriter:
             run.folder.add_info(random=None if random is None else metrics.evaluation(random))
             loggers.log_data(self._logger, run.dataset)
         self._returns_compare = run.dataset.compares(run.config.eval_env, run.config.max_episode_steps)
-        self._plots = plots.Plots(run.folder, self._algorithm, run.dataset, random, show_mean=self._returns_compare)
+        own = None if run.estimation is None else run.estimation.own_return
+        options = {"show_mean": self._returns_compare, "own_return": own}
+        self._plots = plots.Plots(run.folder, self._algorithm, run.dataset, random, **options)
 
     def __enter__(self) -> RunWriter:
         return self
@@ -102,8 +104,10 @@ class RunWriter:
     def _tell_of_lost_rows(self, last_step: int) -> None:
         metrics_file, evaluations_file = self._folder.metrics_file, self._folder.evaluations_file
         tell_of_lost_rows(metrics_file, range(self._config.log_every, last_step + 1, self._config.log_every))
-        if self._run.is_evaluated:  # that of the checkpoint itself is made again where it is missing
-            tell_of_lost_rows(evaluations_file, range(self._config.eval_every, last_step, self._config.eval_every))
+        periods = [self._config.eval_every] if self._run.is_evaluated else []
+        periods += [self._config.estimate_every] if self._config.estimate_every else []
+        due = {step for period in periods for step in range(period, last_step, period)}
+        tell_of_lost_rows(evaluations_file, sorted(due))  # that of the checkpoint itself is made again
 
     def _note_versions(self, last_step: int) -> None:
         """Of the rest of the run, where they are others; it may end elsewhere than it would have."""
@@ -123,8 +127,7 @@ class RunWriter:
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         self._metrics_log.write(step, scalars)
-        if any(key.startswith("validation/") for key in scalars):
-            self._validation_logged_at = step
+        self._logged = step, {*scalars}
         loggers.log_scalars(self._logger, scalars, step)
         self._weights.look(step, scalars)
         self._divergence.look(step, scalars)
@@ -135,20 +138,33 @@ class RunWriter:
             return {}
         return self._validation.at(step)
 
+    def estimate(self, step: int) -> dict[str, float]:
+        """``estimate/*`` of the policy as it is, where that is due."""
+        value = self._run.estimate(step)
+        return {} if value is None else metrics.estimate(value)
+
     def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult | None:
-        """Measure the policy on held-out steps and in its environment, as far as there are; note it everywhere."""
+        """Measure the policy on held-out steps, in its environment and by the data, as far as that is due.
+
+        It is noted everywhere.
+        """
         with clock("evaluation"):
-            validation, result = self.validate(step), self._roll_out(step)
+            validation = self.validate(step)
+            result = self._roll_out(step) if self._run.evaluation_due(step) else None
+            estimate = self.estimate(step)
+            if self._run.estimation is not None and self._run.estimation.due(step):  # not at an end that is no look
+                self._run.estimation.move(step)
         with clock("logging"):
             scalars = {} if result is None else metrics.evaluation(result)
             place = {}
             if result is not None and self._run.online is not None:
                 place = self._run.online.place(result, step)
-            self._evaluations_log.write(step, {**scalars, **validation, **place})
+            self._evaluations_log.write(step, {**scalars, **validation, **estimate, **place})
             if result is not None:
                 loggers.log_evaluation(self._logger, scalars, result, step)
-            if validation and self._validation_logged_at != step:  # else with the losses of this step
-                loggers.log_scalars(self._logger, validation, step)
+            known = self._logged[1] if self._logged[0] == step else set()  # with the losses of this step
+            if beside := {key: value for key, value in {**validation, **estimate}.items() if key not in known}:
+                loggers.log_scalars(self._logger, beside, step)
             self._plots.draw(at_most_every=60.0)
             if result is not None and self._config.eval_videos:
                 self._film(result, step)
@@ -169,12 +185,11 @@ class RunWriter:
         """The evaluation at this step, if it is due and there is none: the environment has failed, or all begins."""
         step = self._agent.num_updates
         rows = read_csv(self._folder.evaluations_file)
-        due = self._run.is_evaluated and self._run.evaluation_due(step)
+        due = self._run.evaluation_due(step) or self._run.estimate_due(step)
         if not due or str(step) in [row["step"] for row in rows]:
             return None
         result = self.evaluate(step, clock)
-        if result is not None:
-            self._saver.save(result.returns.mean().item())
+        self._saver.save(self._merit, anew=True)  # what follows estimates has moved
         return result
 
     def _film(self, result: agents.EvalResult, step: int) -> None:
@@ -198,8 +213,20 @@ class RunWriter:
         """Write a checkpoint; of the last update's losses a GPU has not yet said whether they are finite."""
         if losses is not None:
             self._agent.check_finite(losses)
-        current = self._result if self._evaluated_at == self._agent.num_updates else None
-        self._saver.save(None if current is None else current.returns.mean().item())
+        self._saver.save(self._merit)
+
+    @property
+    def _merit(self) -> float | None:
+        """How good the policy of this moment is: its mean return or, without an environment, its estimate."""
+        step = self._agent.num_updates
+        if self._run.env is not None:
+            return self._result.returns.mean().item() if self._result and self._evaluated_at == step else None
+        value = self._run.estimate(step)
+        return None if value is None or value.refutations else value.value
+
+    def headline(self, step: int, result: agents.EvalResult | None) -> str:
+        """What :meth:`evaluate` has found, in one line."""
+        return console.headline(result, self.validate(step), self._run.estimate(step))
 
     def _note_recovery(self) -> None:
         """Of a run that went online, what the switch cost and brought, for a person and for the dashboard."""
@@ -244,6 +271,8 @@ class RunWriter:
             policies = {self._algorithm: self._result, "random policy": self._random}
             rows = console.table(policies, self._run.dataset if self._returns_compare else None)
             terminal.show(terminal.table(rows))
+        if (value := self._run.estimate(self._agent.num_updates)) is not None:
+            print(f"estimate by the data alone: {console.interval(value)}: {value.verdict}")
         self._note_recovery()
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from agents.errors import require, require_choice
-from agents.evaluation.offline.settings import ESTIMATORS, FQEConfig
+from agents.evaluation.offline.settings import ESTIMATORS, FQEConfig, ModelConfig
 from recipes.settings.checks import require_dataset_id, require_seed
 
 
@@ -31,9 +31,10 @@ class EstimateConfig(EstimationConfig):
 
     checkpoint: str = MISSING  # run's folder (its last one), .safetensors file, or wandb:entity/project/name:alias
     dataset: str | None = None  # any Minari id; None: the data of training
-    estimators: list[str] = field(default_factory=list)  # of fqe, wis, is and dr; []: those that the policy allows
+    estimators: list[str] = field(default_factory=list)  # of fqe, wis, is, dr and model; []: all but that, if possible
     drawn: bool = False  # the distribution that the policy was trained as; else the policy as it is deployed
     held_out: bool | None = None  # only episodes that training held out by validation=; None: where there are any
+    model: ModelConfig = field(default_factory=ModelConfig)
     output: str | None = field(default=None, kw_only=True)  # file of results; None: <run>/estimate.json
 
     def __post_init__(self) -> None:

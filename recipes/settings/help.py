@@ -45,8 +45,7 @@ def help_text(recipe: str, algorithm: str = "iql") -> str:
         assert config is not None  # a dataclass is its schema
         lines += [f"Settings of algorithm={algorithm}:"]
         lines += _layout(_settings(config(), cfg.algorithm, "algorithm."))
-        lines += ["Values of algorithm=, each with settings of its own: offline-agents train algorithm=bc --help"]
-        lines += _filled(", ".join(sorted(presets())))
+        lines += _filled(f"Values of algorithm=, with a --help each: {', '.join(sorted(presets()))}", first="")
     return "\n".join([*lines, *([] if training else [""]), OPTIONS])
 
 
@@ -99,5 +98,5 @@ def _layout(rows: Iterable[tuple[str, str, str]]) -> Iterator[str]:
     yield from _filled("  ".join(repeated))
 
 
-def _filled(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+def _filled(text: str, first: str = "  ") -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent="  ", break_on_hyphens=False)

@@ -66,6 +66,7 @@ class TrainConfig:
     eval_every: int = 2_500  # updates between evaluations, >= 1
     num_eval_episodes: int = 20  # episodes per evaluation, >= 1; always the same initial states
     num_eval_envs: int | None = None  # episodes simulated at once, >= 1, for speed alone; None: a core each, at most 4
+    estimate_every: int | None = None  # updates between estimates by the data alone, estimate/*; None: none
     divergence_alarm: bool = True  # a line, once, where Q is beyond what the rewards allow or critics learn by heart
     log_every: int = 500  # updates between rows of metrics.csv and points of the dashboard, >= 1
     checkpoint_every: int | None = None  # updates between further checkpoints, >= 1; None: only those at evaluations
@@ -97,6 +98,7 @@ class TrainConfig:
         require_dataset_id("dataset", self.dataset)
         require_counts(self, "gradient_steps", "batch_size", "eval_every", "num_eval_episodes", "log_every")
         require_counts(self, "num_eval_envs", "checkpoint_every", "n_step", "max_episode_steps", "online_steps")
+        require_counts(self, "estimate_every")
         require_memory(8 * self.num_eval_episodes, "num_eval_episodes", self.num_eval_episodes)
         require_seed("seed", self.seed)
         require(0.0 <= self.validation < 1.0, "validation", "be a share of the episodes, in [0, 1)", self.validation)

@@ -15,6 +15,7 @@ PREFIXES = {
     "train": "Learning",
     "validation": "Validation",
     "eval": "Behaviour",
+    "estimate": "Estimates",
     "online": "Online",
     "data": "Data",
     "time": "Speed",
@@ -85,6 +86,15 @@ VALIDATION: tuple[Row, ...] = (
     ("Loss of the entropy's weight, held out", "validation/loss_alpha", "nats"),
     ("Loss of the penalty's weight, held out", "validation/loss_alpha_prime", "scaled return"),
 )
+ESTIMATES: tuple[Row, ...] = (
+    (
+        "Value by the data alone, its interval, and that of the data's own policy",
+        "estimate/fqe estimate/fqe_low estimate/fqe_high estimate/own_value",
+        "discounted return, estimated: no score",
+    ),
+    ("Actions unlike any in the data", "estimate/outside_support", "share of the policy's actions"),
+    ("Whether the estimate means nothing", "estimate/means_nothing", "1: it means nothing"),
+)
 ONLINE: tuple[Row, ...] = (
     ("Return of the episodes that are collected", "online/episode_return", "return of the environment"),
     ("Steps in the environment", "online/env_step", "steps"),
@@ -117,6 +127,7 @@ def sections() -> dict[str, tuple[Panel, ...]]:
         "Validation": VALIDATION,
         "Data": _data(),
         "Behaviour": _behaviour(),
+        "Estimates": ESTIMATES,
         "Online": ONLINE,
         "Speed": SPEED,
     }
@@ -166,6 +177,7 @@ WITHOUT_PANEL = {  # or keys that begin like this
     "train/step": "the x-axis of train/*",
     "validation/step": "the x-axis of validation/*",
     "eval/step": "the x-axis of eval/*",
+    "estimate/step": "the x-axis of estimate/*",
     "online/step": "the x-axis of online/*",
     "time/step": "the x-axis of time/*",
     "data/step": "data/* is logged once, before the first update",

@@ -32,7 +32,8 @@ def report(project: Project) -> wr.Report:
     blocks: list[Any] = [wr.TableOfContents(), *setup(project)]
     for section in sections(project):
         blocks += scores(project, section)
-    blocks += [*behaviour(project), *learning(project), *validation(project), *data(project), *cost(project)]
+    blocks += [*behaviour(project), *learning(project), *validation(project)]
+    blocks += [*estimates(project), *data(project), *cost(project)]
     blocks += compared(project)
     blocks += [wr.H1("What these figures do not say"), wr.UnorderedList([*LIMITS])]
     return wr.Report(
@@ -177,6 +178,16 @@ def validation(project: Project) -> list[Any]:
         if panels := drawn(own, TRAIN, "Validation"):
             blocks += [wr.H2(f"Validation: {algorithm}"), grid(own, panels, group_by="dataset")]
     return [wr.H1("Validation"), wr.P(text), *blocks] if blocks else []
+
+
+def estimates(project: Project) -> list[Any]:
+    """What the data say of the policies' worth, where runs have asked."""
+    text = (
+        "Discounted returns, estimated from logged episodes alone: no scores, and to be set beside the data's own "
+        "discounted return. Where an estimate means nothing, its value says nothing either."
+    )
+    panels = drawn(project, TRAIN, "Estimates")
+    return [wr.H1("Estimates"), wr.P(text), grid(project, panels, group_by="dataset")] if panels else []
 
 
 def data(project: Project) -> list[Any]:

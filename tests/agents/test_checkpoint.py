@@ -293,6 +293,14 @@ def test_truncated_and_foreign_files_are_refused_in_one_line(agent, config, spec
         assert refusal(functools.partial(load_policy, path)) == message, kind
 
 
+def test_a_text_is_told_from_a_checkpoint_without_the_words_of_a_parser(tmp_path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("# Offline agents\n\nhow to use them\n")
+    assert refusal(functools.partial(load, path)).endswith(": it does not begin as a .safetensors file does")
+    path.write_bytes((40).to_bytes(8, "little") + b'{"__metadata__": {"format": "offl')
+    assert refusal(functools.partial(load, path)).endswith(": its header cannot be read")
+
+
 def test_a_file_of_another_format_is_refused(agent, config, specs, tmp_path, monkeypatch) -> None:
     save(tmp_path / "a", agent, config=config, specs=specs)
     monkeypatch.setattr(checkpoint, "FORMAT", "offline-agents/3")

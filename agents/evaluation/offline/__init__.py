@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from agents.evaluation.offline.fqe import fitted_q_evaluation as fitted_q_evaluation
     from agents.evaluation.offline.importance import importance_sampling as importance_sampling
     from agents.evaluation.offline.importance import weighted_importance_sampling as weighted_importance_sampling
+    from agents.evaluation.offline.model import Dynamics as Dynamics
+    from agents.evaluation.offline.model import fit_model as fit_model
+    from agents.evaluation.offline.model import model_evaluation as model_evaluation
     from agents.evaluation.offline.policy import Policy as Policy
     from agents.evaluation.offline.policy import policy_of as policy_of
     from agents.evaluation.offline.settings import FQEConfig as FQEConfig
+    from agents.evaluation.offline.settings import ModelConfig as ModelConfig
     from agents.evaluation.offline.support import outside_support as outside_support
     from agents.evaluation.offline.transitions import Transitions as Transitions
     from agents.evaluation.offline.transitions import read_transitions as read_transitions

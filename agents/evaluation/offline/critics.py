@@ -174,18 +174,18 @@ def _choices(policy: Policy, observation: Tensor, specs: Specs, seed: int) -> Te
     """What a policy does, in the form that the loss reads: an action, scaled as the data's, or the probabilities."""
     if specs.discrete:
         return policy.probabilities(observation)
-    return _in_bounds(policy.actions(observation, seed=seed), specs)
+    return choices(policy.actions(observation, seed=seed), specs)
 
 
 def logged_choices(steps: Transitions) -> Tensor:
     """The data's actions in that form."""
-    if not steps.specs.discrete:
-        return _in_bounds(steps.action, steps.specs)
-    return one_hot(steps.action, steps.specs)
+    return choices(steps.action, steps.specs)
 
 
-def _in_bounds(action: Tensor, specs: Specs) -> Tensor:
-    """Actions as shares of their half range: networks see +-1 whatever the unit is."""
+def choices(action: Tensor, specs: Specs) -> Tensor:
+    """Actions as shares of their half range: networks see +-1 whatever the unit is; discrete ones as one-hots."""
+    if specs.discrete:
+        return one_hot(action, specs)
     center, half_range = center_and_half_range(*action_bounds(specs.action))
     return (action - center) / divisor(half_range)
 

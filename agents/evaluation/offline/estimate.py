@@ -21,7 +21,7 @@ EFFECTIVE_EPISODES = (20.0, 100.0)  # ICU-Sepsis, 1,000 episodes: errors of half
 OUTSIDE_SUPPORT = (0.5, 0.2)  # 0.05 is what the data's own actions have
 ERROR_LEFT = (0.3, 0.05)
 REMAINDER = (0.3, 0.05)  # of the range of the data's returns
-BELLMAN_GROWTH = (3.0, 1.5)  # of the Bellman error from seen to unseen episodes
+GROWTH = (3.0, 1.5)  # of the Bellman error, or a model's, from seen to unseen episodes
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Trust:
     outside_support: float | None = None  # share of the policy's actions that are unlike any of the data
     bellman_error: float | None = None  # on episodes that the critics have not seen, over the spread of the returns
     bellman_error_seen: float | None = None  # the same on those that they learned from
+    model_error: float | None = None  # of a step on episodes that the model has not seen, over what changes in one
+    model_error_seen: float | None = None  # the same on those that it learned from
     remainder: float | None = None  # what more updates may make of the value; the interval is wider by it
     untried: float | None = None  # what actions that no step shows may make of the value; the interval is wider by it
     error_left: float | None = None  # share of what critics begin wrong by that their updates leave, by the horizon
@@ -116,11 +118,14 @@ class Estimate:
             yield text, episodes < EFFECTIVE_EPISODES[0]
         if (share := trust.outside_support) is not None and share > OUTSIDE_SUPPORT[1]:
             yield f"{share:.0%} of the policy's actions are unlike any in the data", share > OUTSIDE_SUPPORT[0]
-        if trust.bellman_error is not None and trust.bellman_error_seen is not None:
-            growth = trust.bellman_error / max(trust.bellman_error_seen, 1e-9)
-            text = f"the Bellman error on unseen episodes is {growth:.1f} times that on the others"
-            if growth > BELLMAN_GROWTH[1]:
-                yield text, growth > BELLMAN_GROWTH[0]
+        errors = {
+            "Bellman error": (trust.bellman_error, trust.bellman_error_seen),
+            "model's error": (trust.model_error, trust.model_error_seen),
+        }
+        for name, (unseen, seen) in errors.items():
+            growth = 0.0 if unseen is None or seen is None else unseen / max(seen, 1e-9)
+            if growth > GROWTH[1]:
+                yield f"the {name} on unseen episodes is {growth:.1f} times that on the others", growth > GROWTH[0]
         if (share := trust.error_left) is not None and share > ERROR_LEFT[1]:
             text = f"for such a horizon the updates are too few ({share:.0%} of the first error is left: more of fqe."
             yield f"{text}gradient_steps)", share > ERROR_LEFT[0]

@@ -16,10 +16,13 @@ from agents.evaluation.offline.estimate import Estimate
 from agents.evaluation.offline.fit import Fit
 from agents.evaluation.offline.fqe import fit_policies, values_of
 from agents.evaluation.offline.importance import importance_sampling, weighted_importance_sampling
+from agents.evaluation.offline.model import fit_model, model_evaluation
 from agents.evaluation.offline.policy import Policy, check_fit
-from agents.evaluation.offline.settings import ESTIMATORS, FQEConfig
+from agents.evaluation.offline.settings import ESTIMATORS, USUAL, FQEConfig, ModelConfig
 from agents.evaluation.offline.support import outside_support
 from agents.evaluation.offline.transitions import Transitions, read_transitions
+
+WEIGHTED = ("wis", "is", "dr")  # estimators that ask how likely the policy would have made the logged episodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,7 @@ def estimate_policy(
     *,
     gamma: float = 0.99,
     config: FQEConfig = FQEConfig(),  # noqa: B008  # its fields are read only
+    model: ModelConfig = ModelConfig(),  # noqa: B008  # likewise
     learned_from: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -45,9 +49,10 @@ def estimate_policy(
     """The value of a policy on a dataset.
 
     Args:
-        estimators: of ``fqe``, ``wis``, ``is`` and ``dr``; (): those that the policy allows.
+        estimators: of ``fqe``, ``wis``, ``is``, ``dr`` and ``model``; (): of the first four those that it allows.
         gamma: discount in [0, 1] of the value.
         config: of the critics of ``fqe`` and ``dr``.
+        model: of what ``model`` learns.
         learned_from: True: the policy was trained on these episodes, and its verdict says so.
 
     Raises:
@@ -57,24 +62,28 @@ def estimate_policy(
     """
     for name in estimators:
         require_choice("estimators", name, ESTIMATORS)
-    steps, chosen = read_transitions(dataset), tuple(estimators) or ESTIMATORS
+    steps, chosen = read_transitions(dataset), tuple(estimators) or USUAL
     check_fit(policy, steps.specs, steps.dataset)
     reasons: dict[str, str] = {}
     behavior = None
-    if {*chosen} - {"fqe"}:
+    if {*chosen} & {*WEIGHTED}:
         try:
             behavior = _behavior(policy, dataset, steps, seed)
         except ConfigError as error:
             if estimators:
                 raise
-            reasons = dict.fromkeys((name for name in chosen if name != "fqe"), str(error))
+            reasons = dict.fromkeys((name for name in chosen if name in WEIGHTED), str(error))
     fit = None
     if {*chosen} & {"fqe", "dr"}:
         fit = fit_policies([policy], steps, config, gamma=gamma, seed=seed, device=device)
     found: dict[str, Estimate] = {}
     for name in (name for name in chosen if name not in reasons):
         try:
-            found[name] = _estimate(name, policy, steps, behavior, fit, gamma, seed)
+            if name == "model":
+                dynamics = fit_model(steps, model, seed=seed, device=device)
+                found[name] = model_evaluation(policy, dynamics, gamma=gamma, seed=seed)
+            else:
+                found[name] = _estimate(name, policy, steps, behavior, fit, gamma, seed)
         except AgentsError as error:
             if estimators:
                 raise

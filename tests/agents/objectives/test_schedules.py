@@ -7,7 +7,7 @@ import torch
 
 import agents
 from agents.objectives import expectile_loss
-from agents.objectives.schedules import AdaptiveExpectile, Decay, LinearExpectile
+from agents.objectives.schedules import AdaptiveExpectile, Decay, LinearExpectile, ValidationExpectile
 
 NO_ADVANTAGE = torch.zeros(4)
 
@@ -60,6 +60,26 @@ def test_the_share_of_positive_advantages_settles_at_the_set_point(positive_shar
     assert torch.stack(shares[-500:]).mean().item() == pytest.approx(positive_share, abs=0.01)
 
 
+def test_an_expectile_climbs_the_worth_of_the_policy_by_steps_that_halve_at_each_turn() -> None:
+    schedule, taken = ValidationExpectile(0.7, step_size=0.1), []
+    for worth in (5.0, 6.0, 6.0, 4.0, 3.0, 3.5, None, 9.0, None, None):
+        schedule.look(worth)
+        taken.append(schedule(NO_ADVANTAGE).item())
+    #  up, up, not worse: up (at the limit), worse: back by half, worse: on by a quarter, better: on, nothing: back, ...
+    expected = [0.8, 0.9, 0.99, 0.94, 0.965, 0.99, 0.9775, 0.965, 0.97125, 0.968125]
+    assert taken == pytest.approx(expected)
+
+
+def test_an_expectile_that_nobody_looks_for_stays_and_what_has_been_seen_is_state() -> None:
+    schedule, again = ValidationExpectile(0.7), ValidationExpectile(0.5)
+    assert [schedule(torch.randn(4)).item() for _ in range(3)] == pytest.approx([0.7] * 3)
+    schedule.look(2.0)
+    again.load_state_dict(schedule.state_dict())
+    for each in (schedule, again):
+        each.look(1.0)
+    assert schedule(NO_ADVANTAGE) == again(NO_ADVANTAGE) == pytest.approx(0.725)
+
+
 @pytest.mark.parametrize(
     ("build", "name"),
     [
@@ -67,6 +87,7 @@ def test_the_share_of_positive_advantages_settles_at_the_set_point(positive_shar
         (lambda: LinearExpectile(0.5, 0.9, 0), "num_steps"),
         (lambda: AdaptiveExpectile(0.5, 0.0, 0.1), "positive_share"),
         (lambda: AdaptiveExpectile(0.5, 0.3, 1.0), "rate"),
+        (lambda: ValidationExpectile(0.5, 0.0), "step_size"),
         (lambda: Decay("linear", 0.0, 5), "final"),
         (lambda: Decay("exponential", 0.5, 0), "num_steps"),
     ],

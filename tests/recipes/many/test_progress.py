@@ -38,6 +38,13 @@ def test_the_last_whole_row_is_read_and_a_row_that_is_being_written_is_not(tmp_p
     assert last_row(path)["step"] == "40"
 
 
+def test_a_run_that_nothing_evaluates_is_shown_with_its_estimate(tmp_path, clock) -> None:
+    shown = Board({"a": (tmp_path / "a", 100)}, show=False)
+    shown.started("a")
+    write(tmp_path / "a" / "evaluations.csv", "step,validation/log_prob,estimate/fqe", "50,3.0,12.34", "")
+    assert terminal.plain(shown.table(), 100).rstrip().endswith("estimate/fqe 12.3")
+
+
 def test_the_table_shows_what_failed_and_what_is_running(tmp_path, clock) -> None:
     shown = Board({name: (tmp_path / name, 100) for name in ("a", "bb", "c", "d")}, show=False)
     write(tmp_path / "bb" / "metrics.csv", "step,x", "20,1", "")

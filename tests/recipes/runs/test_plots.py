@@ -133,6 +133,19 @@ def test_the_pages_of_a_run_that_went_online_mark_the_switch(monkeypatch) -> Non
     assert all({*axes.lines[-1].get_xdata()} == {20} for axes in training.axes)
 
 
+def test_estimates_have_a_page_of_their_own_beside_what_the_data_return(folder, monkeypatch) -> None:
+    columns = "step,estimate/fqe,estimate/fqe_low,estimate/fqe_high,estimate/means_nothing,validation/log_prob"
+    folder.evaluations_file.write_text(f"{columns}\n5,1.0,0.5,1.5,0.0,1\n8,,,,1.0,1\n10,3.0,-9.0,9.0,1.0,1\n")
+    drawing, pages = images.plt.subplots, []
+    monkeypatch.setattr(images.plt, "subplots", lambda *args, **kw: pages.append(drawing(*args, **kw)) or pages[-1])
+    plots.Plots(folder, "iql", agents.load_dataset("test/pendulum-v0"), None, own_return=2.0).draw()
+    assert drawn(folder.estimates_plot_file) and not folder.plot_file.exists()
+    ((_, axes),) = pages
+    lines = {line.get_label(): ([*line.get_xdata()], [*line.get_ydata()]) for line in axes.lines}
+    assert lines["iql, fitted Q evaluation"] == ([5, 10], [1.0, 3.0]) and lines["means nothing"] == ([10], [3.0])
+    assert {*lines["the data's own return"][1]} == {2.0} and "no score" in axes.get_ylabel()
+
+
 def test_the_plot_is_not_drawn_again_at_once_unless_asked_to(folder, monkeypatch) -> None:
     now = iter([0.0, 10.0, 70.0, 71.0])
     monkeypatch.setattr(plots.time, "monotonic", lambda: next(now))

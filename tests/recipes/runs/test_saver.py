@@ -32,6 +32,7 @@ def run(specs: agents.Specs, tmp_path: Path) -> Any:
         reward_scale=1.0,
         buffer=SimpleNamespace(_rng=torch.Generator()),
         env=None,
+        estimation=None,
         dataset=SimpleNamespace(id="test/hand-v0", fingerprint="0123", reference=None, specs=specs),
         config=SimpleNamespace(algorithm=config, validation=0.0),
         online=None,
@@ -58,7 +59,7 @@ def test_a_return_that_is_no_number_is_said_once_and_never_the_best(run, capsys)
 
 def test_a_best_return_of_nan_that_an_earlier_version_saved_is_beaten(run) -> None:
     saver = Saver(run)
-    saver._best_return = math.nan
+    saver._best = math.nan
     update(run)
     saver.save()
     again = Saver(run)

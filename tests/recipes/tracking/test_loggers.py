@@ -34,6 +34,11 @@ def no_network(*_, **__):
     raise OSError
 socket.getaddrinfo = no_network
 """
+SHORT = """
+from agents.evaluation.offline.settings import FQEConfig
+from recipes.runs import estimation
+estimation.FQE = FQEConfig(gradient_steps=2, num_members=3, compile="off")
+"""  # estimates
 VIDEOS = {"eval/video", "eval/video_worst", "eval/video_median", "eval/video_best"}  # where asked for
 CHOSEN = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]", "wandb.job_type=pilot")
 
@@ -74,7 +79,7 @@ class Logged:
 def log(quick_train, as_adroit, read_wandb, read_csv, tmp_path_factory) -> Callable[..., Logged]:
     def run(*overrides: str) -> Logged:
         folder = tmp_path_factory.mktemp("logged")
-        finished = quick_train("logger=wandb", *overrides, cwd=folder, before=BEFORE + as_adroit)
+        finished = quick_train("logger=wandb", *overrides, cwd=folder, before=BEFORE + as_adroit + SHORT)
         assert finished.code == 0, finished.err
         folder = folder / RUN
         rows = (read_csv(folder / f"{name}.csv") for name in ("metrics", "evaluations"))
@@ -85,7 +90,7 @@ def log(quick_train, as_adroit, read_wandb, read_csv, tmp_path_factory) -> Calla
 
 @pytest.fixture(scope="module")
 def logged(log) -> Logged:
-    return log("algorithm.max_grad_norm=1.0", "validation=0.25", *CHOSEN)
+    return log("algorithm.max_grad_norm=1.0", "validation=0.25", "estimate_every=7", *CHOSEN)
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +168,11 @@ def test_nothing_of_the_machine_is_uploaded(logged, environment) -> None:
 
 def test_wandb_holds_what_the_csv_files_hold(logged) -> None:
     every = {"train": logged.metrics, "time": logged.metrics}
-    every |= {"eval": logged.evaluations, "validation": logged.evaluations}  # whose log points come too often here
+    # whose log points come too often here
+    every |= dict.fromkeys(("eval", "validation", "estimate"), logged.evaluations)
     for prefix, rows in every.items():
         for row in rows:
-            ours = {key: float(value) for key, value in row.items() if key.startswith(f"{prefix}/")}
+            ours = {key: float(value) for key, value in row.items() if value and key.startswith(f"{prefix}/")}
             step = int(row["step"])
             items = [item for item in logged.history if item.get(f"{prefix}/step") == step]
             theirs = {key: value for item in items for key, value in item.items() if key in ours}
@@ -175,7 +181,7 @@ def test_wandb_holds_what_the_csv_files_hold(logged) -> None:
 
 def test_wandb_holds_nothing_else_but_histograms_table_data_and_steps(logged) -> None:
     csv_keys = {*logged.metrics[0], *logged.evaluations[0]} - {"step"}
-    steps = {f"{prefix}/step" for prefix in ("train", "time", "validation", "eval", "data")}
+    steps = {f"{prefix}/step" for prefix in ("train", "time", "validation", "estimate", "eval", "data")}
     of_data = {*metrics.data(agents.load_dataset("test/pendulum-v0")), "data/returns"}
     assert logged.keys - csv_keys == {"eval/returns", "eval/episodes"} | steps | of_data
     assert csv_keys < logged.keys
@@ -205,7 +211,7 @@ def test_the_page_explains_every_key_and_no_other(logged, specs, discrete_specs,
         of_any |= metrics.validation(HeldOut(agent, suited, batch).measure()).keys()
     section = PAGE.read_text().split("## Dashboard keys")[1].split("\n## ")[0]
     explained = re.findall(
-        r"^\| `?((?:train|validation|eval|time|data)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE
+        r"^\| `?((?:train|validation|eval|estimate|time|data)/\w+)`? \| (\S.*?) \|(.*)\|$", section, re.MULTILINE
     )
     names = [name for name, _, _ in explained]
     steps = {key for key in logged.keys if key.endswith("/step")}
