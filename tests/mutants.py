@@ -726,6 +726,13 @@ DATA = [
         ("step // self._every > (step", "step // self._every >= (step"),
     ),
     *of(
+        "recipes/runs/estimation.py",
+        "tests/recipes/runs/test_estimation.py",
+        ("None if value.refutations else value.value", "value.value"),
+        ("or not config.validation)", ")"),
+        ("num_episodes < 2", "num_episodes < 1"),
+    ),
+    *of(
         "agents/evaluation/held_out.py",
         "tests/agents/evaluation/test_held_out.py",
         ("module.training = False", "pass"),
@@ -848,6 +855,15 @@ ENVIRONMENTS = [
 ]
 
 EVALUATION = [
+    *of(
+        "agents/evaluation/offline/model.py",
+        "tests/agents/evaluation/offline/test_model.py",
+        ("gamma**step * going_on", "going_on"),
+        ("going_on = going_on * (1.0", "going_on = 1.0 * (1.0"),
+        ("step + 1 >= lengths", "step >= lengths"),
+        ("state + self._after.undo(drawn)", "self._after.undo(drawn)"),
+        ("math.ceil(math.log(NEGLIGIBLE)", "math.floor(math.log(NEGLIGIBLE)"),
+    ),
     *of(
         "agents/evaluation/rollouts.py",
         "tests/agents/evaluation/test_rollouts.py",
