@@ -60,8 +60,8 @@ class ExtractionConfig:
 class ExpectileScheduleConfig:
     """How IQL's expectile goes on from ``expectile``; only ``constant`` is in the paper.
 
-    ``validation`` climbs what the policy is worth by held-out episodes, as somebody tells it by
-    :meth:`agents.objectives.schedules.ValidationExpectile.look`, in training by ``estimate_every``.
+    ``validation`` climbs what the policy is worth by held-out episodes, as told by ``ValidationExpectile.look`` of
+    ``agents.objectives.schedules``: in training by ``estimate_every``.
     """
 
     kind: str = "constant"  # constant, linear, adaptive (share of advantages above 0) or validation
