@@ -65,14 +65,18 @@ def import_data(cfg: DictConfig) -> None:
 
 
 def next_commands(inspection: Inspection) -> list[str]:
-    """What makes sense on these data; without rewards, cloning alone."""
+    """What makes sense on these data; without rewards, cloning alone.
+
+    Without an environment some episodes are held out: all that can say later how good a policy is.
+    """
     dataset, kind = pasted("dataset", inspection.source.id), "discrete_" if inspection.actions.discrete else ""
-    cloning = f"offline-agents train {dataset} algorithm={kind}bc"
+    held_out = " validation=0.2" if inspection.source.env_spec is None and inspection.num_episodes >= 5 else ""
+    cloning = f"offline-agents train {dataset} algorithm={kind}bc{held_out}"
     # the same at every step, as a cost of time, they matter where an episode can be over sooner
     rewarded = inspection.rewards.any() and (np.ptp(inspection.rewards) > 0 or inspection.terminated.any())
     return [
         f"offline-agents inspect {dataset}",
-        *([f"offline-agents train {dataset} algorithm={kind}iql"] if rewarded else []),
+        *([f"offline-agents train {dataset} algorithm={kind}iql{held_out}"] if rewarded else []),
         cloning,
     ]
 

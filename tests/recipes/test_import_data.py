@@ -62,7 +62,7 @@ def test_a_dry_run_shows_what_is_understood_and_writes_nothing(take, tmp_path) -
 def test_without_rewards_cloning_alone_is_proposed(take) -> None:
     shown = take("import_data", *SETTINGS[:-1])
     assert "only cloning can use these data" in " ".join(shown.out.split())
-    assert "algorithm=bc\n" in shown.out and "algorithm=iql\n" not in shown.out
+    assert re.search("train .* algorithm=bc( validation=0.2)?\n", shown.out) and "algorithm=iql" not in shown.out
 
 
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
@@ -72,6 +72,9 @@ def test_a_cost_of_time_matters_where_episodes_can_be_over_sooner(tmp_path, monk
     agents.import_dataset(episodes, DATASET, end=end, progress=False)
     commands = next_commands(agents.inspect_dataset(DATASET, progress=False))
     assert (f"offline-agents train dataset={DATASET} algorithm=iql" in commands) is (end == "terminated")
+    agents.import_dataset(episodes * 3, DATASET, end="terminated", progress=False, overwrite=True)
+    commands = next_commands(agents.inspect_dataset(DATASET, progress=False))
+    assert f"offline-agents train dataset={DATASET} algorithm=iql validation=0.2" in commands
 
 
 @pytest.mark.parametrize(

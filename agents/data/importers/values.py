@@ -12,7 +12,9 @@ from agents.data.importers.rows import Array, Rows
 from agents.errors import DataError
 
 FLAGS = ("terminated", "truncated", "done", "success")
-FALSE, TRUE = ("", "0", "f", "false", "n", "no", "off"), ("1", "t", "true", "y", "yes", "on")
+# those of English, and those that spreadsheets of other countries write
+FALSE = ("", "0", "f", "false", "n", "no", "off", "falsch", "nein", "faux", "non", "falso")
+TRUE = ("1", "t", "true", "y", "yes", "on", "wahr", "ja", "vrai", "oui", "verdadero", "vero", "verdadeiro", "si", "sí")
 
 
 def as_it_is(array: Array) -> Array:
@@ -79,5 +81,6 @@ def _flags(rows: Rows, column: str, array: Array) -> Array:
         return np.nan_to_num(array) != 0
     words = ["" if value is None else str(value).strip().lower() for value in array]
     if (other := next((index for index, word in enumerate(words) if word not in (*FALSE, *TRUE)), None)) is not None:
-        raise DataError(f"{rows.place(other)}: {words[other]!r} in {column!r} is neither true nor false")
+        problem = f"{words[other]!r} in {column!r} is neither true nor false"
+        raise DataError(f"{rows.place(other)}: {problem}; write 1 or 0, true or false, yes or no")
     return np.array([word in TRUE for word in words], bool)

@@ -158,8 +158,11 @@ def test_flags_are_words_too(take, episodes) -> None:
     Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,OFF\n3,0.5,yes\n")
     take("log.csv", observation=["s"], action=["a"], terminated="over")
     assert episodes()[0].terminations.tolist() == [False, False, True]
+    Path("log.csv").write_text("s,a,over\n1,0.5,FALSCH\n2,0.5,Non\n3,0.5,WAHR\n")
+    take("log.csv", observation=["s"], action=["a"], terminated="over", overwrite=True)
+    assert episodes()[0].terminations.tolist() == [False, False, True]
     Path("log.csv").write_text("s,a,over\n1,0.5,no\n2,0.5,maybe\n")
-    with pytest.raises(DataError, match="line 3 of log.csv: 'maybe' in 'over' is neither true nor false"):
+    with pytest.raises(DataError, match="line 3 of log.csv: 'maybe' in 'over' is neither true nor false; write 1 or 0"):
         take("log.csv", observation=["s"], action=["a"], terminated="over", overwrite=True)
 
 
