@@ -34,6 +34,7 @@ MULTIRUN = {"--multirun", "-m"}
 OPTIONS = ("-m", "--multirun", "--cfg", "--resolve", "--help")
 LISTS = (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 FORMAT_WARNING = warnings.formatwarning
+OF_TYPE_HINTS = r"The name \w+ wasn't part of the annotations"  # TorchRL, of losses without them: its BCLoss is one
 MOST_JOBS = 10_000  # of one call
 NO_PLACE_TO_WRITE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
@@ -61,6 +62,7 @@ def main(recipe: str, run: Callable[..., None], jobs: list[Job] | None = None) -
     gc.enable()
     interrupt.stop_with_parent()
     warnings.formatwarning = _one_line_warning
+    warnings.filterwarnings("ignore", message=OF_TYPE_HINTS)
     with _refusals(recipe, last=True):
         jobs = _read(recipe) if jobs is None else jobs
         if len(jobs) == 1 and MULTIRUN & {*sys.argv[1:]}:

@@ -173,6 +173,12 @@ def test_a_warning_for_the_user_is_a_line_without_code(monkeypatch) -> None:
     command_line.main("train", lambda cfg: None)
     shown = [warnings.formatwarning(kind("two\nlines"), kind, "a.py", 3) for kind in (UserWarning, DeprecationWarning)]
     assert shown[0] == "warning: two lines\n" and shown[1].startswith("a.py:3: DeprecationWarning: two")
+    with pytest.warns(UserWarning, match="^two$") as warned:
+        command_line.main("train", lambda cfg: [warnings.warn(text) for text in (WITHOUT_HINTS, "two")])
+    assert len(warned) == 1
+
+
+WITHOUT_HINTS = "The name target_actor_network_params wasn't part of the annotations (['__call__'])"
 
 
 def test_a_mistake_ends_a_process_as_it_should(train_as_is, tmp_path) -> None:
