@@ -174,7 +174,7 @@ def test_a_warning_for_the_user_is_a_line_without_code(monkeypatch) -> None:
     shown = [warnings.formatwarning(kind("two\nlines"), kind, "a.py", 3) for kind in (UserWarning, DeprecationWarning)]
     assert shown[0] == "warning: two lines\n" and shown[1].startswith("a.py:3: DeprecationWarning: two")
     with pytest.warns(UserWarning, match="^two$") as warned:
-        command_line.main("train", lambda cfg: [warnings.warn(text) for text in (WITHOUT_HINTS, "two")])
+        command_line.main("train", lambda cfg: [warnings.warn(text, stacklevel=2) for text in (WITHOUT_HINTS, "two")])
     assert len(warned) == 1
 
 
