@@ -38,7 +38,7 @@ OWN = {  # a setting that only runs of this job type have, where older ones do n
 INCIDENTAL = (
     "seed", "seeds", "stack", "versions", "wandb", "job_type", "device", "dataset_fingerprint", "compile",
     "matmul_precision", "overwrite", "storage", "logger", "log_every", "checkpoint_every", "num_eval_envs",
-    "eval_videos", "keep_videos", "trust_env", "divergence_alarm",
+    "eval_videos", "keep_videos", "trust_env", "divergence_alarm", "estimate_every",
 )  # fmt: skip
 
 

@@ -114,6 +114,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Trial], Any], Any, Any]] = {
 SHOWN_BY_TESTS_OF_THEIR_OWN = {
     "action_bounds": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
     "clip_actions": "test_actions_outside_the_bounds_are_refused_unless_they_are_to_be_clipped",
+    "estimate_every": "test_estimation.py",
     "eval_videos": "test_videos.py",
     "keep_videos": "test_videos.py",
     "observations.include": "test_families.py",
