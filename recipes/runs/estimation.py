@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from recipes.settings.schema import TrainConfig
 
 GAMMA = 0.99  # of algorithms that learn without one
-# half the members of offline-agents estimate, whose values go back twice as far with an update; traced, since the
-# choice of a compiler by the clock would round otherwise after a resume
+# fewer members than offline-agents estimate has, and as many rounds in half the updates; traced, as a choice between
+# compilers by the clock would round otherwise after a resume
 FQE = FQEConfig(num_members=3, target_tau=0.1, gradient_steps=4_000, compile="trace")
 
 
