@@ -194,16 +194,24 @@ def critic_values(
         return output(loss.qvalue_network, tensordict, keys.state_action_value, replacements)
 
 
-def distribution(loss: ActorCriticLoss, tensordict: TensorDictBase) -> Distribution:
-    """The distribution over actions of the loss's actor."""
+def distribution(loss: Any, tensordict: TensorDictBase, *, repeats: int = 1) -> Distribution:
+    """The distribution over actions of the loss's actor, ``[B]``.
+
+    With ``repeats`` it is ``[B * repeats]``, each row's as often, one after the other, of one pass through the network.
+    """
     actor = loss.actor_network
     network = actor[0]
     with loss.actor_network_params.to_module(actor, preserve_module_state=False):
         if len(actor) == 2 and type(network) is TensorDictModule:  # as above
             outputs = network.module(*(tensordict.get(in_key) for in_key in network.in_keys))
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            return actor[-1].get_dist(TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size))
-        return actor.get_dist(tensordict.copy())
+            rows = TensorDict(dict(zip(network.out_keys, outputs)), tensordict.batch_size)
+            return actor[-1].get_dist(_repeated(rows, repeats))
+        return actor.get_dist(_repeated(tensordict.copy(), repeats))
+
+
+def _repeated(rows: TensorDictBase, repeats: int) -> TensorDictBase:
+    return rows if repeats == 1 else rows.repeat_interleave(repeats, dim=0)
 
 
 def drawn_actions(loss: Any, tensordict: TensorDictBase, sample_shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,12 @@ from tensordict import TensorDictBase
 from tensordict.nn import dispatch
 from torch import Tensor
 from torchrl.data import Composite, TensorSpec
+from torchrl.modules.distributions.utils import rsample_and_log_prob
 from torchrl.objectives import CQLLoss as TorchRLCQLLoss
 
 from agents.errors import ConfigError
 from agents.networks.bounds import divisor, register_limits
-from agents.objectives.common import NetworkModes
+from agents.objectives.common import NetworkModes, distribution
 
 
 class CQLLoss(NetworkModes, TorchRLCQLLoss):
@@ -93,10 +94,11 @@ class CQLLoss(NetworkModes, TorchRLCQLLoss):
     def _alpha_prime(self) -> Tensor:
         return self.log_alpha_prime.detach().exp().clamp_max(1e6)  # the limit is that of TorchRL's alpha_prime_loss
 
+    @torch.no_grad()
     def _policy_actions(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+        """``R`` per state, one after the other, and their log-likelihoods; TorchRL evaluates the actor for each."""
         states = tensordict.select(*self.actor_network.in_keys)
-        sampled, log_prob = self._get_policy_actions(states, self.actor_network_params, num_actions=self.num_random)
-        return sampled.get(self.tensor_keys.action), log_prob
+        return rsample_and_log_prob(distribution(self, states, repeats=self.num_random))
 
     def _uniform_actions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         span = self.action_high - self.action_low

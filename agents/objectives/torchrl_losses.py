@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from tensordict import TensorDictBase, TensorDictParams
-from torch import Tensor
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
 from torchrl import objectives
 
 from agents.objectives.common import NetworkModes
@@ -30,12 +31,17 @@ class TD3BCLoss(NetworkModes, objectives.TD3BCLoss):
 
     .. math:: L_\pi = E[\, -\lambda Q_1(s, \pi(s)) + f (\pi(s) - a)^2 \,]
 
+    The other critics, which TorchRL evaluates here too, are left out: no loss reads what they say of these actions.
+
     Args:
         penalty_decay: f; None: 1.
         others: as TorchRL's.
     """
 
-    alpha: float | Tensor
+    alpha: float
+    qvalue_network: TensorDictModule
+    actor_network_params: TensorDictParams
+    qvalue_network_params: TensorDictParams
 
     def __init__(self, *args: Any, penalty_decay: Decay | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,12 +51,17 @@ class TD3BCLoss(NetworkModes, objectives.TD3BCLoss):
             self.out_keys = outputs
 
     def actor_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.penalty_decay is None:
-            return super().actor_loss(tensordict)
-        alpha, factor = self.alpha, self.penalty_decay()
-        try:  # as f ((pi - a)^2 - (lambda / f) Q), where TorchRL has a weight of Q alone
-            self.alpha = alpha / factor
-            loss, metadata = super().actor_loss(tensordict)
-        finally:
-            self.alpha = alpha
-        return factor * loss, {**metadata, "lmbd": factor * metadata["lmbd"], "penalty_factor": factor}
+        keys, states = self.tensor_keys, tensordict.select(*self.actor_network.in_keys, strict=False)
+        with self.actor_network_params.to_module(self.actor_network, preserve_module_state=False):
+            acted = self.actor_network(states)
+        rated = acted.select(*self.qvalue_network.in_keys, strict=False)
+        first = self.qvalue_network_params.detach()[0]  # no gradient for the critics
+        with first.to_module(self.qvalue_network, preserve_module_state=False):
+            qvalue = self.qvalue_network(rated).get(keys.state_action_value).squeeze(-1)  # [B]
+        bc_loss = nn.functional.mse_loss(acted.get(keys.action), tensordict.get(keys.action))
+        scale = self.alpha / qvalue.detach().abs().mean()
+        decay = {} if self.penalty_decay is None else {"penalty_factor": self.penalty_decay()}
+        loss = decay.get("penalty_factor", 1.0) * bc_loss - scale * qvalue
+        weights = self._maybe_get_priority_weight(tensordict)
+        statistics = {"state_action_value_actor": qvalue.detach(), "bc_loss": bc_loss.detach(), "lmbd": scale, **decay}
+        return self._reduce_loss(loss, tensordict=tensordict, weights=weights), statistics

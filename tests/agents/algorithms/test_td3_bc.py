@@ -123,6 +123,17 @@ def test_the_actor_leaves_the_critics_alone_and_they_leave_the_actor(specs, batc
             assert any(g is not None and g.any() for g in gradients) == (params == owner), (name, params)
 
 
+def test_the_actor_asks_the_first_critic_alone(specs, batch) -> None:
+    torch.manual_seed(0)
+    loss = small().build(specs).loss_module
+    with torch.no_grad():
+        for parameter in loss.qvalue_network_params.parameters():
+            parameter[1] = torch.nan
+    losses = loss(batch.copy())
+    gradients = torch.autograd.grad(losses["loss_actor"], list(loss.actor_network_params.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
 def test_a_small_alpha_clones_the_data(specs, batches) -> None:
     torch.manual_seed(0)
     config = agents.TD3BCConfig(alpha=0.01, actor=DeterministicActorConfig([32]), actor_optimizer=AdamConfig(lr=2e-2))

@@ -86,6 +86,13 @@ def test_the_conservative_term_is_the_papers(networks, specs, batch, weight, tem
     torch.testing.assert_close(value, weight * gaps.sum(0).mean(), rtol=1e-4, atol=1e-4)
 
 
+def test_the_actor_is_evaluated_once_per_state_whatever_is_drawn(networks, specs, batch) -> None:
+    loss, rows = build(networks, specs), []
+    loss.actor_network[0].module.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    conservative_term(loss, batch, seed=3)
+    assert rows == [16, 16, 16]  # for the target, and for R actions at each of the two states
+
+
 def test_alpha_prime_weighs_the_gap_above_the_threshold(networks, specs, batch) -> None:
     plain = build(networks, specs)
     lagrange = build(networks, specs, with_lagrange=True, lagrange_thresh=2.0)
