@@ -27,7 +27,7 @@ from agents.online import Collection, Experience, Exploration, MixedBatches, joi
 DATASET = "demo/pen/mixed-v1"
 PIECE = 5_000  # steps between two checkpoints
 CHECKPOINTS = 10
-STEPS, ROUNDS = 500, 5
+BATCH, STEPS, ROUNDS = 256, 500, 5
 
 
 @contextmanager
@@ -71,8 +71,8 @@ def checkpoints(dataset: agents.OfflineDataset, agent: agents.Agent, rows: int, 
 
 def speed(dataset: agents.OfflineDataset, agent: agents.Agent, folder: Path) -> None:
     """Milliseconds of the processor for an update, for a step in the environment, and for both together."""
-    buffer = dataset.replay_buffer(256, **agent.sampling)
-    like = joined([buffer.sample()])
+    buffer = dataset.replay_buffer(None, **agent.sampling)
+    like = joined([buffer.sample(BATCH)])
     mode = agent.compile(like, "trace")
     with dataset.make_env() as env:
         keys, capacity = agent.sampling["keys"], 3 * STEPS * (ROUNDS + 1)
@@ -84,7 +84,7 @@ def speed(dataset: agents.OfflineDataset, agent: agents.Agent, folder: Path) -> 
                 collection.step()
                 agent.update(batches.sample())
 
-            kinds: list[Callable[[], object]] = [lambda: agent.update(buffer.sample()), collection.step, both]
+            kinds: list[Callable[[], object]] = [lambda: agent.update(buffer.sample(BATCH)), collection.step, both]
             rounds = [[_milliseconds(kind) for kind in kinds] for _ in range(ROUNDS + 1)][1:]
         experience.close()
     update, step, together = (statistics.median(column) for column in zip(*rounds))
