@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 import agents
 from agents import metrics
-from recipes.finetune import go_on
 from recipes.many import seeds
 from recipes.runs import console, estimation, validation
 from recipes.runs.both_phases import check_next_phase, has_switched
@@ -48,6 +47,8 @@ def train(cfg: DictConfig) -> None:
     runs = seeds.train_stacked(cfgs, device) if len(cfgs) > 1 else [train_one(cfgs[0], device)]
     for folder, config in runs:
         if config.online_steps is not None:
+            from recipes.finetune import go_on  # with all that evaluations are drawn by: others need not wait for it
+
             go_on(folder, config)
 
 
