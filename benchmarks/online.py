@@ -68,11 +68,12 @@ def train(row: Row, runs: Path) -> dict[str, Any]:
     evaluations = from_the_switch(_read(after / "evaluations.csv"))
     info = json.loads((after / "run.json").read_text())
     scores = [float(each["eval/d4rl_score"]) for each in evaluations]
+    outcome = {name.removeprefix("online/"): value for name, value in info["online"].items()}
     cost = {name: info["cost"][name] for name in ("updates_per_second", "minutes")}
     return {
         **asdict(row),
         "scores": scores,
-        **info["online"],
+        **outcome,
         **cost,
         "versions": info["versions"],
         "gains": gains(after),
