@@ -1,11 +1,12 @@
-"""How an update of IQL grows: with the batch, the networks' width, the observation and the data; and its floor.
+"""How an update of IQL grows: with the batch, the networks' width, the observation and the data; and every floor.
 
     python benchmarks/scaling.py
+    python benchmarks/scaling.py --only td3_bc cql     these algorithms alone, which nothing is written of
 
-The floor of an update is the time of its matrix products alone, each at its own shape, one after the other, into memory
-that is there: of the forward passes of the actor, Q, its target and V (twice), and of the backward passes without the
-gradient of what comes in. Update and floor take turns, and a share is that of two times of one round. The data are
-random. Prints Markdown; all of it is written to results/scaling.json.
+The floor of an update is the time of its matrix products alone, each at its own shape and layout, one after the other,
+into memory that is there: of those that are in its trace, so of the forward passes and of the backward passes without
+the gradient of what comes in. Attention is no product here. Update and floor take turns, and a share is that of two
+times of one round. The data are random. Prints Markdown; all of it is written to results/scaling.json.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from tensordict import TensorDict
 from torch import Tensor
 
 import agents
@@ -31,15 +33,16 @@ from recipes.runs.versions import versions
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 CPU = torch.device("cpu")
-NUM_CRITICS = 2
+PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 
 
 @dataclass(frozen=True)
 class Size:
     """Of everything that an update grows with."""
 
+    algorithm: str = "iql"
     batch: int = 256
-    width: int = 256
+    width: int | None = 256  # None: the algorithm's own networks
     observation: int = 45
     rows: int = 100_000
     storage: str = "memory"
@@ -51,56 +54,53 @@ SIZES = (
     *(Size(width=width) for width in (512, 1024)),
     *(Size(observation=observation) for observation in (180, 720)),
     *(Size(rows=1_000_000, storage=storage) for storage in ("memory", "memmap")),
+    *(Size(algorithm=name, width=None) for name in agents.ALGORITHMS if name != "iql"),
 )
 
 
-def products(size: Size, num_actions: int) -> Iterator[tuple[int, int, int, int]]:
-    """Of an update: how many at once, and the sizes of ``[m, k] @ [k, n]``."""
-    networks = (  # at once, inputs, outputs, forward passes, of which one is followed by a backward pass
-        (1, size.observation, num_actions, 1),
-        (NUM_CRITICS, size.observation + num_actions, 1, 2),
-        (1, size.observation, 1, 2),
-    )
-    for count, inputs, outputs, passes in networks:
-        layers = ((inputs, size.width), (size.width, size.width), (size.width, outputs))
-        for number, (before, after) in enumerate(layers):
-            yield from [(count, size.batch, before, after)] * passes
-            yield count, before, size.batch, after  # gradient of the weights
-            if number:
-                yield count, size.batch, after, before  # of what came in
+def products(agent: agents.Agent, batch: TensorDict) -> Iterator[tuple[Tensor, Tensor]]:
+    """The two sides of each product of a period of updates, as its trace has their shapes and layouts."""
+    rule = agent.rule
+    for step in range(1, rule.period + 1):
+        graph = rule.function(rule.due(step)).trace(batch).graph
+        for node in graph.graph.nodes:
+            if node.target in PRODUCTS:
+                left, right = (side.meta["val"] for side in node.args)
+                yield laid_out_as(left), laid_out_as(right)
 
 
-def floor(size: Size, num_actions: int) -> Callable[[], None]:
-    """Makes the products of an update."""
-    shapes = list(products(size, num_actions))
-    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
-    for count, m, k, n in shapes:
-        lead = (count,) if count > 1 else ()
-        pairs.append((torch.randn(*lead, m, k), torch.randn(*lead, k, n), torch.empty(*lead, m, n)))
+def laid_out_as(tensor: Tensor) -> Tensor:
+    size = 1 + sum((length - 1) * stride for length, stride in zip(tensor.shape, tensor.stride()))
+    return torch.randn(size).as_strided(tensor.shape, tensor.stride())
+
+
+def floor(pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[], None]:
+    """Makes products."""
+    outs = [torch.matmul(left, right) for left, right in pairs]
 
     def run() -> None:
-        for left, right, out in pairs:
+        for (left, right), out in zip(pairs, outs):
             torch.matmul(left, right, out=out)
 
     return run
 
 
-def update(size: Size, folder: Path) -> Callable[[], object]:
-    """Samples and learns once."""
+def make(size: Size, folder: Path) -> tuple[agents.Agent, contestants.TensorDictReplayBuffer]:
+    """An agent, and what it learns from."""
     contestants.NUM_OBSERVATIONS, contestants.NUM_ROWS = size.observation, size.rows
     contestants.random_dataset.cache_clear()
-    dataset = contestants.random_dataset(CPU)
+    info = agents.ALGORITHMS[size.algorithm]
+    dataset = contestants.random_dataset(CPU, discrete=info.actions == "discrete")
     if size.storage == "memmap":
         dataset = on_disk(dataset, folder / "rows")
-    config = agents.IQLConfig()
-    hidden = [size.width, size.width]
-    networks = {
-        name: dataclasses.replace(getattr(config, name), hidden_sizes=hidden) for name in ("actor", "qvalue", "value")
-    }
-    agent = dataclasses.replace(config, **networks).build(dataset.specs)
-    buffer = dataset.replay_buffer(size.batch)
-    agent.compile(buffer.sample(), "inductor")
-    return lambda: agent.update(buffer.sample())
+    config: Any = info()
+    if size.width is not None:
+        networks = ("actor", "qvalue", "value")
+        hidden = [size.width, size.width]
+        wide = {name: dataclasses.replace(getattr(config, name), hidden_sizes=hidden) for name in networks}
+        config = dataclasses.replace(config, **wide)
+    agent = config.build(dataset.specs)
+    return agent, contestants.replay_buffer(dataset, agent, size.batch)
 
 
 def on_disk(dataset: agents.OfflineDataset, path: Path) -> agents.OfflineDataset:
@@ -123,16 +123,24 @@ def measure(size: Size, *, rounds: int, length: float) -> dict[str, Any]:
         length: of a round, in seconds.
     """
     with tempfile.TemporaryDirectory() as folder:
-        contestant = {"update": update(size, Path(folder)), "floor": floor(size, contestants.NUM_ACTIONS)}
+        agent, buffer = make(size, Path(folder))
+        pairs, period = list(products(agent, buffer.sample())), agent.rule.period
+        agent.compile(buffer.sample(), "inductor")
+
+        def update() -> None:
+            for _ in range(period):
+                agent.update(buffer.sample())
+
+        contestant = {"update": update, "floor": floor(pairs)}
         for run in contestant.values():
-            seconds(run, 10)
-        number = max(5, round(length / seconds(contestant["update"], 10)))
+            seconds(run, 5)
+        number = max(3, round(length / seconds(update, 3)))
         times: dict[str, list[float]] = {name: [] for name in contestant}
         for index in range(rounds):
             for name in ("update", "floor") if index % 2 else ("floor", "update"):
-                times[name].append(seconds(contestant[name], number))
+                times[name].append(seconds(contestant[name], number) / period)
     shares = [products / whole for products, whole in zip(times["floor"], times["update"])]
-    flop = sum(2 * count * m * k * n for count, m, k, n in products(size, contestants.NUM_ACTIONS))
+    flop = sum(2 * left.numel() * right.shape[-1] for left, right in pairs) / period
     return {
         **dataclasses.asdict(size),
         "gflop": 1e-9 * flop,
@@ -145,21 +153,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--length", type=float, default=1.0, help="seconds of a round")
+    parser.add_argument("--only", nargs="+", choices=agents.ALGORITHMS, metavar="NAME", help="algorithms")
     arguments = parser.parse_args()
     precision = choose_matmul_precision("auto", CPU)
     print(
-        "| batch | width | observation | rows | from | GFLOP | ms | transitions/s | floor's share |\n"
-        + "|---" * 9
+        "| of | batch | width | observation | rows | from | GFLOP | ms | transitions/s | floor's share |\n"
+        + "|---" * 10
         + "|"
     )
     table = []
-    for size in SIZES:
+    for size in SIZES if arguments.only is None else [Size(algorithm=name, width=None) for name in arguments.only]:
         row = measure(size, rounds=arguments.rounds, length=arguments.length)
         table.append(row)
         share = "{:.2f} ({:.2f}-{:.2f})".format(*row["floor_share"])
-        sizes = f"{size.batch} | {size.width} | {size.observation} | {size.rows:,} | {size.storage}"
+        sizes = f"{size.algorithm} | {size.batch} | {size.width or 'own'} | {size.observation}"
+        data = f"{size.rows:,} | {size.storage}"
         speed = f"{row['gflop']:.2f} | {row['ms']:.2f} | {1e3 * size.batch / row['ms']:,.0f}"
-        print(f"| {sizes} | {speed} | {share} |", flush=True)
+        print(f"| {sizes} | {data} | {speed} | {share} |", flush=True)
+    if arguments.only:
+        return
     facts = {"threads": torch.get_num_threads(), "matmul_precision": precision, "versions": versions()}
     RESULTS.write_text(json.dumps({**facts, "rows": table}, indent=1) + "\n")
 

@@ -91,7 +91,7 @@ OBJECTIVES = [
         ("keys.reward, keys.terminated))]", "keys.reward))]"),
         ("{keys.action: action}", "{}"),
         ("network(tensordict.copy().update(dict(replacements)))", "network(tensordict.update(dict(replacements)))"),
-        ("return actor.get_dist(tensordict.copy())", "return actor.get_dist(tensordict)"),
+        ("_repeated(tensordict.copy(), repeats)", "_repeated(tensordict, repeats)"),
     ),
     *of(
         "agents/objectives/awac.py",
@@ -341,7 +341,7 @@ TRAINING = [
             "self.optimizer.apply(function.parameters, gradients, rates[::-1])",
         ),
         ("[rate(num_updates) * scale for", "[rate(num_updates + 1) * scale for"),
-        ("self.function(self._due(step))", "self.function(self._due(step + 1))"),
+        ("self.function(self.due(step))", "self.function(self.due(step + 1))"),
         ("if is_due for p in group", "for p in group"),
         ("check_finite(losses, step=step, batch=batch, names=function.minimised(losses))", "pass"),
         ("range(1, self.period + 1)", "range(1)"),
@@ -371,7 +371,7 @@ TRAINING = [
         ("beta2=0.999,", "beta2=0.99,"),
         ("eps=1e-8", "eps=1e-4"),
         ("weight_decay=weight_decay", "weight_decay=0.0"),
-        ("kernels._foreach_add_(steps, 1)", "pass"),
+        ("kernels._foreach_add_(steps, ONE if steps[0].is_cpu else 1)", "pass"),
         ("maximize=False", "maximize=True"),
         (
             "if gradient.stride() == parameter.stride():",

@@ -59,22 +59,32 @@ def most_are_pieces(lengths: NDArray[np.int64], num_terminated: int, horizon: in
     return bool(num_short - num_terminated > 0.5 * len(lengths))
 
 
-class Moments:
-    """Mean and variance per column, merged as Chan et al. 1979: exact where the mean is far larger than the std."""
+class Extremes:
+    """The smallest and the largest value per column."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean, self.squares = np.zeros(()), np.zeros(())
         self.min: NDArray[np.float32] = np.full((), np.inf, np.float32)
         self.max: NDArray[np.float32] = np.full((), -np.inf, np.float32)
 
     def add(self, values: NDArray[Any]) -> None:  # [T, columns]
         self.min, self.max = np.minimum(self.min, values.min(0)), np.maximum(self.max, values.max(0))
+        self.count += len(values)
+
+
+class Moments(Extremes):
+    """The same, and mean and variance, merged as Chan et al. 1979: exact where the mean is far larger than the std."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.squares = np.zeros(()), np.zeros(())
+
+    def add(self, values: NDArray[Any]) -> None:  # [T, columns]
         mean, total = values.mean(0, dtype=np.float64), self.count + len(values)
         delta = mean - self.mean
         self.squares = self.squares + ((values - mean) ** 2).sum(0) + delta**2 * (self.count * len(values) / total)
         self.mean = self.mean + delta * (len(values) / total)
-        self.count = total
+        super().add(values)
 
     @property
     def std(self) -> NDArray[np.float64]:

@@ -62,7 +62,8 @@ class Layout:
 
     def parts(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Views of the four parts."""
-        return np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
+        action, reward, terminated = self.observation, self.observation + self.action, self.num_columns - 1
+        return [rows[:, :action], rows[:, action:reward], rows[:, reward:terminated], rows[:, terminated:]]
 
     def of_dimensions(self, values: NDArray[np.float64], of_a_category: float) -> NDArray[np.float32]:
         """Of an observation's dimensions ``[O]``, given the kept numbers' ``[S]``; one-hots are never scaled."""

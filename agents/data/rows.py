@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.data.dataset_statistics import DatasetStatistics, Moments, collect, num_saturated, summarise
+from agents.data.dataset_statistics import DatasetStatistics, Extremes, Moments, collect, num_saturated, summarise
 from agents.data.episodes import Episode, read_episodes, steps_bar
 from agents.data.source import Source
 from agents.errors import DataError
@@ -84,7 +84,7 @@ class Scan:
     def __init__(self, source: Source) -> None:
         self.source, self.layout = source, source.layout
         self.digest = hashlib.blake2b(self.layout.identity().encode(), digest_size=16)
-        self.observation, self.action, self.reward = Moments(), Moments(), Moments()
+        self.observation, self.action, self.reward = Moments(), Extremes(), Moments()
         self.num_saturated = self.terminations = self.truncations = 0
         self.end: NDArray[np.float32] | None = None  # [S], the last observation of the episode before
         self.episodes: list[dict[str, Any]] = []  # entries of EpisodeStatistics

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.data.dataset_statistics import DatasetStatistics, EpisodeStatistics, Moments, num_saturated
+from agents.data.dataset_statistics import DatasetStatistics, EpisodeStatistics, Extremes, Moments, num_saturated
 from agents.data.storage import first_rows, rows_of_steps
 from agents.errors import DataError, require
 
@@ -90,7 +90,7 @@ def _describe(dataset: OfflineDataset, starts: Tensor, chosen: NDArray[np.bool_]
     episodes = {field.name: _of(getattr(whole, field.name), chosen) for field in fields(EpisodeStatistics)}
     lengths = torch.from_numpy(episodes["lengths"])
     steps = rows_of_steps(lengths, own_starts)
-    observation, action, reward = Moments(), Moments(), Moments()
+    observation, action, reward = Moments(), Extremes(), Moments()
     at_bound = num_terminated = 0
     for piece in steps.split(PIECE):
         columns = layout.parts(rows[piece.to(rows.device)].cpu().numpy())

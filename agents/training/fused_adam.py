@@ -13,6 +13,8 @@ from agents.training.adam import AdamConfig
 from agents.training.torch_optimizers import make_optimizer
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of a parameter, in torch's words
+# a number would be made a tensor once more for each parameter: on a CPU, counting steps is no fused kernel
+ONE = torch.ones((), device="cpu")
 kernels: Any = torch  # its annotations know neither these kernels nor a rate that is a tensor
 
 
@@ -89,7 +91,7 @@ class FusedAdam(torch.optim.Optimizer):
     def _step_group(self, pairs: list[tuple[nn.Parameter, Tensor]], rate: float | Tensor, weight_decay: float) -> None:
         states = [self.state.get(parameter) or self._begin(parameter) for parameter, _ in pairs]
         steps = [state["step"] for state in states]
-        kernels._foreach_add_(steps, 1)
+        kernels._foreach_add_(steps, ONE if steps[0].is_cpu else 1)
         kernels._fused_adamw_(
             [parameter for parameter, _ in pairs],
             [gradient for _, gradient in pairs],

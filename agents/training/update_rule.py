@@ -78,7 +78,7 @@ class UpdateRule:
     def update_at(self, rates: Sequence[float | Tensor], batch: TensorDictBase) -> TensorDict:
         """:meth:`update` with these learning rates; what a CUDA graph captures, where rates are tensors."""
         step = self.num_updates + 1
-        function = self.function(self._due(step))
+        function = self.function(self.due(step))
         losses, gradients = function(batch)
         if (priority := losses.pop(PRIORITY, None)) is not None:
             batch.set(function.priority_key, priority)
@@ -121,10 +121,11 @@ class UpdateRule:
 
     def _patterns(self) -> list[Due]:
         starts = {0, *(config.after for _, config in self.groups.values())}
-        due = {self._due(start + i) for start in starts for i in range(1, self.period + 1)}
+        due = {self.due(start + i) for start in starts for i in range(1, self.period + 1)}
         return sorted(due, key=sum, reverse=True)
 
-    def _due(self, step: int) -> Due:
+    def due(self, step: int) -> Due:
+        """The groups that step at an update, counted from 1."""
         return tuple(config.due(step) for _, config in self.groups.values())
 
 

@@ -48,6 +48,7 @@ CONTESTANTS = {
     "ours": Contestant("ours", "ours"),
     "ours_no_dropout": Contestant("ours, without dropout", "ours", settings=("iql", "without dropout")),
     "ours_bfloat16": Contestant("ours, bfloat16", "ours", settings=("iql", "bfloat16")),
+    "floor": Contestant("the products of ours alone", "ours", settings=("iql", "products")),
 }
 OTHERS = {  # than IQL, with a number of updates in a round
     "bc": ("any_percent_bc", 400),
@@ -76,6 +77,7 @@ def tables(peers: Path, rounds: int, only: str) -> Iterator[tuple[str, str, Rows
         pair = {
             "corl": Contestant("CORL", "corl", settings=(module,), number=number),
             "ours": Contestant("ours", "ours", settings=(name,), number=number),
+            "floor": Contestant("the products of ours alone", "ours", settings=(name, "products"), number=number),
         }
         with start(pair, peers, threads=1) as processes:
             yield title, "CORL", measure(processes, "corl", rounds=rounds)

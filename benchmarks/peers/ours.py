@@ -1,4 +1,4 @@
-"""Ours: the defaults of an algorithm, compiled, with the threads and products that ``train`` chooses."""
+"""Ours: the defaults of an algorithm, compiled, with the threads and products that ``train`` chooses; or its floor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,7 @@ def updates(data: dict[str, np.ndarray], number: int, algorithm: str = "iql", se
     from agents import ALGORITHMS
     from agents.training.precision import choose_matmul_precision
     from agents.training.threads import choose_num_threads
-    from contestants import random_dataset
-    from references import BATCH_SIZE
+    from contestants import random_dataset, replay_buffer
 
     cpu = torch.device("cpu")
     choose_num_threads()
@@ -34,11 +34,26 @@ def updates(data: dict[str, np.ndarray], number: int, algorithm: str = "iql", se
     dataset = random_dataset(cpu)
     assert len(dataset) == len(data["reward"]), "as many rows as the others have"
     agent = config.build(dataset.specs)
-    buffer = dataset.replay_buffer(BATCH_SIZE, **agent.sampling)
+    buffer = replay_buffer(dataset, agent)
+    if setting == "products":
+        return products_alone(agent, buffer.sample(), number)
     agent.compile(buffer.sample(), "inductor", dtype=dtype)
 
     def run() -> None:
         for _ in range(number):
             agent.update(buffer.sample())
+
+    return run
+
+
+def products_alone(agent: Any, batch: Any, number: int) -> Callable[[], None]:
+    """The floor of as many updates."""
+    from scaling import floor, products
+
+    period = floor(list(products(agent, batch)))
+
+    def run() -> None:
+        for _ in range(number // agent.rule.period):
+            period()
 
     return run
