@@ -89,7 +89,6 @@ def row(task: str, results: dict[str, Any], estimator: str) -> list[str] | None:
     extent = np.ptp(truth, axis=-1).mean()
     many = number >= FEWEST
     held = (low <= truth) & (truth <= high)
-    trusted = found["trusted"].astype(bool)
     seconds = np.mean([log["seconds"][estimator] for log in results.values() if estimator in log["seconds"]])
     return [
         task,
@@ -100,15 +99,25 @@ def row(task: str, results: dict[str, Any], estimator: str) -> list[str] | None:
         with_interval(lambda v, t: regret(v, t, 1), value, truth) if many else "-",
         with_interval(lambda v, t: regret(v, t, 5), value, truth) if number > 5 else "-",
         with_interval(lambda v, t: np.abs(v - t).mean(-1) / extent, value, truth),
-        f"{held.mean():.0%}"
-        + (f" ({held[trusted].mean():.0%} of {trusted.mean():.0%})" if trusted.any() else " (of none)"),
+        f"{held.mean():.0%}",
         f"{(high - low).mean() / extent:.2f}",
-        f"{seconds:.0f}",
+        of_believed(value, truth, held, (high - low) / extent, found["trusted"].astype(bool)),
+        f"{seconds:.1f}",
     ]
 
 
+def of_believed(value: Array, truth: Array, held: NDArray[np.bool_], width: Array, trusted: NDArray[np.bool_]) -> str:
+    """How many the verdict does not refute, and of these rank correlation, intervals that hold the truth and width."""
+    if not trusted.any():
+        return "none"
+    logs = [(v[t][None], true[t][None]) for v, true, t in zip(value, truth, trusted) if t.sum() >= FEWEST]
+    correlation = f", {np.nanmean([spearman(*log) for log in logs]):.2f}" if logs else ""
+    return f"{trusted.mean():.0%}{correlation}, {held[trusted].mean():.0%}, {width[trusted].mean():.2f}"
+
+
 HEAD = ("task", "estimator", "logs x policies", "rank correlation", "in the better half", "regret@1", "regret@5",
-        "error", "90 % intervals that hold the truth (of those not refuted)", "width", "seconds")  # fmt: skip
+        "error", "90 % intervals that hold the truth", "width",
+        "not refuted: share, rank correlation, intervals, width", "seconds")  # fmt: skip
 
 
 def write(folder: Path, tasks: Sequence[str]) -> None:

@@ -21,10 +21,11 @@ from agents.evaluation.offline.policy import Policy, check_fit
 from agents.evaluation.offline.resampling import estimate_of
 from agents.evaluation.offline.settings import FQEConfig
 from agents.evaluation.offline.states import MOST_STATES, States, read_states
-from agents.evaluation.offline.table import NUM_MEMBERS, fit_tables
+from agents.evaluation.offline.table import fit_tables
 from agents.evaluation.offline.transitions import Transitions
 
 ROOM = 2**30  # bytes for what the policies do in every state: with more of them, they are fitted in turns
+NUMBERS_OF_TABLE = 16  # as much of each step is kept of a policy whose values are in a table
 CUT_OFF = 0.05  # share of a value behind the logged ends, above which no log knows what its own policy is worth
 
 
@@ -49,10 +50,8 @@ def fitted_q_evaluation(
         ConfigError: a policy is of other observations or actions than the data, or these allow no table.
     """
     states = table_of(steps, config)
-    bytes_of_policy = (
-        4 * len(steps) * logged_choices(steps)[0].numel() if states is None else 8 * len(steps) * NUM_MEMBERS
-    )
-    turn = max(1, ROOM // bytes_of_policy)
+    numbers = logged_choices(steps)[0].numel() if states is None else NUMBERS_OF_TABLE
+    turn = max(1, ROOM // (4 * len(steps) * numbers))
     groups = [policies[start : start + turn] for start in range(0, len(policies), turn)]
     each = updates_for(steps, config, gamma) if states is None else 0
     total = each * len(groups) if states is None else len(policies) + len(groups)

@@ -20,7 +20,7 @@ AT_ONCE = 2**22  # numbers
 
 
 def resample(value: Callable[[Tensor], Tensor], num_episodes: int, *, seed: int) -> Tensor:
-    """A function of how often each episode was drawn, ``[r, E] float64 -> [r]``, of drawing them again, ``[R]``."""
+    """A function of how often each episode was drawn, ``[r, E] float64 -> [r, ...]``, of new draws, ``[R, ...]``."""
     generator = torch.Generator().manual_seed(seed)
     draws = []
     for few in torch.arange(NUM_RESAMPLES).split(max(1, AT_ONCE // num_episodes)):
