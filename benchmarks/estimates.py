@@ -50,7 +50,7 @@ TASKS = {
     task.name: task
     for task in (
         Task("sepsis_1000", functools.partial(sepsis_logs, 1_000, 50)),
-        Task("sepsis_10000", functools.partial(sepsis_logs, 10_000, 10)),
+        Task("sepsis_10000", functools.partial(sepsis_logs, 10_000, 50)),
         Task("open_bandit", bandit_logs),
         *(
             Task(name + end, functools.partial(trained_logs, f"demo/{dataset}-v1", *policies, held_out=bool(end)))
@@ -60,7 +60,6 @@ TASKS = {
     )
 }
 CHECKED = "open_bandit"
-LARGEST_FOR_DR = 50_000  # steps: its critics judge all of them
 
 
 def measure(log: Log) -> dict[str, Any]:
@@ -79,8 +78,6 @@ def measure(log: Log) -> dict[str, Any]:
     if log.behavior is None:
         return {"rows": rows, "seconds": seconds}
     for name in ("wis", "is", "dr"):
-        if name == "dr" and len(log.steps) > LARGEST_FOR_DR:
-            continue
         started = time.process_time()
         for index, policy in enumerate(log.policies):
             try:
