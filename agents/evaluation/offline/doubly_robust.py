@@ -5,7 +5,7 @@ r"""Doubly robust estimation: fitted critics, corrected by the weighted errors t
 
 (Jiang, Li 2016, arXiv 1511.03722), right if either the propensities or the critics are. Behind an episode that was cut
 off stands what the critics expect of the rest, weighted too. The critics that judge an episode have not learned from
-it: of each policy's members, those that did not draw it.
+it: of each policy's members, those that do not have it.
 
 Shapes: ``N`` steps, ``E`` episodes, ``T`` steps of the longest.
 """
@@ -35,8 +35,8 @@ def doubly_robust_evaluation(fit: Fit, behavior: Behavior, *, index: int = 0, se
     policy, steps = fit.policies[index], fit.steps
     log_weights = episode_log_weights(policy, steps, behavior)  # [E, T]
     values = episode_values(fit, log_weights.exp(), index)
-    errors = [error[index].item() for error in fit.bellman_errors(seed)]
-    trust = Trust(effective_sample_size(log_weights), None, *errors)
+    unseen, seen = (error[index].item() for error in fit.bellman_errors(seed))
+    trust = Trust(effective_sample_size(log_weights), bellman_error=unseen, bellman_error_seen=seen)
     draws = resample_means(values, seed=seed)
     known: dict[str, Any] = {"trust": trust, "behavior": behavior.source}
     if reaches_beyond(fit):

@@ -1,7 +1,7 @@
 """What has been fitted to a log, as the estimators ask it: networks (``critics``) or tables (``table``).
 
-A policy has several fits, the members. Each learns from episodes drawn with replacement, and is asked about the others,
-which gives the Bellman error on episodes that it has not seen.
+A policy has several fits, the members. Each learns from some episodes (drawn with replacement, or all but a fold) and
+is asked about the others, which gives the Bellman error on episodes that it has not seen.
 
 Shapes: ``N`` steps, ``E`` episodes, ``B`` batch, ``P`` policies, ``K`` members of each; where there are ``P + 1``, the
 last is the policy that made the data.
@@ -31,7 +31,7 @@ class Fit:
     policies: Sequence[Policy]
     gamma: float
     scale: Scale
-    counts: Tensor  # [K, E], how often each member drew each episode
+    counts: Tensor  # [K, E], how often each member has each episode
     rounds: float  # of regression: a value goes back a step in each; infinite where they are solved
     remainder: Tensor  # [P], what may still come to or go from a value, had it gone on
     untried: Tensor | None = None  # [P], what actions that no step shows may make of a value; None: not known
@@ -64,7 +64,7 @@ class Fit:
         return (self.initial_values().clamp(*bounds) * weights).sum(0) / weights.sum(0)
 
     def estimates(self) -> tuple[Tensor, Tensor]:
-        """The value of each policy, ``[P + 1]``, and what it is by members, ``[P + 1, K]``."""
+        """The value of each policy, ``[P + 1]``, and what else it may be by the chance of the log, ``[P + 1, R]``."""
         values = self.values()
         return values.mean(1), values
 

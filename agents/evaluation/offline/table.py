@@ -8,8 +8,8 @@ to converge. Of n visits of a pair, with the mean of what followed on them and k
 
 where Q(s) is that mean over all visits of the state: an action that was never tried is expected to be worth what those
 are that were. The biases of that are taken off by a jackknife, whose pseudo-values of episodes say how sure a value is.
-The interval also says how far what was never tried may be from what was: by a standard deviation between the actions of
-a state, in all states at once, as far as no action that was tried once stands for it.
+The interval also says how far what was never tried may be from what was, as far as no action that was tried once stands
+for it: by a standard deviation between the actions of a state, in all states at once.
 
 Shapes: ``N`` steps, ``E`` episodes, ``B`` batch, ``P`` policies, ``K`` members of each, ``S`` states, ``C`` pairs of a
 state and an action that the log has.
@@ -145,14 +145,16 @@ def _system(share: Tensor, visits: Visits, steps: Transitions, gamma: float, unk
 def _reach_of_untried(policy: Policy, share: Tensor, occupancy: Tensor, visits: Visits, steps: Transitions) -> float:
     """How much would come to the value if what no tried action stands for were worth 1 more in every state.
 
-    Of several actions in a state, which are worth more and less, it is what the root of their squares says; and what
-    was tried once stands for as much of what never was (Good 1953).
+    Of several actions in a state, which are worth more and less, it is what the root of their squares says. What was
+    tried once stands for as much of what never was (Good 1953): the jackknife has moved the value by that, and its
+    draws know how unsure the move is. Of the rest, the log says nothing.
     """
     states, of_pair = visits.states, visits.states.state[visits.states.example]
     example = torch.zeros(states.num_states, dtype=torch.int64).scatter_(0, of_pair, states.example)
     squares = policy.probabilities(steps.observation[example]).double().square().sum(-1)
     squares = squares.reshape(states.num_states, -1).prod(-1)  # of parts, those of all choices of them
-    never = (squares - sums(share.square(), of_pair, states.num_states)).clamp_min(0.0).sqrt()  # [S]
-    acts = torch.zeros(states.num_states).double().index_fill_(0, of_pair, 1.0)
-    once = share * (visits.of_pair == 1.0)
-    return (occupancy @ (never * acts) - occupancy[of_pair] @ once).clamp_min(0.0).item()
+    tried, tried_squares = (sums(each, of_pair, states.num_states) for each in (share, share.square()))
+    acts = occupancy * torch.zeros(states.num_states).index_fill_(0, of_pair, 1.0)
+    never, once = acts @ (1.0 - tried).clamp_min(0.0), occupancy[of_pair] @ (share * (visits.of_pair == 1.0))
+    left = (never - once).clamp_min(0.0) / never.clamp_min(1e-12)
+    return (left * (acts @ (squares - tried_squares).clamp_min(0.0).sqrt())).item()
