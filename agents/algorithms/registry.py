@@ -6,6 +6,8 @@ brings algorithms by entry points of the group ``offline_agents.algorithms``: ``
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -151,11 +153,19 @@ def register(name: str, config: Any) -> None:
     require(isinstance(config, type) and is_dataclass(config), "the entry", "be a dataclass", config)
     taken = {known.__name__ for known in ALGORITHMS.values()} | FORMER.keys()
     require(config.__name__ not in taken, "the name of its class", "be new", config.__name__)
-    require(callable(getattr(config, "build", None)), "its class", "have build(specs, *, device)", config.__name__)
+    require_build(config)
     kinds = ("continuous", "discrete")
     require(getattr(config, "actions", None) in kinds, "its class", f"have actions, of {kinds}", config.__name__)
     config()  # every recipe shows its defaults
     ALGORITHMS[name] = config
+
+
+def require_build(config: Any) -> None:
+    """A ConfigError where a class's ``build`` does not take what recipes give it."""
+    takes = False
+    with contextlib.suppress(AttributeError, TypeError):
+        takes = bool(inspect.signature(config.build).bind(config, "specs", device="cpu"))
+    require(takes, "its class", "have build(specs, *, device)", config.__name__)
 
 
 def register_installed() -> None:

@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from agents.algorithms.registry import ALGORITHMS
 from agents.checkpoint import Checkpoint, load
-from agents.errors import ConfigError, require, require_choice
+from agents.errors import ConfigError, require
 from agents.files import write_atomically
 from agents.training.transfer import with_networks_of
 from recipes.runs.folder import RunFolder, damaged
@@ -81,7 +81,6 @@ def settings_of_both(
     """
     algorithm, kind = offline.algorithm, type(offline.algorithm)
     if config.method is not None:
-        require_choice("method", config.method, ALGORITHMS)
         kind = ALGORITHMS[config.method]
     if getattr(kind, "online", None) is None:
         name, able = kind.__name__.removesuffix("Config"), _able()

@@ -56,6 +56,13 @@ def require_action_bounds(value: Any) -> None:
         require(numbers, "action_bounds", "be declared, data or [low,high]", value)
 
 
+def require_checkpoint(config: object) -> None:
+    """Refuse a checkpoint that is nowhere, before torch is imported; of one in W&B and of what is in it, others say."""
+    name = getattr(config, "checkpoint", None)
+    if name is not None and not name.startswith("wandb:") and not os.path.exists(name):
+        raise ConfigError(f"no checkpoint at {name}")
+
+
 def require_place(name: str, folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that cannot be made or written, before the work whose results it is to hold."""
     path = Path(folder).absolute()

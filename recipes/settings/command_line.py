@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agents.errors import AgentsError, ConfigError, is_out_of_memory, one_line, printable
 from recipes.settings import interrupt
+from recipes.settings.checks import require_checkpoint
 from recipes.settings.composition import build, compose, in_force, parse, register
 from recipes.settings.help import help_text
 from recipes.settings.mistakes import bare_word, explain
@@ -108,7 +109,7 @@ def _read(recipe: str) -> list[Job]:
         if "--cfg" in options and OmegaConf.missing_keys(cfg):
             continue
         if cfg.get("resume") is None:  # else the saved settings hold
-            build(cfg, recipe)
+            require_checkpoint(build(cfg, recipe))
             folders.append(cfg.get("run_dir"))
     if texts:
         _end_with("---\n".join(texts))

@@ -20,7 +20,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, tuned
+from agents.algorithms.registry import ALGORITHMS, INSTALLED, register_postponed, require_build, tuned
 from agents.errors import ConfigError, one_line, require
 from recipes.settings.mistakes import explain, known_keys, problem
 from recipes.settings.overrides import KEPT, forced, literal
@@ -50,6 +50,7 @@ def _register_algorithms() -> None:
     for name, config in [*ALGORITHMS.items()]:
         try:
             require(name not in files & INSTALLED, "its name", "be none of a preset's", name)
+            require_build(config)  # what a script has put there itself
             _store(name, config, group="algorithm/schema")
             if name not in files:  # its defaults are the preset: so is an algorithm from outside
                 _store(name, config, group="algorithm")

@@ -56,4 +56,5 @@ class ServeConfig:
         if self.policy is not None:
             require(self.checkpoint in (None, MISSING), "checkpoint", "be left out beside policy", self.checkpoint)
         require(1 <= self.port <= 65535, "port", "lie between 1 and 65535", self.port)
-        require_counts(self, "max_message", "max_rate", "max_clients")
+        require(1.0 <= self.max_rate < math.inf, "max_rate", "be at least 1, and finite", self.max_rate)
+        require_counts(self, "max_message", "max_clients")

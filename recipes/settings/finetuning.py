@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from agents.algorithms.registry import ALGORITHMS
 from agents.errors import require, require_choice
 from agents.training.settings import MODES
 from recipes.settings.checks import require_counts, require_seed
@@ -68,6 +69,8 @@ class FinetuneConfig:
         require(given, "checkpoint", "name a run's folder or a file in one", self.checkpoint)
         require_counts(self, "online_steps", "num_envs", "batch_size", "eval_every", "num_eval_episodes")
         require_counts(self, "num_eval_envs", "log_every", "checkpoint_every", "max_episode_steps")
+        if self.method is not None:
+            require_choice("method", self.method, ALGORITHMS)
         for name in ("num_random_steps", "num_warm_up_steps", "noise"):
             value = getattr(self, name)
             require(value is None or 0 <= value < math.inf, name, "be at least 0", value)
@@ -81,7 +84,8 @@ class FinetuneConfig:
         require(ratio is None or 0.0 < ratio < math.inf, "updates_per_step", "be positive", ratio)
         change = self.max_action_change
         require(change is None or 0.0 < change <= 1.0, "max_action_change", "lie in (0, 1]", change)
-        require(self.stop_below is None or self.stop_below >= 0.0, "stop_below", "be at least 0", self.stop_below)
+        margin = self.stop_below
+        require(margin is None or 0.0 <= margin < math.inf, "stop_below", "be at least 0, and finite", margin)
         fresh = self.from_scratch and self.stop_below is not None
         require(
             not fresh, "stop_below", "be left out with from_scratch, which has no policy to go back to", self.stop_below

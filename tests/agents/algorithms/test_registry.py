@@ -29,6 +29,10 @@ class BCConfig(BCConfig):
 class BareConfig(CalmConfig):
     build = None
 
+class TightConfig(CalmConfig):
+    def build(self, specs):
+        raise AssertionError("it was called")
+
 @dataclass
 class TornConfig(CalmConfig):
     actions = "torn"
@@ -61,7 +65,8 @@ def test_an_installed_package_brings_an_algorithm_and_no_other_brings_it_down(tm
     install(tmp_path, "good", calm="good:CalmConfig")
     broken = {
         "absent": "nowhere:CalmConfig", "lacking": "bad:Config", "iql": "bad:CalmConfig", "again": "bad:BCConfig",
-        "bare": "bad:BareConfig", "torn": "bad:TornConfig", "number": "bad:__name__",
+        "bare": "bad:BareConfig", "tight": "bad:TightConfig", "torn": "bad:TornConfig",
+        "number": "bad:__name__",
     }  # fmt: skip
     install(tmp_path, "bad", **broken)
     listed = list_algorithms(tmp_path)
@@ -75,6 +80,7 @@ def test_an_installed_package_brings_an_algorithm_and_no_other_brings_it_down(tm
     assert lines["iql"].endswith("its name must be new, got 'iql'")
     assert lines["again"].endswith("the name of its class must be new, got 'BCConfig'")
     assert lines["bare"].endswith("its class must have build(specs, *, device), got 'BareConfig'")
+    assert lines["tight"].endswith("its class must have build(specs, *, device), got 'TightConfig'")
 
 
 def test_a_module_that_exits_or_a_name_that_is_no_folder_is_left_out(tmp_path) -> None:

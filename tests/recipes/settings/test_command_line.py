@@ -204,6 +204,17 @@ def test_a_mistake_in_evaluating_is_refused_in_one_line(typed, refusal, in_anoth
     assert re.fullmatch(MISTAKES_IN_EVALUATING[typed], refusal("evaluate", *typed.split()))
 
 
+def test_an_algorithm_of_a_script_whose_build_takes_no_device_is_left_out_in_a_line(monkeypatch, capsys) -> None:
+    class TightConfig(agents.BCConfig):
+        def build(self, specs): ...
+
+    monkeypatch.setitem(agents.ALGORITHMS, "tight", TightConfig)
+    command_line.register("train")
+    says = "its class must have build(specs, *, device), got 'TightConfig'"
+    assert capsys.readouterr().err == f"warning: the algorithm 'tight' is left out: {says}\n"
+    assert "tight" not in agents.ALGORITHMS
+
+
 def test_a_checkpoint_that_is_nowhere_is_refused_in_one_line(evaluate, tmp_path) -> None:
     assert re.fullmatch(r"no checkpoint at nowhere", evaluate("checkpoint=nowhere").refusal())
     assert os.listdir(tmp_path) == []

@@ -13,8 +13,7 @@ from recipes.settings import command_line, schema
 from recipes.settings.overrides import PATHS
 
 NEEDED = {
-    "evaluate": ("checkpoint=somewhere",),
-    "estimate": ("checkpoint=somewhere",),
+    **dict.fromkeys(("evaluate", "estimate", "export", "finetune", "serve"), (f"checkpoint={__file__}",)),
     "sweep": ("sweep=iql",),
 }  # of a line that is right
 WORDS = (
@@ -124,6 +123,11 @@ def test_each_kind_of_mistake_in_each_setting_is_refused_in_a_line(recipe, step,
     lines = [*wrong_lines(recipe)][::step]
     wrong = {line: problem for line in lines if (problem := answer(recipe, *line))}
     assert not wrong and os.listdir() == []
+
+
+@pytest.mark.parametrize("recipe", ["evaluate", "estimate", "export", "finetune", "serve"])
+def test_a_checkpoint_that_is_nowhere_is_refused_before_all_else_is_imported(recipe, answer) -> None:
+    assert answer(recipe, "checkpoint=nowhere", saying="no checkpoint at nowhere") is None
 
 
 @pytest.mark.parametrize("typed", [*of_sizes()], ids=" ".join)
