@@ -175,12 +175,11 @@ def _destination(dataset_id: str) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         destination.parent.mkdir(parents=True, exist_ok=True)
-        if destination.exists():
-            before.parent.mkdir(parents=True)
-            os.rename(destination, before)
+        before.parent.mkdir(parents=True)
         try:
+            if destination.exists():
+                os.rename(destination, before)
             os.rename(folder, destination)
-        except OSError:
-            if before.exists():
+        finally:  # whatever stopped it, Ctrl-C too: the hidden folder goes, and what it holds
+            if before.exists() and not destination.exists():
                 os.rename(before, destination)
-            raise

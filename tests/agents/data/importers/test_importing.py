@@ -247,17 +247,20 @@ def test_a_path_in_the_place_of_an_id_names_the_import() -> None:
         agents.load_dataset("/data/log.csv")
 
 
-def test_the_dataset_of_before_stays_where_another_cannot_take_its_place(take, table, episodes, monkeypatch) -> None:
+@pytest.mark.parametrize("stop, seen", [(OSError("no"), DataError), (KeyboardInterrupt(), KeyboardInterrupt)])
+def test_the_dataset_of_before_stays_where_another_cannot_take_its_place(
+    stop, seen, take, table, episodes, monkeypatch
+) -> None:
     log = table("s,a", [[index, 0.5] for index in range(4)])
     take(log, observation=["s"], action=["a"])
     rename = os.rename
 
     def refuse(source: Path, destination: Path) -> None:
         if source.name == "dataset":
-            raise OSError("no")
+            raise stop
         rename(source, destination)
 
     monkeypatch.setattr("agents.data.importers.writing.os.rename", refuse)
-    with pytest.raises(DataError, match="could not write robot/arm-v0"):
+    with pytest.raises(seen, match="could not write robot/arm-v0" if seen is DataError else ""):
         take(log, observation=["s"], action=["a"], last_observation="repeat", overwrite=True)
     assert len(episodes()[0].rewards) == 3
