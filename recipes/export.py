@@ -141,11 +141,12 @@ def _last_score(run: RunFolder, checkpoint: Checkpoint) -> Mapping[str, Any] | N
     """The run's last evaluation up to the checkpoint, with its step; None where there is none."""
     if not run.holds_run:
         return None
-    rows = read_csv(run.evaluations_file, checkpoint.num_updates)
-    # an estimate is no score
-    last = {name: value for name, value in rows[-1].items() if not name.startswith("estimate/")} if rows else {}
-    values = {name: float(value) for name, value in last.items() if value}
-    return {name: value for name, value in values.items() if math.isfinite(value)} or None  # JSON has no NaN
+    rows = []
+    for row in read_csv(run.evaluations_file, checkpoint.num_updates):
+        scores = {name: float(value) for name, value in row.items() if value and not name.startswith("estimate/")}
+        rows.append({name: value for name, value in scores.items() if math.isfinite(value)})  # JSON has no NaN
+    rows = [row for row in rows if any(name.startswith("eval/") for name in row)] or rows
+    return rows[-1] if rows and len(rows[-1]) > 1 else None  # the step alone is no score
 
 
 def main() -> None:

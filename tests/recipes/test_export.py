@@ -7,12 +7,15 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from agents.deployment.formats import load
+from recipes.export import _last_score
+from recipes.runs.folder import RunFolder
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 # a parity that does not hold
@@ -36,6 +39,24 @@ def export(run_recipe: Callable[..., Any], folder: Path) -> Callable[..., Any]:
         return run_recipe("export", f"checkpoint={RUN}", "num_envs=1", *overrides, cwd=folder, **options)
 
     return export
+
+
+@pytest.mark.parametrize(
+    "rows, score",
+    [
+        (["10,5.0,,", "20,7.0,,2.0", "30,,,3.0"], {"step": 20.0, "eval/return": 7.0}),
+        (["10,,0.5,", "20,,nan,2.0"], None),
+        (["10,,0.5,2.0"], {"step": 10.0, "validation/mse": 0.5}),
+        ([], None),
+    ],
+)
+def test_the_score_in_a_contract_is_of_an_evaluation_and_of_no_estimate(rows, score, tmp_path) -> None:
+    for name in ("config.yaml", "run.json"):
+        (tmp_path / name).touch()
+    header = "step,eval/return,validation/mse,estimate/fqe"
+    (tmp_path / "evaluations.csv").write_text("".join(f"{line}\n" for line in (header, *rows)))
+    checkpoint: Any = SimpleNamespace(num_updates=30)
+    assert _last_score(RunFolder(tmp_path), checkpoint) == score
 
 
 @pytest.mark.slow
