@@ -109,7 +109,9 @@ def _read(recipe: str) -> list[Job]:
         if "--cfg" in options and OmegaConf.missing_keys(cfg):
             continue
         if cfg.get("resume") is None:  # else the saved settings hold
-            require_checkpoint(build(cfg, recipe))
+            config = build(cfg, recipe)
+            if "--cfg" not in options:
+                require_checkpoint(config)
             folders.append(cfg.get("run_dir"))
     if texts:
         _end_with("---\n".join(texts))
