@@ -59,6 +59,7 @@ def _tabular(table: Sequence[Sequence[str]], caption: str, section: Section, lab
 
 def _latex(cell: str) -> str:
     if not SPREAD.fullmatch(cell):
-        return printable(" ".join(cell.split())).translate(LATEX_SPECIAL)
+        text = printable(" ".join(cell.split())).translate(LATEX_SPECIAL)
+        return rf"\textbf{{{text}}}" if isinstance(cell, Best) else text  # as 1.23e+04, which is no formula
     number = cell.replace("±", r"\pm")
     return rf"$\mathbf{{{number}}}$" if isinstance(cell, Best) else f"${number}$"

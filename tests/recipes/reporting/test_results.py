@@ -208,6 +208,12 @@ def test_markdown_has_every_number_of_the_comparison(curves) -> None:
     assert lines[0].startswith("| iql | 38.5 [") and lines[0].count("[") == 4
 
 
+def test_the_best_of_large_estimates_is_bold_in_latex_too() -> None:
+    curves = {(PEN, name, 0): rows(value, keys=["estimate/fqe"]) for name, value in (("iql", 12345.0), ("bc", 678.0))}
+    (section,) = sections(curves)
+    assert r"\textbf{1.23e+04}" in latex.to_latex([section])
+
+
 def test_latex_has_the_same_tables_and_no_special_character_is_left(curves) -> None:
     curves = {(dataset, {"bc": "td3_bc"}.get(name, name), seed): run for (dataset, name, seed), run in curves.items()}
     text = latex.to_latex(sections(curves, ("iql", "td3_bc")))
