@@ -43,6 +43,7 @@ def put_back(root: Path) -> None:
             place = root / data.parent.relative_to(leftover / BEFORE)
             if not place.exists():  # else the other one has taken it
                 with contextlib.suppress(OSError):  # another process was faster, or the store is read-only
+                    place.parent.mkdir(parents=True, exist_ok=True)
                     os.rename(data.parent, place)
 
 

@@ -184,6 +184,8 @@ def test_a_kill_between_two_renames_leaves_the_dataset_of_before(take, log, stor
         (aside / "dataset" / "data").mkdir(parents=True, exist_ok=True)
         (aside / "before" / "robot").mkdir(parents=True, exist_ok=True)
         (store / "robot" / "arm-v0").rename(aside / "before" / "robot" / "arm-v0")
+        if not [*(store / "robot").iterdir()]:
+            (store / "robot").rmdir()
         ask()
         assert len(episodes()) == 4
 
