@@ -53,6 +53,8 @@ class ServeConfig:
     def __post_init__(self) -> None:
         for name in ("checkpoint", "policy", "token"):
             require(getattr(self, name) != "", name, "be no empty text", getattr(self, name))
+        given = self.policy is not None or self.checkpoint is not None
+        require(given, "checkpoint", "name a run's folder or a file", self.checkpoint)
         if self.policy is not None:
             require(self.checkpoint in (None, MISSING), "checkpoint", "be left out beside policy", self.checkpoint)
         require(1 <= self.port <= 65535, "port", "lie between 1 and 65535", self.port)

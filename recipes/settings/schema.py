@@ -134,6 +134,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         for name in ("checkpoint", "policy"):
             require(getattr(self, name) != "", name, "name a run's folder or a file", getattr(self, name))
+        given = self.policy is not None or self.checkpoint is not None
+        require(given, "checkpoint", "name a run's folder or a file", self.checkpoint)
         if self.policy is not None:
             require(self.checkpoint in (None, MISSING), "checkpoint", "be left out beside policy", self.checkpoint)
             values = "be false with policy, whose file has neither Q nor V"

@@ -128,6 +128,7 @@ def test_each_kind_of_mistake_in_each_setting_is_refused_in_a_line(recipe, step,
 @pytest.mark.parametrize("recipe", ["evaluate", "estimate", "export", "finetune", "serve"])
 def test_a_checkpoint_that_is_nowhere_is_refused_before_all_else_is_imported(recipe, answer) -> None:
     assert answer(recipe, "checkpoint=nowhere", saying="no checkpoint at nowhere") is None
+    assert answer(recipe, "checkpoint=null", saying="checkpoint") is None
 
 
 @pytest.mark.parametrize("typed", [*of_sizes()], ids=" ".join)
