@@ -6,6 +6,7 @@ Shapes: ``N`` steps, ``O`` observation, ``S`` states, ``C`` pairs of a state and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -38,8 +39,17 @@ class States:
         return self.num_states <= MOST_STATES and self.visits >= FEWEST_VISITS
 
 
+_states: WeakKeyDictionary[Transitions, States] = WeakKeyDictionary()  # every policy of a log asks for them
+
+
 def read_states(steps: Transitions) -> States:
     """The states of a log with discrete actions."""
+    if steps not in _states:
+        _states[steps] = _read(steps)
+    return _states[steps]
+
+
+def _read(steps: Transitions) -> States:
     keys = torch.cat([_keys(steps.observation), _keys(steps.next_observation)])
     known, of_row = keys.unique(return_inverse=True)
     state, next_state = of_row.chunk(2)

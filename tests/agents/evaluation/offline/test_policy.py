@@ -92,6 +92,8 @@ def test_support_is_that_of_the_data() -> None:
     half = Policy("half", steps.specs, lambda observation: (observation[:, 0] == 0).long())
     share = (steps.observation[:, 0] == 0).float().mean().item()
     assert outside_support(half, steps) == pytest.approx(share)
+    drawn = process.policy(np.tile([0.7, 0.3], (3, 1)))  # what it does at times counts for as often
+    assert outside_support(drawn, steps) == pytest.approx(0.3)
 
 
 def test_support_of_a_discrete_action_is_where_that_action_was_taken() -> None:

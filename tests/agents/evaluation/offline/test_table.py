@@ -155,6 +155,7 @@ def test_numbers_that_hardly_come_twice_are_no_states() -> None:
     log = world().log(UNIFORM, 20)
     noisy = dataclasses.replace(log, observation=torch.rand(len(log), 3))
     assert read_states(log).num_states == 3 and read_states(log).are_few
+    assert read_states(log) is read_states(log)  # as all policies of a log ask for them
     assert not read_states(noisy).are_few
     zeros = dataclasses.replace(
         log, observation=log.observation * -1.0 * -1.0 - 0.0, next_observation=-0.0 * log.observation
