@@ -30,6 +30,7 @@ from agents.environments.adapter import Spaces
 from agents.errors import CheckpointError, one_line
 from agents.files import absent, flatten, link, unflatten, write_atomically
 from agents.networks.bounds import action_bounds
+from agents.networks.policies import LimitedPolicy
 from agents.seal import FORMAT, WITHOUT_CHECKSUM, check_seal, read_header, seal
 from agents.training.agent import Agent
 
@@ -214,9 +215,14 @@ def _check_metadata(metadata: Any) -> None:
 def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> TensorDictModule:
     """The policy of a checkpoint, to deploy: deterministic ``observation [B, O] -> action [B, A]``, in eval mode.
 
-    One that remembers the episode has further ``in_keys``, see :mod:`agents.evaluation.rollouts`.
+    One that remembers the episode has further ``in_keys``, see :mod:`agents.evaluation.rollouts`. Bounds of what it did
+    while it learned online hold; a largest change of actions does not, which needs the action before.
     """
-    return load(path).build_agent(device=device).policy.eval().requires_grad_(False)
+    checkpoint = load(path)
+    policy = checkpoint.build_agent(device=device).policy
+    if (limits := checkpoint.specs().limits) is not None:
+        policy = TensorDictModule(LimitedPolicy(policy.module, *limits).to(device), policy.in_keys, policy.out_keys)
+    return policy.eval().requires_grad_(False)
 
 
 class CheckpointFolder:

@@ -16,6 +16,7 @@ if __name__ == "__main__":
     command_line.answer("evaluate")  # help, and mistakes in settings, before all else is imported
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -156,6 +157,13 @@ def evaluation_env(config: EvaluateConfig | ExportConfig, checkpoint: Checkpoint
 def max_action_change(checkpoint: Checkpoint | PolicyFile) -> float | None:
     """The largest change of an action, as a share of its range, under which the policy learned online."""
     return checkpoint.extra.get("online", {}).get("max_action_change")
+
+
+def tell_of_change(checkpoint: Checkpoint, what: str) -> None:
+    """A line where a policy learned under a largest change of its actions, which ``what`` it leaves by cannot keep."""
+    if change := max_action_change(checkpoint):
+        limit = f"max_action_change={change:g} held where the policy learned"
+        print(f"note: {limit}, and {what} does not know it: let the controller see to it", file=sys.stderr)
 
 
 def trained_in(stored: object) -> EnvSpec | None:

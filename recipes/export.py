@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
 import contextlib
 import math
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,7 @@ from agents.deployment.latency import measure
 from agents.deployment.memory import core_of
 from agents.deployment.parity import TOLERANCE, Steps, compare
 from agents.deployment.policy import DeployedPolicy
-from recipes.evaluate import evaluation_env, max_action_change, read_checkpoint
+from recipes.evaluate import evaluation_env, read_checkpoint, tell_of_change
 from recipes.reporting import terminal
 from recipes.runs import console
 from recipes.runs.datasets import dataset_of
@@ -70,9 +69,7 @@ def export(cfg: DictConfig) -> None:
         _prove(config, policy, file, dataset)
         write_policy(output, staged.read_bytes(), contract_file(staged).read_bytes())
         print(f"policy:   {output} ({output.stat().st_size / 1024:,.0f} KiB)\ncontract: {contract_file(output)}")
-        if change := max_action_change(checkpoint):
-            limit = f"max_action_change={change:g} held where the policy learned"
-            print(f"note: {limit}, and the file does not know it: let the controller see to it", file=sys.stderr)
+        tell_of_change(checkpoint, "the file")
         if env is not None:
             _compare_scores(config, policy, file, env)
 
@@ -145,6 +142,8 @@ def _last_score(run: RunFolder, checkpoint: Checkpoint) -> Mapping[str, Any] | N
     for row in read_csv(run.evaluations_file, checkpoint.num_updates):
         scores = {name: float(value) for name, value in row.items() if value and not name.startswith("estimate/")}
         rows.append({name: value for name, value in scores.items() if math.isfinite(value)})  # JSON has no NaN
+    if checkpoint.extra.get("online", {}).get("stopped"):  # the policy is that of the switch again
+        rows = [row for row in rows if row["phase"] == 0.0]
     rows = [row for row in rows if any(name.startswith("eval/") for name in row)] or rows
     return rows[-1] if rows and len(rows[-1]) > 1 else None  # the step alone is no score
 

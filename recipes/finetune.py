@@ -39,7 +39,7 @@ from agents.online.batches import MixedBatches, joined
 from agents.online.experience import require_room
 from agents.online.exploration import require_no_memory
 from agents.training.transfer import take_over
-from recipes.evaluate import read_checkpoint
+from recipes.evaluate import max_action_change, read_checkpoint
 from recipes.runs import console, validation
 from recipes.runs.both_phases import next_phase, online_folder
 from recipes.runs.folder import RunFolder
@@ -49,7 +49,15 @@ from recipes.runs.process import STAGES, Stopwatch, progress_bar, resolve_device
 from recipes.runs.resume import lengthen, read_settings, refuse_module
 from recipes.runs.rewards import learner_rewards
 from recipes.runs.speed import speed_up
-from recipes.runs.switch import ALIKE, files_to_begin_with, note_length, resumed, run_of, settings_of_both
+from recipes.runs.switch import (
+    ALIKE,
+    files_to_begin_with,
+    note_length,
+    resumed,
+    run_of,
+    settings_of_both,
+    with_limits,
+)
 from recipes.runs.training import Training, acting_env, open_dataset
 from recipes.runs.writer import RunWriter
 from recipes.settings.composition import build
@@ -90,6 +98,7 @@ def begin_online(config: FinetuneConfig, *, both: RunFolder | None = None) -> No
     require(elsewhere, "run_dir", "be another folder than that of the run before", folder.path)
     require_free(folder, overwrite=config.overwrite)
     config = dataclasses.replace(config, run_dir=str(folder.path))
+    config = with_limits(config, checkpoint.specs().limits, max_action_change(checkpoint))
     offline = cast(TrainConfig, OmegaConf.to_object(read_settings(before)))
     if config.eval_env is None:
         refuse_module(before, offline.eval_env)

@@ -64,11 +64,12 @@ def _read(config: ServeConfig) -> DeployedPolicy:
 def _of_checkpoint(name: str) -> DeployedPolicy:
     """The policy of a checkpoint, by way of a file of torch's."""
     from agents.deployment.exporting import export_policy
-    from recipes.evaluate import read_checkpoint
+    from recipes.evaluate import read_checkpoint, tell_of_change
     from recipes.runs.datasets import dataset_of
     from recipes.runs.folder import RunFolder
 
     checkpoint = read_checkpoint(name)
+    tell_of_change(checkpoint, "the server")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policy.pt2")
         dataset = dataset_of(checkpoint, RunFolder(checkpoint.path.parent.parent))

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.errors import ConfigError, require
+from agents.errors import ConfigError, DataError, require
 
 
 class Limits(gym.Wrapper):
@@ -24,7 +24,8 @@ class Limits(gym.Wrapper):
             an episode's first action is free. None: any.
 
     Raises:
-        ConfigError: actions are indices, or no action is inside the limits.
+        ConfigError: actions are indices, no action is inside the limits, or a share is asked for of an infinite range.
+        DataError: later, of an action that is not a number.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Limits(gym.Wrapper):
         if not isinstance(space, gym.spaces.Box):
             raise ConfigError(f"limits of actions are for actions that are numbers, these are {space}")
         require(max_change is None or 0.0 < max_change <= 1.0, "max_action_change", "lie in (0, 1]", max_change)
+        if max_change is not None and not np.isfinite([space.low, space.high]).all():
+            raise ConfigError(f"max_action_change is a share of the range of actions, and {space} has no ends")
         bounds = (space.low if low is None else low, space.high if high is None else high)
         # of float64, what float32 can hold: what a log keeps of an action is then what was done
         self._dtype = np.dtype(np.float32 if space.dtype == np.float64 else space.dtype)
@@ -61,6 +64,8 @@ class Limits(gym.Wrapper):
         low, high = self.low, self.high
         if self._change is not None and self.executed is not None:
             low, high = np.maximum(low, self.executed - self._change), np.minimum(high, self.executed + self._change)
+        if np.isnan(action).any():  # which no bound holds back
+            raise DataError(f"an action is not a number: {np.asarray(action).tolist()}")
         self.executed = np.clip(np.asarray(action, self._dtype), low, high)
         return self.env.step(self.executed.astype(self.env.action_space.dtype))
 

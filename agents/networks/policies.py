@@ -62,6 +62,23 @@ def deterministic_policy(actor: ProbabilisticTensorDictSequential | TensorDictMo
     return TensorDictModule(policy, in_keys=["observation"], out_keys=["action"]).eval()
 
 
+class LimitedPolicy(nn.Module):
+    """The same of a network ``[B, O] -> [B, A]``, moved inside limits ``[A]`` that are narrower than its bounds."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, network: nn.Module, low: Tensor, high: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        action = self.network(observation)
+        return action.clamp(self.low.to(action), self.high.to(action))
+
+
 class GreedyPolicy(nn.Module):
     """The policy to evaluate and deploy where actions are discrete: the index of the best one, ``[B, O] -> [B]``.
 

@@ -122,7 +122,9 @@ class Online:
     def has_fallen(self, result: EvalResult) -> bool:
         """Whether a policy is so much worse than that at the switch that learning is to end."""
         margin, first = self.config.stop_below, self.first_return
-        return margin is not None and first is not None and result.returns.mean().item() < first - margin
+        if margin is None or first is None:
+            return False
+        return not result.returns.mean().item() >= first - margin  # nor is what is no number good enough
 
     def stop(self) -> None:
         """Learn no further."""

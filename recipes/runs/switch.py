@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 from yaml import YAMLError
 
 from agents.algorithms.registry import ALGORITHMS
@@ -57,6 +58,16 @@ def files_to_begin_with(config: FinetuneConfig, checkpoint: Checkpoint) -> dict[
     for file, rows in ((run.evaluations_file, evaluations), (run.metrics_file, read_csv(run.metrics_file, step))):
         files[file.name] = csv_text([*rows[0]] if rows else [], rows).encode()
     return files
+
+
+def with_limits(
+    config: FinetuneConfig, bounds: tuple[Tensor, Tensor] | None, max_change: float | None
+) -> FinetuneConfig:
+    """Settings by which a policy that learned inside limits stays inside them where no others are typed."""
+    pair = None if bounds is None else [bound.tolist() for bound in bounds]
+    limits = {"action_limits": pair, "max_action_change": max_change}
+    values = {name: value for name, value in limits.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **values)
 
 
 def note_length(folder: RunFolder, config: FinetuneConfig) -> None:

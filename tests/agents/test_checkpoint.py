@@ -27,6 +27,7 @@ import agents
 from agents import checkpoint, files
 from agents.checkpoint import CheckpointFolder, load, load_policy, save
 from agents.errors import AgentsError, CheckpointError, WriteError
+from agents.evaluation.offline.policy import policy_of
 from agents.networks.configs import ActorConfig, QValueConfig, ValueConfig
 from agents.networks.layers import Dropout
 from agents.seal import WITHOUT_CHECKSUM, read_header
@@ -175,6 +176,20 @@ def test_a_loaded_policy_is_in_evaluation_mode_and_equals_the_live_one(agent, co
     assert not any(parameter.requires_grad for parameter in policy.parameters())
     expected = agent.policy.eval()(batch.clone())["action"]
     assert torch.equal(policy(batch.clone())["action"], expected)
+
+
+def test_a_policy_keeps_its_limits_wherever_it_is_loaded(agent, config, specs, batch, tmp_path) -> None:
+    middle = agent.policy(batch.clone())["action"].median(0).values
+    limited = dataclasses.replace(specs, limits=(middle - 0.01, middle + 0.01))
+    path = save(tmp_path / "a", agent, config=config, specs=limited)
+    expected = agent.policy.eval()(batch.clone())["action"].clamp(*limited.limits)
+    policy = load_policy(path)
+    assert torch.equal(policy(batch.clone())["action"], expected)
+    for module in (policy, load(path).build_agent().policy):
+        estimated = policy_of(module, load(path).specs(), drawn=True)
+        torch.testing.assert_close(estimated.act(batch["observation"]), expected)
+        drawn = estimated.actions(batch["observation"])
+        assert torch.equal(drawn, drawn.clamp(*limited.limits)) and not estimated.has_density
 
 
 # What does not fit ---------------------------------------------------------------------------------------------------

@@ -7,14 +7,19 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tensordict import TensorDict
 
 from agents import checkpoint
+from recipes import export
 from recipes.runs.folder import RunFolder
 from recipes.runs.online import Online
+from recipes.runs.switch import with_limits
 from recipes.settings.finetuning import FinetuneConfig
 from tests.recipes.kills import AFTER_A_ROW, IN_A_STEP, KILL
 
@@ -231,6 +236,11 @@ def test_limits_stay_with_the_policy(finetune, run_recipe, tmp_path, read_csv) -
     returns = [float(row["return"]) for row in read_csv(tmp_path / ONLINE / "evaluation" / "episodes.csv")]
     last = read_csv(tmp_path / ONLINE / "evaluations.csv")[-1]
     assert float(last["eval/return"]) == pytest.approx(sum(returns) / 2, rel=1e-6)
+    further = run_recipe("finetune", f"checkpoint={ONLINE}", *QUICK, before=NO_PLOT, cwd=tmp_path)
+    assert further.code == 0, further.err
+    actions = np.fromfile(tmp_path / ONLINE / "online" / "experience.f32", np.float32).reshape(60, -1)[:, 3]
+    assert actions.min() >= -0.5 and actions.max() <= np.float32(0.3)
+    assert abs(np.diff(actions[:20])).max() <= 0.4001, "a tenth of what Pendulum's actions can be"
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     exported = run_recipe(
         "export", f"checkpoint={ONLINE}", "num_envs=1", "num_episodes=2", "num_observations=50", **where
@@ -239,6 +249,15 @@ def test_limits_stay_with_the_policy(finetune, run_recipe, tmp_path, read_csv) -
     assert "max_action_change=0.1 held where the policy learned, and the file does not know it" in exported.err
     contract = json.loads((tmp_path / ONLINE / "policy.json").read_text())["action"]
     assert (contract["low"], contract["high"]) == ([-0.5], [pytest.approx(0.3)])
+
+
+def test_a_policy_goes_on_inside_its_limits_unless_others_are_typed() -> None:
+    limits = (torch.tensor([-0.5]), torch.tensor([0.25]))
+    config = with_limits(FinetuneConfig(checkpoint="run"), limits, 0.1)
+    assert config.action_limits == [[-0.5], [0.25]] and config.max_action_change == 0.1
+    typed = FinetuneConfig(checkpoint="run", action_limits=[-1.0, 1.0], max_action_change=1.0)
+    assert with_limits(typed, limits, 0.1) == typed
+    assert with_limits(typed, None, None) == typed
 
 
 NO_RESULT = """
@@ -274,6 +293,28 @@ def test_a_dashboard_says_how_a_run_goes_on_online(tmp_path) -> None:
     settings = Online(RunFolder(tmp_path), config, TensorDict(), first_step=0, seed=0).settings
     assert settings["online_steps"] == 7 and settings["noise"] == 0.3 and settings["num_envs"] == 1
     assert not {"checkpoint", "run_dir", "resume", "wandb", "seed"} & {*settings}
+
+
+@pytest.mark.parametrize(("mean", "fallen"), [(80.1, False), (79.9, True), (float("nan"), True)])
+def test_a_return_below_the_margin_and_one_that_is_no_number_are_a_fall(mean, fallen, tmp_path) -> None:
+    config = FinetuneConfig(checkpoint="run", stop_below=20.0)
+    online = Online(RunFolder(tmp_path), config, TensorDict(), first_step=0, seed=0)
+    result: Any = SimpleNamespace(returns=np.array([mean]))
+    assert not online.has_fallen(result), "the first one is what others are compared with"
+    online.first_return = 100.0
+    assert online.has_fallen(result) == fallen
+
+
+def test_the_score_of_a_policy_that_was_given_back_is_its_own(tmp_path) -> None:
+    run = RunFolder(tmp_path)
+    for file in (run.config_file, run.info_file):
+        file.touch()
+    run.evaluations_file.write_text("step,eval/return,env_step,phase\n20,5.0,0,0\n40,1.0,20,1\n")
+    scores = []
+    for stopped in (False, True):
+        last: Any = SimpleNamespace(num_updates=40, extra={"online": {"stopped": stopped}})
+        scores.append((export._last_score(run, last) or {})["eval/return"])
+    assert scores == [1.0, 5.0]
 
 
 REFUSALS = {

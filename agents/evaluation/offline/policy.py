@@ -23,7 +23,7 @@ from agents.errors import ConfigError
 from agents.networks.actors import BoundedTanhNormal, NormalActor, TanhNormalActor
 from agents.networks.critics import ActionValueEnsemble
 from agents.networks.factored import FactoredCategorical
-from agents.networks.policies import DeterministicPolicy, GreedyPolicy, ModePolicy
+from agents.networks.policies import DeterministicPolicy, GreedyPolicy, LimitedPolicy, ModePolicy
 from agents.networks.search import SearchingPolicy
 
 CHUNK = 8192  # observations that a network sees at once
@@ -33,7 +33,8 @@ CHUNK = 8192  # observations that a network sees at once
 class Policy:
     """A policy without memory.
 
-    What it does: ``act [B, O] -> [B, A]``, of discrete actions ``[B]``, or ``[B, K]`` of parts.
+    What it does, inside the limits of the specs: ``act [B, O] -> [B, A]``, of discrete actions ``[B]``, or ``[B, K]``
+    of parts.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Policy:
     @property
     def has_density(self) -> bool:
         """Whether actions of the data have a probability; of a continuous action that is always the same, none has."""
-        return self.specs.discrete or self.distribution is not None
+        return self.specs.discrete or (self.distribution is not None and self.specs.limits is None)
 
     @torch.no_grad()
     def actions(self, observation: Tensor, *, seed: int = 0) -> Tensor:
@@ -71,6 +72,11 @@ class Policy:
                 f"{self.name} has no density: it always does the same in a state, and no action of the data is exactly "
                 "that; fitted Q evaluation needs none, and drawn=true takes the distribution that it was made of"
             )
+        if self.specs.limits is not None:
+            raise ConfigError(
+                f"{self.name} has no density: what it draws is moved inside limits, many actions to the same one; "
+                "fitted Q evaluation needs none"
+            )
         pairs = zip(observation.split(CHUNK), action.split(CHUNK))
         return torch.cat([_distribution(self, part).log_prob(of_part) for part, of_part in pairs]).double()
 
@@ -83,7 +89,7 @@ class Policy:
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
         space: Any = self.specs.action.space
-        return space.low, space.high
+        return self.specs.limits or (space.low, space.high)
 
 
 def policy_of(module: TensorDictModuleBase, specs: Specs, *, name: str = "policy", drawn: bool = False) -> Policy:
@@ -110,12 +116,13 @@ def policy_of(module: TensorDictModuleBase, specs: Specs, *, name: str = "policy
             "have done before, which no log holds, so no estimator can value it; evaluate it in an environment"
         )
     network: Any = module.module
+    act = network if specs.limits is None else LimitedPolicy(network, *specs.limits)
     if not drawn:
-        return Policy(name, specs, network)
+        return Policy(name, specs, act)
     distribution = distribution_of(network)
     if distribution is None:
         raise ConfigError(f"{name} draws no actions: it has no distribution; leave out drawn=true")
-    return Policy(name, specs, network, distribution)
+    return Policy(name, specs, act, distribution)
 
 
 def one_hot(action: Tensor, specs: Specs) -> Tensor:
@@ -152,6 +159,8 @@ def _actions(specs: Specs) -> str:
 
 def distribution_of(network: Any) -> Callable[[Tensor], Distribution] | None:
     """The distribution that a deterministic policy is the mode of, ``[B, O]`` to one over ``[B, A]``; None: none."""
+    if isinstance(network, LimitedPolicy):
+        return distribution_of(network.network)
     if isinstance(network, GreedyPolicy) and not isinstance(network.network, ActionValueEnsemble):
         return lambda observation: _categorical(network.network(observation))
     if isinstance(network, ModePolicy):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents.environments.limits import Limits, executed_action
-from agents.errors import ConfigError
+from agents.errors import ConfigError, DataError
 
 
 class Arm(gym.Env):
@@ -73,6 +73,20 @@ def test_what_was_done_is_done_again(dtype, monkeypatch) -> None:
 def test_limits_that_leave_nothing_are_refused(limits, problem) -> None:
     with pytest.raises(ConfigError, match=problem):
         Limits(Arm(), **limits)
+
+
+def test_a_share_of_an_endless_range_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(Arm, "action_space", gym.spaces.Box(-np.inf, np.inf, (2,)))
+    Limits(Arm(), low=-1.0, high=1.0)
+    with pytest.raises(ConfigError, match="has no ends"):
+        Limits(Arm(), low=-1.0, high=1.0, max_change=0.1)
+
+
+def test_what_is_no_number_is_not_done() -> None:
+    arm = Limits(Arm(), low=-0.5, high=0.5)
+    with pytest.raises(DataError, match="an action is not a number"):
+        arm.step(np.float32([np.nan, 0.0]))
+    assert not arm.unwrapped.actions
 
 
 def test_indices_have_no_limits() -> None:
