@@ -139,9 +139,9 @@ def switches(finished: Iterable[Run]) -> dict[tuple[str, str], list[Recovery]]:
     """What came of going on online, of runs that did, by dataset and algorithm."""
     outcomes: dict[tuple[str, str], list[Recovery]] = {}
     for run in finished:
-        if run.config.online_steps is not None:
-            outcome = recovery(read_csv(online_folder(run.folder).evaluations_file))
-            assert outcome is not None  # it has ended
+        if run.config.online_steps is None:
+            continue
+        if outcome := recovery(read_csv(online_folder(run.folder).evaluations_file)):
             outcomes.setdefault((run.dataset, run.algorithm), []).append(outcome)
     return outcomes
 

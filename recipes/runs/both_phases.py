@@ -40,25 +40,27 @@ def next_phase(run: RunFolder, config: TrainConfig) -> FinetuneConfig:
 
 
 def has_switched(run: RunFolder, config: TrainConfig) -> bool:
-    """Whether a run has made all updates before; a ConfigError if it is to make more of these."""
+    """Whether a run has made all updates before; a ConfigError if it is to make another number of these."""
     online = online_folder(run)
     if config.online_steps is None or not online.holds_run:
         return False
     made, wanted = load(online.path / OFFLINE).num_updates, config.gradient_steps
-    require(wanted <= made, "gradient_steps", f"be at most {made}, after which it went online", wanted)
+    require(wanted == made, "gradient_steps", f"stay {made}, after which it went online", wanted)
     return True
 
 
 def has_ended_online(run: RunFolder, config: TrainConfig) -> bool:
-    """Whether a run has made all steps in its environment, as far as it has to make any."""
+    """Whether a run has made all steps in its environment and the evaluation after them, if it has to make any."""
     if config.online_steps is None:
         return True
     try:
-        note = load(online_folder(run).checkpoints.last).extra["online"]
+        last = load(online_folder(run).checkpoints.last)
         _refuse_other_settings(run, config)
     except (CheckpointError, ConfigError):
         return False
-    return note["stopped"] or note["env_step"] == config.online_steps
+    note = last.extra["online"]
+    is_evaluated = note["evaluated_at"] == last.num_updates  # not where the environment failed in it
+    return is_evaluated and (note["stopped"] or note["env_step"] == config.online_steps)
 
 
 def _beginning(run: RunFolder, config: TrainConfig) -> FinetuneConfig:

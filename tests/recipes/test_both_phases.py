@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -11,8 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from agents import checkpoint
+from recipes.runs import both_phases
+from recipes.runs.folder import RunFolder
+from recipes.runs.resume import read_settings
 from tests.recipes.kills import AFTER_A_ROW, IN_A_STEP, KILL
 
 Recipe = Callable[..., Any]
@@ -53,6 +58,20 @@ def test_one_command_gives_the_numbers_of_two(train, tmp_path, one_after_the_oth
     assert [each["online_steps"] for each in settings] == [30, None]
 
 
+def test_a_run_whose_last_evaluation_failed_has_not_ended(one_after_the_other, monkeypatch) -> None:
+    run = RunFolder(one_after_the_other)
+    config = dataclasses.replace(OmegaConf.to_object(read_settings(run)), online_steps=30)
+    assert both_phases.has_ended_online(run, config)
+
+    def load(path: Path) -> checkpoint.Checkpoint:
+        last = checkpoint.load(path)
+        last.extra["online"]["evaluated_at"] = 20
+        return last
+
+    monkeypatch.setattr(both_phases, "load", load)
+    assert not both_phases.has_ended_online(run, config)
+
+
 MOMENTS = {
     "before the switch": AFTER_A_ROW.format(name="metrics.csv", step=15),
     "online": IN_A_STEP.format(step=17),
@@ -69,9 +88,9 @@ def test_a_killed_run_goes_on_with_both(moment, train, run_recipe, tmp_path, one
     assert contents(tmp_path / RUN) == contents(one_after_the_other)
     if moment == "online":
         assert (
-            "gradient_steps must be at most 20, after which it went online, got 30"
-            in resume("gradient_steps=30").refusal()
+            "gradient_steps must stay 20, after which it went online, got 30" in resume("gradient_steps=30").refusal()
         )
+        assert "gradient_steps must stay 20" in resume("gradient_steps=10").refusal()
         again = resume("online_steps=40")
         assert again.code == 0, again.err
         last = checkpoint.load(tmp_path / RUN / "online" / "checkpoints" / "last.safetensors")
