@@ -196,7 +196,8 @@ def _set_aside(folder: RunFolder, overwritten: Path, *, overwrite: bool) -> None
         raise _begun_meanwhile(path)
     if Path.cwd().is_relative_to(path):
         raise ConfigError(f"{path} cannot be overwritten from inside it; change to another folder first")
-    claim(RunFolder(path)).release()
+    for own in {path, *(lock.parent for lock in path.rglob(LOCK))}:  # the run, and what goes on from it inside it
+        claim(RunFolder(own)).release()
     try:
         path.rename(overwritten)
     except OSError as error:

@@ -211,8 +211,8 @@ def begin(tmp_path, monkeypatch):
         new.config_file.write_text(f"seed: {cfg.seed}")
         speed.pop("meanwhile", lambda: None)()
 
-    def begun(seed: int, pid: int, **speed) -> RunFolder:
-        folder, cfg = RunFolder(tmp_path / "run"), SimpleNamespace(seed=seed, overwrite=False)
+    def begun(seed: int, pid: int, *, overwrite: bool = False, **speed) -> RunFolder:
+        folder, cfg = RunFolder(tmp_path / "run"), SimpleNamespace(seed=seed, overwrite=overwrite)
         with monkeypatch.context() as patch:
             patch.setattr(lifecycle, "temporary_path", lambda path: path.with_name(f".{path.name}.{pid}.tmp"))
             with lifecycle.begin(folder, cfg, None, None, speed):
@@ -234,6 +234,17 @@ def test_of_two_processes_that_begin_a_run_one_has_it_whole(exists, begin, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with pytest.raises(agents.ConfigError, match="another process is at work"):  # from its first moment on
         lifecycle.claim(RunFolder(tmp_path / "run"))
+
+
+def test_a_run_is_not_overwritten_while_another_goes_on_from_it_inside(begin, tmp_path) -> None:
+    begin(1, os.getpid())
+    online = RunFolder(tmp_path / "run" / "online")
+    online.path.mkdir()
+    lock = lifecycle.claim(online)
+    with pytest.raises(agents.ConfigError, match="another process is at work in .*online"):
+        begin(2, os.getpid(), overwrite=True)
+    assert online.path.exists()
+    lock.release()
 
 
 def test_what_killed_processes_left_goes_at_the_next_start(begin, tmp_path, dead_pid) -> None:
