@@ -1166,7 +1166,7 @@ RECIPES = [
         ("        if not folder.holds_run:\n", "        if False:\n"),
         ("lock.acquire(timeout=0)", "pass"),
         ("        shutil.rmtree(begun, ignore_errors=True)\n", ""),
-        ("    claim(RunFolder(path)).release()\n", ""),
+        ("        claim(RunFolder(own)).release()\n", "        pass\n"),
         ("if Path.cwd().is_relative_to(path):", "if False:"),
     ),
     *of(
