@@ -223,7 +223,7 @@ def go_back(run: Training, online: Online, writer: RunWriter, offline: agents.Ag
     take_over(run.agent, offline, keep_moments=False)
     run.agent.rule.count(num_updates)
     online.stop()
-    writer.forget()
+    writer.measurement.forget()
     lost = f"fell more than stop_below={online.config.stop_below:g} below {online.first_return:.1f}"
     tqdm.write(f"stopped: the return {lost}; the run ends with the policy of the offline run", file=sys.stderr)
 

@@ -92,7 +92,7 @@ def learn(run: Training, writer: RunWriter) -> None:
                 with clock("update"):  # where a GPU is waited for
                     row = writer.row(losses)
                 with clock("evaluation"):
-                    row |= writer.validate(step, when_due=True) | writer.estimate(step)
+                    row |= writer.measurement.at_log_point(step)
                 timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(agent.device)}
                 with clock("logging"):
                     writer.log(step, {**row, **timing})
@@ -104,7 +104,7 @@ def learn(run: Training, writer: RunWriter) -> None:
                 result = writer.evaluate(step, clock)
                 if result is not None:
                     progress.set_postfix_str(console.score(result))
-                tqdm.write(f"step {step}: {writer.headline(step, result)}")
+                tqdm.write(f"step {step}: {writer.measurement.headline(step, result)}")
 
             stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
             if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:

@@ -143,8 +143,7 @@ def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWrit
                 with clock("update"):  # where a GPU is waited for
                     rows = [writer.row(own) for writer, own in zip(writers, split(losses, len(runs)))]
                 with clock("evaluation"):
-                    looks = [writer.validate(step, when_due=True) | writer.estimate(step) for writer in writers]
-                    rows = [row | look for row, look in zip(rows, looks)]
+                    rows = [row | writer.measurement.at_log_point(step) for writer, row in zip(writers, rows)]
                 timing = {**metrics.timing(clock.read(), step - logged_step), **metrics.memory(stack.device)}
                 with clock("logging"):
                     for writer, row in zip(writers, rows):
@@ -157,7 +156,7 @@ def learn(stack: AgentStack, runs: Sequence[Training], writers: Sequence[RunWrit
                 result = writer.evaluate(step, clock)
                 if result is not None:
                     progress.set_postfix_str(console.score(result))
-                tqdm.write(f"seed {run.config.seed}, step {step}: {writer.headline(step, result)}")
+                tqdm.write(f"seed {run.config.seed}, step {step}: {writer.measurement.headline(step, result)}")
 
             stopping = interrupt.signal is not None  # read once: what comes later waits for the next update
             if evaluating or finished or stopping or step % (config.checkpoint_every or config.eval_every) == 0:

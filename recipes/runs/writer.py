@@ -19,6 +19,7 @@ from recipes.runs import artifacts, console, plots
 from recipes.runs.cost import cost
 from recipes.runs.divergence import DivergenceAlarm
 from recipes.runs.lifecycle import claim
+from recipes.runs.measurement import Measurement
 from recipes.runs.metrics_log import CsvLog, read_csv, tell_of_lost_rows
 from recipes.runs.process import Stopwatch
 from recipes.runs.recovery import recovery
@@ -26,7 +27,6 @@ from recipes.runs.resume import exact_alone, lengthen
 from recipes.runs.rewards import WeightCheck
 from recipes.runs.saver import Saver
 from recipes.runs.training import Training
-from recipes.runs.validation import Validation
 from recipes.runs.versions import of_both, versions
 from recipes.settings.command_line import invocation
 from recipes.settings.overrides import pasted
@@ -51,11 +51,7 @@ class RunWriter:
         self._algorithm, self._random = run.folder.info["algorithm"], random
         self._saver, self._weights = Saver(run), WeightCheck(run.agent.loss_module)
         self._divergence = DivergenceAlarm(run.config, run.dataset, run.reward_scale)
-        self._result: agents.EvalResult | None = None  # of the last evaluation
-        self._evaluated_at = 0
-        self._validation = None
-        if run.held_out is not None:
-            self._validation = Validation(run.agent, run.dataset.specs, run.held_out, log_every=run.config.log_every)
+        self.measurement = Measurement(run)
         self._logged: tuple[int, set[str]] = -1, set()  # the last row of metrics.csv: its step and keys
         last_step = evaluated = self._saver.restore() if resuming else None
         if run.online is not None and not (resuming and run.folder.has_checkpoint):
@@ -132,26 +128,15 @@ class RunWriter:
         self._weights.look(step, scalars)
         self._divergence.look(step, scalars)
 
-    def validate(self, step: int, *, when_due: bool = False) -> dict[str, float]:
-        """``validation/*`` of the agent as it is; nothing where nothing is held out, or at a log point without it."""
-        if self._validation is None or (when_due and not self._validation.due(step)):
-            return {}
-        return self._validation.at(step)
-
-    def estimate(self, step: int) -> dict[str, float]:
-        """``estimate/*`` of the policy as it is, where that is due."""
-        value = self._run.estimate(step)
-        return {} if value is None else metrics.estimate(value)
-
     def evaluate(self, step: int, clock: Stopwatch) -> agents.EvalResult | None:
         """Measure the policy on held-out steps, in its environment and by the data, as far as that is due.
 
         It is noted everywhere.
         """
         with clock("evaluation"):
-            validation = self.validate(step)
+            validation = self.measurement.validation(step)
             result = self._roll_out(step) if self._run.evaluation_due(step) else None
-            estimate = self.estimate(step)
+            estimate = self.measurement.estimate(step)
             if self._run.estimation is not None and self._run.estimation.due(step):  # not at an end that is no look
                 self._run.estimation.move(step)
         with clock("logging"):
@@ -171,15 +156,11 @@ class RunWriter:
         return result
 
     def _roll_out(self, step: int) -> agents.EvalResult | None:
-        if (env := self._run.env) is None:
-            return None
         try:
-            self._result = agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
+            return self.measurement.evaluation(step)
         except agents.DataError:  # of the environment: the updates until here are worth a checkpoint
             self._saver.save()
             raise
-        self._evaluated_at = step
-        return self._result
 
     def catch_up(self, clock: Stopwatch) -> agents.EvalResult | None:
         """The evaluation at this step, if it is due and there is none: the environment has failed, or all begins."""
@@ -189,7 +170,7 @@ class RunWriter:
         if not due or str(step) in [row["step"] for row in rows]:
             return None
         result = self.evaluate(step, clock)
-        self._saver.save(self._merit, anew=True)  # what follows estimates has moved
+        self._saver.save(self.measurement.merit(), anew=True)  # what follows estimates has moved
         return result
 
     def _film(self, result: agents.EvalResult, step: int) -> None:
@@ -213,20 +194,7 @@ class RunWriter:
         """Write a checkpoint; of the last update's losses a GPU has not yet said whether they are finite."""
         if losses is not None:
             self._agent.check_finite(losses)
-        self._saver.save(self._merit)
-
-    @property
-    def _merit(self) -> float | None:
-        """How good the policy of this moment is: its mean return or, without an environment, its estimate."""
-        step = self._agent.num_updates
-        if self._run.env is not None:
-            return self._result.returns.mean().item() if self._result and self._evaluated_at == step else None
-        value = self._run.estimate(step)
-        return None if value is None or value.refutations else value.value
-
-    def headline(self, step: int, result: agents.EvalResult | None) -> str:
-        """What :meth:`evaluate` has found, in one line."""
-        return console.headline(result, self.validate(step), self._run.estimate(step))
+        self._saver.save(self.measurement.merit())
 
     def _note_recovery(self) -> None:
         """Of a run that went online, what the switch cost and brought, for a person and for the dashboard."""
@@ -235,10 +203,6 @@ class RunWriter:
             print(outcome.summary())
             self._folder.add_info(online=outcome.measures())
             loggers.log_scalars(self._logger, outcome.measures(), self._agent.num_updates)
-
-    def forget(self) -> None:
-        """Let the last evaluation be none of the policy that the run ends with."""
-        self._result = None
 
     def _note_cost(self) -> None:
         self._folder.add_info(cost=cost(self._folder, self._agent, time.monotonic() - self._began))
@@ -262,13 +226,11 @@ class RunWriter:
         """Sum up for a person and for the dashboard."""
         self._note_cost()
         self._plots.draw()
-        if (env := self._run.env) is not None:
-            self._result = self._result or agents.evaluate(self._agent.policy, env, self._config.num_eval_episodes)
-            loggers.log_summary(self._logger, metrics.evaluation(self._result))
-        if env is None:
+        if (result := self.measurement.last_evaluation()) is None:
             console.print_data(self._run.dataset)
         else:
-            policies = {self._algorithm: self._result, "random policy": self._random}
+            loggers.log_summary(self._logger, metrics.evaluation(result))
+            policies = {self._algorithm: result, "random policy": self._random}
             rows = console.table(policies, self._run.dataset if self._returns_compare else None)
             terminal.show(terminal.table(rows))
         if (value := self._run.estimate(self._agent.num_updates)) is not None:
@@ -280,5 +242,5 @@ class RunWriter:
         hint = loggers.sync_hint(self._logger)
         loggers.close(self._logger)
         console.print_paths(self._folder, hint)
-        if env is None:
+        if result is None:
             console.print_next(self._folder)
