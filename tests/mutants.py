@@ -726,10 +726,16 @@ DATA = [
         ("step // self._every > (step", "step // self._every >= (step"),
     ),
     *of(
+        "recipes/runs/measurement.py",
+        "tests/recipes/runs/test_estimation.py",
+        ("value is None or value.refutations", "value is None"),
+    ),
+    *of(
         "recipes/runs/estimation.py",
         "tests/recipes/runs/test_estimation.py",
         ("None if value.refutations else value.value", "value.value"),
         ("or not config.validation)", ")"),
+        ("max(FEWEST_UPDATES, needed)", "FEWEST_UPDATES"),
         ("num_episodes < 2", "num_episodes < 1"),
     ),
     *of(
@@ -862,6 +868,7 @@ EVALUATION = [
         ("going_on = going_on * (1.0", "going_on = 1.0 * (1.0"),
         ("step + 1 >= lengths", "step >= lengths"),
         ("state + self._after.undo(drawn)", "self._after.undo(drawn)"),
+        ("torch.where(self.std > 0.0, self.std, 1.0)", "(self.std + 1e-3 * self.std.max())"),
         ("math.ceil(math.log(NEGLIGIBLE)", "math.floor(math.log(NEGLIGIBLE)"),
     ),
     *of(

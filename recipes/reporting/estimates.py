@@ -34,7 +34,7 @@ def heading(name: str, dataset: agents.OfflineDataset, steps: Transitions, gamma
     if (share := steps.cut_off_share(gamma)) > CUT_OFF:
         lines.append(
             f"fqe and dr also value what is behind the end of episodes that were cut off, at {share:.0%} of its worth; "
-            "the other estimators and the data's own return end there"
+            "is, wis and the data's own return end there"
         )
     return "\n".join(lines)
 

@@ -6,13 +6,15 @@ resumed run needs no state of it, one step's can be set beside another's, and no
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import agents
 from agents.errors import ConfigError
 from agents.evaluation.held_out import in_eval_mode
-from agents.evaluation.offline.estimate import Estimate
+from agents.evaluation.offline.critics import MOST_UPDATES, updates_until
+from agents.evaluation.offline.estimate import ERROR_LEFT, Estimate
 from agents.evaluation.offline.fqe import fitted_q_evaluation
 from agents.evaluation.offline.policy import Policy, policy_of
 from agents.evaluation.offline.settings import FQEConfig
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
     from recipes.settings.schema import TrainConfig
 
 GAMMA = 0.99  # of algorithms that learn without one
-# fewer members than offline-agents estimate has, and as many rounds in half the updates; traced, as a choice between
-# compilers by the clock would round otherwise after a resume
-FQE = FQEConfig(num_members=3, target_tau=0.1, gradient_steps=4_000, compile="trace")
+FEWEST_UPDATES = 4_000
 
 
 class Estimation:
@@ -38,6 +38,7 @@ class Estimation:
     ) -> None:
         self.steps, self.gamma, self._every, self._learned_from = steps, gamma, every, learned_from
         self._agent, self._policy = agent, policy_as_it_learns(agent, steps.specs)
+        self._fqe = quick_fit(steps, gamma)
         self._latest: tuple[int, Estimate] | None = None
 
     @property
@@ -53,7 +54,7 @@ class Estimation:
         if self._latest is None or self._latest[0] != step:
             with in_eval_mode([*modules_in(self._agent.policy, set())]):
                 device = self._agent.device
-                (value,) = fitted_q_evaluation([self._policy], self.steps, FQE, gamma=self.gamma, device=device)
+                (value,) = fitted_q_evaluation([self._policy], self.steps, self._fqe, gamma=self.gamma, device=device)
                 share = outside_support(self._policy, self.steps)
             trust = replace(value.trust, outside_support=share, learned_from=self._learned_from)
             self._latest = step, replace(value, trust=trust)
@@ -104,6 +105,18 @@ def begin(config: TrainConfig, agent: agents.Agent, steps: Transitions | None) -
         return None
     gamma, learned_from = discount(config), not config.validation
     return Estimation(agent, steps, gamma=gamma, every=config.estimate_every, learned_from=learned_from)
+
+
+def quick_fit(steps: Transitions, gamma: float) -> FQEConfig:
+    """Fewer members than ``offline-agents estimate`` has, and as many rounds in half the updates.
+
+    There are more of them where the discount takes more: what has not converged means nothing. They are traced, as a
+    choice between compilers by the clock would round otherwise after a resume.
+    """
+    target_tau = 0.1
+    needed = updates_until(ERROR_LEFT[1], steps, gamma, target_tau)
+    num_updates = math.ceil(min(max(FEWEST_UPDATES, needed), MOST_UPDATES))
+    return FQEConfig(num_members=3, target_tau=target_tau, gradient_steps=num_updates, compile="trace")
 
 
 def discount(config: TrainConfig) -> float:

@@ -21,6 +21,7 @@ from agents.errors import DataError
 from agents.evaluation.offline.policy import Policy, policy_of
 from agents.evaluation.offline.transitions import Transitions
 from agents.networks.configs import ActorConfig, CategoricalActorConfig
+from agents.training.generators import drawing_from
 
 HELD_OUT = 0.2  # share of the episodes that say when a clone has learned enough
 NUM_LOOKS = 10  # at the likelihood of these
@@ -84,8 +85,7 @@ def clone_behavior(steps: Transitions, *, gradient_steps: int, batch_size: int, 
     is_out = torch.zeros(steps.num_episodes, dtype=torch.bool)
     is_out[order[: max(1, round(HELD_OUT * steps.num_episodes))]] = True
     inside, outside = (~is_out[steps.episode]).nonzero().squeeze(-1), is_out[steps.episode].nonzero().squeeze(-1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing_from(torch.Generator().manual_seed(seed)):
         agent = _clone_config(discrete=steps.specs.discrete).build(steps.specs)
         clone = policy_of(agent.policy, steps.specs, name="the clone", drawn=True)
         rows: Any = TensorDict({"observation": steps.observation, "action": steps.action}, [len(steps)])

@@ -29,6 +29,7 @@ from agents.networks.configs import MLPConfig, QValueConfig
 from agents.objectives.fqe import DiscreteFQELoss, EvaluationLoss, FQELoss
 from agents.training.adam import AdamConfig
 from agents.training.compilation import LossAndGradients
+from agents.training.generators import drawing_from
 from agents.training.update_rule import ForeachSoftUpdate, UpdateRule
 
 CHUNK = 2048  # steps that all networks see at once
@@ -83,8 +84,7 @@ def fit_critics(
     counts = draw_episodes(steps, config.num_members, generator)
     rows, initial = _rows(policies, steps, scale, gamma, seed)
     weights = _weights(steps, counts, len(policies))  # [N, M]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing_from(torch.Generator().manual_seed(seed)):
         loss = _loss(config, steps.specs, len(policies) + 1, gamma, scale.scaled(value_bounds(steps, gamma))).to(device)
     rows, initial, weights = rows.to(device), initial.to(device), weights.to(device)
     parameters, adam = [*loss.parameters()], AdamConfig(lr=config.lr, decay_steps=num_updates)
@@ -129,9 +129,15 @@ def updates_for(steps: Transitions, config: FQEConfig, gamma: float) -> int:
     """The updates that are set, else as many as leave a hundredth of what critics begin wrong by."""
     if config.gradient_steps is not None:
         return config.gradient_steps
+    needed = updates_until(WANTED_ERROR_LEFT, steps, gamma, config.target_tau)
+    return round(min(max(FEWEST_UPDATES, needed), MOST_UPDATES))
+
+
+def updates_until(error_left: float, steps: Transitions, gamma: float, target_tau: float) -> float:
+    """Updates that leave such a share of what critics begin wrong by; infinite where none do."""
     left = gamma * going_on(steps)  # by a round
-    rounds = math.log(WANTED_ERROR_LEFT) / math.log(left) if 0.0 < left < 1.0 else math.inf if left else 1.0
-    return round(min(max(FEWEST_UPDATES, rounds / config.target_tau), MOST_UPDATES))
+    rounds = math.log(error_left) / math.log(left) if 0.0 < left < 1.0 else math.inf if left else 1.0
+    return rounds / target_tau
 
 
 def _values(fit: CriticFit) -> Tensor:

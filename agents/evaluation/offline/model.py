@@ -34,12 +34,13 @@ from agents.evaluation.offline.transitions import Transitions
 from agents.networks.critics import Ensemble
 from agents.training.adam import AdamConfig
 from agents.training.compilation import LossAndGradients
+from agents.training.generators import drawing_from
 from agents.training.update_rule import UpdateRule
 
 LOG_STD = (-5.0, 1.0)  # of what is predicted, in its standard deviations
 NEGLIGIBLE = 1e-3  # discount of a step that is not imagined any more
 NUM_STARTS = 1_000  # episodes at most that rollouts begin as
-EPS = 1e-3  # beside a standard deviation, as of a constant
+ROUNDING = 1e-6  # of a number: what varies by less is constant
 
 
 class DynamicsEnsemble(Ensemble):
@@ -79,17 +80,19 @@ class DynamicsLoss(LossModule):
 
 @dataclass(frozen=True)
 class _Scale:
-    """``(x - mean) / std``."""
+    """``(x - mean) / std``, each column by its own, as units differ; a constant is 0, and comes back as it was."""
 
     mean: Tensor
-    std: Tensor
+    std: Tensor  # 0: constant
 
     @classmethod
-    def of(cls, values: Tensor) -> _Scale:
-        return cls(values.mean(0), values.std(0) + EPS * values.std(0).max().clamp_min(EPS))
+    def of(cls, values: Tensor, numbers: Tensor) -> _Scale:
+        """Of what has been computed from such numbers, both ``[N, ...]``."""
+        std = values.std(0)
+        return cls(values.mean(0), torch.where(std > ROUNDING * numbers.abs().amax(0), std, 0.0))
 
     def scaled(self, values: Tensor) -> Tensor:
-        return (values - self.mean) / self.std
+        return (values - self.mean) / torch.where(self.std > 0.0, self.std, 1.0)
 
     def undo(self, values: Tensor) -> Tensor:
         return self.mean + self.std * values
@@ -101,8 +104,10 @@ class Dynamics:
     def __init__(self, steps: Transitions, config: ModelConfig, *, seed: int, device: torch.device | str) -> None:
         self.steps, self.counts = steps, draw_episodes(steps, config.num_members, Generator().manual_seed(seed))
         self._device = torch.device(device)
-        after = torch.cat([steps.next_observation - steps.observation, steps.reward[:, None].float()], 1)
-        self._observation, self._after = _Scale.of(steps.observation), _Scale.of(after)
+        observation, reward = steps.observation, steps.reward[:, None].float()
+        after = torch.cat([steps.next_observation - observation, reward], 1)
+        self._observation = _Scale.of(observation, observation)
+        self._after = _Scale.of(after, torch.cat([observation, reward], 1))
         seen = torch.cat([steps.observation, steps.next_observation])
         self._low, self._high = seen.amin(0), seen.amax(0)
         self.rows = TensorDict(
@@ -116,8 +121,7 @@ class Dynamics:
             [len(steps)],
         )
         inputs = self.rows["observation"].shape[1] + self.rows["action"].shape[1]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing_from(Generator().manual_seed(seed)):
             outputs = 2 * after.shape[1] + 1
             nets = [config.network.layers(inputs, outputs) for _ in range(config.num_members)]
             self.network = DynamicsEnsemble(nets, []).to(self._device)
@@ -220,13 +224,14 @@ def model_evaluation(policy: Policy, model: Dynamics, *, gamma: float = 0.99, se
         place = (steps.first[chosen] + step).clamp_max(len(steps) - 1)  # behind an end nothing counts
         return model.rows["action"][place].expand(len(state), -1, -1)
 
-    values = _weighted(model.returns(start, act, gamma, seed=seed), drawn)  # [K]
+    returns = model.returns(start, act, gamma, seed=seed)
+    value, values = returns.mean(), _weighted(returns, drawn)  # [], [K]: from all starts, and from those of a member
     replays = model.returns(start, replay, gamma, lengths=steps.lengths[chosen], seed=seed)
     own_value = _weighted(replays, (drawn == 0).double()).nanmean().item()
     unseen, seen = model.errors(seed)
     trust = Trust(model_error=unseen, model_error_seen=seen)
     own_value = own_value if math.isfinite(own_value) else None
-    return estimate_of("model", policy, steps, gamma, values.mean(), values, trust=trust, own_value=own_value)
+    return estimate_of("model", policy, steps, gamma, value, values, trust=trust, own_value=own_value)
 
 
 def horizon(steps: Transitions, gamma: float) -> int:

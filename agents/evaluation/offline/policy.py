@@ -25,6 +25,7 @@ from agents.networks.critics import ActionValueEnsemble
 from agents.networks.factored import FactoredCategorical
 from agents.networks.policies import DeterministicPolicy, GreedyPolicy, LimitedPolicy, ModePolicy
 from agents.networks.search import SearchingPolicy
+from agents.training.generators import drawing_from
 
 CHUNK = 8192  # observations that a network sees at once
 
@@ -52,8 +53,7 @@ class Policy:
         """What it does, drawn where it draws: ``[B, A]``, ``[B]`` or ``[B, K]``."""
         if self.distribution is None:
             return _in_chunks(self.act, observation)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing_from(torch.Generator().manual_seed(seed)):
             drawn = _in_chunks(lambda part: _distribution(self, part).sample(), observation)
         return drawn if self.specs.discrete else drawn.clamp(*self._bounds())
 

@@ -52,6 +52,17 @@ def test_the_policies_follow_the_stack(specs, batches) -> None:
     assert not any(torch.equal(part.policy(batches(0))["action"], action) for part, action in zip(parts, before))
 
 
+@pytest.mark.parametrize("compile", ["off", "trace"])
+def test_an_expectile_that_one_agent_is_told_to_move_moves_in_the_stack(specs, batches, compile) -> None:
+    schedule = ExpectileScheduleConfig(kind="validation")
+    parts = [build(specs, seed, expectile_schedule=schedule) for seed in range(2)]
+    stack, pair = stacked(*parts), torch.stack([batches(0), batches(1)])
+    stack.compile(pair, compile)
+    stack.update(pair)
+    parts[1].loss_module.expectile.look(1.0)
+    torch.testing.assert_close(stack.update(pair)["expectile"], torch.tensor([0.7, 0.75]))
+
+
 def test_moments_from_before_are_taken_along(specs, batches) -> None:
     """Resumed agents, stacked: as if they had been together from the start."""
     together, resumed = ([build(specs, seed) for seed in range(2)] for _ in range(2))

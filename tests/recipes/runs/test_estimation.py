@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from agents import checkpoint
+from agents.evaluation.offline import Transitions
+from agents.evaluation.offline.estimate import ERROR_LEFT
+from recipes.runs import estimation
 
 RUN = "runs/iql/test/pendulum-v0/seed0"
 ALONE = "runs/iql/test/no-env-v0/seed0"
@@ -18,7 +21,8 @@ SHORT = """
 from agents.evaluation.offline.settings import FQEConfig
 from agents.networks.configs import MLPConfig
 from recipes.runs import estimation
-estimation.FQE = FQEConfig(gradient_steps=3, num_members=3, qvalue=MLPConfig(hidden_sizes=[8]), compile="off")
+tiny = FQEConfig(gradient_steps=3, num_members=3, qvalue=MLPConfig(hidden_sizes=[8]), compile="off")
+estimation.quick_fit = lambda steps, gamma: tiny
 """
 # the estimates that a run gets, one after the other; None: one that means nothing
 TOLD = """
@@ -106,6 +110,16 @@ def test_seeds_in_one_process_have_an_estimate_each(train, tmp_path, read_log) -
     assert train(*EVERY, "run_dir=alone", before=SHORT).code == 0
     assert both[0] == read_log(tmp_path / "alone/evaluations.csv")
     assert both[0][0]["estimate/fqe"] != both[1][0]["estimate/fqe"]
+
+
+@pytest.mark.parametrize(("gamma", "expected"), [(0.9, 4_000), (0.99, 4_000), (0.999, 29_943), (1.0, 40_000)])
+def test_a_quick_fit_takes_as_many_updates_as_its_horizon(gamma, expected) -> None:
+    endless = Transitions(
+        "test/endless-v0", *[torch.zeros(0)] * 4, torch.zeros(8, dtype=torch.bool), *[torch.zeros(0)] * 2
+    )
+    config = estimation.quick_fit(endless, gamma)
+    assert config.gradient_steps == expected
+    assert gamma == 1.0 or gamma ** (config.gradient_steps * config.target_tau) <= ERROR_LEFT[1]
 
 
 @pytest.mark.parametrize(

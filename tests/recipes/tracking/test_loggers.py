@@ -37,7 +37,7 @@ socket.getaddrinfo = no_network
 SHORT = """
 from agents.evaluation.offline.settings import FQEConfig
 from recipes.runs import estimation
-estimation.FQE = FQEConfig(gradient_steps=2, num_members=3, compile="off")
+estimation.quick_fit = lambda steps, gamma: FQEConfig(gradient_steps=2, num_members=3, compile="off")
 """  # estimates
 VIDEOS = {"eval/video", "eval/video_worst", "eval/video_median", "eval/video_best"}  # where asked for
 CHOSEN = ("wandb.project=grasp", "wandb.entity=lab", "wandb.group=first", "wandb.tags=[a,b]", "wandb.job_type=pilot")

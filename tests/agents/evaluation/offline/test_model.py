@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,10 @@ from torchrl.data import Bounded, Unbounded
 import agents
 from agents.errors import ConfigError
 from agents.evaluation.offline import ModelConfig, Policy, Transitions, estimate_policy, fit_model, model_evaluation
+from agents.evaluation.offline.behavior import clone_behavior
+from agents.evaluation.offline.fqe import fitted_q_evaluation
 from agents.evaluation.offline.model import Dynamics, horizon
+from agents.evaluation.offline.settings import FQEConfig
 from agents.networks.configs import MLPConfig
 from tests.agents import handmade
 from tests.agents.evaluation.offline.tabular import GAMMA, world
@@ -89,6 +94,22 @@ def test_a_policy_is_worth_in_the_model_what_it_is_worth() -> None:
         assert estimate.trust.model_error == unseen and not estimate.beyond_log
 
 
+def test_a_model_sees_each_number_in_its_own_unit_and_constants_stay() -> None:
+    steps = line(20)
+    columns = [torch.tensor([1e5, 0.0]), torch.tensor([0.0, 7.0])]  # far larger than rewards; always 7
+    observation, after = (state * columns[0] + columns[1] for state in (steps.observation, steps.next_observation))
+    model = Dynamics(
+        replace(steps, observation=observation, next_observation=after),
+        ModelConfig(num_members=3, network=SMALL),
+        seed=0,
+        device="cpu",
+    )
+    for name, varies in (("observation", [1.0, 0.0]), ("target", [1.0, 0.0, 1.0])):
+        torch.testing.assert_close(model.rows[name].std(0), torch.tensor(varies))
+    states, *_ = model._step(observation.expand(3, -1, -1), steps.action.expand(3, -1, -1), torch.Generator())
+    assert (states[..., 1] == 7.0).all() and states[..., 0].std() > 1e3
+
+
 @pytest.mark.slow
 def test_episodes_end_in_the_model_as_often_as_they_do() -> None:
     """By discrete actions, drawn, in states that are one-hot."""
@@ -112,6 +133,17 @@ def test_a_model_is_asked_where_it_is_named_alone(root) -> None:
     assert estimate.trust.model_error is not None and estimate.trust.outside_support is not None
     again = estimate_policy(middle, dataset, ["model"], model=few).by_estimator["model"]
     assert (again.value, again.low) == (estimate.value, estimate.low)
+
+
+def test_what_estimates_are_made_of_is_drawn_beside_the_random_numbers_of_a_training(monkeypatch) -> None:
+    """Those of a GPU too: torch.manual_seed sets all, and only some are put back."""
+    monkeypatch.setattr(torch, "manual_seed", None)
+    steps, before = line(4), torch.get_rng_state()
+    fqe = FQEConfig(gradient_steps=2, num_members=3, qvalue=SMALL, compile="off")
+    fitted_q_evaluation([steered(steps, 0.3)], steps, fqe)
+    fit_model(steps, ModelConfig(num_members=3, gradient_steps=2, network=SMALL, compile="off"))
+    clone_behavior(steps, gradient_steps=2, batch_size=8, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("settings", [{"num_members": 2}, {"gradient_steps": 0}, {"lr": 0.0}])
