@@ -82,7 +82,7 @@ def test_a_rollout_is_as_long_as_the_longest_episode_or_until_nothing_counts(gam
 
 def test_a_policy_is_worth_in_the_model_what_it_is_worth() -> None:
     steps = line(60)
-    model = fit_model(steps, ModelConfig(num_members=3, gradient_steps=400, network=SMALL, lr=1e-2, compile="off"))
+    model = fit_model(steps, ModelConfig(num_members=3, gradient_steps=1_500, network=SMALL, lr=1e-2, compile="off"))
     unseen, seen = model.errors(0)
     assert max(unseen, seen) < 0.5
     for gain in (-2.0, 0.3):
