@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -221,7 +221,8 @@ def load_policy(path: str | Path, *, device: torch.device | str = "cpu") -> Tens
     checkpoint = load(path)
     policy = checkpoint.build_agent(device=device).policy
     if (limits := checkpoint.specs().limits) is not None:
-        policy = TensorDictModule(LimitedPolicy(policy.module, *limits).to(device), policy.in_keys, policy.out_keys)
+        network = LimitedPolicy(cast(torch.nn.Module, policy.module), *limits).to(device)
+        policy = TensorDictModule(network, policy.in_keys, policy.out_keys)
     return policy.eval().requires_grad_(False)
 
 
