@@ -55,7 +55,7 @@ def test_the_score_in_a_contract_is_of_an_evaluation_and_of_no_estimate(rows, sc
         (tmp_path / name).touch()
     header = "step,eval/return,validation/mse,estimate/fqe"
     (tmp_path / "evaluations.csv").write_text("".join(f"{line}\n" for line in (header, *rows)))
-    checkpoint: Any = SimpleNamespace(num_updates=30)
+    checkpoint: Any = SimpleNamespace(num_updates=30, extra={})
     assert _last_score(RunFolder(tmp_path), checkpoint) == score
 
 

@@ -34,6 +34,7 @@ def run(specs: agents.Specs, tmp_path: Path) -> Any:
         env=None,
         estimation=None,
         dataset=SimpleNamespace(id="test/hand-v0", fingerprint="0123", reference=None, specs=specs),
+        specs=specs,
         config=SimpleNamespace(algorithm=config, validation=0.0),
         online=None,
     )

@@ -263,6 +263,6 @@ def test_the_dataset_of_before_stays_where_another_cannot_take_its_place(
         rename(source, destination)
 
     monkeypatch.setattr("agents.data.importers.writing.os.rename", refuse)
-    with pytest.raises(seen, match="could not write robot/arm-v0" if seen is DataError else ""):
+    with pytest.raises(seen, match="could not write robot/arm-v0" if seen is DataError else None):
         take(log, observation=["s"], action=["a"], last_observation="repeat", overwrite=True)
     assert len(episodes()[0].rewards) == 3
