@@ -24,6 +24,7 @@ import agents
 from agents.checkpoint import Checkpoint
 from agents.evaluation.offline.estimation import estimate_policy
 from agents.evaluation.offline.policy import policy_of
+from agents.evaluation.offline.settings import GAMMA
 from agents.files import write_atomically
 from agents.training.precision import choose_matmul_precision
 from recipes.evaluate import default_output, read_checkpoint
@@ -80,7 +81,7 @@ def read_data(config: EstimateConfig, checkpoint: Checkpoint) -> agents.OfflineD
 
 def discount(gamma: float | None, checkpoint: Checkpoint) -> float:
     """The one that is typed, else that of training, else 0.99."""
-    return float(checkpoint.metadata["algorithm"]["fields"].get("gamma", 0.99)) if gamma is None else gamma
+    return float(checkpoint.metadata["algorithm"]["fields"].get("gamma", GAMMA)) if gamma is None else gamma
 
 
 def main() -> None:

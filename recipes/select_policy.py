@@ -134,7 +134,7 @@ def advice(ranked: Sequence[Estimate], gaps: Sequence[Estimate | None], steps: T
     if ranked[1].refutations:
         return [f"take {best.policy}: it is the only one whose estimate means something", *lines]
     if not rivals:
-        margin = f"{second.value:.4g} ({second.low:.4g} to {second.high:.4g}) above {ranked[1].policy}"
+        margin = f"{second.shown} above {ranked[1].policy}"
         return [f"take {best.policy}: {margin}", *lines]
     names = ", ".join(estimate.policy for estimate in rivals[:5]) + (" and others" if len(rivals) > 5 else "")
     lines.insert(0, f"the data cannot tell {best.policy}, the first, from {names}")

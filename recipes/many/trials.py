@@ -12,11 +12,12 @@ from agents.data.source import Source
 from agents.environments.protocols import MINARI, PROTOCOLS
 from agents.environments.scoring import ScoreProtocol
 from agents.errors import ConfigError
+from agents.evaluation.offline.settings import GAMMA
 from recipes.many.executors import executor
 from recipes.many.plan import Run, compose_settings, is_finished, make_run, on_cpu, prepare
 from recipes.many.pool import Outcome, Outcomes, run_jobs
 from recipes.many.search_space import Search, Settings, Sweep
-from recipes.many.valuation import GAMMA, KEY, value_runs
+from recipes.many.valuation import KEY, value_runs
 from recipes.runs.metrics_log import read_csv
 from recipes.settings.many_runs import SweepConfig
 from recipes.settings.overrides import as_typed, quoted

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from agents.checkpoint import Checkpoint, load
 from agents.evaluation.offline.estimate import Estimate
 from agents.evaluation.offline.fqe import fitted_q_evaluation
 from agents.evaluation.offline.policy import Policy, check_fit, policy_of
-from agents.evaluation.offline.settings import FQE_VERSION, FQEConfig
+from agents.evaluation.offline.settings import FQE_VERSION, GAMMA, FQEConfig
 from agents.evaluation.offline.support import outside_support
 from agents.evaluation.offline.transitions import Transitions, read_transitions
 from agents.files import write_atomically
@@ -32,7 +32,6 @@ from recipes.runs.validation import episodes_to_ask, has_learned_from
 
 KEY = "estimate/fqe"
 FILE = "valuation.json"  # in a run's folder: what it was worth, so that the same call does not fit it again
-GAMMA = 0.99  # where runs have none in common
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def estimates_of(
     for candidate, value in zip(candidates, values):
         share = outside_support(candidate.policy, steps, seed=seed)
         learned = has_learned_from(candidate.checkpoint, dataset)
-        estimates.append(replace(value, trust=replace(value.trust, outside_support=share, learned_from=learned)))
+        estimates.append(value.knowing(outside_support=share, learned_from=learned))
     return estimates
 
 

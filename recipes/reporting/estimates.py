@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import agents
-from agents.evaluation.offline.estimate import CONFIDENCE, Estimate
+from agents.evaluation.offline.estimate import CONFIDENCE, Estimate, Trust
 from agents.evaluation.offline.estimation import Estimates
 from agents.evaluation.offline.fqe import CUT_OFF
 from agents.evaluation.offline.transitions import Transitions
@@ -48,10 +48,9 @@ def table(result: Estimates) -> list[list[str]]:
             [
                 f"{name} ({NAMES[name]})",
                 f"{estimate.value:.4g}",
-                f"{estimate.low:.4g} to {estimate.high:.4g}",
+                estimate.bounds,
                 "-" if trust.effective_sample_size is None else f"{trust.effective_sample_size:.1f}",
-                "-" if trust.bellman_error is None else f"{trust.bellman_error:.2f}",
-                "-" if trust.outside_support is None else f"{trust.outside_support:.0%}",
+                *_measured(trust),
             ]
         )
     return rows
@@ -111,16 +110,22 @@ def ranking(estimates: Sequence[Estimate], gaps: Sequence[Estimate | None]) -> l
     """A row for each policy, and by how much the first is better."""
     rows = [["run", "estimate/fqe", f"{CONFIDENCE:.0%} interval", "below the first", "Bellman error", "outside", ""]]
     for estimate, gap in zip(estimates, gaps):
-        trust = estimate.trust
         rows.append(
             [
                 estimate.policy,
                 f"{estimate.value:.4g}",
-                f"{estimate.low:.4g} to {estimate.high:.4g}",
-                "" if gap is None else f"{gap.value:.4g} ({gap.low:.4g} to {gap.high:.4g})",
-                "-" if trust.bellman_error is None else f"{trust.bellman_error:.2f}",
-                "-" if trust.outside_support is None else f"{trust.outside_support:.0%}",
-                "means nothing" if estimate.refutations else "with care" if estimate.doubts else "",
+                estimate.bounds,
+                "" if gap is None else gap.shown,
+                *_measured(estimate.trust),
+                estimate.caution,
             ]
         )
     return rows
+
+
+def _measured(trust: Trust) -> list[str]:
+    """Cells of the Bellman error and of the share outside the support."""
+    return [
+        "-" if trust.bellman_error is None else f"{trust.bellman_error:.2f}",
+        "-" if trust.outside_support is None else f"{trust.outside_support:.0%}",
+    ]

@@ -37,14 +37,8 @@ def headline(
     held_out = [f"{names[key]} {value:.3g}" for key, value in (validation or {}).items() if key in names]
     beside = [f"held out: {', '.join(held_out)}"] if held_out else []
     if estimate is not None:
-        word = "means nothing" if estimate.refutations else "with care" if estimate.doubts else ""
-        beside.append(", ".join(filter(None, (f"estimate {interval(estimate)}", word))))
+        beside.append(", ".join(filter(None, (f"estimate {estimate.shown}", estimate.caution))))
     return "; ".join(filter(None, (", ".join(parts), *beside)))
-
-
-def interval(estimate: Estimate) -> str:
-    """A value that is no score, and how sure it is."""
-    return f"{estimate.value:.4g} ({estimate.low:.4g} to {estimate.high:.4g})"
 
 
 def table(evaluations: Mapping[str, EvalResult | None], dataset: OfflineDataset | None = None) -> list[list[str]]:

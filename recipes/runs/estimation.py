@@ -17,7 +17,7 @@ from agents.evaluation.offline.critics import MOST_UPDATES, updates_until
 from agents.evaluation.offline.estimate import ERROR_LEFT, Estimate
 from agents.evaluation.offline.fqe import fitted_q_evaluation
 from agents.evaluation.offline.policy import Policy, policy_of
-from agents.evaluation.offline.settings import FQEConfig
+from agents.evaluation.offline.settings import GAMMA, FQEConfig
 from agents.evaluation.offline.support import outside_support
 from agents.evaluation.offline.transitions import Transitions, read_transitions
 from agents.objectives.schedules import ValidationExpectile
@@ -26,7 +26,6 @@ from agents.training.stack import modules_in
 if TYPE_CHECKING:
     from recipes.settings.schema import TrainConfig
 
-GAMMA = 0.99  # of algorithms that learn without one
 FEWEST_UPDATES = 4_000
 
 
@@ -56,8 +55,7 @@ class Estimation:
                 device = self._agent.device
                 (value,) = fitted_q_evaluation([self._policy], self.steps, self._fqe, gamma=self.gamma, device=device)
                 share = outside_support(self._policy, self.steps)
-            trust = replace(value.trust, outside_support=share, learned_from=self._learned_from)
-            self._latest = step, replace(value, trust=trust)
+            self._latest = step, value.knowing(outside_support=share, learned_from=self._learned_from)
         return self._latest[1]
 
     def move(self, step: int) -> None:

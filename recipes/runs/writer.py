@@ -234,7 +234,7 @@ class RunWriter:
             rows = console.table(policies, self._run.dataset if self._returns_compare else None)
             terminal.show(terminal.table(rows))
         if (value := self._run.estimate(self._agent.num_updates)) is not None:
-            print(f"estimate by the data alone: {console.interval(value)}: {value.verdict}")
+            print(f"estimate by the data alone: {value.shown}: {value.verdict}")
         self._note_recovery()
         if self._config.wandb.artifacts:
             name = f"{self._algorithm}-{self._run.dataset.id}-seed{self._config.seed}"

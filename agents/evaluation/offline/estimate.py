@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,13 +82,30 @@ class Estimate:
         return [reason for reason, is_grave in self._reasons() if not is_grave]
 
     @property
+    def caution(self) -> str:
+        """What these come to: ``means nothing``, ``with care``, or nothing at all."""
+        return "means nothing" if self.refutations else "with care" if self.doubts else ""
+
+    @property
     def verdict(self) -> str:
         """The same in one sentence."""
-        if self.refutations:
-            return f"means nothing: {'; '.join(self.refutations)}"
-        if self.doubts:
-            return f"with care: {'; '.join(self.doubts)}"
+        if self.caution:
+            return f"{self.caution}: {'; '.join(self.refutations or self.doubts)}"
         return f"nothing that is measured speaks against it{self._against_data()}"
+
+    @property
+    def bounds(self) -> str:
+        """The interval as text."""
+        return f"{self.low:.4g} to {self.high:.4g}"
+
+    @property
+    def shown(self) -> str:
+        """The value and how sure it is, as text."""
+        return f"{self.value:.4g} ({self.bounds})"
+
+    def knowing(self, **trust: Any) -> Estimate:
+        """The same with what else is known of its trustworthiness, fields of :class:`Trust`."""
+        return replace(self, trust=replace(self.trust, **trust))
 
     @property
     def of_data(self) -> tuple[float, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -117,4 +117,4 @@ def _with_trust(found: dict[str, Estimate], share: float, *, learned_from: bool)
     sizes = [e.trust.effective_sample_size for e in found.values() if e.trust.effective_sample_size is not None]
     size = sizes[0] if sizes else None
     known: dict[str, Any] = {"outside_support": share, "effective_sample_size": size, "learned_from": learned_from}
-    return {name: replace(e, trust=replace(e.trust, **known)) for name, e in found.items()}
+    return {name: each.knowing(**known) for name, each in found.items()}

@@ -12,6 +12,7 @@ from agents.training.settings import MODES, check_update
 ESTIMATORS = ("fqe", "wis", "is", "dr", "model")  # the first is the one to choose policies by
 USUAL = ESTIMATORS[:4]  # where none is named
 CRITICS = ("auto", "network", "table")
+GAMMA = 0.99  # discount of a value where the policy was learned without one, or several with others
 FQE_VERSION = 3  # raised when the same data and settings give other numbers: values that are kept are then fitted again
 
 
