@@ -28,12 +28,13 @@ from typing import Any
 
 import numpy as np
 
+from agents.evaluation.offline.estimate import student_t
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "online.json"
 RUNS = ROOT / "runs" / "online"
 EPISODES = 50
 ALIKE = (f"num_eval_episodes={EPISODES}", "compile=inductor", "logger=none", "device=cpu")
-T_QUANTILE = 1.976  # 97.5 % of Student's t with 149 degrees of freedom: three seeds of 50 episodes
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for kind in dict.fromkeys((row["dataset"], row["online"], row["online_steps"]) for row in rows):
         own = [row for row in rows if (row["dataset"], row["online"], row["online_steps"]) == kind]
-        gain = np.concatenate([row["gains"] for row in own])
-        bound = gain.mean() - T_QUANTILE * gain.std(ddof=1) / np.sqrt(len(gain))
+        gain = _of_seeds([row["gains"] for row in own])
+        bound = gain.mean() - student_t(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
         first, worst, last = (
             np.mean([f(row["scores"]) for row in own]) for f in (lambda s: s[0], min, lambda s: s[-1])
         )
@@ -117,6 +118,11 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(f"| {what} | {numbers} |")
     header = "| data | method | steps | seeds | before | worst | after | paired gain, 95 % | regret |"
     return "\n".join([header, "|---|---|---|---|---|---|---|---|---|", *lines])
+
+
+def _of_seeds(gains: Sequence[Sequence[float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The mean gain of each seed: episodes of one policy are no evidence of another. Of a single seed, its episodes."""
+    return np.array(gains[0]) if len(gains) == 1 else np.array([np.mean(own) for own in gains])
 
 
 def check() -> None:

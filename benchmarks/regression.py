@@ -1,11 +1,12 @@
 """Whether this commit is slower than another: updates of every algorithm, the start, a conversion; in turns.
 
-    make bench BASE=HEAD~20                                    everything, half an hour on two cores
+    make bench BASE=HEAD~20                                    everything, a quarter of an hour on two cores
     python benchmarks/regression.py BASE --only iql start      some of it
 
 Both versions run side by side with this environment's packages, one waiting while the other works, in rounds that begin
 with each in turn; a ratio is that of two times of one round, above 1 where this version is faster. Updates are compiled
 and timed by the clock, with batches of the built-in data; start and conversion are processor time of whole processes.
+Of algorithms, those that both have; of those, the dataclass's settings, which presets of the recipes may not be.
 Prints Markdown; what holds every row is written to results/regression.json.
 """
 
@@ -34,7 +35,7 @@ TRAIN = "from recipes.__main__ import main; main()"
 PROCESSES = {  # what a process of its own runs, and with which arguments
     "import agents": ("import agents; agents.load_dataset", ()),
     "help": (TRAIN, ("train", "--help")),
-    "first update": (TRAIN, ("train", "algorithm=iql", "gradient_steps=1", "num_eval_episodes=1", "logger=none")),
+    "first update": (TRAIN, ("train", "algorithm=bc", "gradient_steps=1", "num_eval_episodes=1", "logger=none")),
     "conversion": (f"import agents; agents.load_dataset({DATASETS['continuous']!r})", ()),
 }
 GROUPS = {"start": ("import agents", "help", "first update")}
@@ -79,7 +80,7 @@ def variables(tree: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def updates(algorithm: str, tree: Path, number: int) -> Iterator[Measure]:
+def updates(algorithm: str, tree: Path, seconds: float) -> Iterator[Measure]:
     """Seconds of an update of a version, in a process that stays."""
     command = [sys.executable, __file__, "--serve", algorithm]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -92,12 +93,13 @@ def updates(algorithm: str, tree: Path, number: int) -> Iterator[Measure]:
             return float(answer) / number
 
         run(WARM_UP)
+        number = max(round(seconds / run(WARM_UP)), 1)
         yield lambda: run(number)
         process.stdin.close()
 
 
 @contextlib.contextmanager
-def whole_process(name: str, tree: Path, _: int) -> Iterator[Measure]:
+def whole_process(name: str, tree: Path, _: float) -> Iterator[Measure]:
     """Processor seconds of a version's process from its start to its end, caches of the compiler warm."""
     code, arguments = PROCESSES[name]
 
@@ -115,18 +117,23 @@ def whole_process(name: str, tree: Path, _: int) -> Iterator[Measure]:
     yield run
 
 
-def compare(name: str, trees: Sequence[Path], *, rounds: int, number: int) -> dict[str, Any]:
+def algorithms(tree: Path) -> list[str]:
+    command = [sys.executable, "-c", "import agents; print(*agents.ALGORITHMS)"]
+    return subprocess.check_output(command, cwd=tree, env=variables(tree), text=True).split()
+
+
+def compare(name: str, trees: Sequence[Path], *, rounds: int, seconds: float) -> dict[str, Any]:
     """Times of both versions, round by round, and the ratios."""
     contestant = whole_process if name in PROCESSES else updates
-    seconds: tuple[list[float], list[float]] = ([], [])
+    times: tuple[list[float], list[float]] = ([], [])
     with contextlib.ExitStack() as stack:
-        measures = [stack.enter_context(contestant(name, tree, number)) for tree in trees]
+        measures = [stack.enter_context(contestant(name, tree, seconds)) for tree in trees]
         for index in range(rounds):
             for which in (0, 1) if index % 2 == 0 else (1, 0):
-                seconds[which].append(measures[which]())
-    ratios = sorted(base / ours for base, ours in zip(*seconds))
+                times[which].append(measures[which]())
+    ratios = sorted(base / ours for base, ours in zip(*times))
     low, high = interval(ratios)
-    medians = [1e3 * statistics.median(each) for each in seconds]
+    medians = [1e3 * statistics.median(each) for each in times]
     return {"base_ms": medians[0], "ms": medians[1], "ratio": statistics.median(ratios), "low": low, "high": high}
 
 
@@ -145,7 +152,7 @@ def main() -> None:
     parser.add_argument("base", nargs="?", help="commit to compare with")
     parser.add_argument("--only", nargs="+", default=[], help="algorithms, start, conversion")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--updates", type=int, default=200, help="in each round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of updates in each round")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -160,8 +167,9 @@ def main() -> None:
     rows = {}
     print(f"| of {ours} against {base} | before, ms | now, ms | times as fast |\n|---|---|---|---|", flush=True)
     with worktree(arguments.base) as tree:
-        for name in names or known:
-            row = rows[name] = compare(name, (tree, ROOT), rounds=arguments.rounds, number=arguments.updates)
+        both = {*PROCESSES, *algorithms(tree)}
+        for name in names or (name for name in known if name in both):
+            row = rows[name] = compare(name, (tree, ROOT), rounds=arguments.rounds, seconds=arguments.seconds)
             ratio = f"{row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
             print(f"| {name} | {row['base_ms']:.2f} | {row['ms']:.2f} | {ratio} |", flush=True)
     if not arguments.only:
