@@ -278,6 +278,7 @@ def train(dataset: agents.OfflineDataset, algorithm: str, seed: int, gamma: floa
     config: Any = ALGORITHMS[algorithm]()
     agent = config.build(dataset.specs)
     buffer = dataset.replay_buffer(256, seed=seed, **agent.sampling)
+    agent.compile(buffer.sample(), "inductor")
     folder.mkdir(parents=True, exist_ok=True)
     env = dataset.make_env(1, max_episode_steps=NUM_STEPS)
     for step in range(1, MARKS[-1] + 1):

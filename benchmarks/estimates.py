@@ -39,12 +39,12 @@ from agents.files import write_atomically
 from estimate_tasks import Log, Task, bandit_logs, sepsis_logs, trained_logs
 
 RESULTS = Path(__file__).resolve().parent / "results" / "estimates"
-ALGORITHMS = ("bc", "td3_bc", "iql", "awac", "rebrac", "cql", "edac", "cal_ql")
+ALGORITHMS = ("bc", "td3_bc", "iql", "awac", "rebrac")  # an update of cql, edac and cal_ql takes ten times as long
 DISCRETE = ("discrete_bc", "discrete_cql", "discrete_iql")
 TRAINED = (
     ("taxi", "taxi/mixed", (DISCRETE, (0, 1, 2))),
-    ("pointmaze", "pointmaze/medium", (ALGORITHMS, (0,))),
-    *((name, f"{name}/mixed", (ALGORITHMS, (0,))) for name in ("pen", "door", "hammer", "relocate")),
+    ("pointmaze", "pointmaze/medium", (ALGORITHMS, (0, 1))),
+    *((name, f"{name}/mixed", (ALGORITHMS, (0, 1))) for name in ("pen", "door", "hammer", "relocate")),
 )
 TASKS = {
     task.name: task

@@ -2,11 +2,12 @@
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --only td3_bc cql     these algorithms alone, which nothing is written of
+    python benchmarks/scaling.py --figure              the figure, from the results
 
 The floor of an update is the time of its matrix products alone, each at its own shape and layout, one after the other,
 into memory that is there: of those that are in its trace, so of the forward passes and of the backward passes without
 the gradient of what comes in. Attention is no product here. Update and floor take turns, and a share is that of two
-times of one round. The data are random. Prints Markdown; all of it is written to results/scaling.json.
+times of one round. The data are random. Prints Markdown, and writes results/scaling.json and results/scaling.png.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -149,12 +152,34 @@ def measure(size: Size, *, rounds: int, length: float) -> dict[str, Any]:
     }
 
 
+def draw(rows: Sequence[dict[str, Any]]) -> None:
+    """Milliseconds of an update of IQL and of its floor, along each of the sizes."""
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+    usual = dataclasses.asdict(SIZES[0])
+    for axis, name in zip(axes, ("batch", "width", "observation")):
+        others = {key: value for key, value in usual.items() if key != name}
+        own = sorted((row for row in rows if others.items() <= row.items()), key=lambda row: row[name])
+        sizes, times = [row[name] for row in own], np.array([row["ms"] for row in own])
+        axis.loglog(sizes, times, "ko-", label="an update")
+        axis.loglog(sizes, times * [row["floor_share"][0] for row in own], "o--", color="0.5", label="its products")
+        axis.set_xlabel(name)
+        axis.set_xticks(sizes, [f"{size}" for size in sizes], minor=False)
+        axis.minorticks_off()
+    axes[0].set_ylabel("ms")
+    axes[0].set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
+    axes[0].legend(frameon=False)
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--length", type=float, default=1.0, help="seconds of a round")
     parser.add_argument("--only", nargs="+", choices=agents.ALGORITHMS, metavar="NAME", help="algorithms")
+    parser.add_argument("--figure", action="store_true", help="draw what was measured before")
     arguments = parser.parse_args()
+    if arguments.figure:
+        return draw(json.loads(RESULTS.read_text())["rows"])
     precision = choose_matmul_precision("auto", CPU)
     print(
         "| of | batch | width | observation | rows | from | GFLOP | ms | transitions/s | floor's share |\n"
@@ -174,6 +199,7 @@ def main() -> None:
         return
     facts = {"threads": torch.get_num_threads(), "matmul_precision": precision, "versions": versions()}
     RESULTS.write_text(json.dumps({**facts, "rows": table}, indent=1) + "\n")
+    draw(table)
 
 
 if __name__ == "__main__":
