@@ -25,7 +25,7 @@ from recipes.runs import estimation
 tiny = FQEConfig(gradient_steps=3, num_members=3, qvalue=MLPConfig(hidden_sizes=[8]), compile="off")
 estimation.quick_fit = lambda steps, gamma: tiny
 """
-# the estimates that a run gets, one after the other; None: one that means nothing
+# the estimates that a run gets, one after the other; None: one that means nothing, and is the largest
 TOLD = """
 from dataclasses import replace
 from agents.evaluation.offline.estimate import Trust
@@ -34,7 +34,7 @@ def told(policies, *arguments, **options):
     (value,), worth = fit(policies, *arguments, **options), WORTH[told.looks]
     told.looks += 1
     trust = Trust(error_left=0.9 if worth is None else 0.0)
-    number = worth or 0.0
+    number = 8.0 if worth is None else worth
     known = {"value": number, "low": number - 0.5, "high": number + 0.5, "data_range": (-9.0, 9.0), "own_value": None}
     return [replace(value, trust=trust, **known)]
 told.looks = FIRST
@@ -84,7 +84,7 @@ def test_without_an_environment_the_best_is_the_one_of_the_largest_estimate_that
     done = train(WITHOUT, *EVERY, "validation=0.5", before=told(1.0, 3.0, None, 2.5))
     assert done.code == 0, done.err
     assert "estimates every 5 updates from 4 held-out episodes" in done.out
-    assert "estimate 3 (2.5 to 3.5)\n" in done.out and "estimate 0 (-0.5 to 0.5), means nothing" in done.out
+    assert "estimate 3 (2.5 to 3.5)\n" in done.out and "estimate 8 (7.5 to 8.5), means nothing" in done.out
     best, last = (checkpoint.load(tmp_path / ALONE / f"checkpoints/{name}.safetensors") for name in ("best", "last"))
     assert best.num_updates == 10 and last.num_updates == 20
     assert last.extra["best_estimate"] == 3.0 and last.extra["best_return"] is None
