@@ -92,6 +92,7 @@ def test_critics_that_learn_by_heart_are_told_of_once(capsys) -> None:
         ([{"train/qvalue": 20.9}] * 5, {}),  # within what an approximation may be wrong by
         ([{"train/qvalue": 30.0}, {"train/qvalue": 3.0}] * 3, {}),  # each in a single batch
         ([{"train/qvalue": 30.0}] * 5, {"first": 1}),  # of the initialisation
+        ([{"train/qvalue": -12.0, "train/loss_cql": 1.0}] * 5, {}),  # a penalty makes Q low
         ([BEST, *[{**BY_HEART, "train/loss_qvalue": 2.5}] * 6], {}),  # both grow
         ([BEST, *[{**BY_HEART, "validation/loss_qvalue": 5.5}] * 6], {}),
         ([BEST, BY_HEART, BY_HEART, BEST, BY_HEART, BY_HEART, BEST], {}),
