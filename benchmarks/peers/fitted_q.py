@@ -207,6 +207,7 @@ def shown(estimate: Estimate) -> str:
 
 def of_updates(name: str, task: Task, num_updates: int = 500) -> Iterator[list[str]]:
     """How far both are apart at an update, the weights after it; in float64."""
+    torch.manual_seed(0)
     policy = task.policies[0]
     fqe = d3rlpy_fqe(task, policy)
     theirs = fqe.impl.modules
