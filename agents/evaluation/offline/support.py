@@ -55,7 +55,10 @@ def _pairs(observation: Tensor, action: Tensor, steps: Transitions) -> Tensor:
 
 
 def _standardised(values: Tensor, of: Tensor) -> Tensor:
-    return (values - of.mean(0)) / (of.std(0) + 1e-3)
+    """In standard deviations of the data; where these do not vary, in thousandths of what they always are."""
+    spread, size = of.std(0), of.abs().amax(0)
+    constant = 1e-3 * torch.where(size > 0.0, size, 1.0)
+    return (values - of.mean(0)) / torch.where(spread > 1e-6 * size, spread, constant)
 
 
 def _distances(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
-from torchrl.data import Categorical, Unbounded
+from torchrl.data import Bounded, Categorical, Unbounded
 
 import agents
 from agents.errors import ConfigError
@@ -112,3 +112,22 @@ def test_support_of_a_discrete_action_is_where_that_action_was_taken() -> None:
     assert share(action[asked]) == pytest.approx(0.05)  # what the data do
     assert share(47 - action[asked]) == 1.0  # 23 where they do 24
     assert share(torch.zeros(400).long()) == 1.0  # what they never do
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_support_knows_no_units(unit) -> None:
+    """Actions follow the first of three columns, of which the last never changes; the policy errs at every third."""
+    generator = torch.Generator().manual_seed(0)
+    observation = torch.randn(400, 3, generator=generator)
+    observation[:, 2] = 0.1
+    action = observation[:, :1].clamp(-1.0, 1.0)
+    action_spec = Bounded(-1.0, 1.0, (1,))
+    specs = agents.Specs(Unbounded((3,)), action_spec, torch.zeros(3), torch.ones(3))
+    rest = (torch.zeros(400).double(), torch.ones(400).bool(), observation, torch.ones(400).long())
+    asked = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    chosen = action[asked] * torch.where(torch.arange(400) % 3 == 0, -1.0, 1.0)[:, None]
+    policy = Policy("p", specs, lambda _: chosen)
+    share = outside_support(policy, Transitions("test/units-v0", specs, observation, action, *rest))
+    assert 0.15 < share < 0.4
+    scaled = Transitions("test/units-v0", specs, observation * unit, action, *rest)
+    assert outside_support(policy, scaled) == pytest.approx(share, abs=0.01)
