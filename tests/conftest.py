@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import signal
 import subprocess
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,12 @@ PRESETS = {
     "dqn": functools.partial(agents.DiscreteCQLConfig, alpha=None),
 }
 ACTION_LOW, ACTION_HIGH = (-1.0, -2.0, 0.0), (1.0, 0.5, 4.0)
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the tests that send it, and their processes, also if a shell started pytest in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
