@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.evaluation.offline.estimate import student_t
+from recipes.reporting.results import t_quantile
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "online.json"
@@ -108,7 +108,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     for kind in dict.fromkeys((row["dataset"], row["online"], row["online_steps"]) for row in rows):
         own = [row for row in rows if (row["dataset"], row["online"], row["online_steps"]) == kind]
         gain = _of_seeds([row["gains"] for row in own])
-        bound = gain.mean() - student_t(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
+        bound = gain.mean() - t_quantile(len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
         first, worst, last = (
             np.mean([f(row["scores"]) for row in own]) for f in (lambda s: s[0], min, lambda s: s[-1])
         )

@@ -70,7 +70,7 @@ def default_baseline(algorithms: Sequence[str]) -> str:
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5 %, of 1 to 10 degrees
 
 
-def _t_quantile(degrees: float) -> float:
+def t_quantile(degrees: float) -> float:
     """97.5 % of Student's t: of the degrees of freedom below; above ten an expansion, to a part in a thousand."""
     below = max(1, math.floor(degrees))
     return T_QUANTILES[below - 1] if below <= len(T_QUANTILES) else 1.96 + 2.372 / below + 2.82 / below**2
@@ -111,7 +111,7 @@ class Cell:
         if not variances.any():
             return self.mean != other.mean
         degrees = variances.sum() ** 2 / (variances**2 / [len(self.seeds) - 1, len(other.seeds) - 1]).sum()
-        return abs(self.mean - other.mean) > _t_quantile(degrees) * math.sqrt(variances.sum())
+        return abs(self.mean - other.mean) > t_quantile(degrees) * math.sqrt(variances.sum())
 
 
 @dataclass(frozen=True)

@@ -15,3 +15,10 @@ def test_the_committed_table_has_the_row_that_is_checked() -> None:
     rows = read_rows()
     assert [row for row in rows if is_of(CHECKED, row)]
     assert summary(rows).count("\n") == 1 + len({(row["dataset"], row["online"], row["online_steps"]) for row in rows})
+
+
+def test_the_bound_of_a_gain_is_that_of_the_seeds() -> None:
+    """Two seeds with mean gains of 1 and 3: a standard error of 1, and 12.706 of it at one degree of freedom."""
+    row = {"dataset": "d", "online": "iql", "online_steps": 1, "scores": [1.0, 2.0], "regret": 0.0}
+    rows = [{**row, "gains": gains} for gains in ([0.0, 2.0], [3.0, 3.0])]
+    assert "| 2.0 (>= -10.7) |" in summary(rows)
