@@ -163,7 +163,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> None:
         axis.loglog(sizes, times, "ko-", label="an update")
         axis.loglog(sizes, times * [row["floor_share"][0] for row in own], "o--", color="0.5", label="its products")
         axis.set_xlabel(name)
-        axis.set_xticks(sizes, [f"{size}" for size in sizes], minor=False)
+        axis.set_xticks(sizes, [f"{size}" for size in sizes])
         axis.minorticks_off()
     axes[0].set_ylabel("ms")
     axes[0].set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])

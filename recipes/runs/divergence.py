@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections.abc import Mapping
@@ -69,8 +70,8 @@ class DivergenceAlarm:
 
     def _beyond(self, row: Mapping[str, float]) -> str | None:
         position = row.get(KEY, 0.5)
-        is_low = position < -SLACK and "train/loss_cql" not in row  # that penalty is there to value Q too low
-        if not (is_low or position > 1.0 + SLACK):
+        lowest = -math.inf if "train/loss_cql" in row else -SLACK  # that penalty is there to value Q too low
+        if lowest <= position <= 1.0 + SLACK:
             return None
         low, high = self._bounds(row)
         way, bound = ("more", high) if position > 0.5 else ("less", low)
